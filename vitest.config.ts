@@ -1,0 +1,47 @@
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+const WORKERD_TESTS = ["test/worker/**/*.test.ts", "test/durable-objects/{endpoint,pod}/**/*.test.ts"];
+const PROCESS_TESTS = ["test/{gpu-agent,cli,client,journey,fakes}/**/*.test.ts", "test/*.test.ts"];
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./test/closing-line-reporter.ts"],
+    projects: [
+      {
+        test: {
+          name: "pure",
+          include: [
+            "test/{contract,workflow,bench}/**/*.test.ts",
+            "test/durable-objects/{queue,replicas,autoscaler,outbox}/**/*.test.ts",
+          ],
+        },
+      },
+      {
+        plugins: [
+          cloudflareTest(async () => ({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                CATALOG_MIGRATIONS: await readD1Migrations("./migrations/catalog"),
+                SIGNING_SECRET: "a secret of the test run, 32 bytes or more",
+                DEVELOPMENT: "true",
+              },
+            },
+          })),
+        ],
+        test: { name: "workerd", include: WORKERD_TESTS, setupFiles: ["./test/worker/apply-migrations.ts"] },
+      },
+      {
+        test: {
+          name: "processes",
+          include: PROCESS_TESTS,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Each of these starts programs of its own; on two cores more than two at once only wait for each other.
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
