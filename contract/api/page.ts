@@ -1,0 +1,13 @@
+import * as z from "zod";
+import { PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX } from "#contract/limits";
+
+/** Query of every list. */
+export const PageQuery = z.object({
+  cursor: z.string().max(500).optional().meta({ description: "next_cursor of the page before" }),
+  limit: z.coerce.number().int().min(1).max(PAGE_SIZE_MAX).default(PAGE_SIZE_DEFAULT),
+});
+
+/** A page of a list; next_cursor is null on the last one. */
+export function page<Item extends z.ZodType>(item: Item) {
+  return z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+}

@@ -1,0 +1,118 @@
+/** Endpoints and releases as callers see them. */
+import * as z from "zod";
+import { EndpointId, PodId } from "#contract/ids";
+import {
+  ATTEMPTS_MAX,
+  IDLE_TIMEOUT_S_DEFAULT,
+  IDLE_TIMEOUT_S_MAX,
+  QUEUE_DEPTH_MAX,
+  REPLICAS_MAX,
+  TIMEOUT_S_DEFAULT,
+  TIMEOUT_S_MAX,
+} from "#contract/limits";
+import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
+
+/** A stable name callers use; unique in the workspace. Never of an id's form, so that both fit in one path. */
+export const Slug = z
+  .string()
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "1 to 63 lower-case letters, digits and inner hyphens")
+  .meta({ examples: ["text-to-image"] });
+
+export const EndpointSettings = z
+  .strictObject({
+    /** Replicas kept even when idle: the warm floor. */
+    min_replicas: z.int().min(0).max(REPLICAS_MAX),
+    max_replicas: z.int().min(1).max(REPLICAS_MAX),
+    /** Seconds without work after which a replica above the warm floor stops. */
+    idle_timeout_s: z.int().min(1).max(IDLE_TIMEOUT_S_MAX),
+    /** Seconds one attempt may execute. */
+    timeout_s: z.int().min(1).max(TIMEOUT_S_MAX),
+    /** Tries of one job, the first included. */
+    attempts_max: z.int().min(1).max(10),
+    /** Jobs that may wait; the next one is refused with 429. */
+    queue_depth_max: z.int().min(1).max(QUEUE_DEPTH_MAX),
+  })
+  .meta({ id: "EndpointSettings" });
+export type EndpointSettings = z.infer<typeof EndpointSettings>;
+
+export const DEFAULT_SETTINGS: EndpointSettings = {
+  min_replicas: 0,
+  max_replicas: 1,
+  idle_timeout_s: IDLE_TIMEOUT_S_DEFAULT,
+  timeout_s: TIMEOUT_S_DEFAULT,
+  attempts_max: ATTEMPTS_MAX,
+  queue_depth_max: QUEUE_DEPTH_MAX,
+};
+
+export const Release = z
+  .object({
+    number: z.int().positive(),
+    digest: z.string().meta({ description: "sha256 of the release's content" }),
+    inputs: z.array(InputSpec),
+    outputs: z.array(OutputSpec),
+    classes: z.array(z.string()).meta({ description: "Node classes the GPU must have" }),
+    warnings: z.array(z.string()).meta({ description: "What the importer was not sure of" }),
+    created_at: z.iso.datetime(),
+  })
+  .meta({ id: "Release" });
+export type Release = z.infer<typeof Release>;
+
+export const Endpoint = z
+  .object({
+    id: EndpointId,
+    slug: Slug,
+    name: z.string(),
+    pod_id: PodId,
+    settings: EndpointSettings,
+    release: Release,
+    created_at: z.iso.datetime(),
+    updated_at: z.iso.datetime(),
+    urls: z.object({ self: z.string(), jobs: z.string(), schema: z.string() }),
+  })
+  .meta({ id: "Endpoint" });
+export type Endpoint = z.infer<typeof Endpoint>;
+
+/** A workflow as the API takes it: the graph itself, its JSON text (which keeps every digit), or a PNG in base64. */
+export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.string().min(1)]).meta({
+  id: "WorkflowSource",
+  description:
+    "ComfyUI API-format graph as an object or as text, or a PNG that carries one as a data URI (data:image/png;base64,…)",
+});
+
+export const NewEndpoint = z
+  .strictObject({
+    slug: Slug,
+    name: z.string().min(1).max(200).optional(),
+    pod_id: PodId.optional().meta({ description: "The workspace's default pod when left out" }),
+    workflow: WorkflowSource,
+    object_info: z.record(z.string(), z.unknown()).optional().meta({
+      description: "ComfyUI's GET /object_info, whole or only the classes of the graph: types and ranges come from it",
+    }),
+    overrides: Overrides.optional(),
+    settings: EndpointSettings.partial().optional(),
+  })
+  .meta({ id: "NewEndpoint" });
+export type NewEndpoint = z.infer<typeof NewEndpoint>;
+
+/** With a workflow, a new release is made and activated. */
+export const EndpointPatch = z
+  .strictObject({
+    name: z.string().min(1).max(200).optional(),
+    settings: EndpointSettings.partial().optional(),
+    workflow: WorkflowSource.optional(),
+    object_info: z.record(z.string(), z.unknown()).optional(),
+    overrides: Overrides.optional(),
+  })
+  .meta({ id: "EndpointPatch" });
+export type EndpointPatch = z.infer<typeof EndpointPatch>;
+
+/** JSON Schema 2020-12 of inputs and outputs. */
+export const EndpointSchema = z
+  .object({
+    endpoint: z.string(),
+    release: z.int().positive(),
+    inputs: z.record(z.string(), z.unknown()),
+    outputs: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "EndpointSchema" });
+export type EndpointSchema = z.infer<typeof EndpointSchema>;

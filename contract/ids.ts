@@ -1,0 +1,104 @@
+/**
+ * Names of things. Every id is a prefix and 26 lower-case base-32 characters (Crockford's alphabet):
+ *
+ *   9 characters  milliseconds since 1970, so that ids sort by age
+ *   8 characters  the owner's key: which object keeps the thing, so that finding it needs no index
+ *   9 characters  chance
+ *
+ * A thing below an endpoint (job, lease, replica) carries the endpoint's key; a node carries its pod's. An endpoint's
+ * and a pod's own key are 8 characters of chance. Ids are names, not secrets: every lookup also checks the workspace.
+ */
+import * as z from "zod";
+
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+const TIME_LENGTH = 9;
+const KEY_LENGTH = 8;
+const CHANCE_LENGTH = 9;
+
+const id = <const Prefix extends string, const Brand extends string>(prefix: Prefix, brand: Brand) =>
+  z
+    .string()
+    .regex(new RegExp(`^${prefix}_[0-9a-hjkmnp-tv-z]{26}$`), `an id of the form ${prefix}_ and 26 characters`)
+    .brand<Brand>()
+    .meta({ title: brand, examples: [`${prefix}_0dpx4n3m8k7q2wz6tgr1vyc5ha`] });
+
+export const WorkspaceId = id("ws", "WorkspaceId");
+export const KeyId = id("key", "KeyId");
+export const EndpointId = id("ep", "EndpointId");
+export const JobId = id("job", "JobId");
+export const LeaseId = id("lse", "LeaseId");
+export const ReplicaId = id("rep", "ReplicaId");
+export const PodId = id("pod", "PodId");
+export const NodeId = id("node", "NodeId");
+export const JoinTokenId = id("jt", "JoinTokenId");
+export const FileId = id("file", "FileId");
+export type WorkspaceId = z.infer<typeof WorkspaceId>;
+export type KeyId = z.infer<typeof KeyId>;
+export type EndpointId = z.infer<typeof EndpointId>;
+export type JobId = z.infer<typeof JobId>;
+export type LeaseId = z.infer<typeof LeaseId>;
+export type ReplicaId = z.infer<typeof ReplicaId>;
+export type PodId = z.infer<typeof PodId>;
+export type NodeId = z.infer<typeof NodeId>;
+export type JoinTokenId = z.infer<typeof JoinTokenId>;
+export type FileId = z.infer<typeof FileId>;
+
+/** 8 characters that name the object (EndpointObject, PodObject) keeping a thing. */
+export const OwnerKey = z
+  .string()
+  .regex(/^[0-9a-hjkmnp-tv-z]{8}$/)
+  .brand<"OwnerKey">();
+export type OwnerKey = z.infer<typeof OwnerKey>;
+
+export type AnyId =
+  | WorkspaceId
+  | KeyId
+  | EndpointId
+  | JobId
+  | LeaseId
+  | ReplicaId
+  | PodId
+  | NodeId
+  | JoinTokenId
+  | FileId;
+
+/** Fills a buffer with chance; `crypto.getRandomValues` outside tests. */
+export type RandomBytes = (length: number) => Uint8Array;
+
+function chance(length: number, randomBytes: RandomBytes): string {
+  // 32 divides 256, so the low five bits of a byte are uniform.
+  return Array.from(randomBytes(length), (byte) => ALPHABET[byte & 31]).join("");
+}
+
+function timePart(atMs: number): string {
+  let rest = Math.floor(atMs);
+  let text = "";
+  for (let position = 0; position < TIME_LENGTH; position += 1) {
+    text = ALPHABET[rest % 32] + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+/**
+ * Makes an id.
+ * @param schema the kind, for its type; `prefix` must be that kind's
+ * @param owner the key of the object that keeps the thing; left out, the id gets a key of its own
+ * @param atMs Unix ms
+ */
+export function makeId<Id extends AnyId>(
+  schema: { parse(value: unknown): Id },
+  prefix: string,
+  atMs: number,
+  randomBytes: RandomBytes,
+  owner?: OwnerKey,
+): Id {
+  const key = owner ?? chance(KEY_LENGTH, randomBytes);
+  return schema.parse(`${prefix}_${timePart(atMs)}${key}${chance(CHANCE_LENGTH, randomBytes)}`);
+}
+
+/** The key inside an id: of the thing itself (endpoint, pod) or of the object that keeps it. */
+export function ownerKey(anyId: AnyId): OwnerKey {
+  const body = anyId.slice(anyId.indexOf("_") + 1);
+  return body.slice(TIME_LENGTH, TIME_LENGTH + KEY_LENGTH) as OwnerKey;
+}

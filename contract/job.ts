@@ -1,0 +1,168 @@
+/** A job as callers see it. What is stored is durable-objects/queue/job-record.ts. */
+import * as z from "zod";
+import { EndpointId, JobId } from "#contract/ids";
+import { EXPIRES_IN_S_MAX, PRIORITY_MAX, PRIORITY_MIN, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_MAX } from "#contract/limits";
+import { OutputKind } from "#contract/workflow";
+
+export const JobState = z.enum(["queued", "running", "succeeded", "failed", "canceled", "expired"]);
+export type JobState = z.infer<typeof JobState>;
+export const TERMINAL_STATES = ["succeeded", "failed", "canceled", "expired"] as const;
+export type TerminalState = (typeof TERMINAL_STATES)[number];
+
+export function isTerminal(state: JobState): state is TerminalState {
+  return (TERMINAL_STATES as readonly string[]).includes(state);
+}
+
+export const JobPhase = z.enum(["waiting", "retrying", "assigned", "preparing", "loading", "executing", "uploading"]);
+export type JobPhase = z.infer<typeof JobPhase>;
+/** The phases an agent reports, in the order they happen. */
+export const RunningPhase = z.enum(["assigned", "preparing", "loading", "executing", "uploading"]);
+export type RunningPhase = z.infer<typeof RunningPhase>;
+
+export const Lane = z.enum(["interactive", "batch"]);
+export type Lane = z.infer<typeof Lane>;
+
+export const JobErrorCode = z.enum([
+  "execution_error",
+  "out_of_memory",
+  "missing_node",
+  "missing_model",
+  "invalid_workflow",
+  "execution_timeout",
+  "start_timeout",
+  "output_failed",
+  "input_failed",
+  "replica_failed",
+  "lease_lost",
+  "poisoned",
+  "budget_exceeded",
+]);
+export type JobErrorCode = z.infer<typeof JobErrorCode>;
+
+/** Errors that the same job would meet again on any machine: not retried. */
+export const DETERMINISTIC_ERRORS: readonly JobErrorCode[] = [
+  "execution_error",
+  "missing_node",
+  "missing_model",
+  "invalid_workflow",
+  "execution_timeout",
+  "start_timeout",
+  "budget_exceeded",
+];
+
+export const JobError = z
+  .object({
+    code: JobErrorCode,
+    message: z.string().meta({ description: "For people: what went wrong and what to do" }),
+    node_id: z.string().optional(),
+    class_type: z.string().optional(),
+  })
+  .meta({ id: "JobError" });
+export type JobError = z.infer<typeof JobError>;
+
+export const JobProgress = z
+  .object({
+    /** 0..1 over the whole run, as far as it can be told. */
+    fraction: z.number().min(0).max(1),
+    node_id: z.string().optional(),
+    class_type: z.string().optional(),
+    step: z.int().nonnegative().optional(),
+    steps: z.int().positive().optional(),
+    nodes_done: z.int().nonnegative(),
+    nodes_total: z.int().nonnegative(),
+  })
+  .meta({ id: "JobProgress" });
+export type JobProgress = z.infer<typeof JobProgress>;
+
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "64 lower-case hexadecimal digits");
+
+export const JobOutput = z
+  .object({
+    name: z.string().meta({ description: "Unique within the job, safe in a URL" }),
+    output: z.string().meta({ description: "The output of the endpoint's schema that it belongs to" }),
+    kind: OutputKind,
+    filename: z.string().meta({ description: "As the workflow named it; may hold spaces and any script" }),
+    content_type: z.string(),
+    size: z.int().nonnegative().meta({ description: "Bytes" }),
+    sha256: Sha256,
+    url: z.string().meta({ description: "Signed link: works without credentials for an hour" }),
+    text: z.string().optional().meta({ description: "The content of a short text output" }),
+  })
+  .meta({ id: "JobOutput" });
+export type JobOutput = z.infer<typeof JobOutput>;
+
+/** One stretch of the job's life; the last one of a living job has no end. */
+export const TimelineEntry = z
+  .object({
+    phase: z.string(),
+    attempt: z.int().nonnegative(),
+    started_at: z.iso.datetime(),
+    ms: z.int().nonnegative().nullable().meta({ description: "Milliseconds; null while it lasts" }),
+  })
+  .meta({ id: "TimelineEntry" });
+export type TimelineEntry = z.infer<typeof TimelineEntry>;
+
+export const Job = z
+  .object({
+    id: JobId,
+    endpoint_id: EndpointId,
+    endpoint: z.string().meta({ description: "The endpoint's slug" }),
+    release: z.int().positive(),
+    state: JobState,
+    phase: JobPhase.nullable(),
+    lane: Lane,
+    priority: z.int(),
+    tags: z.array(z.string()),
+    inputs: z.record(z.string(), z.unknown()).meta({ description: "With defaults, and with the seed that was drawn" }),
+    attempt: z.int().nonnegative(),
+    attempts_max: z.int().positive(),
+    position: z
+      .int()
+      .positive()
+      .nullable()
+      .meta({ description: "Place in the queue, 1 is next; null when not queued" }),
+    progress: JobProgress.nullable(),
+    outputs: z.array(JobOutput),
+    error: JobError.nullable(),
+    created_at: z.iso.datetime(),
+    started_at: z.iso.datetime().nullable(),
+    finished_at: z.iso.datetime().nullable(),
+    expires_at: z.iso.datetime().nullable().meta({ description: "Not started by then, it expires" }),
+    timeline: z.array(TimelineEntry),
+    urls: z.object({ self: z.string(), events: z.string(), cancel: z.string() }),
+  })
+  .meta({ id: "Job" });
+export type Job = z.infer<typeof Job>;
+
+export const Tag = z
+  .string()
+  .min(1)
+  .refine((tag) => new TextEncoder().encode(tag).length <= TAG_BYTES_MAX, `at most ${TAG_BYTES_MAX} bytes`);
+
+export const NewJob = z
+  .strictObject({
+    inputs: z.record(z.string(), z.unknown()).default({}),
+    lane: Lane.default("interactive"),
+    priority: z.int().min(PRIORITY_MIN).max(PRIORITY_MAX).optional(),
+    tags: z.array(Tag).max(TAGS_MAX).default([]),
+    expires_in: z
+      .int()
+      .min(1)
+      .max(EXPIRES_IN_S_MAX)
+      .optional()
+      .meta({ description: "Seconds until it must have started" }),
+    timeout: z.int().min(1).max(TIMEOUT_S_MAX).optional().meta({ description: "Seconds one attempt may execute" }),
+  })
+  .meta({ id: "NewJob" });
+export type NewJob = z.infer<typeof NewJob>;
+
+/** A numbered event of a job. Numbers have no gaps; the terminal event is the last. */
+export const JobEvent = z
+  .object({
+    seq: z.int().positive(),
+    type: z.enum(["queued", "started", "phase", "retrying", "succeeded", "failed", "canceled", "expired"]),
+    at: z.iso.datetime(),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "JobEvent" });
+export type JobEvent = z.infer<typeof JobEvent>;

@@ -1,0 +1,105 @@
+/** Every bound the system puts on what others send or make it do, each with its reason. */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** A JSON request body: far above any honest call, far below the 128 MB of a Worker's memory. */
+export const JSON_BODY_BYTES_MAX = 1 * MIB;
+/** A body that carries a workflow; the largest public graphs are near 1 MiB. */
+export const WORKFLOW_BODY_BYTES_MAX = 4 * MIB;
+/** One file in one request; Cloudflare's own cap on smaller plans. Larger outputs go up in parts. */
+export const FILE_BYTES_MAX = 100 * MIB;
+/** One part of a large output: uniform, above R2's 5 MiB minimum, small enough to retry. */
+export const OUTPUT_PART_BYTES = 32 * MIB;
+/** A whole output sent in parts: R2's 10,000 parts would allow more, a node's disk would not. */
+export const OUTPUT_BYTES_MAX = 64 * KIB * MIB;
+/** A data URI inside a JSON body is bounded by the body itself; this is the decoded size. */
+export const DATA_URI_BYTES_MAX = 768 * KIB;
+/** Nodes of one workflow. */
+export const WORKFLOW_NODES_MAX = 10_000;
+/** Pixels of an input picture, read from its header; a decoded one costs 12 bytes a pixel and more. */
+export const IMAGE_PIXELS_MAX = 50_000_000;
+/** Text of one string input. */
+export const STRING_INPUT_LENGTH_MAX = 100_000;
+/** Outputs of one job. */
+export const OUTPUTS_PER_JOB_MAX = 1_000;
+/** Text outputs up to this size are shown inside the job as well as stored. */
+export const INLINE_TEXT_BYTES_MAX = 4 * KIB;
+
+/** Jobs waiting in one endpoint. */
+export const QUEUE_DEPTH_MAX = 100_000;
+/** Tags of one job, and bytes of one tag. */
+export const TAGS_MAX = 16;
+export const TAG_BYTES_MAX = 256;
+/** A page of a list. */
+export const PAGE_SIZE_MAX = 100;
+export const PAGE_SIZE_DEFAULT = 20;
+/** Endpoints of one workspace: a list of jobs asks each of them. */
+export const ENDPOINTS_PER_WORKSPACE_MAX = 200;
+
+/** How long a poll for work or a node's heartbeat waits: below every proxy's idle limit. */
+export const LONG_POLL_MS = 25_000;
+/** A newline at this pace keeps a waiting answer open and shows a gone client. */
+export const POLL_HEARTBEAT_MS = 5_000;
+/** `Prefer: wait` at most. */
+export const WAIT_S_MAX = 60;
+/** A comment at this pace keeps a quiet event stream open; clients drop one after 45 s. */
+export const SSE_KEEPALIVE_MS = 10_000;
+/** Open event streams and waits of one job; more than a few are a leak on the caller's side. */
+export const WATCHERS_PER_JOB_MAX = 100;
+
+/** A lease until the agent's first message: a poll answered into a dead socket costs no more than this. */
+export const LEASE_CONFIRM_MS = 10_000;
+/** A confirmed lease; each message renews it. */
+export const LEASE_MS = 30_000;
+/** How often an agent renews. */
+export const LEASE_RENEW_MS = 10_000;
+/** Tries of one job. */
+export const ATTEMPTS_MAX = 3;
+/** The first retry waits about this long, each further one twice as long, with full jitter. */
+export const RETRY_DELAY_MS = 1_000;
+export const RETRY_DELAY_MS_MAX = 60_000;
+/** Waiting this long is worth one level of priority, so that nothing starves. */
+export const AGEING_MS_PER_LEVEL = 60_000;
+export const PRIORITY_MIN = 0;
+export const PRIORITY_MAX = 9;
+export const PRIORITY_DEFAULT = 5;
+
+/** How long a job may wait for its start, unless it says otherwise. */
+export const EXPIRES_IN_S_DEFAULT = 86_400;
+export const EXPIRES_IN_S_MAX = 7 * 86_400;
+/** How long one attempt may execute, unless the job or the endpoint says otherwise. */
+export const TIMEOUT_S_DEFAULT = 600;
+export const TIMEOUT_S_MAX = 86_400;
+/** Retries with the same Idempotency-Key get the first answer for this long. */
+export const IDEMPOTENCY_KEY_MS = 86_400_000;
+export const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
+/** Progress is written to storage at most this often; in between it lives in memory. */
+export const PROGRESS_PERSIST_MS = 5_000;
+
+/** Outputs are kept this many days, records of ended jobs this many. */
+export const OUTPUT_RETENTION_DAYS = 7;
+export const JOB_RETENTION_DAYS = 30;
+/** Uploaded inputs nobody used are kept this long. */
+export const FILE_RETENTION_DAYS = 30;
+/** A signed link to an output works this long; every read of the job makes fresh ones. */
+export const SIGNED_LINK_S = 3_600;
+
+/** A replica without work stops after this long, unless the endpoint says otherwise. */
+export const IDLE_TIMEOUT_S_DEFAULT = 60;
+export const IDLE_TIMEOUT_S_MAX = 86_400;
+export const REPLICAS_MAX = 100;
+/** A node that has not polled for this long is gone: one poll and two lost ones' worth. */
+export const NODE_LOST_MS = 40_000;
+/** A replica that has neither polled nor renewed for this long is gone. */
+export const REPLICA_LOST_MS = 40_000;
+export const SLOTS_PER_NODE_MAX = 64;
+
+/** Looked-up keys, endpoints and releases are remembered this long; a revoked key works no longer than that. */
+export const CATALOG_CACHE_MS = 30_000;
+/** Node sessions are signed for this long and renewed while the node polls. */
+export const NODE_SESSION_S = 90 * 86_400;
+/** The whole body of a request must have arrived by then. */
+export const BODY_DEADLINE_MS = 30_000;
+/** An input fetched from a caller's URL must have arrived by then. */
+export const INPUT_FETCH_MS = 30_000;
