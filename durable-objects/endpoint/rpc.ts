@@ -1,0 +1,195 @@
+/**
+ * What the Worker and the PodObject may ask of an EndpointObject. Flat records and JSON text only: deep values kill RPC.
+ * Refusals come back as data, because a thrown class arrives as a plain Error. Times are Unix ms of the object's clock.
+ */
+import type {
+  CompleteLease,
+  FailLease,
+  Lease,
+  LeaseFile,
+  LeaseProgress,
+  LeaseProgressAnswer,
+  ManifestEntry,
+  ReplicaPoll,
+  ReplicaPollAnswer,
+  ReplicaReport,
+  ReplicaReportAnswer,
+} from "#contract/agent";
+import type { EndpointSettings } from "#contract/endpoint";
+import type { EndpointId, JobId, KeyId, LeaseId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { JobError, JobPhase, JobProgress, JobState, Lane, TerminalState } from "#contract/job";
+import type { Refusal } from "#contract/problems";
+import type { QueueSummary, Replica } from "#contract/replica";
+
+export type Reply<T> = ({ readonly ok: true } & T) | Refusal;
+
+/** Sent by the Worker when an endpoint is made or changed; the last one wins. */
+export interface EndpointConfig {
+  readonly endpointId: EndpointId;
+  readonly workspaceId: WorkspaceId;
+  readonly podId: PodId;
+  readonly slug: string;
+  readonly release: number;
+  readonly settings: EndpointSettings;
+}
+
+/** A file input, resolved by the Worker. */
+export interface StoredInputFile extends LeaseFile {
+  readonly key: string;
+}
+
+export interface EnqueueRequest {
+  readonly workspaceId: WorkspaceId;
+  readonly keyId: KeyId;
+  readonly release: number;
+  /** Exact JSON text of the normalised inputs. */
+  readonly inputs: string;
+  readonly files: readonly StoredInputFile[];
+  readonly lane: Lane;
+  readonly priority: number;
+  readonly tags: readonly string[];
+  readonly expiresInMs: number;
+  readonly timeoutMs: number;
+  /** `fingerprint` is the sha256 of the request's raw body. */
+  readonly idempotency?: { readonly key: string; readonly fingerprint: string };
+}
+
+/** An output as stored; `key` is where R2 has it. */
+export interface StoredOutput extends ManifestEntry {
+  readonly key: string;
+}
+
+export interface TimelineRow {
+  readonly phase: string;
+  readonly attempt: number;
+  readonly startedAt: number;
+  readonly ms: number | null;
+}
+
+/** A job with everything the Worker needs to show it. */
+export interface JobSnapshot {
+  readonly id: JobId;
+  readonly endpointId: EndpointId;
+  readonly slug: string;
+  readonly release: number;
+  readonly state: JobState;
+  readonly phase: JobPhase | null;
+  readonly lane: Lane;
+  readonly priority: number;
+  readonly tags: readonly string[];
+  readonly inputs: string;
+  readonly attempt: number;
+  readonly attemptsMax: number;
+  readonly position: number | null;
+  readonly progress: JobProgress | null;
+  readonly outputs: readonly StoredOutput[];
+  readonly error: JobError | null;
+  readonly createdAt: number;
+  readonly startedAt: number | null;
+  readonly finishedAt: number | null;
+  readonly expiresAt: number | null;
+  readonly timeline: readonly TimelineRow[];
+}
+
+export interface StoredEvent {
+  readonly seq: number;
+  readonly type: "queued" | "started" | "phase" | "retrying" | TerminalState;
+  readonly at: number;
+  /** JSON text of the event's data. */
+  readonly data: string;
+}
+
+/** Events after `afterSeq`, and what is live beside them; empty when nothing happened within the wait. */
+export interface WatchReply {
+  readonly events: readonly StoredEvent[];
+  /** Grows with every progress or preview; hand it back to hear only of newer ones. */
+  readonly version: number;
+  readonly progress: JobProgress | null;
+  readonly preview: { readonly content_type: string; readonly data: string } | null;
+  /** Place in the queue while the job waits. */
+  readonly position: number | null;
+  /** The terminal event is among `events` or before `afterSeq`: nothing more will come. */
+  readonly ended: boolean;
+}
+
+export interface JobFilter {
+  readonly state?: JobState;
+  readonly tag?: string;
+  /** Only jobs with an id below this one (older). */
+  readonly before?: JobId;
+  readonly limit: number;
+}
+
+/** Who the agent's session says it is. */
+export interface NodeIdentity {
+  readonly workspaceId: WorkspaceId;
+  readonly podId: PodId;
+  readonly nodeId: NodeId;
+}
+
+/** Every message about a lease names it and proves it. */
+export interface LeaseProof extends NodeIdentity {
+  readonly leaseId: LeaseId;
+  readonly token: string;
+}
+
+/** Where the outputs of a live lease go: R2 keys are `<prefix><index>`. */
+export interface OutputGrant {
+  readonly keyPrefix: string;
+  readonly jobId: JobId;
+}
+
+export interface EndpointRpc {
+  configure(config: EndpointConfig): Promise<Reply<object>>;
+  /** The endpoint is deleted: ends every living job as canceled, gives back its replicas, takes no more. */
+  remove(workspaceId: WorkspaceId): Promise<Reply<object>>;
+
+  enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>>;
+  getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
+  /** Answers when the job has ended or after `waitMs`, whichever is first. */
+  waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>>;
+  watchJob(
+    workspaceId: WorkspaceId,
+    jobId: JobId,
+    after: { seq: number; version: number },
+    waitMs: number,
+  ): Promise<Reply<WatchReply>>;
+  /** Newest first. */
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[] }>>;
+  cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
+  queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
+  listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>>;
+
+  reportReplica(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: ReplicaReport,
+  ): Promise<Reply<{ answer: ReplicaReportAnswer }>>;
+  /** Waits up to poll.wait_ms for a lease. The same poll id again gets the same lease again. */
+  pollReplica(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    poll: ReplicaPoll,
+  ): Promise<Reply<{ answer: ReplicaPollAnswer }>>;
+  /** The client of that poll is gone: forget its waiter. */
+  abandonPoll(replicaId: ReplicaId, pollId: string): Promise<void>;
+
+  progress(proof: LeaseProof, message: LeaseProgress): Promise<Reply<{ answer: LeaseProgressAnswer }>>;
+  inputFile(proof: LeaseProof, index: number): Promise<Reply<{ file: StoredInputFile }>>;
+  /** Checked before an upload starts; the token is checked again when the job completes. Renews the lease. */
+  grantOutput(proof: LeaseProof): Promise<Reply<{ grant: OutputGrant }>>;
+  /** Outputs have been checked against R2 by the caller. A repeated complete gets the same answer. */
+  complete(
+    proof: LeaseProof,
+    message: CompleteLease,
+    outputs: readonly StoredOutput[],
+  ): Promise<Reply<{ next: Lease | null }>>;
+  fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>>;
+  release(proof: LeaseProof, reason: string): Promise<Reply<object>>;
+
+  /** The pod wants this replica's slot for somebody who waits: true when it was idle and is now draining. */
+  reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean>;
+  /** The pod says this replica is gone (node lost, crashed, stopped): its leases go back to the queue. */
+  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): Promise<void>;
+}
+
