@@ -64,6 +64,8 @@ export interface NodeImplementation {
   fingerprint?(inputs: NodeInputs, folders: Folders): string | number | Promise<string | number>;
   /** Optional inputs that are evaluated only when asked for (lazy). */
   readonly lazy?: readonly string[];
+  /** ComfyUI's check_lazy_status: which lazy inputs are needed, given the inputs that are there. */
+  lazyInputsNeeded?(inputs: NodeInputs): readonly string[];
 }
 
 /** The exception a node raises; `type` is Python's name for it, as clients see it in `exception_type`. */
