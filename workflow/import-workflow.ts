@@ -1,0 +1,216 @@
+/** From a workflow as people send it to a typed endpoint: a clean graph, named inputs with bounds, named outputs. */
+import { isJsonObject, type JsonObject, stringifyExactJson } from "#contract/exact-json";
+import { type FieldError, type Refusal, refusal } from "#contract/problems";
+import type { ImportedWorkflow, InputSpec, OutputSpec, Overrides } from "#contract/workflow";
+import { applyInputOverrides, applyOutputOverrides, type Overridable } from "./apply-overrides.ts";
+import { assignNames } from "./assign-names.ts";
+import { type CheckedGraph, checkGraph } from "./check-graph.ts";
+import { converted } from "./check-literal.ts";
+import { describeInput } from "./describe-input.ts";
+import { findFiles } from "./find-files.ts";
+import { findMarkers } from "./find-markers.ts";
+import { findOutputs, outputSpecs } from "./find-outputs.ts";
+import { findParameters } from "./find-parameters.ts";
+import { findPrompts } from "./find-prompts.ts";
+import { findSettings } from "./find-settings.ts";
+import { type Graph, type GraphNode, linkOf, usesOf, walk } from "./graph.ts";
+import { type Candidate, Candidates } from "./input-candidates.ts";
+import { type ClassLookup, classLookup } from "./known-classes.ts";
+import type { ObjectInfo } from "./object-info.ts";
+import { readPngMetadata } from "./png-metadata.ts";
+import { HOW_TO_EXPORT, readGraph } from "./read-graph.ts";
+
+export interface ImportOptions {
+  /** GET /object_info of the server that will run the graph, whole or in part; types and bounds come from it. */
+  readonly objectInfo?: ObjectInfo | undefined;
+  readonly overrides?: Overrides | undefined;
+  /** The release before: a place in the graph that had a name keeps it, so that callers need not change. */
+  readonly previous?: { readonly inputs: readonly InputSpec[]; readonly outputs: readonly OutputSpec[] } | undefined;
+}
+
+export interface ImportSuccess {
+  readonly ok: true;
+  readonly workflow: ImportedWorkflow;
+}
+
+/** Inputs of one endpoint; the ones beyond are hidden, and the operator can bring them out. */
+export const INPUTS_MAX = 200;
+const CLASSES_QUOTED_MAX = 20;
+const WARNINGS_MAX = 50;
+
+/**
+ * Reads API-format JSON, or the same out of a PNG that ComfyUI saved. Async because pictures may hold deflated text.
+ * Refusals: `workflow_format_ui` for the editor's format, `invalid_body` for overrides that cannot be applied,
+ * `invalid_workflow` for everything else, with an error for each wrong node. Error paths start with `/workflow`.
+ */
+export async function importWorkflow(
+  source: { readonly text: string } | { readonly png: Uint8Array },
+  options: ImportOptions = {},
+): Promise<ImportSuccess | Refusal> {
+  const text = "text" in source ? source.text : await textOfPng(source.png);
+  if (typeof text !== "string") return text;
+  const found = readGraph(text);
+  if (!found.ok) return found;
+  const lookup = classLookup(options.objectInfo);
+  const checked = checkGraph(found.nodes, `/workflow${found.pointer}`, lookup);
+  return checked.ok ? infer(checked, lookup, options) : checked;
+}
+
+async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
+  const metadata = await readPngMetadata(png, ["prompt", "workflow"]);
+  if (!metadata.ok) return refusal("invalid_workflow", metadata.fault);
+  const prompt = metadata.text.get("prompt");
+  if (prompt !== undefined) return prompt;
+  if (metadata.text.has("workflow")) {
+    return refusal(
+      "workflow_format_ui",
+      `The picture holds the editor's format only, which says how a workflow looks. ${HOW_TO_EXPORT}`,
+    );
+  }
+  return refusal(
+    "invalid_workflow",
+    "The picture holds no workflow: ComfyUI writes it into the PNGs it saves, and many programs remove it again.",
+  );
+}
+
+function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOptions): ImportSuccess | Refusal {
+  const document = convertLiterals(checked, lookup);
+  const candidates = new Candidates({
+    graph: checked.graph,
+    live: liveNodes(checked.graph, lookup),
+    uses: usesOf(checked.graph),
+    lookup,
+  });
+  findMarkers(candidates);
+  findFiles(candidates);
+  findPrompts(candidates);
+  findSettings(candidates);
+  findParameters(candidates);
+
+  const warnings = [...checked.warnings];
+  const described = describeAll(candidates, options.previous?.inputs ?? [], warnings);
+  const outputs = namedOutputs(candidates, options.previous?.outputs ?? []);
+  const errors: FieldError[] = [];
+  const inputSpecs = applyInputOverrides(described, options.overrides?.inputs, errors);
+  const outputSpecsShown = applyOutputOverrides(outputs, options.overrides?.outputs, errors);
+  if (outputSpecsShown.length === 0) {
+    if (outputs.length === 0)
+      return refusal("invalid_workflow", "No node gives an output. Add one, such as SaveImage.");
+    errors.push({ path: "/overrides/outputs", reason: "At least one output must remain." });
+  }
+  const [first] = errors;
+  if (first !== undefined) return refusal("invalid_body", `${first.path}: ${first.reason}`, { errors });
+
+  const { unknownClasses } = checked;
+  if (unknownClasses.length > 0) {
+    const more = unknownClasses.length > CLASSES_QUOTED_MAX ? " and others" : "";
+    warnings.push(
+      `Types and bounds were guessed for unknown classes: ${unknownClasses.slice(0, CLASSES_QUOTED_MAX).join(", ")}${more}. ` +
+        "Send your server's object_info to have them right.",
+    );
+  }
+  return {
+    ok: true,
+    workflow: {
+      graph: stringifyExactJson(document),
+      inputs: inputSpecs,
+      outputs: outputSpecsShown,
+      classes: [...new Set([...checked.graph.values()].map((node) => node.classType))].sort(),
+      warnings: warnings.slice(0, WARNINGS_MAX),
+    },
+  };
+}
+
+/** Writes into the graph what ComfyUI would make of each literal, as "64" for a number. */
+function convertLiterals(checked: CheckedGraph, lookup: ClassLookup): JsonObject {
+  for (const node of checked.graph.values()) {
+    const known = lookup(node.classType);
+    if (known === undefined) continue;
+    for (const [field, value] of Object.entries(node.inputs)) {
+      const declared = known.inputs.get(field);
+      if (declared === undefined || linkOf(value) !== undefined || isJsonObject(value)) continue;
+      node.inputs[field] = converted(value, declared.type);
+    }
+  }
+  return checked.document;
+}
+
+/** What the outputs need. Nodes that nothing needs never run, so that their values are nobody's inputs. */
+function liveNodes(graph: Graph, lookup: ClassLookup): GraphNode[] {
+  const uses = usesOf(graph);
+  const ends = [...graph.values()].filter((node) => {
+    const known = lookup(node.classType);
+    return known === undefined ? !uses.has(node.id) : known.isOutput;
+  });
+  return walk(graph, ends).ordered;
+}
+
+function describeAll(
+  candidates: Candidates,
+  previous: readonly InputSpec[],
+  warnings: string[],
+): Overridable<InputSpec>[] {
+  const wanted = candidates
+    .all()
+    .map((candidate, index) => ({ candidate, index }))
+    .sort(
+      (a, b) =>
+        Number(a.candidate.hidden) - Number(b.candidate.hidden) ||
+        Number(a.candidate.advanced) - Number(b.candidate.advanced) ||
+        a.candidate.rank - b.candidate.rank ||
+        a.index - b.index,
+    )
+    .map(({ candidate }) => candidate);
+  const usable = wanted.filter((candidate) => describeInput(candidate.base, candidate, candidates) !== undefined);
+  const before = new Map<string, string>();
+  for (const input of previous) for (const target of input.targets) before.set(placeKey(target), input.name);
+  const fresh = assignNames(usable);
+  const names = assignNames(usable, (candidate: Candidate) => {
+    for (const target of candidate.targets) {
+      const name = before.get(placeKey(target));
+      if (name !== undefined) return name;
+    }
+    return undefined;
+  });
+  let shown = 0;
+  const described = usable.flatMap((candidate) => {
+    const name = names.get(candidate) ?? candidate.base;
+    const spec = describeInput(name, candidate, candidates);
+    if (spec === undefined) return [];
+    if (!candidate.hidden) shown += 1;
+    const hidden = candidate.hidden || shown > INPUTS_MAX;
+    return [{ spec: titled(spec, candidate, name), names: [name, fresh.get(candidate) ?? name], hidden }];
+  });
+  if (shown > INPUTS_MAX) {
+    warnings.push(`The workflow has ${shown} values that callers might set; ${INPUTS_MAX} of them are inputs.`);
+  }
+  return described;
+}
+
+/** Of several inputs with one meaning, all but the first say which one they are: by number or by node, as the name does. */
+function titled(spec: InputSpec, candidate: Candidate, name: string): InputSpec {
+  const number = /_([0-9]+)$/.exec(name)?.[1];
+  if (number !== undefined && name === `${candidate.base}_${number}`) {
+    return { ...spec, title: `${candidate.title} ${number}` };
+  }
+  return name === candidate.base || candidate.title === candidate.nodeTitle || !name.endsWith(`_${candidate.base}`)
+    ? spec
+    : { ...spec, title: `${candidate.title} (${candidate.nodeTitle})` };
+}
+
+function namedOutputs(candidates: Candidates, previous: readonly OutputSpec[]): Overridable<OutputSpec>[] {
+  const found = findOutputs(candidates);
+  const before = new Map(previous.map((output) => [output.node, output.name]));
+  const fresh = outputSpecs(found, () => undefined);
+  const specs = outputSpecs(found, (output) => before.get(output.node));
+  return found.flatMap((output) => {
+    const spec = specs.get(output);
+    return spec === undefined
+      ? []
+      : [{ spec, names: [spec.name, fresh.get(output)?.name ?? spec.name], hidden: output.hidden }];
+  });
+}
+
+function placeKey(target: { node: string; field: string }): string {
+  return `${target.node}\n${target.field}`;
+}

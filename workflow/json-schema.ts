@@ -1,0 +1,110 @@
+/** An endpoint's inputs and outputs as JSON Schema 2020-12. */
+import type { InputSpec, MediaKind, OutputSpec } from "#contract/workflow";
+
+const DIALECT = "https://json-schema.org/draft/2020-12/schema";
+
+const MEDIA_TYPES: Readonly<Record<MediaKind, string>> = {
+  image: "image/*",
+  mask: "image/*",
+  video: "video/*",
+  audio: "audio/*",
+  file: "application/octet-stream",
+};
+
+/**
+ * The schema of a job's `inputs`. Bounds and defaults may be bigints: write it with stringifyExactJson. The step is a
+ * hint of forms (`x-step`); ComfyUI takes values between steps.
+ */
+export function inputsJsonSchema(inputs: readonly InputSpec[]): Record<string, unknown> {
+  return {
+    $schema: DIALECT,
+    type: "object",
+    properties: Object.fromEntries(inputs.map((input, order) => [input.name, inputSchema(input, order)])),
+    required: inputs.filter((input) => input.required).map((input) => input.name),
+    additionalProperties: false,
+  };
+}
+
+function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
+  const { title, description, advanced } = input;
+  const words = { title, ...(description === undefined ? {} : { description }) };
+  const hints = { order, advanced };
+  switch (input.type) {
+    case "string":
+      return {
+        ...words,
+        type: "string",
+        maxLength: input.maxLength,
+        ...optional("default", input.default),
+        "x-ui": { ...hints, multiline: input.multiline },
+      };
+    case "integer":
+      // A seed that is left out is drawn, so that the value in the graph is an example and no default.
+      return {
+        ...words,
+        type: "integer",
+        ...bounds(input),
+        ...(input.seed
+          ? optional("examples", input.default === undefined ? undefined : [input.default])
+          : optional("default", input.default)),
+        "x-ui": { ...hints, seed: input.seed },
+      };
+    case "number":
+      return { ...words, type: "number", ...bounds(input), ...optional("default", input.default), "x-ui": hints };
+    case "boolean":
+      return { ...words, type: "boolean", ...optional("default", input.default), "x-ui": hints };
+    case "choice":
+      return { ...words, enum: input.choices, ...optional("default", input.default), "x-ui": hints };
+    case "file":
+      return {
+        ...words,
+        type: "string",
+        contentMediaType: MEDIA_TYPES[input.media],
+        "x-ui": { ...hints, media: input.media },
+      };
+    default:
+      throw new Error(`unhandled: ${JSON.stringify(input satisfies never)}`);
+  }
+}
+
+function bounds(input: InputSpec & { type: "integer" | "number" }): Record<string, unknown> {
+  return {
+    ...optional("minimum", input.minimum),
+    ...optional("maximum", input.maximum),
+    ...optional("x-step", input.step),
+  };
+}
+
+function optional(key: string, value: unknown): Record<string, unknown> {
+  return value === undefined ? {} : { [key]: value };
+}
+
+const OUTPUT_MEDIA_TYPES: Readonly<Record<OutputSpec["kind"], string>> = {
+  image: "image/*",
+  video: "video/*",
+  audio: "audio/*",
+  text: "text/plain",
+  model3d: "model/*",
+  file: "application/octet-stream",
+};
+
+/** The schema of a job's `outputs` grouped by name: each output node saves any number of files. */
+export function outputsJsonSchema(outputs: readonly OutputSpec[]): Record<string, unknown> {
+  return {
+    $schema: DIALECT,
+    type: "object",
+    properties: Object.fromEntries(
+      outputs.map(({ name, title, kind, temporary }, order) => [
+        name,
+        {
+          title,
+          type: "array",
+          items: { type: "string", format: "uri", contentMediaType: OUTPUT_MEDIA_TYPES[kind] },
+          "x-ui": { order, kind, temporary },
+        },
+      ]),
+    ),
+    required: outputs.map((output) => output.name),
+    additionalProperties: false,
+  };
+}

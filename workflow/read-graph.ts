@@ -1,0 +1,72 @@
+/** From the text people send to the object that maps node ids to nodes. */
+import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseExactJson } from "#contract/exact-json";
+import { type Refusal, refusal } from "#contract/problems";
+
+/** The object of nodes, and its place in the document as a JSON Pointer, such as `/prompt`. */
+export interface FoundGraph {
+  readonly ok: true;
+  readonly nodes: JsonObject;
+  readonly pointer: string;
+}
+
+/**
+ * Fields under which programs wrap a graph: `prompt` (ComfyUI's own POST /prompt), `workflow_api`, `output` (what the
+ * editor's graphToPrompt returns), `input` (serverless wrappers, around `workflow`), and `workflow`, which is the
+ * editor's format in some of them and therefore comes last.
+ */
+const ENVELOPES = ["prompt", "workflow_api", "output", "input", "workflow"] as const;
+const ENVELOPE_DEPTH_MAX = 3;
+
+export const HOW_TO_EXPORT =
+  "Export it in API format: in ComfyUI choose Workflow > Export (API), in older versions turn on the developer mode in " +
+  "the settings and press Save (API Format).";
+
+/** Parses a document and finds the graph in it. Refuses the editor's format by its own code. */
+export function readGraph(text: string): FoundGraph | Refusal {
+  let document: Json;
+  try {
+    document = parseExactJson(text, { pythonNumbers: true });
+  } catch (error) {
+    if (!(error instanceof JsonSyntaxError)) throw error;
+    return refusal("invalid_workflow", `The workflow is not JSON: ${error.message}.`);
+  }
+  return findGraph(document, "", 0);
+}
+
+function findGraph(value: Json, pointer: string, depth: number): FoundGraph | Refusal {
+  if (!isJsonObject(value)) {
+    return refusal(
+      "invalid_workflow",
+      "The workflow must be an object that maps node ids to nodes (ComfyUI's API format).",
+    );
+  }
+  if (holdsNode(value)) return { ok: true, nodes: value, pointer };
+  if (isEditorFormat(value)) {
+    return refusal(
+      "workflow_format_ui",
+      `This is the editor's format, which says how a workflow looks. ${HOW_TO_EXPORT}`,
+    );
+  }
+  if (depth < ENVELOPE_DEPTH_MAX) {
+    let refused: Refusal | undefined;
+    for (const field of ENVELOPES) {
+      const inner = Object.hasOwn(value, field) ? value[field] : undefined;
+      if (!isJsonObject(inner)) continue;
+      const found = findGraph(inner, `${pointer}/${field}`, depth + 1);
+      if (found.ok) return found;
+      if (refused === undefined || found.code === "workflow_format_ui") refused = found;
+    }
+    if (refused !== undefined) return refused;
+  }
+  if (Object.keys(value).length === 0) return refusal("invalid_workflow", "The workflow has no nodes.");
+  return { ok: true, nodes: value, pointer };
+}
+
+/** One value with a class_type makes the object a graph: the others are then wrong nodes, not an envelope. */
+function holdsNode(value: JsonObject): boolean {
+  return Object.values(value).some((node) => isJsonObject(node) && typeof node.class_type === "string");
+}
+
+function isEditorFormat(value: JsonObject): boolean {
+  return Array.isArray(value.nodes) && (Array.isArray(value.links) || "last_node_id" in value || "version" in value);
+}

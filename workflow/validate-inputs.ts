@@ -1,0 +1,195 @@
+/** Whether a caller's values fit an endpoint's inputs. Bad input is refused here and never reaches a GPU. */
+import type { Json, JsonObject } from "#contract/exact-json";
+import { FileId } from "#contract/ids";
+import { type FieldError, type Refusal, refusal } from "#contract/problems";
+import type { InputSpec } from "#contract/workflow";
+import { nearestName } from "./nearest-name.ts";
+
+export interface ValidInputs {
+  readonly ok: true;
+  /** A value for each input that has one: the caller's, its default, or the seed that was drawn. */
+  readonly values: JsonObject;
+  /** The file inputs among them. The value is a file's id, an https address or a data URI; nothing was fetched yet. */
+  readonly files: { name: string; value: string }[];
+}
+
+/** Names the caller sent that are quoted back; a request may hold thousands. */
+const ERRORS_MAX = 100;
+
+/**
+ * Checks and completes a caller's values. `null` and a left-out field mean the same. Values are taken as they are:
+ * "1" is no 1, and no default replaces a wrong value.
+ * @param values as parseExactJson read them, whole numbers beyond 2^53 as bigint
+ * @param options.randomSeed gives a whole number from 0 to 2^53-1
+ */
+export function validateInputs(
+  inputs: readonly InputSpec[],
+  values: JsonObject,
+  options: { randomSeed: () => number },
+): ValidInputs | Refusal {
+  const errors: FieldError[] = [];
+  const accepted = Object.create(null) as JsonObject;
+  const files: { name: string; value: string }[] = [];
+  const known = new Set<string>(inputs.map((input) => input.name));
+  for (const name of Object.keys(values)) {
+    if (!known.has(name)) errors.push(unknownInput(name, [...known]));
+  }
+  for (const input of inputs) {
+    const given = Object.hasOwn(values, input.name) ? values[input.name] : undefined;
+    if (given === undefined || given === null) {
+      const value = input.type === "integer" && input.seed ? drawSeed(input, options.randomSeed) : defaultOf(input);
+      if (value !== undefined) accepted[input.name] = value;
+      else if (input.required)
+        errors.push({ path: pathOf(input.name), reason: "This input is required.", allowed: allowed(input) });
+      continue;
+    }
+    const reason = valueFault(input, given);
+    if (reason !== undefined) {
+      errors.push({ path: pathOf(input.name), reason, allowed: allowed(input) });
+      continue;
+    }
+    accepted[input.name] = input.type === "number" ? Number(given) : given;
+    if (input.type === "file" && typeof given === "string") files.push({ name: input.name, value: given });
+  }
+  if (errors.length === 0) return { ok: true, values: accepted, files };
+  const [first] = errors;
+  const more = errors.length > 1 ? ` ${errors.length - 1} more inputs are wrong.` : "";
+  return refusal("invalid_inputs", `${first?.path ?? ""}: ${first?.reason ?? ""}${more}`, {
+    errors: errors.slice(0, ERRORS_MAX),
+  });
+}
+
+function pathOf(name: string): string {
+  return `/inputs/${name.slice(0, 100).replaceAll("~", "~0").replaceAll("/", "~1")}`;
+}
+
+function unknownInput(name: string, known: readonly string[]): FieldError {
+  const nearest = nearestName(name, known);
+  const hint =
+    nearest !== undefined
+      ? ` Did you mean "${nearest}"?`
+      : known.length === 0
+        ? " This endpoint takes no inputs."
+        : ` Known inputs: ${known.slice(0, 30).join(", ")}${known.length > 30 ? ", …" : ""}.`;
+  return { path: pathOf(name), reason: `There is no input of this name.${hint}` };
+}
+
+function defaultOf(input: InputSpec): string | number | bigint | boolean | undefined {
+  return input.type === "file" ? undefined : input.default;
+}
+
+/** A seed within the input's bounds, so far as 53 bits of chance reach them. */
+function drawSeed(input: InputSpec & { type: "integer" }, randomSeed: () => number): number | bigint {
+  const drawn = BigInt(randomSeed());
+  const minimum = input.minimum === undefined ? 0n : BigInt(input.minimum);
+  const maximum = input.maximum === undefined ? BigInt(Number.MAX_SAFE_INTEGER) : BigInt(input.maximum);
+  // From 0 where the bounds allow it: a negative seed means "random" to some nodes.
+  const lowest = minimum < 0n && maximum >= 0n ? 0n : minimum;
+  const seed = lowest + (drawn % (maximum - lowest + 1n));
+  const exact = Number(seed);
+  return Number.isSafeInteger(exact) ? exact : seed;
+}
+
+/** What is wrong with a value, in words; undefined when it fits. Neither null nor undefined is a value. */
+export function valueFault(input: InputSpec, value: Json): string | undefined {
+  switch (input.type) {
+    case "string":
+      return textFault(input, value);
+    case "integer":
+      if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value)))
+        return boundsFault(input, value);
+      return `This must be a whole number, not ${typeWord(value)}.`;
+    case "number":
+      if (typeof value === "bigint") return boundsFault(input, Number(value));
+      if (typeof value === "number" && Number.isFinite(value)) return boundsFault(input, value);
+      return `This must be a number, not ${typeWord(value)}.`;
+    case "boolean":
+      return typeof value === "boolean" ? undefined : `This must be true or false, not ${typeWord(value)}.`;
+    case "choice":
+      return (input.choices as readonly Json[]).includes(value) ? undefined : "This must be one of the choices.";
+    case "file":
+      return fileFault(value);
+    default:
+      throw new Error(`unhandled: ${JSON.stringify(input satisfies never)}`);
+  }
+}
+
+function textFault(input: InputSpec & { type: "string" }, value: Json): string | undefined {
+  if (typeof value !== "string") return `This must be text, not ${typeWord(value)}.`;
+  if (value.includes("\u0000")) return "The text holds a null character.";
+  if (!value.isWellFormed()) return "The text holds half of a surrogate pair, which cannot be written as UTF-8.";
+  // JSON Schema counts characters; UTF-16 units are never fewer, so that short texts need no counting.
+  if (value.length <= input.maxLength || [...value].length <= input.maxLength) return undefined;
+  return `The text is longer than ${input.maxLength} characters.`;
+}
+
+function boundsFault(
+  input: { minimum?: number | bigint | undefined; maximum?: number | bigint | undefined },
+  value: number | bigint,
+): string | undefined {
+  const { minimum, maximum } = input;
+  if (minimum !== undefined && value < minimum) return `This must be ${minimum} or more.`;
+  if (maximum !== undefined && value > maximum) return `This must be ${maximum} or less.`;
+  return undefined;
+}
+
+const FILE_FORMS = "the id of an uploaded file, an https address, or a data URI with base64";
+
+/** The form only; whether a file exists and may be used is found out when it is fetched. */
+function fileFault(value: Json): string | undefined {
+  if (typeof value !== "string") return `This must be ${FILE_FORMS}, not ${typeWord(value)}.`;
+  if (FileId.safeParse(value).success) return undefined;
+  if (/^data:/i.test(value)) {
+    return /^data:[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(;[a-z0-9-]+=[^;,"\s]*)*;base64,[A-Za-z0-9+/_-]*={0,2}$/i.test(
+      value,
+    )
+      ? undefined
+      : "The data URI must name its media type and be in base64: data:image/png;base64,…";
+  }
+  if (value.length > 4_096) return "An address may have 4096 characters at most.";
+  if (/[\u0000-\u0020\u007f]/.test(value) || !URL.canParse(value) || new URL(value).protocol !== "https:") {
+    return `This must be ${FILE_FORMS}.`;
+  }
+  return undefined;
+}
+
+function typeWord(value: Json): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  switch (typeof value) {
+    case "string":
+      return "text";
+    case "boolean":
+      return "true or false";
+    case "object":
+      return "an object";
+    default:
+      return Number.isInteger(value) || typeof value === "bigint" ? "a whole number" : "a number with a fraction";
+  }
+}
+
+/** What would be taken, for the error's `allowed`. */
+export function allowed(input: InputSpec): Record<string, unknown> {
+  switch (input.type) {
+    case "string":
+      return { type: "string", maxLength: input.maxLength };
+    case "integer":
+    case "number": {
+      const { type, minimum, maximum, step } = input;
+      return {
+        type,
+        ...(minimum === undefined ? {} : { minimum }),
+        ...(maximum === undefined ? {} : { maximum }),
+        ...(step === undefined ? {} : { step }),
+      };
+    }
+    case "boolean":
+      return { type: "boolean" };
+    case "choice":
+      return { type: "choice", choices: input.choices };
+    case "file":
+      return { type: "file", media: input.media };
+    default:
+      throw new Error(`unhandled: ${JSON.stringify(input satisfies never)}`);
+  }
+}
