@@ -1,0 +1,140 @@
+/**
+ * The D1 catalog as it is now; the numbered .sql files beside this are how it got here (`npx drizzle-kit generate`).
+ * Times are Unix ms. JSON columns hold exact JSON text, because inputs may have whole numbers beyond 2^53.
+ */
+import { sql } from "drizzle-orm";
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+
+/** Tenants. Everything below belongs to one, and every lookup names it. */
+export const workspaces = sqliteTable("workspaces", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  createdAt: integer("created_at").notNull(),
+});
+
+/** API keys: only the SHA-256 of the secret is kept. */
+export const apiKeys = sqliteTable(
+  "api_keys",
+  {
+    id: text("id").primaryKey(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    name: text("name").notNull(),
+    hash: text("hash").notNull(),
+    /** JSON list of scopes. */
+    scopes: text("scopes").notNull(),
+    /** First and last characters of the secret, to tell keys apart. */
+    hint: text("hint").notNull(),
+    createdAt: integer("created_at").notNull(),
+    expiresAt: integer("expires_at"),
+    revokedAt: integer("revoked_at"),
+  },
+  (table) => [uniqueIndex("api_keys_hash").on(table.hash), index("api_keys_workspace").on(table.workspaceId, table.id)],
+);
+
+export const pods = sqliteTable(
+  "pods",
+  {
+    id: text("id").primaryKey(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    name: text("name").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (table) => [index("pods_workspace").on(table.workspaceId, table.id)],
+);
+
+/** Secrets with which machines join a pod; usable many times until they expire. */
+export const joinTokens = sqliteTable(
+  "join_tokens",
+  {
+    id: text("id").primaryKey(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    podId: text("pod_id")
+      .notNull()
+      .references(() => pods.id),
+    hash: text("hash").notNull(),
+    createdAt: integer("created_at").notNull(),
+    expiresAt: integer("expires_at").notNull(),
+  },
+  (table) => [uniqueIndex("join_tokens_hash").on(table.hash)],
+);
+
+export const endpoints = sqliteTable(
+  "endpoints",
+  {
+    id: text("id").primaryKey(),
+    /** The owner key inside the ids of its jobs, replicas and leases: names its EndpointObject. */
+    key: text("key").notNull(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    podId: text("pod_id")
+      .notNull()
+      .references(() => pods.id),
+    slug: text("slug").notNull(),
+    name: text("name").notNull(),
+    settings: text("settings").notNull(),
+    overrides: text("overrides").notNull(),
+    activeRelease: integer("active_release").notNull(),
+    /** Grows with each change, the deletion included. */
+    version: integer("version").notNull(),
+    /** The version its EndpointObject has confirmed; below `version`, it must be told again. */
+    appliedVersion: integer("applied_version").notNull(),
+    createdAt: integer("created_at").notNull(),
+    updatedAt: integer("updated_at").notNull(),
+    /** A deleted endpoint stays, so that its jobs can still be read. */
+    deletedAt: integer("deleted_at"),
+  },
+  (table) => [
+    uniqueIndex("endpoints_key").on(table.key),
+    uniqueIndex("endpoints_slug").on(table.workspaceId, table.slug).where(sql`deleted_at IS NULL`),
+  ],
+);
+
+export const releases = sqliteTable(
+  "releases",
+  {
+    endpointId: text("endpoint_id")
+      .notNull()
+      .references(() => endpoints.id),
+    number: integer("number").notNull(),
+    digest: text("digest").notNull(),
+    graph: text("graph").notNull(),
+    inputs: text("inputs").notNull(),
+    outputs: text("outputs").notNull(),
+    classes: text("classes").notNull(),
+    warnings: text("warnings").notNull(),
+    /** The part of /object_info the graph needs, for a later import with other overrides; null when none was given. */
+    objectInfo: text("object_info"),
+    createdAt: integer("created_at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.endpointId, table.number] })],
+);
+
+/** Input files in R2, one row for the same bytes in a workspace. */
+export const files = sqliteTable(
+  "files",
+  {
+    id: text("id").primaryKey(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    sha256: text("sha256").notNull(),
+    filename: text("filename").notNull(),
+    contentType: text("content_type").notNull(),
+    size: integer("size").notNull(),
+    /** Where R2 has it. */
+    key: text("key").notNull(),
+    createdAt: integer("created_at").notNull(),
+    expiresAt: integer("expires_at").notNull(),
+  },
+  (table) => [
+    uniqueIndex("files_sha256").on(table.workspaceId, table.sha256),
+    index("files_expiry").on(table.workspaceId, table.expiresAt),
+  ],
+);

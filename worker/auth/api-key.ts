@@ -1,0 +1,38 @@
+import { isWellFormedSecret } from "#contract/access";
+import { Problem } from "#contract/problems";
+import { sha256Hex } from "#worker/auth/digest";
+import type { Principal } from "#worker/auth/principal";
+import { findPrincipal } from "#worker/catalog/keys";
+import type { Env } from "#worker/env";
+
+/**
+ * Who calls, by `Authorization: Bearer pl_…`, `Authorization: Key pl_…` or `X-API-Key: pl_…`.
+ * @throws Problem unauthenticated: no key, two of them, a malformed one (told before the catalog is asked), or one that
+ *   is unknown, revoked or over
+ */
+export async function authenticate(env: Env, request: Request): Promise<Principal> {
+  const secret = presentedKey(request);
+  if (!isWellFormedSecret("pl", secret)) {
+    throw new Problem("unauthenticated", "The API key is malformed; it starts with pl_ and has 36 characters.");
+  }
+  const principal = await findPrincipal(env.CATALOG, await sha256Hex(secret), Date.now());
+  if (principal === undefined) throw new Problem("unauthenticated", "The API key is unknown, revoked or expired.");
+  return principal;
+}
+
+function presentedKey(request: Request): string {
+  const authorization = request.headers.get("authorization");
+  const header = request.headers.get("x-api-key");
+  if (authorization !== null && header !== null) {
+    throw new Problem("unauthenticated", "Send one credential, not Authorization and X-API-Key together.");
+  }
+  if (header !== null) return header;
+  if (authorization === null) {
+    throw new Problem("unauthenticated", "Send an API key: Authorization: Bearer pl_…");
+  }
+  const match = /^(?:Bearer|Key) +(\S+)$/i.exec(authorization);
+  if (match?.[1] === undefined) {
+    throw new Problem("unauthenticated", "Authorization must be `Bearer pl_…` or `Key pl_…`.");
+  }
+  return match[1];
+}

@@ -1,0 +1,311 @@
+/** Endpoints and releases in the catalog. */
+import { and, asc, count, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
+import * as z from "zod";
+import { type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
+import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
+import { CATALOG_CACHE_MS } from "#contract/limits";
+import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
+import { endpoints, releases } from "#migrations/catalog/schema";
+import { catalogOf } from "#worker/catalog/database";
+import { ExpiringCache } from "#worker/catalog/expiring-cache";
+
+export interface EndpointRow {
+  readonly id: EndpointId;
+  readonly key: OwnerKey;
+  readonly workspaceId: WorkspaceId;
+  readonly podId: PodId;
+  readonly slug: string;
+  readonly name: string;
+  readonly settings: EndpointSettings;
+  readonly overrides: Overrides;
+  readonly activeRelease: number;
+  readonly version: number;
+  readonly appliedVersion: number;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly deletedAt: number | null;
+}
+
+export interface ReleaseRow {
+  readonly endpointId: EndpointId;
+  readonly number: number;
+  readonly digest: string;
+  readonly graph: string;
+  readonly inputs: InputSpec[];
+  readonly outputs: OutputSpec[];
+  readonly classes: string[];
+  readonly warnings: string[];
+  /** Exact JSON text, or null. */
+  readonly objectInfo: string | null;
+  readonly createdAt: number;
+}
+
+export interface EndpointWithRelease {
+  readonly endpoint: EndpointRow;
+  readonly release: ReleaseRow;
+}
+
+/** Depth of stored JSON: overrides and schemas came through the same bound. */
+const StringList = z.array(z.string());
+const Inputs = z.array(InputSpec);
+const Outputs = z.array(OutputSpec);
+
+function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
+  return {
+    ...row,
+    id: EndpointId.parse(row.id),
+    key: OwnerKey.parse(row.key),
+    workspaceId: WorkspaceId.parse(row.workspaceId),
+    podId: PodId.parse(row.podId),
+    settings: SettingsSchema.parse(parseExactJson(row.settings)),
+    overrides: Overrides.parse(parseExactJson(row.overrides)),
+  };
+}
+
+function releaseRow(row: typeof releases.$inferSelect): ReleaseRow {
+  return {
+    ...row,
+    endpointId: EndpointId.parse(row.endpointId),
+    inputs: Inputs.parse(parseExactJson(row.inputs)),
+    outputs: Outputs.parse(parseExactJson(row.outputs)),
+    classes: StringList.parse(parseExactJson(row.classes)),
+    warnings: StringList.parse(parseExactJson(row.warnings)),
+  };
+}
+
+function endpointValues(row: EndpointRow): typeof endpoints.$inferInsert {
+  return { ...row, settings: stringifyExactJson(row.settings), overrides: stringifyExactJson(row.overrides) };
+}
+
+function releaseValues(row: ReleaseRow): typeof releases.$inferInsert {
+  return {
+    ...row,
+    inputs: stringifyExactJson(row.inputs),
+    outputs: stringifyExactJson(row.outputs),
+    classes: stringifyExactJson(row.classes),
+    warnings: stringifyExactJson(row.warnings),
+  };
+}
+
+/** Bytes the release's columns take together; D1 refuses a row above 2 MB. */
+export function releaseBytes(row: ReleaseRow): number {
+  const values = releaseValues(row);
+  const encoder = new TextEncoder();
+  return [values.graph, values.inputs, values.outputs, values.classes, values.warnings, values.objectInfo ?? ""]
+    .map((text) => encoder.encode(text).byteLength)
+    .reduce((sum, bytes) => sum + bytes, 0);
+}
+
+const joined = and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease));
+const living = isNull(endpoints.deletedAt);
+const named = (name: string) => or(eq(endpoints.slug, name), eq(endpoints.id, name));
+
+/** A living endpoint of the workspace by slug or id, straight from D1. */
+export async function findEndpoint(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  name: string,
+): Promise<EndpointWithRelease | undefined> {
+  const [row] = await catalogOf(database)
+    .select()
+    .from(endpoints)
+    .innerJoin(releases, joined)
+    .where(and(eq(endpoints.workspaceId, workspaceId), named(name), living));
+  return row === undefined ? undefined : { endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) };
+}
+
+const ENDPOINTS_CACHED_MAX = 1_000;
+const byName = new ExpiringCache<EndpointWithRelease>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
+
+/** As {@link findEndpoint}, remembered for CATALOG_CACHE_MS: for the hot path. */
+export async function findEndpointCached(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  name: string,
+): Promise<EndpointWithRelease | undefined> {
+  const cacheKey = `${workspaceId} ${name}`;
+  const known = byName.get(cacheKey, Date.now());
+  if (known !== undefined) return known;
+  const found = await findEndpoint(database, workspaceId, name);
+  if (found !== undefined) byName.set(cacheKey, found, Date.now());
+  return found;
+}
+
+/** Makes this isolate ask D1 again. */
+export function forgetEndpoint(id: EndpointId): void {
+  byName.deleteWhere((cached) => cached.endpoint.id === id);
+}
+
+/** Whose an owner key is. */
+export interface KeyOwner {
+  readonly endpointId: EndpointId;
+  readonly workspaceId: WorkspaceId;
+}
+
+const OWNERS_CACHED_MAX = 10_000;
+/** An endpoint never changes workspace and a key is never used again, so this may be remembered for long. */
+const owners = new ExpiringCache<KeyOwner>(24 * 3_600_000, OWNERS_CACHED_MAX);
+
+/** The endpoint of an owner key, a deleted one too: its jobs can still be read. */
+export async function findKeyOwner(database: D1Database, key: OwnerKey): Promise<KeyOwner | undefined> {
+  const known = owners.get(key, Date.now());
+  if (known !== undefined) return known;
+  const [row] = await catalogOf(database)
+    .select({ id: endpoints.id, workspaceId: endpoints.workspaceId })
+    .from(endpoints)
+    .where(eq(endpoints.key, key));
+  if (row === undefined) return undefined;
+  const owner = { endpointId: EndpointId.parse(row.id), workspaceId: WorkspaceId.parse(row.workspaceId) };
+  owners.set(key, owner, Date.now());
+  return owner;
+}
+
+/** Living endpoints by slug, after a slug. */
+export async function selectEndpoints(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  afterSlug: string | undefined,
+  limit: number,
+): Promise<EndpointWithRelease[]> {
+  const rows = await catalogOf(database)
+    .select()
+    .from(endpoints)
+    .innerJoin(releases, joined)
+    .where(
+      and(
+        eq(endpoints.workspaceId, workspaceId),
+        living,
+        afterSlug === undefined ? undefined : gt(endpoints.slug, afterSlug),
+      ),
+    )
+    .orderBy(asc(endpoints.slug))
+    .limit(limit);
+  return rows.map((row) => ({ endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) }));
+}
+
+/** Keys of every endpoint whose jobs may still be kept: living ones, and those deleted after `deletedAfter`. */
+export async function selectEndpointKeys(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  deletedAfter: number,
+  limit: number,
+): Promise<OwnerKey[]> {
+  const rows = await catalogOf(database)
+    .select({ key: endpoints.key })
+    .from(endpoints)
+    .where(and(eq(endpoints.workspaceId, workspaceId), or(living, gt(endpoints.deletedAt, deletedAfter))))
+    .orderBy(sql`${endpoints.deletedAt} IS NOT NULL`, desc(endpoints.deletedAt))
+    .limit(limit);
+  return rows.map((row) => OwnerKey.parse(row.key));
+}
+
+export async function countEndpoints(database: D1Database, workspaceId: WorkspaceId): Promise<number> {
+  const [row] = await catalogOf(database)
+    .select({ count: count() })
+    .from(endpoints)
+    .where(and(eq(endpoints.workspaceId, workspaceId), living));
+  return row?.count ?? 0;
+}
+
+/** Writes an endpoint and its first release together; a taken slug throws a uniqueness error. */
+export async function insertEndpoint(database: D1Database, endpoint: EndpointRow, release: ReleaseRow): Promise<void> {
+  const catalog = catalogOf(database);
+  await catalog.batch([
+    catalog.insert(endpoints).values(endpointValues(endpoint)),
+    catalog.insert(releases).values(releaseValues(release)),
+  ]);
+}
+
+export interface EndpointChange {
+  readonly name: string;
+  readonly settings: EndpointSettings;
+  readonly overrides: Overrides;
+  readonly updatedAt: number;
+}
+
+/**
+ * Changes an endpoint that is still at `version`, with a new active release or without.
+ * @returns false when somebody else changed it first: read it again
+ */
+export async function updateEndpoint(
+  database: D1Database,
+  endpoint: EndpointRow,
+  change: EndpointChange,
+  release: ReleaseRow | undefined,
+): Promise<boolean> {
+  const catalog = catalogOf(database);
+  const unchanged = and(eq(endpoints.id, endpoint.id), eq(endpoints.version, endpoint.version), living);
+  const update = catalog
+    .update(endpoints)
+    .set({
+      name: change.name,
+      settings: stringifyExactJson(change.settings),
+      overrides: stringifyExactJson(change.overrides),
+      updatedAt: change.updatedAt,
+      activeRelease: release?.number ?? endpoint.activeRelease,
+      version: endpoint.version + 1,
+    })
+    .where(unchanged)
+    .returning({ id: endpoints.id });
+  if (release === undefined) {
+    const rows = await update;
+    forgetEndpoint(endpoint.id);
+    return rows.length === 1;
+  }
+  // Two writers make the same release number: the second one's insert breaks the primary key and the batch with it.
+  const [, rows] = await catalog.batch([catalog.insert(releases).values(releaseValues(release)), update]);
+  forgetEndpoint(endpoint.id);
+  return rows.length === 1;
+}
+
+/** Marks it deleted; answers the row as it is then, or undefined when there is none of that name. */
+export async function markEndpointDeleted(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  name: string,
+  nowMs: number,
+): Promise<EndpointRow | undefined> {
+  const catalog = catalogOf(database);
+  const own = eq(endpoints.workspaceId, workspaceId);
+  const [deleted] = await catalog
+    .update(endpoints)
+    .set({ deletedAt: nowMs, version: sql`${endpoints.version} + 1` })
+    .where(and(own, named(name), living))
+    .returning();
+  if (deleted !== undefined) {
+    forgetEndpoint(EndpointId.parse(deleted.id));
+    return endpointRow(deleted);
+  }
+  // Deleted before, but its object did not hear of it: the same call again finishes the work.
+  const [unfinished] = await catalog
+    .select()
+    .from(endpoints)
+    .where(and(own, named(name), lt(endpoints.appliedVersion, endpoints.version)))
+    .orderBy(desc(endpoints.deletedAt))
+    .limit(1);
+  return unfinished === undefined ? undefined : endpointRow(unfinished);
+}
+
+/** Notes that the object has confirmed a version. */
+export async function markApplied(database: D1Database, id: EndpointId, version: number): Promise<void> {
+  await catalogOf(database)
+    .update(endpoints)
+    .set({ appliedVersion: version })
+    .where(and(eq(endpoints.id, id), lt(endpoints.appliedVersion, version)));
+  forgetEndpoint(id);
+}
+
+/** One release by its number. */
+export async function findRelease(
+  database: D1Database,
+  endpointId: EndpointId,
+  number: number,
+): Promise<{ endpoint: EndpointRow; release: ReleaseRow } | undefined> {
+  const [row] = await catalogOf(database)
+    .select()
+    .from(releases)
+    .innerJoin(endpoints, eq(endpoints.id, releases.endpointId))
+    .where(and(eq(releases.endpointId, endpointId), eq(releases.number, number)));
+  return row === undefined ? undefined : { endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) };
+}

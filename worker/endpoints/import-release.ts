@@ -1,0 +1,115 @@
+/** From what a caller sends as a workflow to a release. */
+import { isJsonObject, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import type { EndpointId } from "#contract/ids";
+import { Problem } from "#contract/problems";
+import type { ImportedWorkflow, Overrides } from "#contract/workflow";
+import { sha256Hex } from "#worker/auth/digest";
+import { type ReleaseRow, releaseBytes } from "#worker/catalog/endpoints";
+import { objectInfoOf } from "#worker/endpoints/object-info-body";
+import { decodeDataUri } from "#worker/inputs/data-uri";
+import { problemOf } from "#worker/placement/objects";
+import { importWorkflow } from "#workflow/import-workflow";
+import type { ObjectInfo } from "#workflow/object-info";
+
+/** D1 refuses rows above 2 MB; the rest of the row is small. */
+const RELEASE_BYTES_MAX = 1_900_000;
+/** ComfyUI's own description of a class is deeper than a request's fields, but bounded by the request's depth. */
+const STORED_DEPTH_MAX = 96;
+
+export interface NewRelease {
+  readonly endpointId: EndpointId;
+  readonly number: number;
+  readonly createdAt: number;
+  /** The release before, whose names are kept where the graph still has them. */
+  readonly previous?: ReleaseRow;
+}
+
+/**
+ * Imports `workflow` of a request body.
+ * @param document the body as parsed: the workflow keeps every digit and every field
+ * @throws Problem invalid_workflow, workflow_format_ui, invalid_body
+ */
+export async function importedRelease(
+  document: JsonObject,
+  overrides: Overrides,
+  made: NewRelease,
+): Promise<ReleaseRow> {
+  const objectInfo = document.object_info === undefined ? undefined : objectInfoOf(document.object_info);
+  return release(workflowSource(document.workflow), objectInfo, overrides, made);
+}
+
+/** Imports the active graph again, with other overrides or another /object_info. */
+export async function reimportedRelease(
+  active: ReleaseRow,
+  document: JsonObject,
+  overrides: Overrides,
+  createdAt: number,
+): Promise<ReleaseRow> {
+  const stored =
+    active.objectInfo === null ? undefined : parseExactJson(active.objectInfo, { depthMax: STORED_DEPTH_MAX });
+  const objectInfo =
+    document.object_info !== undefined
+      ? objectInfoOf(document.object_info)
+      : stored === undefined
+        ? undefined
+        : objectInfoOf(stored);
+  const made = { endpointId: active.endpointId, number: active.number + 1, createdAt, previous: active };
+  return release({ text: active.graph }, objectInfo, overrides, made);
+}
+
+async function release(
+  source: { text: string } | { png: Uint8Array },
+  objectInfo: ObjectInfo | undefined,
+  overrides: Overrides,
+  made: NewRelease,
+): Promise<ReleaseRow> {
+  const { previous, ...names } = made;
+  const imported = await importWorkflow(source, {
+    ...(objectInfo === undefined ? {} : { objectInfo }),
+    overrides,
+    ...(previous === undefined ? {} : { previous: { inputs: previous.inputs, outputs: previous.outputs } }),
+  });
+  if (!imported.ok) throw problemOf(imported);
+  const { graph, inputs, outputs, classes, warnings }: ImportedWorkflow = imported.workflow;
+  const row: ReleaseRow = {
+    ...names,
+    digest: await sha256Hex(stringifyExactJson({ graph, inputs, outputs })),
+    graph,
+    inputs,
+    outputs,
+    classes,
+    warnings,
+    objectInfo: objectInfo === undefined ? null : stringifyExactJson(only(objectInfo, classes)),
+  };
+  if (releaseBytes(row) > RELEASE_BYTES_MAX) {
+    throw new Problem(
+      "invalid_workflow",
+      `The workflow takes more than ${RELEASE_BYTES_MAX} bytes with its schema; move texts and lists out of it.`,
+    );
+  }
+  return row;
+}
+
+/** The graph as text, whichever way it was sent. */
+function workflowSource(workflow: unknown): { text: string } | { png: Uint8Array } {
+  if (isJsonObject(workflow)) return { text: stringifyExactJson(workflow) };
+  const text = String(workflow);
+  if (!text.startsWith("data:")) return { text };
+  const decoded = decodeDataUri(text);
+  if (!decoded.ok || decoded.contentType !== "image/png") {
+    throw new Problem("invalid_workflow", "A workflow inside a picture must come as data:image/png;base64,…", {
+      errors: [{ path: "/workflow", reason: decoded.ok ? "Must be a PNG." : decoded.reason }],
+    });
+  }
+  return { png: decoded.bytes };
+}
+
+/** The classes the graph uses; a whole /object_info is megabytes. */
+function only(objectInfo: ObjectInfo, classes: readonly string[]): ObjectInfo {
+  return Object.fromEntries(
+    classes.flatMap((name) => {
+      const found = Object.hasOwn(objectInfo, name) ? objectInfo[name] : undefined;
+      return found === undefined ? [] : [[name, found]];
+    }),
+  );
+}

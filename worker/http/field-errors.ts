@@ -1,0 +1,101 @@
+import type * as z from "zod";
+import type { FieldError } from "#contract/problems";
+
+/** A JSON Pointer (RFC 6901) from the steps of a path. */
+export function jsonPointer(steps: readonly PropertyKey[]): string {
+  return steps.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+}
+
+/** Most errors one answer lists; beyond it they say nothing new. */
+const FIELD_ERRORS_MAX = 100;
+
+/** Says what is wrong with each field, in words for whoever sent it. */
+export function fieldErrors(issues: readonly z.core.$ZodIssue[]): FieldError[] {
+  return issues.flatMap(errorsOf).slice(0, FIELD_ERRORS_MAX);
+}
+
+function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
+  const path = jsonPointer(issue.path);
+  switch (issue.code) {
+    case "unrecognized_keys":
+      return issue.keys.map((key) => ({
+        path: jsonPointer([...issue.path, key]),
+        reason: "There is no such field here; remove it or mend its name.",
+      }));
+    case "invalid_type":
+      return issue.input === undefined && isMissing(issue)
+        ? [{ path, reason: "This field is required.", allowed: { type: issue.expected } }]
+        : [{ path, reason: `Must be ${typeName(issue.expected)}.`, allowed: { type: issue.expected } }];
+    case "invalid_value":
+      return [
+        {
+          path,
+          reason: `Must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.map(String).join(", ")}.`,
+          allowed: { choices: [...issue.values].map(String) },
+        },
+      ];
+    case "too_big":
+      return [
+        {
+          path,
+          reason: `Must ${amount(issue.origin, "at most", issue.maximum)}.`,
+          allowed: { maximum: Number(issue.maximum) },
+        },
+      ];
+    case "too_small":
+      return [
+        {
+          path,
+          reason: `Must ${amount(issue.origin, "at least", issue.minimum)}.`,
+          allowed: { minimum: Number(issue.minimum) },
+        },
+      ];
+    case "invalid_union": {
+      // Of several forms, the one that fits best says most: the one with the fewest complaints.
+      const best = issue.errors.toSorted((a, b) => a.length - b.length)[0];
+      if (best === undefined || best.length === 0) return [{ path, reason: "Is none of the forms taken here." }];
+      return best.flatMap((inner) => errorsOf({ ...inner, path: [...issue.path, ...inner.path] }));
+    }
+    case "invalid_key":
+      return [{ path, reason: `The name of this field is not valid: ${issue.issues[0]?.message ?? "malformed"}.` }];
+    default:
+      return [{ path, reason: sentence(issue.message) }];
+  }
+}
+
+function isMissing(issue: z.core.$ZodIssue): boolean {
+  return issue.message.includes("undefined");
+}
+
+function typeName(expected: string): string {
+  switch (expected) {
+    case "int":
+      return "a whole number";
+    case "record":
+    case "object":
+      return "an object";
+    case "array":
+      return "a list";
+    case "boolean":
+      return "true or false";
+    default:
+      return `a ${expected}`;
+  }
+}
+
+function amount(origin: string, bound: string, limit: number | bigint): string {
+  switch (origin) {
+    case "string":
+      return `have ${bound} ${limit} ${Number(limit) === 1 ? "character" : "characters"}`;
+    case "array":
+    case "set":
+      return `have ${bound} ${limit} ${Number(limit) === 1 ? "item" : "items"}`;
+    default:
+      return `be ${bound} ${limit}`;
+  }
+}
+
+function sentence(message: string): string {
+  const text = `${message.charAt(0).toUpperCase()}${message.slice(1)}`;
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}

@@ -1,0 +1,100 @@
+import { BODY_DEADLINE_MS } from "#contract/limits";
+import { Problem } from "#contract/problems";
+
+/** The Content-Length a client states, or undefined; it bounds nothing, it only lets us refuse early. */
+export function statedLength(request: Request): number | undefined {
+  const header = request.headers.get("content-length");
+  if (header === null) return undefined;
+  if (!/^[0-9]{1,15}$/.test(header)) throw new Problem("malformed_request", "Content-Length is not a whole number.");
+  return Number(header);
+}
+
+export function tooLarge(bytesMax: number): Problem {
+  return new Problem("body_too_large", `The body may have at most ${bytesMax} bytes.`);
+}
+
+/**
+ * The body's chunks, counted as they come, so that no header has to be believed.
+ * @param idleMs a chunk must arrive within this, ms
+ * @throws Problem body_too_large as soon as the count passes `bytesMax`; request_timeout; malformed_request when the
+ *   count is not the stated length
+ */
+export async function* countedBody(
+  request: Request,
+  bytesMax: number,
+  idleMs: number = BODY_DEADLINE_MS,
+): AsyncGenerator<Uint8Array, void> {
+  const stated = statedLength(request);
+  if (stated !== undefined && stated > bytesMax) throw tooLarge(bytesMax);
+  let count = 0;
+  if (request.body !== null) {
+    const reader = request.body.getReader();
+    try {
+      for (;;) {
+        const { done, value } = await withDeadline(reader.read(), idleMs);
+        if (done) break;
+        const chunk = value as Uint8Array;
+        count += chunk.byteLength;
+        if (count > bytesMax) throw tooLarge(bytesMax);
+        yield chunk;
+      }
+    } finally {
+      // Also runs when the consumer stops early: what the client still sends is not wanted.
+      reader.cancel().catch(() => undefined);
+    }
+  }
+  if (stated !== undefined && stated !== count) {
+    throw new Problem("malformed_request", `Content-Length says ${stated} bytes, ${count} arrived.`);
+  }
+}
+
+/** The whole body, at most `bytesMax` bytes, within BODY_DEADLINE_MS. Throws as {@link countedBody} does. */
+export async function wholeBody(
+  request: Request,
+  bytesMax: number,
+  deadlineMs: number = BODY_DEADLINE_MS,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  const endAt = Date.now() + deadlineMs;
+  const body = countedBody(request, bytesMax, deadlineMs);
+  try {
+    for (;;) {
+      const { done, value } = await withDeadline(body.next(), Math.max(1, endAt - Date.now()));
+      if (done === true) break;
+      chunks.push(value);
+    }
+  } catch (error) {
+    // Not awaited: a generator that still waits for a chunk ends only when the chunk comes.
+    body.return().catch(() => undefined);
+    throw error;
+  }
+  return joined(chunks);
+}
+
+/** One array of all the chunks. */
+export function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const [only] = chunks;
+  if (chunks.length === 1 && only !== undefined) return only;
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return whole;
+}
+
+async function withDeadline<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new Problem("request_timeout", `No more of the body arrived within ${ms} ms.`)),
+      ms,
+    );
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    if (timer !== undefined) clearTimeout(timer);
+  }
+}

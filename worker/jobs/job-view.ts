@@ -1,0 +1,82 @@
+import { type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { WorkspaceId } from "#contract/ids";
+import type { Job, JobOutput } from "#contract/job";
+import { SIGNED_LINK_S } from "#contract/limits";
+import type { JobSnapshot, StoredOutput } from "#durable-objects/endpoint/rpc";
+import { signedOutputQuery } from "#worker/auth/signed-link";
+import type { Env } from "#worker/env";
+
+/** Inputs were bounded at JSON_DEPTH_MAX when they came, inside a body two levels up. */
+const INPUTS_DEPTH_MAX = 96;
+
+/** The job as callers see it: addresses absolute by the origin they used, outputs with fresh signed links. */
+export async function jobView(
+  snapshot: JobSnapshot,
+  env: Env,
+  workspaceId: WorkspaceId,
+  origin: string,
+): Promise<Omit<Job, "inputs"> & { inputs: JsonObject }> {
+  const self = `${origin}/v1/jobs/${snapshot.id}`;
+  const expires = Math.floor(Date.now() / 1000) + SIGNED_LINK_S;
+  return {
+    id: snapshot.id,
+    endpoint_id: snapshot.endpointId,
+    endpoint: snapshot.slug,
+    release: snapshot.release,
+    state: snapshot.state,
+    phase: snapshot.phase,
+    lane: snapshot.lane,
+    priority: snapshot.priority,
+    tags: [...snapshot.tags],
+    inputs: parseExactJson(snapshot.inputs, { depthMax: INPUTS_DEPTH_MAX }) as JsonObject,
+    attempt: snapshot.attempt,
+    attempts_max: snapshot.attemptsMax,
+    position: snapshot.position,
+    progress: snapshot.progress,
+    outputs: await Promise.all(
+      snapshot.outputs.map((output) => outputView(output, snapshot, env, workspaceId, origin, expires)),
+    ),
+    error: snapshot.error,
+    created_at: iso(snapshot.createdAt),
+    started_at: isoOrNull(snapshot.startedAt),
+    finished_at: isoOrNull(snapshot.finishedAt),
+    expires_at: isoOrNull(snapshot.expiresAt),
+    timeline: snapshot.timeline.map((row) => ({
+      phase: row.phase,
+      attempt: row.attempt,
+      started_at: iso(row.startedAt),
+      ms: row.ms,
+    })),
+    urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+  };
+}
+
+async function outputView(
+  output: StoredOutput,
+  snapshot: JobSnapshot,
+  env: Env,
+  workspaceId: WorkspaceId,
+  origin: string,
+  expires: number,
+): Promise<JobOutput> {
+  const path = `/v1/jobs/${snapshot.id}/outputs/${output.name}`;
+  return {
+    name: output.name,
+    output: output.output,
+    kind: output.kind,
+    filename: output.filename,
+    content_type: output.content_type,
+    size: output.size,
+    sha256: output.sha256,
+    url: `${origin}${path}?${await signedOutputQuery(env.SIGNING_SECRET, path, expires, workspaceId)}`,
+    ...(output.text === undefined ? {} : { text: output.text }),
+  };
+}
+
+export function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function isoOrNull(ms: number | null): string | null {
+  return ms === null ? null : iso(ms);
+}

@@ -1,0 +1,74 @@
+import { OUTPUT_RETENTION_DAYS } from "#contract/limits";
+import { Problem } from "#contract/problems";
+import type { StoredOutput } from "#durable-objects/endpoint/rpc";
+import type { Env } from "#worker/env";
+import { problemAnswer } from "#worker/http/answer";
+import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
+import { chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
+
+const DAY_MS = 86_400_000;
+/** A file of strangers' making: it may not run anything, whatever a browser takes it for. */
+const SANDBOXED = "default-src 'none'; sandbox; frame-ancestors 'none'";
+
+/**
+ * Answers with an output's bytes, or a part of them, streamed from R2.
+ * @param finishedAt Unix ms of the job's end, null when unknown
+ * @param openToAll true on signed links, which any page may load
+ * @throws Problem output_expired when retention took the bytes, unavailable when they are lost
+ */
+export async function downloadAnswer(
+  env: Env,
+  request: Request,
+  requestId: string,
+  output: StoredOutput,
+  finishedAt: number | null,
+  openToAll: boolean,
+): Promise<Response> {
+  // The hash names the bytes, so nobody has to ask R2 what it called them.
+  const etag = `"${output.sha256}"`;
+  const type = servedType(output.content_type);
+  const headers: Record<string, string> = {
+    "content-type": type,
+    "content-disposition": contentDisposition(type, output.filename),
+    "content-security-policy": SANDBOXED,
+    "cross-origin-resource-policy": openToAll ? "cross-origin" : "same-origin",
+    "cache-control": "private, max-age=3600",
+    "accept-ranges": "bytes",
+    etag,
+  };
+  if (openToAll) {
+    headers["access-control-allow-origin"] = "*";
+    headers["access-control-expose-headers"] = "content-disposition, content-length, content-range, etag, request-id";
+  }
+  if (noneMatchHits(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
+
+  const asked = ifRangeHolds(request.headers.get("if-range"), etag) ? request.headers.get("range") : null;
+  const choice = chooseRange(asked, output.size);
+  if (choice.type === "outside") {
+    return problemAnswer("range_not_satisfiable", `The file has ${output.size} bytes.`, requestId, {
+      headers: { "content-range": `bytes */${output.size}` },
+    });
+  }
+  const part = choice.type === "part" ? choice.range : undefined;
+  if (part !== undefined) {
+    headers["content-range"] = `bytes ${part.offset}-${part.offset + part.length - 1}/${output.size}`;
+  }
+  headers["content-length"] = String(part?.length ?? output.size);
+  const status = part === undefined ? 200 : 206;
+
+  if (request.method === "HEAD") {
+    const object = await env.STORE.head(output.key);
+    if (object === null || object.size !== output.size) throw gone(output, finishedAt);
+    return new Response(null, { status: 200, headers: { ...headers, "content-length": String(output.size) } });
+  }
+  const object = await env.STORE.get(output.key, part === undefined ? {} : { range: part });
+  if (object === null || object.size !== output.size) throw gone(output, finishedAt);
+  return new Response(object.body, { status, headers });
+}
+
+function gone(output: StoredOutput, finishedAt: number | null): Problem {
+  if (finishedAt !== null && Date.now() - finishedAt > OUTPUT_RETENTION_DAYS * DAY_MS) {
+    return new Problem("output_expired", `Outputs are kept for ${OUTPUT_RETENTION_DAYS} days.`);
+  }
+  return new Problem("unavailable", "The stored file does not answer.", { cause: new Error(`missing ${output.key}`) });
+}

@@ -1,0 +1,165 @@
+/** Outputs on their way from an agent into R2. Keys come from the lease, never from the agent. */
+import { FILE_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PART_BYTES } from "#contract/limits";
+import { Problem } from "#contract/problems";
+import { hex } from "#worker/auth/digest";
+import { statedLength, tooLarge } from "#worker/http/read-body";
+import { servedType } from "#worker/outputs/content-disposition";
+
+/** Metadata of objects made in parts, of which R2 knows no hash: what the agent said they are. */
+const STATED_SHA256 = "stated-sha256";
+const STATED_SIZE = "stated-size";
+
+/**
+ * Streams one output into R2, create-only and with the hash checked by R2. The same bytes again are fine.
+ * @throws Problem length_required, body_too_large, checksum_mismatch, output_conflict
+ */
+export async function putOutput(store: R2Bucket, key: string, request: Request, sha256: string): Promise<void> {
+  const size = requiredLength(request, FILE_BYTES_MAX);
+  const type = servedType(request.headers.get("content-type") ?? "");
+  const { body, stop } = exactBody(request, size);
+  let written: R2Object | null;
+  try {
+    written = await store.put(key, body, {
+      sha256,
+      onlyIf: { etagDoesNotMatch: "*" },
+      httpMetadata: { contentType: type },
+    });
+  } catch (error) {
+    throw putProblem(error);
+  } finally {
+    stop();
+  }
+  if (written !== null) return;
+  const before = await store.head(key);
+  const same = before !== null && before.size === size && (await hashOf(store, before)) === sha256;
+  if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
+}
+
+/** Begins an output in parts. */
+export async function startMultipart(
+  store: R2Bucket,
+  key: string,
+  stated: { size: number; sha256: string; content_type: string },
+): Promise<string> {
+  if (stated.size > OUTPUT_BYTES_MAX) throw tooLarge(OUTPUT_BYTES_MAX);
+  const upload = await store.createMultipartUpload(key, {
+    httpMetadata: { contentType: servedType(stated.content_type) },
+    customMetadata: { [STATED_SHA256]: stated.sha256, [STATED_SIZE]: String(stated.size) },
+  });
+  return upload.uploadId;
+}
+
+/**
+ * Streams one part; sent again, it takes the place of the first one.
+ * @throws Problem length_required, body_too_large, checksum_mismatch, output_missing for an upload that is over
+ */
+export async function putPart(
+  store: R2Bucket,
+  key: string,
+  uploadId: string,
+  part: number,
+  request: Request,
+  sha256: string | undefined,
+): Promise<string> {
+  const size = requiredLength(request, OUTPUT_PART_BYTES);
+  const digest = new crypto.DigestStream("SHA-256");
+  const { body, stop } = exactBody(request, size, digest);
+  let uploaded: R2UploadedPart;
+  try {
+    uploaded = await store.resumeMultipartUpload(key, uploadId).uploadPart(part, body);
+  } catch (error) {
+    digest.digest.catch(() => undefined);
+    throw putProblem(error);
+  } finally {
+    stop();
+  }
+  const found = hex(await digest.digest);
+  if (sha256 !== undefined && found !== sha256) {
+    throw new Problem("checksum_mismatch", `The part hashes to ${found}, not to the stated ${sha256}.`);
+  }
+  return uploaded.etag;
+}
+
+/** Joins the parts. Asked again after it was done, it says so again. */
+export async function completeMultipart(
+  store: R2Bucket,
+  key: string,
+  uploadId: string,
+  parts: readonly { part: number; etag: string }[],
+): Promise<void> {
+  // R2 has no create-only for parts; the key holds the lease's token, so only this lease could have written it.
+  if ((await store.head(key)) !== null) return;
+  try {
+    await store
+      .resumeMultipartUpload(key, uploadId)
+      .complete(parts.map(({ part, etag }) => ({ partNumber: part, etag })));
+  } catch (error) {
+    throw putProblem(error);
+  }
+}
+
+/** The hash of a stored object, hexadecimal: R2's own, or of the bytes read back. */
+export async function hashOf(store: R2Bucket, object: R2Object): Promise<string | undefined> {
+  const native = object.checksums.sha256;
+  if (native !== undefined) return hex(native);
+  const whole = await store.get(object.key);
+  if (whole === null) return undefined;
+  const digest = new crypto.DigestStream("SHA-256");
+  await whole.body.pipeTo(digest);
+  return hex(await digest.digest);
+}
+
+function requiredLength(request: Request, bytesMax: number): number {
+  const size = statedLength(request);
+  if (size === undefined) throw new Problem("length_required", "Send the body with a Content-Length.");
+  if (size > bytesMax) throw tooLarge(bytesMax);
+  return size;
+}
+
+/**
+ * The body as a stream of exactly `size` bytes, which R2 wants to know before it begins.
+ * @param copy also gets the bytes
+ */
+function exactBody(
+  request: Request,
+  size: number,
+  copy?: WritableStream<ArrayBuffer | ArrayBufferView>,
+): { body: ReadableStream; stop: () => void } {
+  const fixed = new FixedLengthStream(size);
+  const stopper = new AbortController();
+  const copyWriter = copy?.getWriter();
+  const passing = new TransformStream<Uint8Array, Uint8Array>({
+    async transform(chunk, controller) {
+      await copyWriter?.write(chunk);
+      controller.enqueue(chunk);
+    },
+    async flush() {
+      await copyWriter?.close();
+    },
+  });
+  const source = request.body ?? new Response(new Uint8Array(0)).body ?? new ReadableStream();
+  const flow = copyWriter === undefined ? source : source.pipeThrough(passing);
+  // When it fails, the reader of `body` hears of it; here it only must not be an unhandled rejection.
+  flow.pipeTo(fixed.writable, { signal: stopper.signal }).catch(() => undefined);
+  return { body: fixed.readable, stop: () => stopper.abort() };
+}
+
+/** What R2 says when it refuses, as a problem; anything else stays what it is. */
+function putProblem(error: unknown): unknown {
+  const message = error instanceof Error ? error.message : "";
+  if (/checksum|hash you specified|did not match/i.test(message)) {
+    return new Problem("checksum_mismatch", "The bytes do not have the stated sha256.", { cause: error });
+  }
+  if (/multipart upload does not exist|NoSuchUpload|10024/i.test(message)) {
+    return new Problem("output_missing", "That upload in parts is unknown or over; start it again.", { cause: error });
+  }
+  if (/FixedLengthStream|fewer bytes|more bytes|write past end|disconnected/i.test(message)) {
+    return new Problem("malformed_request", "The body has not the length that Content-Length states.", {
+      cause: error,
+    });
+  }
+  if (/part|etag|10025|10048|10011/i.test(message)) {
+    return new Problem("output_conflict", "The parts do not fit the upload; start it again.", { cause: error });
+  }
+  return error;
+}

@@ -1,0 +1,37 @@
+import type { EndpointId, WorkspaceId } from "#contract/ids";
+import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
+import { type EndpointRow, findEndpoint, markApplied } from "#worker/catalog/endpoints";
+import type { Env } from "#worker/env";
+import { askEndpoint } from "#worker/placement/objects";
+
+/** Two writers at once need two rounds; more than these is somebody changing it all the time. */
+const ROUNDS_MAX = 3;
+
+/**
+ * Tells the endpoint's object what D1 says, until D1 has not changed while it was told: of two changes at once, the
+ * later one must not be overwritten by the slower call.
+ */
+export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const found = await findEndpoint(env.CATALOG, workspaceId, id);
+    if (found === undefined) return;
+    const { endpoint } = found;
+    await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint)));
+    const after = await findEndpoint(env.CATALOG, workspaceId, id);
+    if (after === undefined || after.endpoint.version === endpoint.version) {
+      await markApplied(env.CATALOG, id, endpoint.version);
+      return;
+    }
+  }
+}
+
+function configOf(endpoint: EndpointRow): EndpointConfig {
+  return {
+    endpointId: endpoint.id,
+    workspaceId: endpoint.workspaceId,
+    podId: endpoint.podId,
+    slug: endpoint.slug,
+    release: endpoint.activeRelease,
+    settings: endpoint.settings,
+  };
+}

@@ -1,0 +1,104 @@
+/** Replicas: how they stand, what they run, and their asking for work. */
+import * as z from "zod";
+import { ReleaseForAgent, ReplicaPoll, ReplicaPollAnswer, ReplicaReport, ReplicaReportAnswer } from "#contract/agent";
+import { route } from "#contract/api/route";
+import { ReplicaId } from "#contract/ids";
+import { LONG_POLL_MS } from "#contract/limits";
+import { Problem } from "#contract/problems";
+import type { EndpointRpc, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import type { NodeSession } from "#worker/auth/node-session";
+import { findKeyOwner, findRelease } from "#worker/catalog/endpoints";
+import { handleAgent } from "#worker/http/agent-router";
+import { pollAnswer } from "#worker/http/poll-stream";
+import { agentEndpointKey } from "#worker/placement/agent-endpoint";
+import { askEndpoint } from "#worker/placement/objects";
+
+const tag = "Agent";
+const ReplicaParams = z.object({ replica: ReplicaId });
+
+const reportReplica = route({
+  id: "reportReplica",
+  tag,
+  method: "post",
+  path: "/agent/v1/replicas/{replica}/state",
+  summary: "Say how a replica stands",
+  scope: null,
+  params: ReplicaParams,
+  body: ReplicaReport,
+  status: 200,
+  returns: ReplicaReportAnswer,
+  problems: ["replica_not_found"],
+});
+
+const getRelease = route({
+  id: "getReleaseForAgent",
+  tag,
+  method: "get",
+  path: "/agent/v1/replicas/{replica}/release",
+  summary: "What a replica runs",
+  scope: null,
+  params: ReplicaParams,
+  query: z.object({ release: z.coerce.number().int().positive() }),
+  status: 200,
+  returns: ReleaseForAgent,
+  problems: ["replica_not_found", "release_not_found"],
+});
+
+const pollReplica = route({
+  id: "pollReplica",
+  tag,
+  method: "post",
+  path: "/agent/v1/replicas/{replica}/poll",
+  summary: "Ask for a lease; waits until there is one",
+  scope: null,
+  params: ReplicaParams,
+  body: ReplicaPoll,
+  status: 200,
+  returns: ReplicaPollAnswer,
+  problems: ["replica_not_found"],
+});
+
+const report = handleAgent(reportReplica, async ({ env, node, params, body }) => {
+  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
+  const { answer } = await askEndpoint(env, key, "repeatable", (endpoint) =>
+    endpoint.reportReplica(identityOf(node), params.replica, body),
+  );
+  return answer;
+});
+
+const release = handleAgent(getRelease, async ({ env, node, params, query }) => {
+  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
+  const owner = await findKeyOwner(env.CATALOG, key);
+  const found = owner === undefined ? undefined : await findRelease(env.CATALOG, owner.endpointId, query.release);
+  // The pod is checked too: a machine of one pod has no business with the workflows of another.
+  if (found === undefined || found.endpoint.podId !== node.podId) {
+    throw new Problem("release_not_found", "The replica's endpoint has no such release.");
+  }
+  return {
+    endpoint_id: found.endpoint.id,
+    endpoint: found.endpoint.slug,
+    release: found.release.number,
+    graph: found.release.graph,
+    inputs: found.release.inputs,
+    outputs: found.release.outputs,
+    classes: found.release.classes,
+  };
+});
+
+const poll = handleAgent(pollReplica, async (call) => {
+  const { env, node, params, body } = call;
+  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
+  const message = { ...body, wait_ms: Math.min(body.wait_ms, LONG_POLL_MS) };
+  const work = askEndpoint(env, key, "repeatable", (endpoint) =>
+    endpoint.pollReplica(identityOf(node), params.replica, message),
+  ).then(({ answer }) => answer);
+  return pollAnswer(call, work, () =>
+    (env.ENDPOINTS.getByName(key) as unknown as EndpointRpc).abandonPoll(params.replica, body.poll_id),
+  );
+});
+
+export const agentReplicaRoutes = [report, release, poll];
+
+function identityOf(node: NodeSession): NodeIdentity {
+  return { workspaceId: node.workspaceId, podId: node.podId, nodeId: node.nodeId };
+}

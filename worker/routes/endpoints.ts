@@ -1,0 +1,205 @@
+/** Endpoints: made from a workflow, changed, deleted, described. */
+import {
+  createEndpoint,
+  deleteEndpoint,
+  getEndpoint,
+  getEndpointSchema,
+  getQueue,
+  listEndpoints,
+  listReplicas,
+  patchEndpoint,
+} from "#contract/api/endpoints";
+import { DEFAULT_SETTINGS } from "#contract/endpoint";
+import { EndpointId, makeId, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
+import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { Problem } from "#contract/problems";
+import { isUniqueViolation } from "#worker/catalog/database";
+import {
+  countEndpoints,
+  type EndpointChange,
+  type EndpointRow,
+  findEndpoint,
+  insertEndpoint,
+  markApplied,
+  markEndpointDeleted,
+  type ReleaseRow,
+  selectEndpoints,
+  updateEndpoint,
+} from "#worker/catalog/endpoints";
+import { hasPod, selectPods } from "#worker/catalog/pods";
+import { endpointView } from "#worker/endpoints/endpoint-view";
+import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
+import { changedSettings } from "#worker/endpoints/settings";
+import type { Env } from "#worker/env";
+import type { Arrival } from "#worker/http/call";
+import { makeCursor, readCursor } from "#worker/http/cursor";
+import { randomBytes } from "#worker/http/fresh-id";
+import { handle } from "#worker/http/router";
+import { applyConfig } from "#worker/placement/apply-config";
+import { askEndpoint } from "#worker/placement/objects";
+import { ownEndpoint } from "#worker/placement/own-endpoint";
+import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
+
+const create = handle(createEndpoint, async (call) => {
+  const { env, principal, body } = call;
+  const { workspaceId } = principal;
+  const settings = changedSettings(DEFAULT_SETTINGS, body.settings);
+  const podId = await podFor(env, workspaceId, body.pod_id);
+  if ((await findEndpoint(env.CATALOG, workspaceId, body.slug)) !== undefined) throw slugTaken(body.slug);
+  if ((await countEndpoints(env.CATALOG, workspaceId)) >= ENDPOINTS_PER_WORKSPACE_MAX) {
+    throw new Problem("endpoint_limit", `A workspace may have ${ENDPOINTS_PER_WORKSPACE_MAX} endpoints.`);
+  }
+  const now = Date.now();
+  const id = makeId(EndpointId, "ep", now, randomBytes);
+  const overrides = body.overrides ?? {};
+  const release = await importedRelease(call.raw.document, overrides, { endpointId: id, number: 1, createdAt: now });
+  const endpoint: EndpointRow = {
+    id,
+    key: ownerKey(id),
+    workspaceId,
+    podId,
+    slug: body.slug,
+    name: body.name ?? body.slug,
+    settings,
+    overrides,
+    activeRelease: release.number,
+    version: 1,
+    appliedVersion: 0,
+    createdAt: now,
+    updatedAt: now,
+    deletedAt: null,
+  };
+  try {
+    await insertEndpoint(env.CATALOG, endpoint, release);
+  } catch (error) {
+    if (isUniqueViolation(error)) throw slugTaken(body.slug);
+    throw error;
+  }
+  await tellObject(call, workspaceId, id);
+  return endpointView({ endpoint, release }, call.url.origin);
+});
+
+/** How often a change is tried again when another one came between reading and writing. */
+const PATCH_ROUNDS_MAX = 3;
+
+const patch = handle(patchEndpoint, async (call) => {
+  const { env, principal, params, body } = call;
+  const { workspaceId } = principal;
+  for (let round = 0; round < PATCH_ROUNDS_MAX; round += 1) {
+    const { endpoint, release: active } = await ownEndpoint(env, workspaceId, params.endpoint);
+    const settings = changedSettings(endpoint.settings, body.settings);
+    const overrides = body.overrides ?? endpoint.overrides;
+    const now = Date.now();
+    let release: ReleaseRow | undefined;
+    if (body.workflow !== undefined) {
+      const made = { endpointId: endpoint.id, number: active.number + 1, createdAt: now, previous: active };
+      release = await importedRelease(call.raw.document, overrides, made);
+    } else if (body.overrides !== undefined || body.object_info !== undefined) {
+      release = await reimportedRelease(active, call.raw.document, overrides, now);
+    }
+    const change = { name: body.name ?? endpoint.name, settings, overrides, updatedAt: now };
+    if (!(await changed(env, endpoint, change, release))) continue;
+    await tellObject(call, workspaceId, endpoint.id);
+    return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
+  }
+  throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
+});
+
+const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
+  const { workspaceId } = principal;
+  const after = await readCursor(env.SIGNING_SECRET, "endpoints", workspaceId, query.cursor);
+  const found = await selectEndpoints(env.CATALOG, workspaceId, after, query.limit + 1);
+  const page = found.slice(0, query.limit);
+  const last = page.at(-1);
+  return {
+    data: page.map((one) => endpointView(one, url.origin)),
+    next_cursor:
+      found.length > query.limit && last !== undefined
+        ? await makeCursor(env.SIGNING_SECRET, "endpoints", workspaceId, last.endpoint.slug)
+        : null,
+  };
+});
+
+const get = handle(getEndpoint, async ({ env, principal, params, url }) =>
+  endpointView(await ownEndpoint(env, principal.workspaceId, params.endpoint), url.origin),
+);
+
+const remove = handle(deleteEndpoint, async ({ env, principal, params }) => {
+  const { workspaceId } = principal;
+  const deleted = await markEndpointDeleted(env.CATALOG, workspaceId, params.endpoint, Date.now());
+  if (deleted === undefined) throw new Problem("endpoint_not_found", "Your workspace has no such endpoint.");
+  // When the object does not answer, the caller gets 503 and the same call again finishes the work.
+  await askEndpoint(env, deleted.key, "repeatable", (endpoint) => endpoint.remove(workspaceId));
+  await markApplied(env.CATALOG, deleted.id, deleted.version);
+  return undefined;
+});
+
+const schema = handle(getEndpointSchema, async ({ env, principal, params }) => {
+  const { endpoint, release } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  return {
+    endpoint: endpoint.slug,
+    release: release.number,
+    inputs: inputsJsonSchema(release.inputs),
+    outputs: outputsJsonSchema(release.outputs),
+  };
+});
+
+const queue = handle(getQueue, async ({ env, principal, params }) => {
+  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const { summary } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.queueSummary(principal.workspaceId),
+  );
+  return summary;
+});
+
+const replicas = handle(listReplicas, async ({ env, principal, params }) => {
+  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.listReplicas(principal.workspaceId),
+  );
+  return { data: reply.replicas };
+});
+
+export const endpointRoutes = [create, list, get, patch, remove, schema, queue, replicas];
+
+function slugTaken(slug: string): Problem {
+  return new Problem(
+    "slug_taken",
+    `There is already an endpoint called "${slug}"; change that one, or take another name.`,
+  );
+}
+
+async function podFor(env: Env, workspaceId: WorkspaceId, asked: PodId | undefined): Promise<PodId> {
+  if (asked !== undefined) {
+    if (await hasPod(env.CATALOG, workspaceId, asked)) return asked;
+    throw new Problem("pod_not_found", "Your workspace has no such pod.");
+  }
+  const [oldest] = await selectPods(env.CATALOG, workspaceId);
+  if (oldest === undefined) throw new Problem("pod_not_found", "Your workspace has no pod yet.");
+  return oldest.id;
+}
+
+/** False when somebody else was first, whichever of the two writes notices. */
+async function changed(
+  env: Env,
+  endpoint: EndpointRow,
+  change: EndpointChange,
+  release: ReleaseRow | undefined,
+): Promise<boolean> {
+  try {
+    return await updateEndpoint(env.CATALOG, endpoint, change, release);
+  } catch (error) {
+    if (isUniqueViolation(error)) return false;
+    throw error;
+  }
+}
+
+/** The change is in D1 and stands; an object that does not hear of it now is told at the next submit. */
+async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
+  try {
+    await applyConfig(call.env, workspaceId, id);
+  } catch (error) {
+    const cause = error instanceof Error ? error.message.slice(0, 300) : typeof error;
+    console.error(JSON.stringify({ event: "configure_failed", requestId: call.requestId, endpointId: id, cause }));
+  }
+}

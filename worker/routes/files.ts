@@ -1,0 +1,49 @@
+/** Uploading input files. */
+
+import { SHA256_HEADER } from "#contract/agent";
+import { getFile, uploadFile } from "#contract/api/files";
+import { Sha256 } from "#contract/job";
+import { FILE_BYTES_MAX } from "#contract/limits";
+import { Problem } from "#contract/problems";
+import { fileView, selectFiles } from "#worker/catalog/files";
+import { jsonAnswer } from "#worker/http/answer";
+import { countedBody, statedLength, tooLarge } from "#worker/http/read-body";
+import { handle } from "#worker/http/router";
+import { readFormFile } from "#worker/inputs/multipart-form";
+import { type IncomingFile, storeFile, sweepFiles } from "#worker/inputs/store-file";
+
+/** Boundaries and headers of a form around the file itself. */
+const FORM_BYTES_MAX = 16 * 1024;
+
+const upload = handle(uploadFile, async ({ env, principal, query, request, waitUntil }) => {
+  const sha256 = statedHash(request);
+  const type = request.headers.get("content-type") ?? "";
+  const incoming = /^multipart\/form-data/i.test(type)
+    ? await fromForm(request, type, query.filename)
+    : { chunks: countedBody(request, FILE_BYTES_MAX), contentType: type, filename: query.filename ?? "file" };
+  const { file, created } = await storeFile(env, principal.workspaceId, { ...incoming, sha256 });
+  waitUntil(sweepFiles(env, principal.workspaceId));
+  return jsonAnswer(created ? 201 : 200, fileView(file));
+});
+
+const get = handle(getFile, async ({ env, principal, params }) => {
+  const [file] = await selectFiles(env.CATALOG, principal.workspaceId, [params.file], Date.now());
+  if (file === undefined) throw new Problem("file_not_found", "Your workspace has no such file.");
+  return fileView(file);
+});
+
+export const fileRoutes = [upload, get];
+
+async function fromForm(request: Request, type: string, filename: string | undefined): Promise<IncomingFile> {
+  if ((statedLength(request) ?? 0) > FILE_BYTES_MAX + FORM_BYTES_MAX) throw tooLarge(FILE_BYTES_MAX);
+  const form = await readFormFile(type, countedBody(request, FILE_BYTES_MAX + FORM_BYTES_MAX));
+  return { chunks: form.chunks, contentType: form.contentType, filename: filename ?? form.filename };
+}
+
+function statedHash(request: Request): string | undefined {
+  const header = request.headers.get(SHA256_HEADER);
+  if (header === null) return undefined;
+  const hash = Sha256.safeParse(header);
+  if (!hash.success) throw new Problem("malformed_request", `${SHA256_HEADER} must be 64 hexadecimal digits.`);
+  return hash.data;
+}

@@ -1,0 +1,52 @@
+/** Downloading outputs: with a key, or by a signed link. */
+import { getOutput, JobParams } from "#contract/api/jobs";
+import { ownerKey, type WorkspaceId } from "#contract/ids";
+import { Problem } from "#contract/problems";
+import { authenticate } from "#worker/auth/api-key";
+import { requireScope } from "#worker/auth/principal";
+import { invalidLink, isSignedLink, verifySignedLink } from "#worker/auth/signed-link";
+import { findKeyOwner } from "#worker/catalog/endpoints";
+import type { Arrival } from "#worker/http/call";
+import { type Mounted, readCall } from "#worker/http/router";
+import { downloadAnswer } from "#worker/outputs/download";
+import { askEndpoint } from "#worker/placement/objects";
+import { ownJobKey, unknownJob } from "#worker/placement/own-endpoint";
+
+/** Not `handle`: this is the one route that a signature opens instead of a key. */
+const download: Mounted = {
+  method: getOutput.method,
+  path: getOutput.path,
+  answer: async (arrival, rawParams) => {
+    const signed = isSignedLink(arrival.url);
+    const workspaceId = signed ? await workspaceOfLink(arrival, rawParams.job) : await workspaceOfKey(arrival);
+    if (!signed) await readCall(getOutput, arrival, rawParams);
+    const params = JobParams.safeParse({ job: rawParams.job });
+    if (!params.success) throw unknownJob();
+    const jobId = params.data.job;
+    const key = await ownJobKey(arrival.env, workspaceId, jobId);
+    const { job } = await askEndpoint(arrival.env, key, "repeatable", (endpoint) =>
+      endpoint.getJob(workspaceId, jobId),
+    );
+    const output = job.outputs.find((one) => one.name === rawParams.name);
+    if (output === undefined) throw new Problem("output_not_found", "The job has no output of that name.");
+    return downloadAnswer(arrival.env, arrival.request, arrival.requestId, output, job.finishedAt, signed);
+  },
+};
+
+export const outputRoutes = [download];
+
+async function workspaceOfKey(arrival: Arrival): Promise<WorkspaceId> {
+  const principal = await authenticate(arrival.env, arrival.request);
+  requireScope(principal, getOutput.scope);
+  return principal.workspaceId;
+}
+
+/** A link names no workspace; the job's id leads to it, and the signature must be that workspace's. */
+async function workspaceOfLink(arrival: Arrival, rawJob: string | undefined): Promise<WorkspaceId> {
+  const params = JobParams.safeParse({ job: rawJob });
+  if (!params.success) throw invalidLink();
+  const owner = await findKeyOwner(arrival.env.CATALOG, ownerKey(params.data.job));
+  if (owner === undefined) throw invalidLink();
+  await verifySignedLink(arrival.env.SIGNING_SECRET, arrival.url, owner.workspaceId);
+  return owner.workspaceId;
+}
