@@ -1,0 +1,218 @@
+import { basename, extname } from "node:path";
+import type * as z from "zod";
+import type { Call, Command, Outcome } from "#cli/command";
+import { CliError } from "#cli/errors";
+import { readLocalFile } from "#cli/input-values";
+import { textTable } from "#cli/text-table";
+import { PilotlightError } from "#client/pilotlight-error";
+import type { Endpoint, EndpointPatch, NewEndpoint } from "#contract/endpoint";
+import { Slug } from "#contract/endpoint";
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { InputSpec } from "#contract/workflow";
+
+const OBJECT_INFO_MS_MAX = 60_000;
+const FILE_DEPTH_MAX = 64;
+/** A PNG carries its workflow in text chunks before the pixels; the whole file travels, so it must stay small. */
+const PICTURE_BYTES_MAX = 2_900_000;
+const PNG_START = "89504e470d0a1a0a";
+
+export const deploy: Command = {
+  path: ["deploy"],
+  summary: "Make an endpoint of a workflow, or a new release of the endpoint that has the slug",
+  examples: [
+    "pilotlight deploy workflow_api.json",
+    "pilotlight deploy picture.png --slug portraits --name Portraits",
+    "pilotlight deploy workflow_api.json --comfyui-url http://127.0.0.1:8188",
+  ],
+  positionals: [{ name: "workflow.json|.png", required: true }],
+  options: {
+    slug: { type: "string" },
+    name: { type: "string" },
+    "object-info": { type: "string" },
+    "comfyui-url": { type: "string" },
+    "override-file": { type: "string" },
+    "idle-timeout": { type: "string" },
+    "min-replicas": { type: "string" },
+    "max-replicas": { type: "string" },
+  },
+  optionHelp: {
+    slug: "the endpoint's name in addresses; the file's name when left out",
+    name: "its name for people",
+    "object-info": "a file with ComfyUI's GET /object_info: types and ranges of custom nodes",
+    "comfyui-url": "a running ComfyUI to ask for it",
+    "override-file": "JSON: rename, hide, bound inputs and outputs",
+    "idle-timeout": "seconds without work after which a replica stops",
+    "min-replicas": "replicas kept warm",
+    "max-replicas": "replicas at most",
+  },
+  run: async (call) => {
+    const path = call.positionals[0] ?? "";
+    const workflow = await workflowSource(path, call);
+    const slug = slugOf(call.text("slug") ?? basename(path, extname(path)), call.text("slug") !== undefined);
+    const objectInfo = await objectInfoOf(call);
+    const overrides = await overridesOf(call);
+    const settings = settingsOf(call);
+    const name = call.text("name");
+    const release = {
+      workflow,
+      ...(name === undefined ? {} : { name }),
+      ...(objectInfo === undefined ? {} : { object_info: objectInfo }),
+      ...(overrides === undefined ? {} : { overrides }),
+      ...(settings === undefined ? {} : { settings }),
+    };
+    const client = await call.connect();
+    const { signal } = call.interrupts;
+    let endpoint: Endpoint;
+    let isNew = true;
+    try {
+      endpoint = await client.endpoints.create({ slug, ...release }, { signal });
+    } catch (error) {
+      if (!(error instanceof PilotlightError && error.code === "slug_taken")) throw error;
+      isNew = false;
+      endpoint = await client.endpoints.patch(slug, release, { signal });
+    }
+    return deployed(endpoint, isNew, client.baseUrl);
+  },
+};
+
+function deployed(endpoint: Endpoint, isNew: boolean, baseUrl: string): Outcome {
+  const { release, slug } = endpoint;
+  const example = release.inputs.find((input) => input.type === "string") ?? release.inputs[0];
+  const flag = example === undefined ? "" : ` -i ${example.name}=${example.type === "file" ? "@file.png" : "…"}`;
+  return {
+    data: { endpoint, created: isNew },
+    ids: [endpoint.id],
+    text: [
+      `${isNew ? "Created" : "Updated"} ${slug}, release ${release.number} (${release.digest.slice(0, 12)}).`,
+      ...release.warnings.map((warning) => `warning: ${warning}`),
+      "",
+      ...inputTable(release.inputs),
+      "",
+      `Outputs: ${release.outputs.map(({ name, kind }) => `${name} (${kind})`).join(", ") || "none"}`,
+      "",
+      `  pilotlight run ${slug}${flag} -o out`,
+      `  POST ${baseUrl}/v1/endpoints/${slug}/jobs`,
+    ],
+  };
+}
+
+/** The endpoint's inputs as a table. */
+export function inputTable(inputs: readonly InputSpec[]): string[] {
+  return textTable(
+    ["input", "type", "default", "takes", "sets"],
+    inputs.map((input) => [
+      input.name,
+      input.type === "file" ? input.media : input.type,
+      defaultOf(input),
+      rangeOf(input),
+      input.targets.map(({ node, field }) => `${node}.${field}`).join(" "),
+    ]),
+  );
+}
+
+function defaultOf(input: InputSpec): string {
+  if (input.type === "integer" && input.seed) return "random";
+  if (input.type === "file" || input.default === undefined) return input.required ? "(required)" : "";
+  const text = String(input.default).replace(/\s+/g, " ");
+  return text.length > 32 ? `${text.slice(0, 31)}…` : text;
+}
+
+function rangeOf(input: InputSpec): string {
+  switch (input.type) {
+    case "integer":
+    case "number": {
+      const { minimum, maximum } = input;
+      return minimum === undefined && maximum === undefined ? "" : `${minimum ?? ""}…${maximum ?? ""}`;
+    }
+    case "choice": {
+      const text = input.choices.slice(0, 4).join(" | ");
+      return input.choices.length > 4 ? `${text} | … (${input.choices.length})` : text;
+    }
+    case "file":
+      return "file, URL or data: URI";
+    default:
+      return "";
+  }
+}
+
+/** JSON goes as its text, which keeps every digit; a picture as a data URI. */
+async function workflowSource(path: string, call: Call): Promise<string> {
+  const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
+  if (Buffer.from(bytes.subarray(0, 8)).toString("hex") === PNG_START) {
+    if (bytes.byteLength > PICTURE_BYTES_MAX) {
+      const hint = "Export the workflow from ComfyUI (Workflow → Export (API)) and deploy the JSON file.";
+      throw new CliError("file_unreadable", `${path} is larger than ${PICTURE_BYTES_MAX} bytes`, hint);
+    }
+    return `data:image/png;base64,${Buffer.from(bytes).toString("base64")}`;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
+  } catch (cause) {
+    throw new CliError("file_unreadable", `${path} is neither JSON nor a PNG`, undefined, { cause });
+  }
+}
+
+function slugOf(text: string, isExact: boolean): string {
+  const slug = isExact
+    ? text
+    : text
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, "-")
+        .slice(0, 63)
+        .replace(/^-+|-+$/g, "");
+  if (Slug.safeParse(slug).success) return slug;
+  throw new CliError(
+    "usage",
+    `${JSON.stringify(slug)} cannot be an endpoint's name`,
+    "--slug gives one: a-z, 0-9 and inner hyphens.",
+  );
+}
+
+async function objectInfoOf(call: Call): Promise<JsonObject | undefined> {
+  const path = call.text("object-info");
+  const url = call.text("comfyui-url");
+  if (path !== undefined)
+    return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
+  if (url === undefined) return undefined;
+  const address = `${url.replace(/\/+$/, "")}/object_info`;
+  try {
+    const response = await fetch(address, { signal: AbortSignal.timeout(OBJECT_INFO_MS_MAX) });
+    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    return jsonObject(await response.text(), address);
+  } catch (cause) {
+    if (cause instanceof CliError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError("file_unreadable", `${address} cannot be read: ${why}`, undefined, { cause });
+  }
+}
+
+async function overridesOf(call: Call): Promise<z.input<typeof EndpointPatch>["overrides"]> {
+  const path = call.text("override-file");
+  if (path === undefined) return undefined;
+  // The service checks what is in it and names each wrong field.
+  return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
+}
+
+function settingsOf(call: Call): z.input<typeof NewEndpoint>["settings"] {
+  const idle = call.integer("idle-timeout", 1, 86_400);
+  const least = call.integer("min-replicas", 0, 100);
+  const most = call.integer("max-replicas", 1, 100);
+  if (idle === undefined && least === undefined && most === undefined) return undefined;
+  return {
+    ...(idle === undefined ? {} : { idle_timeout_s: idle }),
+    ...(least === undefined ? {} : { min_replicas: least }),
+    ...(most === undefined ? {} : { max_replicas: most }),
+  };
+}
+
+function jsonObject(text: string, source: string): JsonObject {
+  let value: unknown;
+  try {
+    value = parseExactJson(text, { pythonNumbers: true, depthMax: FILE_DEPTH_MAX });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError("file_unreadable", `${source} is not JSON: ${why}`, undefined, { cause });
+  }
+  if (!isJsonObject(value)) throw new CliError("file_unreadable", `${source} does not hold a JSON object`);
+  return value;
+}

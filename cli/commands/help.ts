@@ -1,0 +1,63 @@
+import type { Command } from "#cli/command";
+import { cliErrors, ExitCode } from "#cli/errors";
+
+/**
+ * The command that lists the others.
+ * @param all gives them; asked when it runs, because it is one of them
+ */
+export function helpAbout(all: () => readonly Command[]): Command {
+  return {
+    path: ["help"],
+    summary: "List the commands",
+    examples: ["pilotlight help", "pilotlight help --json"],
+    positionals: [],
+    options: {},
+    optionHelp: {},
+    forPeople: true,
+    run: async () => ({
+      data: {
+        commands: all().map(({ path, summary, examples, positionals, options, optionHelp }) => ({
+          command: path.join(" "),
+          summary,
+          examples,
+          positionals,
+          options: Object.entries(options).map(([name, { type, multiple }]) => ({
+            name,
+            type,
+            multiple: multiple ?? false,
+            help: optionHelp[name] ?? "",
+          })),
+        })),
+        exit_codes: ExitCode,
+        errors: cliErrors,
+      },
+      text: overview(all()),
+    }),
+  };
+}
+
+function overview(commands: readonly Command[]): string[] {
+  const width = Math.max(...commands.map((command) => usageOf(command).length));
+  return [
+    "Pilotlight turns ComfyUI workflows into HTTPS APIs.",
+    "",
+    "  npm start                                                          the whole system on this machine",
+    "  pilotlight deploy workflow_api.json                                make an endpoint",
+    '  pilotlight run text-to-image -i prompt="a fox in the snow" -o out  call it',
+    "",
+    "Commands (`pilotlight <command> --help` says more):",
+    ...commands.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`),
+    "",
+    "From this folder: npm run pilotlight -- <command>",
+    "",
+    "Environment: PILOTLIGHT_API_URL, PILOTLIGHT_TOKEN (else the server of `npm start`), PILOTLIGHT_OUTPUT, PILOTLIGHT_PORT,",
+    "PILOTLIGHT_STATE_DIR, COMFYUI_DIR, COMFYUI_URL, COMFYUI_STAND_IN=1, PILOTLIGHT_LOG=debug.",
+    "",
+    "When standard output is no terminal it gets one JSON envelope. Exit codes: 0 done, 1 failed, 2 wrong use,",
+    "3 the job failed, 4 not allowed, 5 not found, 6 still running, 7 limit or budget, 8 no server, 130 interrupted.",
+  ];
+}
+
+function usageOf({ path, positionals }: Command): string {
+  return [...path, ...positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`))].join(" ");
+}

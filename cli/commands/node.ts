@@ -1,0 +1,131 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Command } from "#cli/command";
+import { CliError } from "#cli/errors";
+import { agentArguments, chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
+import { textTable } from "#cli/text-table";
+import type { Pilotlight } from "#client/pilotlight";
+import type { NodeSummary } from "#contract/replica";
+
+const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
+const TOKEN_S_MAX = 365 * 86_400;
+
+export const nodeJoin: Command = {
+  path: ["node", "join"],
+  summary: "Make this machine a node: run the GPU agent here until Ctrl-C",
+  examples: [
+    "pilotlight node join --url https://pilotlight.example.com --join-token plj_…",
+    "COMFYUI_DIR=/opt/ComfyUI pilotlight node join --url https://pilotlight.example.com --join-token -",
+  ],
+  positionals: [],
+  options: {
+    "join-token": { type: "string" },
+    name: { type: "string" },
+    "state-directory": { type: "string" },
+    slots: { type: "string" },
+    "stand-in": { type: "boolean" },
+  },
+  optionHelp: {
+    "join-token": "from `pilotlight node token`; - reads it from standard input",
+    name: "how the node is called; the host's name when left out",
+    "state-directory": "where the agent keeps its session and working files",
+    slots: "jobs at a time; one per GPU when left out",
+    "stand-in": "the CPU stand-in, although a ComfyUI may be here",
+  },
+  forPeople: true,
+  run: async (call) => {
+    const url = call.text("url") ?? call.env.PILOTLIGHT_API_URL;
+    if (url === undefined) throw new CliError("usage", "--url is missing: the address of the server to join");
+    // `--token plj_…` reads naturally here too; a join token is no API key.
+    const given = call.text("join-token") ?? call.text("token") ?? call.env.PILOTLIGHT_JOIN_TOKEN;
+    const token = given === "-" ? new TextDecoder().decode(await call.readStdin()).trim() : given;
+    const choice = call.flag("stand-in") ? ({ kind: "stand-in" } as const) : await chooseComfyUi(call.env);
+    call.output.note(describeComfyUi(choice));
+    const option = (name: string): string[] => {
+      const value = call.text(name);
+      return value === undefined ? [] : [`--${name}`, value];
+    };
+    const { COMFYUI_DIR: _, COMFYUI_URL: __, COMFYUI_STAND_IN: ___, ...env } = call.env;
+    const child = spawn(
+      process.execPath,
+      [
+        AGENT_PROGRAM,
+        ...["--url", url, ...agentArguments(choice)],
+        ...[...option("name"), ...option("state-directory"), ...option("slots")],
+      ],
+      {
+        env: { ...env, ...(token === undefined ? {} : { PILOTLIGHT_JOIN_TOKEN: token }) },
+        stdio: ["ignore", "inherit", "inherit"],
+        // In a group of its own, so that a Ctrl-C reaches it once, through us.
+        detached: true,
+      },
+    );
+    const passOn = (signal: AbortSignal, name: NodeJS.Signals) =>
+      signal.addEventListener("abort", () => child.kill(name), { once: true });
+    passOn(call.interrupts.signal, "SIGTERM");
+    passOn(call.interrupts.force, "SIGKILL");
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", resolve);
+    });
+    if (code === 0 || call.interrupts.signal.aborted) return { data: { stopped: true } };
+    throw new CliError("agent_failed", `The agent ended with exit code ${code}`);
+  },
+};
+
+export const nodeList: Command = {
+  path: ["node", "ls"],
+  summary: "List nodes with their GPUs and what they run",
+  examples: ["pilotlight node ls"],
+  positionals: [],
+  options: { pod: { type: "string" } },
+  optionHelp: { pod: "of this pod alone" },
+  run: async (call) => {
+    const client = await call.connect();
+    const pods = await podIds(client, call.text("pod"), call.interrupts.signal);
+    const data: NodeSummary[] = [];
+    for (const pod of pods) data.push(...(await client.pods.nodes(pod, { signal: call.interrupts.signal })));
+    const rows = data.map((node) => [
+      node.id,
+      node.name,
+      node.online ? (node.draining ? "draining" : "online") : "offline",
+      node.gpus.map(({ name }) => name).join(", ") || "none",
+      `${node.slots.filter(({ replica_id }) => replica_id !== null).length} of ${node.slots.length}`,
+      node.comfyui,
+      node.last_seen_at,
+    ]);
+    const text = textTable(["node", "name", "state", "gpus", "slots used", "comfyui", "last seen"], rows);
+    return { data: { data }, ids: data.map(({ id }) => id), text };
+  },
+};
+
+export const nodeToken: Command = {
+  path: ["node", "token"],
+  summary: "Make a join token for another machine; it is shown once",
+  examples: ["pilotlight node token --expires-in 3600"],
+  positionals: [],
+  options: { pod: { type: "string" }, "expires-in": { type: "string" } },
+  optionHelp: { pod: "which pod; the first when left out", "expires-in": "seconds; a day when left out" },
+  run: async (call) => {
+    const expiresIn = call.integer("expires-in", 60, TOKEN_S_MAX);
+    const client = await call.connect();
+    const { signal } = call.interrupts;
+    const [pod] = await podIds(client, call.text("pod"), signal);
+    if (pod === undefined) throw new CliError("no_pod", "The workspace has no pod");
+    const token = await client.pods.createJoinToken(pod, expiresIn, { signal });
+    return {
+      data: { join_token: token },
+      ids: [token.id],
+      text: [
+        token.token ?? "",
+        `  valid until ${token.expires_at}; not shown again. On the other machine:`,
+        `  npm run pilotlight -- node join --url ${client.baseUrl} --join-token ${token.token ?? "…"}`,
+      ],
+    };
+  },
+};
+
+async function podIds(client: Pilotlight, named: string | undefined, signal: AbortSignal): Promise<string[]> {
+  if (named !== undefined) return [named];
+  return (await client.pods.list({ signal })).map(({ id }) => id);
+}

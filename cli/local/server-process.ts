@@ -1,0 +1,65 @@
+/**
+ * The program that runs the local server. Its parent speaks to it over Node's IPC channel and reads one message, ready or
+ * failed; its output is the server's log. It ends with its parent, however that ends.
+ */
+
+import { type LocalServer, ServerRunning, startLocalServer } from "#cli/local/server";
+import type { ServerMessage } from "#cli/local/server-message";
+import { PROJECT_ROOT, stateFolderAt, stateRootOf } from "#cli/local/state-folder";
+
+const CHECK_EVERY_MS = 5_000;
+const CHECK_ANSWER_MS = 10_000;
+/** Miniflare restarts a dead workerd within a second; one that has not answered for so many checks is beyond that. */
+const CHECKS_FAILED_MAX = 4;
+const EXIT_UNHEALTHY = 75;
+
+const say = (line: string): void => console.log(`${new Date().toISOString()} ${line}`);
+const tell = (message: ServerMessage): void => void process.send?.(message);
+
+// On SIGTERM, Miniflare ends workerd and this process by itself.
+process.on("uncaughtException", (error) => {
+  say(`uncaught: ${error.stack ?? error.message}`);
+  process.exit(EXIT_UNHEALTHY);
+});
+process.on("unhandledRejection", (reason) => {
+  // Miniflare leaves promises of its own behind when workerd dies under them.
+  say(`unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
+});
+
+const state = stateFolderAt(stateRootOf(process.env));
+try {
+  const server = await startLocalServer({
+    projectRoot: PROJECT_ROOT,
+    state,
+    port: Number(process.env.PILOTLIGHT_PORT ?? 8787),
+    report: say,
+  });
+  say(`ready at ${server.url}`);
+  tell({ type: "ready", url: server.url, isFirstStart: server.isFirstStart });
+  watch(server);
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  say(`failed: ${error instanceof Error ? (error.stack ?? message) : message}`);
+  if (error instanceof ServerRunning) tell({ type: "running", detail: message, url: error.running?.url ?? null });
+  else tell({ type: "failed", detail: message });
+  process.exitCode = 1;
+  if (process.connected) process.disconnect();
+}
+
+/** Leaves when the server stops answering, so that the parent starts a fresh one. */
+function watch(server: LocalServer): void {
+  let failed = 0;
+  const check = async (): Promise<void> => {
+    try {
+      const response = await fetch(`${server.url}/v1/health`, { signal: AbortSignal.timeout(CHECK_ANSWER_MS) });
+      await response.body?.cancel();
+      failed = 0;
+    } catch {
+      failed += 1;
+      say(`health check failed (${failed} of ${CHECKS_FAILED_MAX})`);
+    }
+    if (failed >= CHECKS_FAILED_MAX) process.exit(EXIT_UNHEALTHY);
+    setTimeout(check, CHECK_EVERY_MS);
+  };
+  setTimeout(check, CHECK_EVERY_MS);
+}

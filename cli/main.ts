@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+/** The command line's entry: streams, signals and the exit code. */
+import { runCommandLine } from "#cli/run-command";
+
+const first = new AbortController();
+const second = new AbortController();
+let interrupted = 0;
+const onSignal = (): void => {
+  interrupted += 1;
+  if (interrupted === 1) first.abort(new Error("Interrupted"));
+  else if (interrupted === 2) second.abort(new Error("Interrupted"));
+  else process.exit(130);
+};
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
+process.on("SIGHUP", onSignal);
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+// Paths are meant relative to where the person stands, which npm hides behind INIT_CWD.
+const byNpm = ["pilotlight", "start", "demo"].includes(process.env.npm_lifecycle_event ?? "");
+
+process.exitCode = await runCommandLine({
+  argv: process.argv.slice(2),
+  env: process.env,
+  workingDirectory: (byNpm ? process.env.INIT_CWD : undefined) ?? process.cwd(),
+  stdout: process.stdout,
+  stderr: process.stderr,
+  interrupts: { signal: first.signal, force: second.signal },
+  readStdin: async () => {
+    const pieces: Buffer[] = [];
+    for await (const piece of process.stdin) pieces.push(piece as Buffer);
+    return new Uint8Array(Buffer.concat(pieces));
+  },
+});
+
+// Whatever still holds the process after its work is done (a pooled connection) does not hold it for long.
+setTimeout(() => process.exit(), 2_000).unref();

@@ -1,0 +1,209 @@
+/** From the words on the command line to an exit code. */
+import { type ParseArgsOptionsConfig, parseArgs } from "node:util";
+import type { Call, Command, Interrupts, Outcome } from "#cli/command";
+import { commands } from "#cli/commands/all";
+import { connectionOf } from "#cli/connection";
+import { CliError, ExitCode, shownError } from "#cli/errors";
+import { commandHelp } from "#cli/help-text";
+import { nearestWord } from "#cli/nearest-word";
+import { OUTPUT_FORMATS, Output, type OutputFormat, type TextSink } from "#cli/output";
+import { Pilotlight } from "#client/pilotlight";
+
+export interface CommandLine {
+  readonly argv: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly workingDirectory: string;
+  readonly stdout: TextSink;
+  readonly stderr: TextSink;
+  readonly interrupts: Interrupts;
+  readonly readStdin: () => Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** Options of every command. */
+export const GLOBAL_OPTIONS = {
+  help: { type: "boolean", short: "h" },
+  json: { type: "boolean" },
+  "json-stream": { type: "boolean" },
+  output: { type: "string" },
+  progress: { type: "string" },
+  quiet: { type: "boolean", short: "q" },
+  url: { type: "string" },
+  token: { type: "string" },
+} as const satisfies ParseArgsOptionsConfig;
+
+type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
+
+/** Runs one command. Never throws. */
+export async function runCommandLine(line: CommandLine): Promise<number> {
+  const { command, rest } = findCommand(line.argv);
+  const name = command?.path.join(" ") ?? "pilotlight";
+  let output = outputOf(line, guessedFormat(line, command), "auto", false);
+  try {
+    if (command === undefined) throw unknownCommand(line.argv);
+    const { values, positionals } = parse(command, rest);
+    output = outputOf(line, formatOf(values, line, command), progressOf(values), values.quiet === true);
+    if (values.help === true) {
+      output.succeed(name, { data: { help: commandHelp(command) }, text: commandHelp(command) });
+      return 0;
+    }
+    checkPositionals(command, positionals);
+    const outcome: Outcome | undefined = await command.run(callOf(line, output, values, positionals));
+    if (outcome !== undefined) output.succeed(name, outcome);
+    return 0;
+  } catch (error) {
+    if (line.interrupts.signal.aborted && !(error instanceof CliError)) {
+      output.fail(name, shownError(new CliError("interrupted", "Interrupted")));
+      return ExitCode.interrupted;
+    }
+    const shown = shownError(error);
+    output.fail(name, shown);
+    if (line.env.PILOTLIGHT_LOG === "debug" && error instanceof Error) line.stderr.write(`${error.stack}\n`);
+    return shown.exitCode;
+  }
+}
+
+function findCommand(argv: readonly string[]): { command: Command | undefined; rest: readonly string[] } {
+  const firstOption = argv.findIndex((word) => word.startsWith("-"));
+  const words = firstOption === -1 ? argv : argv.slice(0, firstOption);
+  if (words.length === 0) {
+    const help = commands.find((command) => command.path.join(" ") === "help");
+    const wantsVersion = argv.length === 1 && ["--version", "-v"].includes(argv[0] ?? "");
+    const command = wantsVersion ? commands.find((each) => each.path.join(" ") === "version") : help;
+    return { command, rest: argv.filter((word) => !["--help", "-h", "--version", "-v"].includes(word)) };
+  }
+  const matching = commands
+    .filter((command) => command.path.every((word, index) => words[index] === word))
+    .sort((one, other) => other.path.length - one.path.length);
+  const command = matching[0];
+  return { command, rest: command === undefined ? argv : argv.slice(command.path.length) };
+}
+
+function unknownCommand(argv: readonly string[]): CliError {
+  const typed = argv.filter((word) => !word.startsWith("-")).slice(0, 2);
+  const family = commands.filter((command) => command.path.length > 1 && command.path[0] === typed[0]);
+  if (family.length > 0) {
+    const verbs = family.map((command) => command.path[1] ?? "");
+    const near = nearestWord(typed[1] ?? "", verbs);
+    const hint =
+      near === undefined ? `It takes: ${verbs.join(", ")}` : `Did you mean \`pilotlight ${typed[0]} ${near}\`?`;
+    return new CliError("unknown_command", `There is no command \`${typed.join(" ")}\``, hint);
+  }
+  const near = nearestWord(typed[0] ?? "", [...new Set(commands.map((command) => command.path[0] ?? ""))]);
+  return new CliError(
+    "unknown_command",
+    `There is no command \`${typed[0] ?? ""}\``,
+    near === undefined ? undefined : `Did you mean \`pilotlight ${near}\`?`,
+  );
+}
+
+function parse(command: Command, args: readonly string[]): { values: Values; positionals: string[] } {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: { ...GLOBAL_OPTIONS, ...command.options },
+      allowPositionals: true,
+      allowNegative: false,
+    });
+    return { values, positionals };
+  } catch (error) {
+    // Node's sentence names the option; what follows its first full stop is advice for programmers.
+    const message = error instanceof Error ? (error.message.split(". ")[0] ?? error.message) : String(error);
+    const typed = /'(--?[^' ]+)/.exec(message)?.[1] ?? "";
+    const names = Object.keys({ ...GLOBAL_OPTIONS, ...command.options });
+    const near = typed.startsWith("--") ? nearestWord(typed.slice(2), names) : undefined;
+    const isUnknown = near !== undefined && near !== typed.slice(2);
+    throw new CliError("usage", message, isUnknown ? `Did you mean --${near}?` : undefined);
+  }
+}
+
+function checkPositionals(command: Command, given: readonly string[]): void {
+  const missing = command.positionals[given.length];
+  if (missing?.required === true) {
+    throw new CliError("usage", `${missing.name} is missing: pilotlight ${command.path.join(" ")} <${missing.name}>`);
+  }
+  const extra = given[command.positionals.length];
+  if (extra !== undefined) throw new CliError("usage", `${extra} is one argument too many`);
+}
+
+function callOf(line: CommandLine, output: Output, values: Values, positionals: readonly string[]): Call {
+  const text = (option: string): string | undefined => {
+    const value = values[option];
+    return typeof value === "string" ? value : undefined;
+  };
+  return {
+    positionals,
+    text,
+    texts: (option) => {
+      const value = values[option];
+      return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
+    },
+    flag: (option) => values[option] === true,
+    integer: (option, minimum, maximum) => {
+      const value = text(option);
+      if (value === undefined) return undefined;
+      const number = /^-?[0-9]{1,15}$/.test(value) ? Number(value) : Number.NaN;
+      if (!(number >= minimum && number <= maximum)) {
+        throw new CliError("usage", `--${option} must be a whole number from ${minimum} to ${maximum}, not ${value}`);
+      }
+      return number;
+    },
+    env: line.env,
+    workingDirectory: line.workingDirectory,
+    output,
+    interrupts: line.interrupts,
+    connect: async () => {
+      const options = { url: text("url"), token: text("token") };
+      return new Pilotlight(await connectionOf(options, line.env));
+    },
+    readStdin: line.readStdin,
+  };
+}
+
+/** Before the options are read, errors about them must already know where to go. */
+function guessedFormat(line: CommandLine, command: Command | undefined): OutputFormat {
+  if (line.argv.includes("--json-stream")) return "ndjson";
+  if (line.argv.includes("--json")) return "json";
+  const wanted = line.env.PILOTLIGHT_OUTPUT;
+  return OUTPUT_FORMATS.find((each) => each === wanted) ?? defaultFormat({ ...line, env: {} }, command);
+}
+
+function formatOf(values: Values, line: CommandLine, command: Command): OutputFormat {
+  if (values["json-stream"] === true) return "ndjson";
+  if (values.json === true) return "json";
+  if (typeof values.output === "string") return knownFormat(values.output, "--output");
+  return defaultFormat(line, command);
+}
+
+function defaultFormat(line: CommandLine, command: Command | undefined): OutputFormat {
+  if (line.env.PILOTLIGHT_OUTPUT !== undefined && line.env.PILOTLIGHT_OUTPUT !== "") {
+    return knownFormat(line.env.PILOTLIGHT_OUTPUT, "PILOTLIGHT_OUTPUT");
+  }
+  return command?.forPeople === true || line.stdout.isTTY === true ? "text" : "json";
+}
+
+function knownFormat(text: string, source: string): OutputFormat {
+  const format = OUTPUT_FORMATS.find((each) => each === text);
+  if (format === undefined)
+    throw new CliError("usage", `${source} is one of ${OUTPUT_FORMATS.join(", ")}, not ${text}`);
+  return format;
+}
+
+type ProgressMode = "auto" | "tty" | "plain" | "quiet";
+
+function progressOf(values: Values): ProgressMode {
+  const given = values.progress ?? "auto";
+  if (given === "auto" || given === "tty" || given === "plain" || given === "quiet") return given;
+  throw new CliError("usage", `--progress is one of auto, tty, plain, quiet, not ${String(given)}`);
+}
+
+function outputOf(line: CommandLine, format: OutputFormat, progress: ProgressMode, quiet: boolean): Output {
+  const { env, stderr } = line;
+  const canAnimate = stderr.isTTY === true && (env.CI ?? "") === "" && env.TERM !== "dumb";
+  return new Output({
+    stdout: line.stdout,
+    stderr,
+    format,
+    animate: progress === "tty" || (progress === "auto" && canAnimate),
+    quiet: quiet || progress === "quiet",
+  });
+}

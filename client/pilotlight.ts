@@ -1,0 +1,55 @@
+import type * as z from "zod";
+import { type Health, health, Keys, me } from "#client/access";
+import { Endpoints } from "#client/endpoints";
+import { Files } from "#client/files";
+import { Jobs } from "#client/jobs";
+import { Outputs } from "#client/outputs";
+import { Pods } from "#client/pods";
+import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
+import type { Me } from "#contract/access";
+
+/**
+ * The Pilotlight API for TypeScript, on Web APIs alone: browsers, Node, Workers, Deno, Bun.
+ *
+ *     const pilotlight = new Pilotlight({ baseUrl: "http://127.0.0.1:8787", token: "pl_…" });
+ *     const job = await pilotlight.jobs.submit("text-to-image", { inputs: { prompt: "a fox" } });
+ *     for await (const event of pilotlight.jobs.events(job.id)) console.log(event.type);
+ *     const ended = await pilotlight.jobs.get(job.id);
+ *     for (const output of ended.outputs) await pilotlight.outputs.bytes({ job: job.id, output });
+ *
+ * Every call throws PilotlightError when it does not succeed. Calls that may be repeated are, with growing pauses, when
+ * the answer is lost, 429 or 503. Whole numbers beyond 2^53 are bigints, in both directions.
+ */
+export class Pilotlight {
+  readonly endpoints: Endpoints;
+  readonly jobs: Jobs;
+  readonly files: Files;
+  readonly outputs: Outputs;
+  readonly keys: Keys;
+  readonly pods: Pods;
+  readonly #transport: Transport;
+
+  constructor(options: PilotlightOptions) {
+    const transport = new Transport(options);
+    this.endpoints = new Endpoints(transport);
+    this.jobs = new Jobs(transport);
+    this.files = new Files(transport);
+    this.outputs = new Outputs(transport);
+    this.keys = new Keys(transport);
+    this.pods = new Pods(transport);
+    this.#transport = transport;
+  }
+
+  /** Without a slash at its end. */
+  get baseUrl(): string {
+    return this.#transport.baseUrl;
+  }
+
+  me(options: CallOptions = {}): Promise<z.infer<typeof Me>> {
+    return me(this.#transport, options);
+  }
+
+  health(options: CallOptions = {}): Promise<Health> {
+    return health(this.#transport, options);
+  }
+}
