@@ -3,8 +3,8 @@
  * then whichever became ready first; inputs marked lazy are left out until the node asks for them.
  */
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
+import { isLink } from "./links.ts";
 import type { NodeCatalog } from "./node-catalog.ts";
-import { isLink } from "./validation.ts";
 
 export class ExecutionOrder {
   readonly #nodes: JsonObject;

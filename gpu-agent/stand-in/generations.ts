@@ -28,6 +28,12 @@ export interface Generation {
   readonly previewMethodPerPrompt: boolean;
   /** What is cached when no --cache flag is given. */
   readonly defaultCache: "classic" | "memory";
+  /** `GET /object_info` has a few more fields per class. */
+  readonly describesMore: boolean;
+  /** More folders of models are known. */
+  readonly hasMoreModelFolders: boolean;
+  /** Every node is read before validation, for replaced classes: inputs that are no object are a 500. */
+  readonly readsNodesFirst: boolean;
   /** Scripts and SVG are always sent as attachments. */
   readonly forcesDownloads: boolean;
 }
@@ -46,6 +52,9 @@ export const GENERATIONS: Readonly<Record<GenerationName, Generation>> = {
     historyFromRun: false,
     previewMethodPerPrompt: false,
     defaultCache: "classic",
+    describesMore: false,
+    hasMoreModelFolders: false,
+    readsNodesFirst: false,
     forcesDownloads: false,
   },
   newer: {
@@ -61,6 +70,9 @@ export const GENERATIONS: Readonly<Record<GenerationName, Generation>> = {
     historyFromRun: true,
     previewMethodPerPrompt: true,
     defaultCache: "memory",
+    describesMore: true,
+    hasMoreModelFolders: true,
+    readsNodesFirst: true,
     forcesDownloads: true,
   },
 };

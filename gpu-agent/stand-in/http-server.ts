@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Json, parseExactJson } from "#contract/exact-json";
 import { isForeignOrigin } from "./origin.ts";
@@ -157,8 +157,10 @@ export function httpServer(routes: readonly Route[], settings: HttpSettings): Se
       for (const method of route.method === "GET" ? ["GET", "HEAD"] : [route.method]) allowed.add(method);
     }
     // Everything else belongs to the static files of the editor, of which there are none here.
-    if (allowed.size === 0 && (request.method === "GET" || request.method === "HEAD")) {
-      return { status: 404, headers: { "Content-Type": "application/octet-stream" } };
+    if (request.method === "HEAD") return empty(404);
+    if (request.method === "GET") {
+      const headers = { "Content-Type": "application/octet-stream" };
+      return { status: 404, headers, body: Readable.from([]) };
     }
     for (const method of ["GET", "HEAD"]) allowed.add(method);
     throw new HttpError(405, "405: Method Not Allowed", { Allow: [...allowed].sort().join(",") });
@@ -196,7 +198,8 @@ async function write(
   const { body } = reply;
   if (body === undefined || typeof body === "string" || body instanceof Uint8Array) {
     const bytes = body === undefined ? Buffer.alloc(0) : Buffer.from(body);
-    if (reply.status !== 304) headers["Content-Length"] ??= String(bytes.length);
+    const hasLength = reply.status !== 304 && !(message.method === "HEAD" && body === undefined);
+    if (hasLength) headers["Content-Length"] ??= String(bytes.length);
     response.writeHead(reply.status, headers).end(bytes);
     return;
   }

@@ -10,8 +10,7 @@ const WEIGHTS = [".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl",
 interface ModelFolder {
   /** Folders on disk, under the models folder. */
   readonly paths: readonly string[];
-  /** Undefined: any file. */
-  readonly extensions?: readonly string[];
+  readonly extensions: readonly string[];
 }
 
 const weights = (...paths: string[]): ModelFolder => ({ paths, extensions: WEIGHTS });
@@ -35,9 +34,16 @@ const MODEL_FOLDERS: Readonly<Record<string, ModelFolder>> = {
   custom_nodes: { paths: [], extensions: [] },
   hypernetworks: weights("hypernetworks"),
   photomaker: weights("photomaker"),
-  classifiers: { paths: ["classifiers"] },
+  classifiers: { paths: ["classifiers"], extensions: [""] },
   model_patches: weights("model_patches"),
   audio_encoders: weights("audio_encoders"),
+};
+
+/** Folders that newer servers have besides, and after which of the others they come. */
+const NEWER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
+  upscale_models: ["latent_upscale_models"],
+  custom_nodes: ["datasets"],
+  audio_encoders: ["background_removal", "frame_interpolation", "geometry_estimation", "optical_flow", "detection"],
 };
 
 /** Older names of folders that ComfyUI still understands. */
@@ -45,6 +51,7 @@ const RENAMED: Readonly<Record<string, string>> = { unet: "diffusion_models", cl
 
 export class ModelFolders {
   readonly #root: string;
+  readonly #known: readonly string[];
   readonly #simulated: ModelNames;
   readonly #missing: () => readonly string[];
 
@@ -52,25 +59,38 @@ export class ModelFolders {
    * @param root the models folder, absolute; it need not exist
    * @param missing names to leave out of every list, read at each call
    */
-  constructor(root: string, simulated: ModelNames, missing: () => readonly string[]) {
+  constructor(root: string, simulated: ModelNames, missing: () => readonly string[], hasNewerFolders: boolean) {
     this.#root = root;
+    this.#known = Object.keys(MODEL_FOLDERS).flatMap((name) => [
+      name,
+      ...(hasNewerFolders ? (NEWER_FOLDERS[name] ?? []) : []),
+    ]);
     this.#simulated = simulated;
     this.#missing = missing;
   }
 
   folders(): string[] {
-    return [...new Set([...Object.keys(MODEL_FOLDERS), ...Object.keys(this.#simulated)])];
+    return [...new Set([...this.#known, ...Object.keys(this.#simulated)])];
   }
 
   has(folder: string): boolean {
-    return folder in MODEL_FOLDERS || folder in this.#simulated;
+    return this.folders().includes(folder);
+  }
+
+  /** Where each folder's files would lie, for `GET /internal/folder_paths`. */
+  paths(): Record<string, string[]> {
+    return Object.fromEntries(
+      this.folders().map((name) => [name, pathsOf(name).map((part) => path.join(this.#root, part))]),
+    );
   }
 
   /** The names in a folder, sorted as Python sorts; empty for an unknown folder. */
   list(folder: string): string[] {
     const name = RENAMED[folder] ?? folder;
     const known = MODEL_FOLDERS[name];
-    const onDisk = (known?.paths ?? []).flatMap((part) => filesUnder(path.join(this.#root, part), known?.extensions));
+    const onDisk = pathsOf(name).flatMap((part) =>
+      filesUnder(path.join(this.#root, part), known?.extensions ?? WEIGHTS),
+    );
     const names = new Set([...(this.#simulated[name] ?? []), ...onDisk]);
     for (const missing of this.#missing()) names.delete(missing);
     return [...names].sort((a, b) => (a < b ? -1 : 1));
@@ -80,7 +100,7 @@ export class ModelFolders {
   pathOf(folder: string, name: string): string | undefined {
     const known = MODEL_FOLDERS[RENAMED[folder] ?? folder];
     for (const part of known?.paths ?? []) {
-      if (filesUnder(path.join(this.#root, part), known?.extensions).includes(name)) {
+      if (filesUnder(path.join(this.#root, part), known?.extensions ?? WEIGHTS).includes(name)) {
         return path.join(this.#root, part, name);
       }
     }
@@ -88,7 +108,11 @@ export class ModelFolders {
   }
 }
 
-function filesUnder(folder: string, extensions: readonly string[] | undefined): string[] {
+function pathsOf(folder: string): readonly string[] {
+  return MODEL_FOLDERS[folder]?.paths ?? [folder];
+}
+
+function filesUnder(folder: string, extensions: readonly string[]): string[] {
   let entries: import("node:fs").Dirent[];
   try {
     entries = readdirSync(folder, { recursive: true, withFileTypes: true });
@@ -98,5 +122,5 @@ function filesUnder(folder: string, extensions: readonly string[] | undefined): 
   return entries
     .filter((entry) => entry.isFile() || entry.isSymbolicLink())
     .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
-    .filter((name) => extensions === undefined || extensions.includes(path.extname(name).toLowerCase()));
+    .filter((name) => extensions.includes(path.extname(name).toLowerCase()));
 }

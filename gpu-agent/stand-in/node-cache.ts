@@ -3,10 +3,10 @@
  * literal inputs, its fingerprint, and the same of everything it depends on.
  */
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
+import { inputsOf, isLink } from "./links.ts";
 import type { NodeCatalog } from "./node-catalog.ts";
 import { pythonJson } from "./python-json.ts";
 import { PythonError } from "./python-values.ts";
-import { isLink } from "./validation.ts";
 
 export type CachePolicy =
   /** Keeps what the latest prompt's nodes use. */
@@ -179,10 +179,6 @@ function orderedAncestors(id: string, nodes: JsonObject): string[] {
   };
   visit(id);
   return [...found];
-}
-
-function inputsOf(node: Json | undefined): JsonObject {
-  return isJsonObject(node) && isJsonObject(node.inputs) ? node.inputs : {};
 }
 
 function sorted(value: Json): Json {

@@ -4,6 +4,7 @@ import path from "node:path";
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
 import type { NodeClass, ObjectInfo } from "#workflow/object-info";
 import { isOfKind } from "./content-types.ts";
+import type { Generation } from "./generations.ts";
 import type { ModelFolders } from "./models.ts";
 import type { Folders, NodeImplementation } from "./node.ts";
 
@@ -32,14 +33,24 @@ const MODEL_INPUTS: Readonly<Record<string, string>> = {
   "ModelPatchLoader.name": "model_patches",
 };
 
+/** What newer servers say about every class. */
+const NEWER_FIELDS = { is_input_list: false, has_intermediate_output: false, search_aliases: [] };
+
+/** The classes a catalog is made of. */
+export interface NodeClasses {
+  readonly specs: ObjectInfo;
+  readonly implementations: NodeImplementations;
+}
+
 export class NodeCatalog {
   readonly folders: Folders;
   readonly #specs: ObjectInfo;
   readonly #implementations: NodeImplementations;
   readonly #models: ModelFolders;
+  readonly #extraFields: Readonly<Record<string, Json>>;
 
   /** @throws Error when a class has an implementation but no description */
-  constructor(specs: ObjectInfo, implementations: NodeImplementations, models: ModelFolders, folders: Folders) {
+  constructor({ specs, implementations }: NodeClasses, models: ModelFolders, folders: Folders, generation: Generation) {
     for (const name of Object.keys(implementations)) {
       if (!Object.hasOwn(specs, name)) throw new Error(`Node class ${name} has no description`);
     }
@@ -47,6 +58,7 @@ export class NodeCatalog {
     this.#implementations = implementations;
     this.#models = models;
     this.folders = folders;
+    this.#extraFields = generation.describesMore ? NEWER_FIELDS : {};
   }
 
   names(): string[] {
@@ -70,6 +82,7 @@ export class NodeCatalog {
           );
     const { required, optional, hidden } = spec.input;
     return {
+      ...this.#extraFields,
       ...spec,
       input: {
         ...(required === undefined ? {} : { required: live(required) ?? {} }),

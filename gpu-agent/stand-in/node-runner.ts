@@ -1,9 +1,9 @@
 /** One node of a running prompt: its inputs gathered, its calls made, its results merged. */
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
+import { isLink } from "./links.ts";
 import type { ImageBatch, NodeContext, NodeImplementation, NodeRun } from "./node.ts";
 import type { CachedNode } from "./node-cache.ts";
 import type { NodeCatalog } from "./node-catalog.ts";
-import { isLink } from "./validation.ts";
 
 /** Per input, the values of each call; a link to something that never ran gives one null. */
 export type GatheredInputs = ReadonlyMap<string, readonly unknown[]>;

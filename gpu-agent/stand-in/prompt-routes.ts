@@ -34,6 +34,9 @@ export class PromptRoute {
       throw new PythonError("TypeError", `argument of type '${pythonTypeName(body)}' is not iterable`);
     }
     const fields = isJsonObject(body) ? body : {};
+    if (!isJsonObject(body) && (body.includes("number") || body.includes("prompt"))) {
+      throw new PythonError("TypeError", `${pythonTypeName(body)} indices must be integers, not 'str'`);
+    }
     const number = this.#number(fields);
     if (!("prompt" in fields)) {
       return refusal("no_prompt", "No prompt provided", "No prompt provided");
@@ -45,6 +48,7 @@ export class PromptRoute {
       return refusal("invalid_prompt_id", "prompt_id must be a valid UUID", details);
     }
     const prompt = fields.prompt ?? null;
+    if (this.#generation.readsNodesFirst) requireReadable(prompt);
     const validation = await validatePrompt(prompt, fields.partial_execution_targets, this.#catalog, this.#generation);
     const extraData = this.#extraData(fields);
     if (!validation.ok) return json({ error: validation.error, node_errors: validation.nodeErrors }, 400);
@@ -89,6 +93,20 @@ export class PromptRoute {
     for (const name of SECRET_EXTRA_DATA) delete extraData[name];
     extraData.create_time = Date.now();
   }
+}
+
+/** Newer servers look through all inputs for classes that were replaced, whatever else is wrong with them. */
+function requireReadable(prompt: Json): void {
+  if (!isJsonObject(prompt)) throw noAttribute(prompt, "items");
+  for (const node of Object.values(prompt)) {
+    if (isJsonObject(node) && "class_type" in node && "inputs" in node && !isJsonObject(node.inputs)) {
+      throw noAttribute(node.inputs ?? null, "items");
+    }
+  }
+}
+
+function noAttribute(value: Json, name: string): PythonError {
+  return new PythonError("AttributeError", `'${pythonTypeName(value)}' object has no attribute '${name}'`);
 }
 
 function refusal(type: string, message: string, details: string): Reply {

@@ -105,7 +105,7 @@ function promptRoutes({ queue, history, executor, catalog, generation }: RoutePa
         await clearOrDelete(
           request,
           () => history.clear(),
-          (id) => history.delete(id),
+          (id) => history.delete(hashable(id)),
         ),
     },
     {
@@ -149,6 +149,14 @@ async function clearOrDelete(request: Request, clear: () => void, remove: (id: J
     for (const id of listed) remove(id);
   }
   return empty(200);
+}
+
+/** Python looks an id up in a dict, which lists and dicts cannot be keys of. */
+function hashable(id: Json): Json {
+  if (typeof id === "object" && id !== null) {
+    throw new PythonError("TypeError", `unhashable type: '${pythonTypeName(id)}'`);
+  }
+  return id;
 }
 
 /** Undefined means whatever runs. A body that is not JSON counts as none. */
@@ -294,7 +302,7 @@ async function cancelSeveral(request: Request, cancel: (id: string) => boolean):
   return json({ cancelled: cancelled.includes(true) });
 }
 
-function internalRoutes({ catalog, logLines }: RouteParts): Route[] {
+function internalRoutes({ catalog, models, logLines }: RouteParts): Route[] {
   const { folders } = catalog;
   return [
     {
@@ -318,7 +326,7 @@ function internalRoutes({ catalog, logLines }: RouteParts): Route[] {
       method: "GET",
       path: "/internal/folder_paths",
       isExact: true,
-      handler: () => json({ input: [folders.input], output: [folders.output], temp: [folders.temp] }),
+      handler: () => json(models.paths()),
     },
     {
       method: "GET",

@@ -3,7 +3,6 @@ import { mkdirSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
-import type { ObjectInfo } from "#workflow/object-info";
 import { Clients } from "./clients.ts";
 import type { Settings } from "./command-line.ts";
 import { Executor } from "./executor.ts";
@@ -13,16 +12,14 @@ import { History } from "./history.ts";
 import { httpServer } from "./http-server.ts";
 import type { Log } from "./log.ts";
 import { ModelFolders, type ModelNames } from "./models.ts";
-import { foldersUnder, NodeCatalog, type NodeImplementations } from "./node-catalog.ts";
+import { foldersUnder, NodeCatalog, type NodeClasses } from "./node-catalog.ts";
 import { PromptQueue } from "./prompt-queue.ts";
 import { routesOf } from "./routes.ts";
 import { serverFeatures } from "./system-stats.ts";
 import { work } from "./worker.ts";
 
 /** What a stand-in can run. */
-export interface NodeLibrary {
-  readonly specs: ObjectInfo;
-  readonly implementations: NodeImplementations;
+export interface NodeLibrary extends NodeClasses {
   readonly models: ModelNames;
 }
 
@@ -56,8 +53,13 @@ export function createStandIn(
 
   const faults = new Faults();
   faults.change(settings.faults);
-  const models = new ModelFolders(folders.models, library.models, () => faults.state.missing_models);
-  const catalog = new NodeCatalog(library.specs, library.implementations, models, folders);
+  const models = new ModelFolders(
+    folders.models,
+    library.models,
+    () => faults.state.missing_models,
+    generation.hasMoreModelFolders,
+  );
+  const catalog = new NodeCatalog(library, models, folders, generation);
   const history = new History();
   const queue: PromptQueue = new PromptQueue(() => clients.sendStatus());
   const clients: Clients = new Clients({
