@@ -1,0 +1,210 @@
+/**
+ * ComfyUI's HTTP API, both generations of it: one method per call, each with a time limit.
+ * JSON is read and written exactly: seeds go up to 2^64-1, and Python writes bare NaN.
+ */
+import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import { messageOf } from "../log.ts";
+
+/** A graph of 10,000 nodes and its history fit many times over. */
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
+const DEPTH_MAX = 512;
+
+/** ComfyUI did not answer, or answered with what it never should. */
+export class ComfyUnreachable extends Error {}
+
+/** ComfyUI answered, and said no. */
+export class ComfyRefused extends Error {
+  readonly status: number;
+  readonly body: Json;
+  constructor(status: number, body: Json, path: string) {
+    super(`ComfyUI answered ${status} to ${path}`);
+    this.name = "ComfyRefused";
+    this.status = status;
+    this.body = body;
+  }
+}
+
+export interface FileReference {
+  readonly filename: string;
+  readonly subfolder: string;
+  readonly type: string;
+}
+
+/** Where a prompt stands in ComfyUI's queue. */
+export type QueuePlace = "running" | "pending" | "absent";
+
+export class ComfyHttp {
+  readonly #base: string;
+  readonly #authorization: string | null;
+  readonly #timeoutMs: number;
+
+  /** @param url may carry a path and credentials */
+  constructor(url: string, timeoutMs: number) {
+    const parsed = new URL(url);
+    this.#authorization =
+      parsed.username === ""
+        ? null
+        : `Basic ${btoa(`${decodeURIComponent(parsed.username)}:${decodeURIComponent(parsed.password)}`)}`;
+    parsed.username = "";
+    parsed.password = "";
+    this.#base = parsed.href.replace(/\/+$/, "");
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** The WebSocket's address for a client id. */
+  socketUrl(clientId: string): string {
+    return `${this.#base.replace(/^http/, "ws")}/ws?clientId=${encodeURIComponent(clientId)}`;
+  }
+
+  get authorization(): string | null {
+    return this.#authorization;
+  }
+
+  /** `version` is null where the server does not tell it. */
+  async systemStats(signal?: AbortSignal): Promise<{ version: string | null; argv: string[] }> {
+    const stats = await this.#json("GET", "/system_stats", { signal });
+    const system = isJsonObject(stats) && isJsonObject(stats.system) ? stats.system : {};
+    const version = system.comfyui_version;
+    const argv = Array.isArray(system.argv) ? system.argv.map(String) : [];
+    return { version: typeof version === "string" ? version : null, argv };
+  }
+
+  /** Newer servers have it, and with it a cancel that cannot hit another prompt. */
+  async hasJobsApi(signal?: AbortSignal): Promise<boolean> {
+    try {
+      const answer = await this.#json("GET", "/api/jobs?limit=1", { signal });
+      return isJsonObject(answer) && Array.isArray(answer.jobs);
+    } catch (error) {
+      if (error instanceof ComfyRefused) return false;
+      throw error;
+    }
+  }
+
+  /** Which of these node classes the server lacks. */
+  async missingClasses(classes: readonly string[], signal?: AbortSignal): Promise<string[]> {
+    const missing: string[] = [];
+    for (const name of classes) {
+      const info = await this.#json("GET", `/object_info/${encodeURIComponent(name)}`, { signal });
+      if (!isJsonObject(info) || !(name in info)) missing.push(name);
+    }
+    return missing;
+  }
+
+  /** @throws ComfyRefused with the validation errors in its body */
+  async submit(body: JsonObject, signal?: AbortSignal): Promise<{ nodeErrors: JsonObject }> {
+    const answer = await this.#json("POST", "/prompt", { json: body, signal });
+    const errors = isJsonObject(answer) ? answer.node_errors : null;
+    return { nodeErrors: isJsonObject(errors) ? errors : {} };
+  }
+
+  /** The prompt's entry, or null while it has not ended (or was never there). */
+  async history(promptId: string, signal?: AbortSignal): Promise<JsonObject | null> {
+    const answer = await this.#json("GET", `/history/${encodeURIComponent(promptId)}`, { signal });
+    const entry = isJsonObject(answer) ? answer[promptId] : undefined;
+    return isJsonObject(entry) ? entry : null;
+  }
+
+  async deleteHistory(promptId: string): Promise<void> {
+    await this.#json("POST", "/history", { json: { delete: [promptId] } });
+  }
+
+  async queuePlace(promptId: string, signal?: AbortSignal): Promise<QueuePlace> {
+    const queue = await this.#json("GET", "/queue", { signal });
+    const has = (list: Json | undefined): boolean =>
+      Array.isArray(list) && list.some((item) => Array.isArray(item) && item[1] === promptId);
+    if (!isJsonObject(queue) || !Array.isArray(queue.queue_running)) {
+      throw new ComfyUnreachable("the answer to /queue has no queue");
+    }
+    return has(queue.queue_running) ? "running" : has(queue.queue_pending) ? "pending" : "absent";
+  }
+
+  async deletePending(promptId: string): Promise<void> {
+    await this.#json("POST", "/queue", { json: { delete: [promptId] } });
+  }
+
+  /** Older servers check and set in two steps, so ask the queue first. */
+  async interrupt(promptId: string): Promise<void> {
+    await this.#json("POST", "/interrupt", { json: { prompt_id: promptId } });
+  }
+
+  async cancelJob(promptId: string): Promise<void> {
+    await this.#json("POST", `/api/jobs/${encodeURIComponent(promptId)}/cancel`, { json: {} });
+  }
+
+  /** @returns the bytes as a stream; @throws ComfyRefused 404 when the file is not there */
+  async view(file: FileReference, signal?: AbortSignal): Promise<Response> {
+    const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type });
+    return this.#send("GET", `/view?${query}`, { signal, timeoutMs: null });
+  }
+
+  /** @returns the name to put into the graph: ComfyUI may have changed it */
+  async uploadInput(content: Blob, filename: string, subfolder: string, signal?: AbortSignal): Promise<string> {
+    const form = new FormData();
+    form.set("image", content, filename);
+    form.set("type", "input");
+    form.set("subfolder", subfolder);
+    const answer = await this.#json("POST", "/upload/image", { form, signal, timeoutMs: null });
+    const name = isJsonObject(answer) ? answer.name : undefined;
+    const folder = isJsonObject(answer) ? answer.subfolder : undefined;
+    if (typeof name !== "string") throw new ComfyUnreachable("the answer to an upload has no name");
+    return typeof folder === "string" && folder !== "" ? `${folder}/${name}` : name;
+  }
+
+  async #json(method: string, path: string, options: RequestOptions): Promise<Json> {
+    const response = await this.#send(method, path, options);
+    try {
+      return parseBody(await response.text());
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
+    }
+  }
+
+  async #send(method: string, path: string, options: RequestOptions): Promise<Response> {
+    const { json, form, signal } = options;
+    const limitMs = options.timeoutMs === undefined ? this.#timeoutMs : options.timeoutMs;
+    const signals = [signal, limitMs === null ? undefined : AbortSignal.timeout(limitMs)].filter(
+      (each) => each !== undefined,
+    );
+    let response: Response;
+    try {
+      response = await fetch(this.#base + path, {
+        method,
+        redirect: "error",
+        signal: AbortSignal.any(signals),
+        headers: {
+          ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
+          ...(json === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(json === undefined ? {} : { body: stringifyExactJson(json) }),
+        ...(form === undefined ? {} : { body: form }),
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
+    }
+    if (response.ok) return response;
+    const text = await response.text().catch(() => "");
+    let body: Json = text.slice(0, 2_000);
+    try {
+      body = parseBody(text);
+    } catch {
+      // Not JSON: the text itself is all there is to show.
+    }
+    throw new ComfyRefused(response.status, body, path);
+  }
+}
+
+interface RequestOptions {
+  readonly json?: JsonObject;
+  readonly form?: FormData;
+  readonly signal?: AbortSignal | undefined;
+  /** null: as long as it takes, for bodies of any size. */
+  readonly timeoutMs?: number | null;
+}
+
+/** Many successes have an empty body. */
+function parseBody(text: string): Json {
+  if (text.length > ANSWER_BYTES_MAX) throw new Error("answer too large");
+  return text.trim() === "" ? null : parseExactJson(text, { depthMax: DEPTH_MAX, pythonNumbers: true });
+}

@@ -1,0 +1,177 @@
+/** The GPU agent: `node gpu-agent/main.ts --url https://… --join-token plj_… --comfyui-dir ~/ComfyUI`. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { AttachHost } from "./comfy/attach-host.ts";
+import type { ComfyHost } from "./comfy/comfy-server.ts";
+import { killLeftovers } from "./comfy/host-process.ts";
+import { comfyLaunch, SpawnHost, standInLaunch } from "./comfy/spawn-host.ts";
+import { AgentCalls } from "./control/agent-calls.ts";
+import { ControlClient } from "./control/control-client.ts";
+import { hasOnlyCpu, listGpus, type RunProgram, runProgram } from "./inventory.ts";
+import { createLog, type Log, messageOf } from "./log.ts";
+import { NodeLoop, NodeRefused } from "./node-loop.ts";
+import { Replica } from "./replica.ts";
+import { ReplicaSet } from "./replica-set.ts";
+import { type AgentSettings, readSettings, SettingsError, USAGE } from "./settings.ts";
+import { lockState, prepareState, StateInUse, statePaths } from "./state-directory.ts";
+
+export const AGENT_VERSION = "0.1.0";
+
+export interface AgentSignals {
+  /** Finish the jobs in hand, within the drain time, then end. */
+  readonly drain: AbortSignal;
+  /** Give the jobs in hand back and end. */
+  readonly hurry: AbortSignal;
+}
+
+export interface AgentSurroundings {
+  readonly log: Log;
+  readonly environment: NodeJS.ProcessEnv;
+  /** Runs nvidia-smi. */
+  readonly runProgram: RunProgram;
+}
+
+/**
+ * Runs the agent until it is told to end.
+ * @throws NodeRefused when the server will not have it; StateInUse when another agent uses its folder
+ */
+export async function runAgent(
+  settings: AgentSettings,
+  signals: AgentSignals,
+  surroundings: Partial<AgentSurroundings> = {},
+): Promise<void> {
+  const log = surroundings.log ?? createLog(process.stderr);
+  const environment = surroundings.environment ?? process.env;
+  const runner = surroundings.runProgram ?? runProgram;
+  const paths = statePaths(settings.stateDirectory);
+  const unlock = lockState(paths);
+  try {
+    await prepareState(paths);
+    const leftovers = await killLeftovers(paths.slots);
+    if (leftovers > 0) log("leftovers_ended", { processes: leftovers });
+
+    const gpus = await listGpus(runner);
+    const slots = slotCount(settings, gpus.length);
+    const host = comfyHost(settings, environment, gpus, paths.slots);
+    log("agent_started", { version: AGENT_VERSION, slots, gpus: gpus.length, comfyui: host.description });
+
+    const stop = new AbortController();
+    const client = new ControlClient({
+      url: settings.url,
+      session: () => loop.session,
+      log,
+      timings: settings.timings,
+    });
+    const calls = new AgentCalls(client);
+    const replicas = new ReplicaSet(
+      slots,
+      (wanted) => new Replica({ wanted, calls, host, settings, paths, log, onChange: () => loop.changed() }),
+    );
+    const loop: NodeLoop = new NodeLoop({
+      settings,
+      paths,
+      calls,
+      replicas,
+      gpus: () => Promise.resolve(gpus),
+      comfyDescription: () => host.description,
+      slots,
+      version: AGENT_VERSION,
+      log,
+      drain: AbortSignal.any([signals.drain, signals.hurry]),
+      stop: stop.signal,
+    });
+    const polling = loop.run();
+    try {
+      await Promise.race([polling, whenToEnd(settings, signals, replicas, log)]);
+    } finally {
+      replicas.hurry();
+      await replicas.ended();
+      stop.abort(new Error("the agent ends"));
+      await polling.catch(() => undefined);
+    }
+    await loop.farewell();
+    log("agent_stopped");
+  } finally {
+    unlock();
+  }
+}
+
+/** Resolves when the replicas are to end at once: drained, out of time, or told to hurry. */
+async function whenToEnd(
+  settings: AgentSettings,
+  signals: AgentSignals,
+  replicas: ReplicaSet,
+  log: Log,
+): Promise<void> {
+  await fired(AbortSignal.any([signals.drain, signals.hurry]));
+  log("agent_drains", { graceMs: settings.timings.drainMs });
+  replicas.drain();
+  const over = new AbortController();
+  await Promise.race([
+    replicas.ended(),
+    fired(signals.hurry),
+    sleep(settings.timings.drainMs, undefined, { signal: over.signal }).catch(() => undefined),
+  ]);
+  over.abort();
+}
+
+function fired(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+function slotCount(settings: AgentSettings, gpus: number): number {
+  if (settings.comfy.kind === "attach") return settings.comfy.urls.length;
+  return settings.slots ?? Math.max(1, gpus);
+}
+
+function comfyHost(
+  settings: AgentSettings,
+  environment: NodeJS.ProcessEnv,
+  gpus: Awaited<ReturnType<typeof listGpus>>,
+  slots: string,
+): ComfyHost {
+  const { comfy, timings } = settings;
+  if (comfy.kind === "attach") return new AttachHost(comfy.urls, timings);
+  const launch =
+    comfy.kind === "spawn"
+      ? comfyLaunch(comfy, hasOnlyCpu(gpus), settings.stateDirectory, environment)
+      : standInLaunch(comfy.args, environment);
+  return new SpawnHost({ launch, gpus, slots, timings });
+}
+
+async function readStdin(): Promise<string> {
+  let text = "";
+  for await (const chunk of process.stdin) text += String(chunk);
+  return text;
+}
+
+/** The program. @returns its exit code */
+async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes("--help") || argv.includes("-h")) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const drain = new AbortController();
+  const hurry = new AbortController();
+  const onSignal = () => (drain.signal.aborted ? hurry : drain).abort(new Error("signal"));
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  try {
+    const settings = await readSettings(argv, process.env, readStdin);
+    await runAgent(settings, { drain: drain.signal, hurry: hurry.signal });
+    return 0;
+  } catch (error) {
+    if (error instanceof SettingsError) {
+      process.stderr.write(`${error.message}\n\n${USAGE}`);
+      return 2;
+    }
+    if (error instanceof NodeRefused || error instanceof StateInUse) {
+      process.stderr.write(`${error.message}\n`);
+      return 1;
+    }
+    createLog(process.stderr)("agent_failed", { error: messageOf(error) });
+    return 1;
+  }
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

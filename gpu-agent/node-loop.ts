@@ -1,0 +1,163 @@
+/** The node's side of its pod: joins, polls, and keeps its replicas to what the answers say. */
+import type { Gpu } from "#contract/replica";
+import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
+import { pause } from "./control/backoff.ts";
+import { ControlError, isSessionLost } from "./control/control-error.ts";
+import { loadSession, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
+import { type Log, messageOf } from "./log.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+import type { AgentSettings } from "./settings.ts";
+import type { StatePaths } from "./state-directory.ts";
+
+/** Answers that come back at once and change nothing are not asked for faster than this. */
+const IDLE_ANSWER_MS = 1_000;
+
+/** The node cannot go on without a person. */
+export class NodeRefused extends Error {}
+
+export interface NodeLoopOptions {
+  readonly settings: AgentSettings;
+  readonly paths: StatePaths;
+  readonly calls: AgentCalls;
+  readonly replicas: ReplicaSet;
+  readonly gpus: () => Promise<Gpu[]>;
+  readonly comfyDescription: () => string;
+  readonly slots: number;
+  readonly version: string;
+  readonly log: Log;
+  /** The agent drains: the pod is told to give it nothing new. */
+  readonly drain: AbortSignal;
+  /** Ends the loop. */
+  readonly stop: AbortSignal;
+}
+
+export class NodeLoop {
+  readonly #options: NodeLoopOptions;
+  #stored: StoredSession | null = null;
+  #changed = new AbortController();
+
+  constructor(options: NodeLoopOptions) {
+    this.#options = options;
+  }
+
+  /** The credential of the moment. */
+  get session(): string | null {
+    return this.#stored?.session ?? null;
+  }
+
+  /** Something the pod should hear of now: cuts the waiting poll short. */
+  changed(): void {
+    this.#changed.abort(new Error("the node has news"));
+  }
+
+  /** Goes on until `stop`. @throws NodeRefused */
+  async run(): Promise<void> {
+    const { settings, paths, stop, drain, log } = this.#options;
+    this.#stored = await loadSession(paths.session, settings.url, settings.joinToken);
+    if (this.#stored !== null) log("node_session_found", { nodeId: this.#stored.node_id });
+    drain.addEventListener("abort", () => this.changed(), { once: true });
+    while (!stop.aborted) {
+      try {
+        this.#stored ??= await this.#join();
+        await this.#poll(this.#stored);
+      } catch (error) {
+        if (stop.aborted) return;
+        if (!isSessionLost(error)) throw this.#refused(error);
+        log("node_session_lost", { error: messageOf(error) });
+        this.#stored = null;
+      }
+    }
+  }
+
+  /** The last word: nothing runs here any more. One try. */
+  async farewell(): Promise<void> {
+    const { calls, settings, log } = this.#options;
+    if (this.#stored === null) return;
+    try {
+      const message = { ...(await this.#message()), draining: true, wait_ms: 0 };
+      await calls.pollNode(
+        this.#stored.node_id,
+        message,
+        AbortSignal.timeout(Math.min(5_000, settings.timings.callMs)),
+      );
+    } catch (error) {
+      log("node_farewell_unheard", { error: messageOf(error) });
+    }
+  }
+
+  async #join(): Promise<StoredSession> {
+    const { settings, calls, paths, stop, log, version, slots } = this.#options;
+    const { joinToken, url, name } = settings;
+    if (joinToken === undefined) {
+      throw new NodeRefused("This node has no session: give it a join token (--join-token or PILOTLIGHT_JOIN_TOKEN).");
+    }
+    const gpus = await this.#options.gpus();
+    const request = { name, agent_version: version, comfyui: this.#options.comfyDescription(), gpus, slots };
+    let joined: Awaited<ReturnType<AgentCalls["join"]>>;
+    try {
+      joined = await calls.join(joinToken, request, stop);
+    } catch (error) {
+      stop.throwIfAborted();
+      if (isSessionLost(error))
+        throw new NodeRefused("The server does not take the join token: it is wrong, used up or expired.");
+      throw error;
+    }
+    const stored: StoredSession = {
+      url,
+      node_id: joined.node_id,
+      pod_id: joined.pod_id,
+      session: joined.session,
+      join_token_sha256: tokenHash(joinToken),
+    };
+    await saveSession(paths.session, stored);
+    log("node_joined", { nodeId: stored.node_id, podId: stored.pod_id });
+    return stored;
+  }
+
+  async #poll(stored: StoredSession): Promise<void> {
+    const { calls, replicas, stop, paths, settings } = this.#options;
+    // News that comes while the message is made must cut the poll short, so the listener is there first.
+    const changed = new AbortController();
+    this.#changed = changed;
+    const startedAt = performance.now();
+    const message = { ...(await this.#message()), wait_ms: settings.timings.pollWaitMs };
+    let answer: Awaited<ReturnType<AgentCalls["pollNode"]>>;
+    try {
+      answer = await calls.pollNode(stored.node_id, message, AbortSignal.any([stop, changed.signal]));
+    } catch (error) {
+      if (changed.signal.aborted && !stop.aborted) return;
+      throw error;
+    }
+    if (answer.session !== undefined && answer.session !== stored.session) {
+      this.#stored = { ...stored, session: answer.session };
+      await saveSession(paths.session, this.#stored);
+    }
+    const acted = replicas.apply(answer.replicas);
+    const tookMs = performance.now() - startedAt;
+    if (!acted && tookMs < IDLE_ANSWER_MS) {
+      const signal = AbortSignal.any([stop, changed.signal]);
+      await pause(Math.min(IDLE_ANSWER_MS, settings.timings.pollWaitMs), signal).catch(() => undefined);
+    }
+  }
+
+  async #message() {
+    const { replicas, slots, drain } = this.#options;
+    return {
+      poll_id: newPollId(),
+      comfyui: this.#options.comfyDescription(),
+      gpus: await this.#options.gpus(),
+      slots,
+      draining: drain.aborted,
+      replicas: replicas.held,
+    };
+  }
+
+  #refused(error: unknown): unknown {
+    if (!(error instanceof ControlError)) return error;
+    return new NodeRefused(
+      error.status === 426
+        ? "This agent is too old for the server: update it."
+        : `The server refuses this node: ${error.message}`,
+    );
+  }
+}

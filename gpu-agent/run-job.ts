@@ -1,0 +1,288 @@
+/** One job, from its lease to its final report. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Lease } from "#contract/agent";
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { JobError } from "#contract/job";
+import { fillGraph } from "#workflow/fill-graph";
+import type { ComfySession } from "./comfy/comfy-session.ts";
+import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
+import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
+import type { AgentCalls } from "./control/agent-calls.ts";
+import { ControlError, isLeaseLost } from "./control/control-error.ts";
+import { LeaseKeeper } from "./control/lease-keeper.ts";
+import { bringInputs } from "./inputs/bring-inputs.ts";
+import { type Log, messageOf, withFields } from "./log.ts";
+import { deliverOutputs } from "./outputs/deliver-outputs.ts";
+import { jobPrefix } from "./outputs/job-prefix.ts";
+import { PhaseClock } from "./phase-clock.ts";
+import { redact } from "./redact.ts";
+import type { ReleaseCache } from "./release-cache.ts";
+import type { AgentSettings } from "./settings.ts";
+
+/** A workflow is at most this deep; a caller's values are less. */
+const GRAPH_DEPTH_MAX = 512;
+/** A manifest that the server finds incomplete is made again this often. */
+const DELIVERIES_MAX = 2;
+/** ComfyUI is asked this long to forget a job that has ended. */
+const CLEAN_MS = 5_000;
+
+export interface RunJobOptions {
+  readonly lease: Lease;
+  readonly calls: AgentCalls;
+  readonly comfy: ComfySession;
+  readonly releases: ReleaseCache;
+  readonly settings: AgentSettings;
+  readonly spool: string;
+  readonly log: Log;
+  /** The agent must go now: stop the prompt and give the lease back. */
+  readonly hurry: AbortSignal;
+  /** Asked when the job is about to end: with it the answer may carry the next lease. */
+  readonly nextPollId: () => string | undefined;
+}
+
+export interface JobEnd {
+  readonly outcome: "succeeded" | "failed" | "canceled" | "lost" | "given_back";
+  readonly next: Lease | null;
+  readonly comfy: ComfyHealth;
+}
+
+/**
+ * Runs the job of a lease and reports how it ended. Never throws.
+ * Two things go on at once: the keeper renews the lease, whatever ComfyUI does; the steps are taken one after the other.
+ */
+export async function runJob(options: RunJobOptions): Promise<JobEnd> {
+  const run = new JobRun(options);
+  return run.run();
+}
+
+/** Why a job was stopped from outside. */
+class Stopped extends Error {
+  readonly why: "canceled" | "lost" | "hurry";
+  constructor(why: Stopped["why"]) {
+    super(why);
+    this.why = why;
+  }
+}
+
+class JobRun {
+  readonly #options: RunJobOptions;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  readonly #keeper: LeaseKeeper;
+  readonly #phases = new PhaseClock();
+  #promptId: string | null = null;
+
+  constructor(options: RunJobOptions) {
+    const { lease, calls, settings } = options;
+    this.#options = options;
+    this.#log = withFields(options.log, { jobId: lease.job_id, leaseId: lease.lease_id, attempt: lease.attempt });
+    this.#keeper = new LeaseKeeper({
+      calls,
+      lease,
+      renewMs: Math.min(settings.timings.leaseRenewMs, lease.renew_within_ms / 3),
+      progressMs: settings.timings.progressMs,
+      log: this.#log,
+      onEnd: (end) => this.#stop.abort(new Stopped(end)),
+    });
+  }
+
+  async run(): Promise<JobEnd> {
+    const { hurry } = this.#options;
+    const hasten = () => this.#stop.abort(new Stopped("hurry"));
+    hurry.addEventListener("abort", hasten, { once: true });
+    if (hurry.aborted) hasten();
+    this.#log("job_started");
+    this.#phases.begin("inputs");
+    this.#keeper.start();
+    let end: JobEnd;
+    try {
+      end = await this.#steps();
+    } catch (error) {
+      end = await this.#reportTrouble(error);
+    } finally {
+      hurry.removeEventListener("abort", hasten);
+      this.#keeper.stop();
+    }
+    this.#log("job_ended", {
+      outcome: end.outcome,
+      ...Object.fromEntries(this.#phases.times.map((t) => [t.phase, t.ms])),
+    });
+    await this.#clean(end.comfy);
+    return end;
+  }
+
+  async #steps(): Promise<JobEnd> {
+    const { lease, calls, comfy, releases, settings, spool } = this.#options;
+    const { signal } = this.#stop;
+    const folder = `jobs/${lease.job_id}/${lease.attempt}`;
+    this.#keeper.phase("preparing");
+    const release = await releases.get(lease.release, signal);
+    const files = await bringInputs({
+      calls,
+      lease,
+      http: comfy.http,
+      spool,
+      freeBytesMin: settings.freeBytesMin,
+      signal,
+    });
+    const graph = this.#fill(release.graph, release.inputs, files, folder);
+
+    this.#phases.begin("queue");
+    const result = await this.#drive(graph);
+
+    for (let deliveries = 1; ; deliveries += 1) {
+      this.#phases.begin("uploading");
+      this.#keeper.phase("uploading");
+      const outputs = await deliverOutputs(result, {
+        calls,
+        lease,
+        source: { http: comfy.http, folders: comfy.server.folders, spool, freeBytesMin: settings.freeBytesMin },
+        limits: { putBytesMax: settings.putBytesMax, partBytes: settings.partBytes },
+        specs: release.outputs,
+        folder,
+        signal,
+      });
+      this.#phases.end();
+      signal.throwIfAborted();
+      this.#keeper.settle();
+      const nextPollId = this.#options.nextPollId();
+      const message = {
+        outputs,
+        phases: this.#phases.times,
+        ...(nextPollId === undefined ? {} : { next_poll_id: nextPollId }),
+      };
+      try {
+        const { next } = await calls.complete(lease, message, signal);
+        return { outcome: "succeeded", next, comfy: "healthy" };
+      } catch (error) {
+        if (!isProblem(error, "output_missing") || deliveries >= DELIVERIES_MAX) throw error;
+        this.#log("output_missing", { error: messageOf(error) });
+      }
+    }
+  }
+
+  #fill(
+    graph: string,
+    inputs: Parameters<typeof fillGraph>[0]["inputs"],
+    files: Record<string, string>,
+    folder: string,
+  ): JsonObject {
+    try {
+      const parsed = parseExactJson(graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
+      const values = parseExactJson(this.#options.lease.inputs);
+      if (!isJsonObject(parsed) || !isJsonObject(values)) throw new Error("the graph or the inputs are no object");
+      const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
+      return fillGraph({ graph: parsed, inputs, values, files, filenamePrefix });
+    } catch (error) {
+      throw new JobFailure("invalid_workflow", `The workflow cannot be filled: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  #drive(graph: JsonObject): Promise<PromptResult> {
+    const { lease, comfy, settings } = this.#options;
+    const promptId = crypto.randomUUID();
+    this.#promptId = promptId;
+    return drivePrompt({
+      session: comfy,
+      graph,
+      promptId,
+      timings: settings.timings,
+      timeoutMs: lease.timeout_ms,
+      signal: this.#stop.signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+      onStart: () => {
+        this.#phases.begin("executing");
+        this.#keeper.phase("executing");
+      },
+      onProgress: (progress) => this.#keeper.progress(progress),
+      onPreview: (preview) => this.#keeper.preview(preview),
+    });
+  }
+
+  async #reportTrouble(error: unknown): Promise<JobEnd> {
+    const comfy = comfyHealth(error);
+    const stopped = this.#stop.signal.aborted ? this.#stop.signal.reason : null;
+    if (stopped instanceof Stopped) {
+      if (stopped.why !== "hurry") return { outcome: stopped.why, next: null, comfy };
+      return this.#giveBack("the agent shuts down", comfy);
+    }
+    if (isLeaseLost(error)) return { outcome: "lost", next: null, comfy };
+    const jobError = asJobError(error);
+    this.#log("job_failed", { code: jobError.code, nodeId: jobError.node_id, classType: jobError.class_type });
+    if (!(error instanceof JobFailure)) this.#log("job_trouble", { error: messageOf(error) });
+    this.#phases.end();
+    this.#keeper.settle();
+    try {
+      await this.#options.calls.fail(
+        this.#options.lease,
+        { error: jobError, phases: this.#phases.times },
+        this.#stop.signal,
+      );
+      return { outcome: "failed", next: null, comfy };
+    } catch (refused) {
+      if (this.#stop.signal.reason instanceof Stopped) return { outcome: "lost", next: null, comfy };
+      this.#log("job_report_refused", { error: messageOf(refused) });
+      return { outcome: "lost", next: null, comfy };
+    }
+  }
+
+  async #giveBack(reason: string, comfy: ComfyHealth): Promise<JobEnd> {
+    this.#keeper.settle();
+    const { calls, lease, settings } = this.#options;
+    await calls.giveBack(lease, reason, AbortSignal.timeout(settings.timings.callMs)).catch((error: unknown) => {
+      this.#log("lease_not_given_back", { error: messageOf(error) });
+    });
+    return { outcome: "given_back", next: null, comfy };
+  }
+
+  /** Leaves nothing of the job behind where the agent can reach. */
+  async #clean(comfy: ComfyHealth): Promise<void> {
+    const { lease, comfy: session } = this.#options;
+    const { folders } = session.server;
+    try {
+      if (this.#promptId !== null && comfy === "healthy" && !session.server.died.aborted) {
+        await Promise.race([session.http.deleteHistory(this.#promptId), AbortSignalTimeout(CLEAN_MS)]);
+      }
+      if (folders === null) return;
+      for (const folder of [folders.input, folders.output]) {
+        await rm(join(folder, "jobs", lease.job_id), { recursive: true, force: true });
+      }
+    } catch (error) {
+      this.#log("job_not_cleaned", { error: messageOf(error) });
+    }
+  }
+
+  #redacted(text: string): string {
+    const { settings, comfy } = this.#options;
+    const folders: Record<string, string> = { [settings.stateDirectory]: "<agent>" };
+    if (settings.comfy.kind === "spawn") folders[settings.comfy.directory] = "<ComfyUI>";
+    if (comfy.server.folders !== null) {
+      folders[comfy.server.folders.output] = "<output>";
+      folders[comfy.server.folders.input] = "<input>";
+    }
+    return redact(text, folders);
+  }
+}
+
+function comfyHealth(error: unknown): ComfyHealth {
+  if (error instanceof PromptStuck) return "restart";
+  return error instanceof JobFailure ? error.comfy : "healthy";
+}
+
+function asJobError(error: unknown): JobError {
+  if (error instanceof JobFailure) return error.jobError;
+  const code = error instanceof ControlError ? "output_failed" : "replica_failed";
+  return { code, message: redact(`The GPU agent could not finish the job: ${messageOf(error)}`) };
+}
+
+function isProblem(error: unknown, code: string): boolean {
+  return error instanceof ControlError && error.code === code;
+}
+
+function AbortSignalTimeout(ms: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms).unref();
+  });
+}
