@@ -50,10 +50,7 @@ export async function workerBundle(projectRoot: string): Promise<WorkerBundle> {
   await mkdir(draft, { recursive: true });
   try {
     await build(projectRoot, draft);
-    await rename(draft, folder).catch(async (error: NodeJS.ErrnoException) => {
-      // Another server was quicker with the same bundle.
-      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
-    });
+    await putInPlace(draft, folder);
   } finally {
     await rm(draft, { recursive: true, force: true });
   }
@@ -61,6 +58,19 @@ export async function workerBundle(projectRoot: string): Promise<WorkerBundle> {
   if (built === null) throw new Error(`${folder} is damaged; delete dist/worker and start again`);
   await forgetOldBundles(store);
   return built;
+}
+
+/** Another server may have been quicker with the same bundle; one that a power cut left half is replaced. */
+async function putInPlace(draft: string, folder: string): Promise<void> {
+  try {
+    await rename(draft, folder);
+  } catch (error) {
+    const isThere = error instanceof Error && "code" in error && ["ENOTEMPTY", "EEXIST"].includes(String(error.code));
+    if (!isThere) throw error;
+    if ((await readBundle(folder)) !== null) return;
+    await rm(folder, { recursive: true, force: true });
+    await rename(draft, folder);
+  }
 }
 
 /** Digest of everything the bundle is made of. */
@@ -90,7 +100,7 @@ async function build(projectRoot: string, draft: string): Promise<void> {
       env: {
         ...process.env,
         CI: "1",
-        NO_COLOR: "1",
+        FORCE_COLOR: "0",
         WRANGLER_SEND_METRICS: "false",
         WRANGLER_HIDE_BANNER: "true",
         WRANGLER_LOG_PATH: join(draft, "wrangler.log"),

@@ -42,7 +42,8 @@ export async function killLeftovers(stateRoot: string, role: Role): Promise<numb
   }
 }
 
-async function processesOf(stateRoot: string, role: Role): Promise<number[]> {
+/** Ids of the processes that were started for a state folder in a role, and what they started. */
+export async function processesOf(stateRoot: string, role: Role): Promise<number[]> {
   const marks = [`${OWNER}=${stateRoot}`, `${ROLE}=${role}`];
   if (process.platform === "linux") {
     const pids = (await readdir("/proc")).filter((name) => /^[0-9]+$/.test(name)).map(Number);

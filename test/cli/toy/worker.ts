@@ -1,0 +1,41 @@
+/** The smallest Worker that shows whether objects, D1 and R2 survive. Built by the tests, in a folder of its own. */
+import { DurableObject } from "cloudflare:workers";
+import { version } from "./version.ts";
+
+export class EndpointObject extends DurableObject {
+  count(): number {
+    this.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY)");
+    this.ctx.storage.sql.exec("INSERT INTO calls DEFAULT VALUES");
+    return Number(this.ctx.storage.sql.exec("SELECT COUNT(*) AS calls FROM calls").one().calls);
+  }
+}
+export class PodObject extends DurableObject {}
+
+interface Env {
+  readonly ENDPOINTS: DurableObjectNamespace<EndpointObject>;
+  readonly CATALOG: D1Database;
+  readonly STORE: R2Bucket;
+  readonly ASSETS: Fetcher;
+  readonly DEVELOPMENT: string;
+  readonly SIGNING_SECRET: string;
+}
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/count") return Response.json(await env.ENDPOINTS.getByName("one").count());
+    if (pathname === "/keys") {
+      const { results } = await env.CATALOG.prepare("SELECT name, hash, hint, scopes FROM api_keys").all();
+      return Response.json(results);
+    }
+    if (pathname === "/settings") {
+      return Response.json({ development: env.DEVELOPMENT, secret: env.SIGNING_SECRET, version });
+    }
+    if (pathname === "/store" && request.method === "PUT") {
+      await env.STORE.put("one", request.body);
+      return new Response(null, { status: 201 });
+    }
+    if (pathname === "/store") return new Response((await env.STORE.get("one"))?.body ?? null);
+    return await env.ASSETS.fetch(request);
+  },
+};
