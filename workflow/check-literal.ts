@@ -3,6 +3,7 @@ import { isJsonObject, type Json } from "#contract/exact-json";
 import {
   filenamePrefixFault,
   inputFileFault,
+  isFileName,
   isModelFile,
   isPathField,
   mediaOf,
@@ -47,7 +48,8 @@ function nameFault(
   if (field === "filename_prefix") return filenamePrefixFault(value);
   if (mediaOf(node, field, declared, known) !== undefined) return inputFileFault(value);
   if (isModelFile(field, value)) return modelFileFault(value);
-  if (isPathField(field) && /load/i.test(node.classType)) return inputFileFault(value);
+  const isPath = isPathField(field) || isFileName(value) || /^(image|mask|video|audio)s?$/.test(field);
+  if (isPath && /load/i.test(node.classType)) return inputFileFault(value);
   return undefined;
 }
 
@@ -56,7 +58,7 @@ function numberFault(value: Json, declared: DeclaredInput): LiteralFault | undef
   const { type, options } = declared;
   if (type !== "INT" && type !== "FLOAT") return undefined;
   const number = converted(value, type);
-  if (typeof number !== "number" && typeof number !== "bigint") {
+  if (typeof number !== "bigint" && (typeof number !== "number" || !Number.isFinite(number))) {
     return { reason: type === "INT" ? "This must be a whole number." : "This must be a number.", allowed: { type } };
   }
   const minimum = numeric(options.min);

@@ -10,6 +10,7 @@ import type { DeclaredInput } from "./object-info.ts";
 
 /** A longer list is a list of files or fonts that differs between machines; a form cannot show it either. */
 const CHOICES_MAX = 20;
+const STABLE_CHOICES_MAX = 1_000;
 /** Long lists that are the same everywhere. */
 const STABLE_CHOICES = /^(sampler_name|scheduler|blend_mode|upscale_method|interpolation)$/;
 
@@ -107,7 +108,8 @@ function describeChoice(
   if (typeof value !== "string" && numeric(value) === undefined) return undefined;
   const isFileList = isModelFile(field, value) || choices.some((choice) => isFileName(choice));
   const isShort = choices.length > 0 && choices.length <= CHOICES_MAX;
-  if (!isFileList && (isShort || (choices.length > 0 && STABLE_CHOICES.test(field)))) {
+  const isStable = choices.length > 0 && choices.length <= STABLE_CHOICES_MAX && STABLE_CHOICES.test(field);
+  if (!isFileList && (isShort || isStable)) {
     // A value that the list lacks worked where the graph was made, so its machine knows more than this list.
     const all = choices.includes(value) ? choices : [...choices, value];
     return {

@@ -1,15 +1,17 @@
 /** Every other value written in the graph. Without models they are what the workflow is about; with models, details. */
 import type { Json } from "#contract/exact-json";
 import { isScalar } from "./check-literal.ts";
-import { isModelFile, isPathField } from "./file-names.ts";
-import type { GraphNode } from "./graph.ts";
-import { type Candidates, kindOfValue } from "./input-candidates.ts";
+import { isFileName, isModelFile, isPathField } from "./file-names.ts";
+import { type GraphNode, linkOf } from "./graph.ts";
+import { type Candidates, kindOfType, kindOfValue } from "./input-candidates.ts";
 import { humanize, MODEL_RANK, PARAMETER_RANK, slug } from "./input-words.ts";
+import type { DeclaredInput } from "./object-info.ts";
 
 /** Values of one graph that may become inputs; beyond, none is looked at. */
 const PARAMETERS_MAX = 2_000;
 /** What editors leave behind in the inputs of a node. */
 const EDITOR_FIELD = /^(upload|choose .* to upload|control_after_generate|control_before_generate|refresh)$/i;
+const CODE = /code$|script|python|eval|exec|expression|formula|command|shell|\bsql\b|javascript/i;
 
 /**
  * Adds what the other finders left: visible in graphs without models, else hidden until the operator asks. Where
@@ -18,31 +20,42 @@ const EDITOR_FIELD = /^(upload|choose .* to upload|control_after_generate|contro
 export function findParameters(candidates: Candidates): void {
   const { live } = candidates.view;
   const modelFree = !live.some(usesModel);
-  let left = PARAMETERS_MAX;
-  for (const node of live) {
-    for (const field of parameterFields(node, candidates)) {
-      const resolved = candidates.resolve(node, field);
-      if (resolved === undefined || candidates.isClaimed(resolved.target)) continue;
-      if (left === 0) return;
-      left -= 1;
-      const isModel = isModelFile(field, resolved.value);
-      const isPath = typeof resolved.value === "string" && isPathField(field);
-      const declared = candidates.declared({ node: node.id, field });
-      const tooltip = declared?.options.tooltip;
-      const seed = declared?.type === "INT" && declared.options.control_after_generate === true && field !== "value";
-      candidates.add(resolved, {
-        base: seed ? "seed" : (slug(field) ?? "value"),
-        title: humanize(field),
-        ...(typeof tooltip === "string" && tooltip !== "" ? { description: tooltip.slice(0, 2_000) } : {}),
-        nodeTitle: candidates.titleOf(node),
-        kind: kindOfValue(resolved.value),
-        seed,
-        advanced: isModel || declared?.options.advanced === true || isSaving(node, candidates),
-        hidden: !modelFree || isModel || isPath,
-        rank: isModel ? MODEL_RANK : PARAMETER_RANK,
-      });
-    }
+  const places = live.flatMap((node) => parameterFields(node, candidates).map((field) => ({ node, field })));
+  // Linked fields first: a primitive is called after the field that it feeds, not "value".
+  const linked = places.filter(({ node, field }) => linkOf(node.inputs[field]) !== undefined);
+  const literal = places.filter(({ node, field }) => isScalar(node.inputs[field]));
+  for (const { node, field } of [...linked, ...literal].slice(0, PARAMETERS_MAX)) {
+    const resolved = candidates.resolve(node, field);
+    if (resolved === undefined || candidates.isClaimed(resolved.target)) continue;
+    const declared = candidates.declared({ node: node.id, field });
+    // A field linked to a picture's source reads a picture, even if that source holds but one value.
+    const isLinked = resolved.target.node !== node.id;
+    if (isLinked && (declared === undefined || kindOfType(declared.type, resolved.value) === undefined)) continue;
+    const isModel = isModelFile(field, resolved.value);
+    const tooltip = declared?.options.tooltip;
+    const seed = field !== "value" && declared?.type === "INT" && declared.options.control_after_generate === true;
+    candidates.add(resolved, {
+      base: slug(field) ?? "value",
+      title: humanize(field),
+      ...(typeof tooltip === "string" && tooltip !== "" ? { description: tooltip.slice(0, 2_000) } : {}),
+      nodeTitle: candidates.titleOf(node),
+      kind: kindOfValue(resolved.value),
+      seed,
+      advanced: isModel || declared?.options.advanced === true || isSaving(node, candidates),
+      hidden: !modelFree || isModel || isDangerous(node, field, resolved.value, declared),
+      rank: isModel ? MODEL_RANK : PARAMETER_RANK,
+    });
   }
+}
+
+/**
+ * True for texts that choose files, addresses or code: with them a caller would read the machine's disk, make it
+ * fetch from its own network, or run a program. The operator may still bring such an input out.
+ */
+function isDangerous(node: GraphNode, field: string, value: Json, declared: DeclaredInput | undefined): boolean {
+  if (typeof value !== "string" || declared?.type === "COMBO") return false;
+  if (isPathField(field) || isFileName(value) || CODE.test(field)) return true;
+  return /load|fetch|download|import|request|http|url/i.test(node.classType) || CODE.test(node.classType);
 }
 
 /** The fields of a node that its class knows, in the class's order; every field of an unknown class. */

@@ -49,7 +49,10 @@ export function usesOf(graph: Graph): ReadonlyMap<string, readonly Use[]> {
   return uses;
 }
 
-/** What a walk over the graph met: nodes with everything they read before them, and the node that closes a loop. */
+/** Nodes on loops that are told apart; one would do to refuse the graph. */
+const CYCLE_NODES_MAX = 100;
+
+/** What a walk over the graph met: nodes with everything they read before them, and nodes that lie on a loop. */
 interface Walk {
   readonly ordered: GraphNode[];
   readonly inCycle: string[];
@@ -57,11 +60,12 @@ interface Walk {
 
 /**
  * The nodes that `roots` need, each after all it reads. Written without recursion: a chain may be 10,000 nodes long.
- * Links to missing nodes are passed over; a node that reads itself, through others or directly, is listed in `inCycle`.
+ * Links to missing nodes and to the node itself are passed over; nodes that read themselves through others are listed
+ * in `inCycle`, the first hundred or so of them.
  */
 export function walk(graph: Graph, roots: Iterable<GraphNode>): Walk {
   const ordered: GraphNode[] = [];
-  const inCycle: string[] = [];
+  const inCycle = new Set<string>();
   const state = new Map<string, "open" | "done">();
   for (const root of roots) {
     const stack: { node: GraphNode; reads: string[] }[] = [];
@@ -81,9 +85,17 @@ export function walk(graph: Graph, roots: Iterable<GraphNode>): Walk {
       }
       const known = state.get(next);
       const node = graph.get(next);
-      if (known === "open") inCycle.push(next);
-      else if (known === undefined && node !== undefined) open(node);
+      if (next === top.node.id) continue;
+      if (known === "open") {
+        // Every open node above this one leads back to it.
+        for (let at = stack.length - 1; at >= 0 && inCycle.size < CYCLE_NODES_MAX; at -= 1) {
+          const id: string = stack[at]?.node.id ?? next;
+          inCycle.add(id);
+          if (id === next) break;
+        }
+      }
+      if (known === undefined && node !== undefined) open(node);
     }
   }
-  return { ordered, inCycle: [...new Set(inCycle)] };
+  return { ordered, inCycle: [...inCycle] };
 }

@@ -101,6 +101,7 @@ function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOption
   const [first] = errors;
   if (first !== undefined) return refusal("invalid_body", `${first.path}: ${first.reason}`, { errors });
 
+  warnings.push(...missingFiles(described, inputSpecs));
   const { unknownClasses } = checked;
   if (unknownClasses.length > 0) {
     const more = unknownClasses.length > CLASSES_QUOTED_MAX ? " and others" : "";
@@ -119,6 +120,18 @@ function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOption
       warnings: warnings.slice(0, WARNINGS_MAX),
     },
   };
+}
+
+/** A file nobody must send is read from the workflow's own, which only the author's machine is known to have. */
+function missingFiles(described: readonly Overridable<InputSpec>[], shown: readonly InputSpec[]): string[] {
+  const required = new Set(shown.filter((input) => input.required).flatMap((input) => input.targets.map(placeKey)));
+  return described.flatMap(({ spec }) =>
+    spec.type !== "file" || spec.targets.every((target) => required.has(placeKey(target)))
+      ? []
+      : [
+          `Without a file from the caller, "${spec.name}" reads ${spec.example ?? "a file"}, which the build must hold.`,
+        ],
+  );
 }
 
 /** Writes into the graph what ComfyUI would make of each literal, as "64" for a number. */

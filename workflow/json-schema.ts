@@ -1,5 +1,5 @@
 /** An endpoint's inputs and outputs as JSON Schema 2020-12. */
-import type { InputSpec, MediaKind, OutputSpec } from "#contract/workflow";
+import { type InputSpec, type MediaKind, OutputKind, type OutputSpec } from "#contract/workflow";
 
 const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
@@ -88,23 +88,32 @@ const OUTPUT_MEDIA_TYPES: Readonly<Record<OutputSpec["kind"], string>> = {
   file: "application/octet-stream",
 };
 
-/** The schema of a job's `outputs` grouped by name: each output node saves any number of files. */
+/**
+ * The schema of a job's `outputs`: a list of files, each saying which output it belongs to. A node may save any number
+ * of them, and the kind that is expected may not be the one that comes: the file's own `kind` counts.
+ */
 export function outputsJsonSchema(outputs: readonly OutputSpec[]): Record<string, unknown> {
   return {
     $schema: DIALECT,
-    type: "object",
-    properties: Object.fromEntries(
-      outputs.map(({ name, title, kind, temporary }, order) => [
-        name,
-        {
-          title,
-          type: "array",
-          items: { type: "string", format: "uri", contentMediaType: OUTPUT_MEDIA_TYPES[kind] },
-          "x-ui": { order, kind, temporary },
+    type: "array",
+    items: {
+      oneOf: outputs.map(({ name, title, kind, temporary }, order) => ({
+        title,
+        type: "object",
+        properties: {
+          name: { type: "string" },
+          output: { const: name },
+          kind: { enum: OutputKind.options, examples: [kind] },
+          filename: { type: "string" },
+          content_type: { type: "string" },
+          size: { type: "integer", minimum: 0 },
+          sha256: { type: "string", pattern: "^[0-9a-f]{64}$" },
+          url: { type: "string", format: "uri-reference", contentMediaType: OUTPUT_MEDIA_TYPES[kind] },
+          text: { type: "string" },
         },
-      ]),
-    ),
-    required: outputs.map((output) => output.name),
-    additionalProperties: false,
+        required: ["name", "output", "kind", "filename", "content_type", "size", "sha256", "url"],
+        "x-ui": { order, kind, temporary },
+      })),
+    },
   };
 }

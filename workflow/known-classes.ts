@@ -53,7 +53,7 @@ function readClass(description: unknown, certain: boolean): KnownClass | undefin
     inputs,
     outputs: Array.isArray(output) ? output.map(typeName) : [],
     isOutput: isOutput === true,
-    displayName: typeof displayName === "string" && displayName !== "" ? displayName : undefined,
+    displayName: typeof displayName === "string" && displayName !== "" ? displayName.slice(0, 200) : undefined,
     certain,
   };
 }

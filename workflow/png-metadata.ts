@@ -101,7 +101,7 @@ async function inflate(deflated: Uint8Array, most: number): Promise<Uint8Array |
 /** The standard says Latin-1; many writers put UTF-8 there. Python's escaped JSON is plain ASCII and reads as either. */
 function decode(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch {
     return latin1(bytes);
   }

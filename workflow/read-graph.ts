@@ -25,7 +25,8 @@ export const HOW_TO_EXPORT =
 export function readGraph(text: string): FoundGraph | Refusal {
   let document: Json;
   try {
-    document = parseExactJson(text, { pythonNumbers: true });
+    // Editors on Windows start a file with a byte order mark.
+    document = parseExactJson(text.replace(/^\uFEFF/, ""), { pythonNumbers: true });
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) throw error;
     return refusal("invalid_workflow", `The workflow is not JSON: ${error.message}.`);
@@ -68,5 +69,5 @@ function holdsNode(value: JsonObject): boolean {
 }
 
 function isEditorFormat(value: JsonObject): boolean {
-  return Array.isArray(value.nodes) && (Array.isArray(value.links) || "last_node_id" in value || "version" in value);
+  return Array.isArray(value.nodes);
 }

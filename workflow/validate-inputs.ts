@@ -48,7 +48,7 @@ export function validateInputs(
       errors.push({ path: pathOf(input.name), reason, allowed: allowed(input) });
       continue;
     }
-    accepted[input.name] = input.type === "number" ? Number(given) : given;
+    accepted[input.name] = exactValue(input, given);
     if (input.type === "file" && typeof given === "string") files.push({ name: input.name, value: given });
   }
   if (errors.length === 0) return { ok: true, values: accepted, files };
@@ -57,6 +57,13 @@ export function validateInputs(
   return refusal("invalid_inputs", `${first?.path ?? ""}: ${first?.reason ?? ""}${more}`, {
     errors: errors.slice(0, ERRORS_MAX),
   });
+}
+
+/** A value as it is kept: 1e30 written for a whole number as that number, a whole one for a real number as a double. */
+function exactValue(input: InputSpec, given: Json): Json {
+  if (input.type === "number") return Number(given);
+  if (input.type !== "integer" || typeof given !== "number" || Number.isSafeInteger(given)) return given;
+  return BigInt(given);
 }
 
 function pathOf(name: string): string {
