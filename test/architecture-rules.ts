@@ -14,7 +14,8 @@ const ARROWS: readonly (readonly [folder: string, mayImport: readonly string[]])
   ["durable-objects/replicas/", ["contract/", "durable-objects/replicas/"]],
   ["durable-objects/autoscaler/", ["contract/", "durable-objects/autoscaler/"]],
   ["durable-objects/outbox/", ["contract/", "durable-objects/outbox/"]],
-  ["durable-objects/", ["contract/", "durable-objects/", "migrations/"]],
+  // worker/env.ts is the list of bindings, types alone: objects are constructed with it.
+  ["durable-objects/", ["contract/", "durable-objects/", "migrations/", "worker/env"]],
   ["worker/", ["contract/", "workflow/", "durable-objects/", "migrations/", "worker/"]],
   ["gpu-agent/", ["contract/", "workflow/", "gpu-agent/"]],
   ["client/", ["contract/", "client/"]],
