@@ -83,6 +83,8 @@ export interface JobSnapshot {
   readonly position: number | null;
   readonly progress: JobProgress | null;
   readonly outputs: readonly StoredOutput[];
+  /** The outputs' retention is over: their files are gone, or going. */
+  readonly outputsExpired: boolean;
   readonly error: JobError | null;
   readonly createdAt: number;
   readonly startedAt: number | null;
@@ -192,4 +194,3 @@ export interface EndpointRpc {
   /** The pod says this replica is gone (node lost, crashed, stopped): its leases go back to the queue. */
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): Promise<void>;
 }
-

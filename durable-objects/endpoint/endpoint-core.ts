@@ -1,0 +1,609 @@
+import type {
+  CompleteLease,
+  FailLease,
+  Lease,
+  LeaseProgress,
+  LeaseProgressAnswer,
+  ReplicaPoll,
+  ReplicaPollAnswer,
+  ReplicaReport,
+  ReplicaReportAnswer,
+} from "#contract/agent";
+import type { JobId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import { LEASE_CONFIRM_MS, LEASE_MS, LONG_POLL_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
+import { type Refusal, refusal } from "#contract/problems";
+import type { QueueSummary, Replica } from "#contract/replica";
+import type { PurgeMark } from "#durable-objects/endpoint/config-store";
+import { acknowledgeDemand, planDemand } from "#durable-objects/endpoint/demand";
+import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
+import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
+import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import { dispatch, nextFor, wireLease } from "#durable-objects/endpoint/matcher";
+import * as replicas from "#durable-objects/endpoint/replica-life";
+import type {
+  EndpointConfig,
+  EnqueueRequest,
+  JobFilter,
+  JobSnapshot,
+  LeaseProof,
+  NodeIdentity,
+  OutputGrant,
+  Reply,
+  StoredInputFile,
+  StoredOutput,
+  WatchReply,
+} from "#durable-objects/endpoint/rpc";
+import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
+import type { Demand, PlacedReplica } from "#durable-objects/pod/rpc";
+import { admit, newJob } from "#durable-objects/queue/admit";
+import { type Authority, authorityOf } from "#durable-objects/queue/authority";
+import { isEnded, type RunningJob } from "#durable-objects/queue/job-record";
+import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durable-objects/queue/lease";
+import { cancel, complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
+import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
+import { hasSchema, migrate } from "#durable-objects/sql/migrate";
+import { endpointMigrations } from "#migrations/endpoint/all";
+
+/** The replica must first be verified with the pod: `admitReplica`, then ask again. */
+export interface Unverified {
+  readonly type: "unverified";
+}
+export type PollOutcome =
+  | { readonly type: "answered"; readonly reply: Reply<{ answer: ReplicaPollAnswer }> }
+  /** The poll waits in the core; its answer comes as an effect within `ms`, or the shell abandons it then. */
+  | { readonly type: "waiting"; readonly ms: number }
+  | Unverified;
+
+const DONE = { ok: true } as const;
+const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
+
+/**
+ * An endpoint's queue, leases and replicas, as one synchronous machine: every method is one transaction, decides by the
+ * clock it is given, and leaves its outward effects in `takeEffects`. The shell around it does the waiting and calling.
+ */
+export class EndpointCore {
+  readonly #db: SqlDatabase;
+  readonly #world: World;
+  readonly #state: EndpointState;
+  /** When the platform's alarm will ring, as far as is known; null when none is set. */
+  #armedAt: number | null;
+
+  /** @param armedAt the alarm that is set already, Unix ms */
+  constructor(db: SqlDatabase, world: World, armedAt: number | null) {
+    this.#db = db;
+    this.#world = world;
+    this.#armedAt = armedAt;
+    this.#state = new EndpointState(db, world);
+    if (!hasSchema(db)) return;
+    migrate(db, endpointMigrations, world.now());
+    this.#state.load();
+    this.#mutate((now) => {
+      const due = nextDue(this.#state, now);
+      if (due !== null) this.#state.due(due);
+    });
+  }
+
+  /** What must happen outside, now that the changes are committed; empties the list. */
+  takeEffects(): EndpointEffect[] {
+    const effects = this.#state.effects;
+    this.#state.effects = [];
+    return effects;
+  }
+
+  // --- the endpoint itself -----------------------------------------------------------------------------------------
+
+  configure(config: EndpointConfig): Reply<object> {
+    const known = this.#state.config;
+    if (known !== null && (known.workspaceId !== config.workspaceId || known.endpointId !== config.endpointId)) {
+      return refusal("endpoint_not_found", "There is no such endpoint.");
+    }
+    if (known?.removed) return refusal("endpoint_not_found", "The endpoint has been deleted.");
+    if (known === null) migrate(this.#db, endpointMigrations, this.#world.now());
+    return this.#mutate((now) => {
+      const stored = { ...config, removed: false };
+      this.#state.configs.put(stored);
+      this.#state.config = stored;
+      replicas.drainSurplus(this.#state, now);
+      return DONE;
+    });
+  }
+
+  remove(workspaceId: WorkspaceId): Reply<object> {
+    const { config } = this.#state;
+    if (config === null || config.workspaceId !== workspaceId)
+      return refusal("endpoint_not_found", "There is no such endpoint.");
+    if (config.removed) return DONE;
+    return this.#mutate((now) => {
+      const removed = { ...config, removed: true };
+      this.#state.configs.put(removed);
+      this.#state.config = removed;
+      for (const replica of this.#state.replicas.all()) replicas.drain(this.#state, replica);
+      sweep(this.#state, now);
+      return DONE;
+    });
+  }
+
+  // --- jobs --------------------------------------------------------------------------------------------------------
+
+  enqueue(request: EnqueueRequest): Reply<{ job: JobSnapshot; replayed: boolean }> {
+    const refused = this.#stranger(request.workspaceId);
+    if (refused !== null) return refused;
+    return this.#mutate((now) => {
+      const { config, jobs } = this.#state;
+      if (config === null) return refusal("endpoint_not_found", "There is no such endpoint.");
+      const { idempotency } = request;
+      const answer = admit({
+        now,
+        removed: config.removed,
+        queued: this.#state.queuedTotal,
+        queueDepthMax: config.settings.queue_depth_max,
+        idempotency:
+          idempotency === undefined
+            ? null
+            : { known: jobs.idempotency(idempotency.key), fingerprint: idempotency.fingerprint },
+      });
+      if ("ok" in answer) return answer;
+      if (answer.type === "replay") {
+        const job = jobs.get(answer.jobId);
+        if (job === null) return refusal("job_not_found", "The job of this Idempotency-Key is gone.");
+        return { ok: true, job: snapshotOf(this.#state, job, now), replayed: true };
+      }
+      const id = this.#state.nextJobId(now);
+      const job = newJob(
+        {
+          id,
+          release: request.release,
+          lane: request.lane,
+          priority: request.priority,
+          attemptsMax: config.settings.attempts_max,
+          timeoutMs: request.timeoutMs,
+          expiresInMs: request.expiresInMs,
+        },
+        now,
+      );
+      this.#state.add(job, {
+        keyId: request.keyId,
+        inputs: request.inputs,
+        files: request.files,
+        tags: request.tags,
+        idempotencyKey: idempotency?.key ?? null,
+      });
+      if (idempotency !== undefined) jobs.putIdempotency({ ...idempotency, jobId: id, createdAt: now });
+      dispatch(this.#state, now);
+      return { ok: true, job: snapshotOf(this.#state, jobs.get(id) ?? job, now), replayed: false };
+    });
+  }
+
+  getJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    const job = this.#state.jobs.get(jobId);
+    return job === null ? noJob() : { ok: true, job: snapshotOf(this.#state, job, this.#world.now()) };
+  }
+
+  watchJob(workspaceId: WorkspaceId, jobId: JobId, after: { seq: number; version: number }): Reply<WatchReply> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    const job = this.#state.jobs.get(jobId);
+    return job === null ? noJob() : { ok: true, ...watchReplyOf(this.#state, job, after) };
+  }
+
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[] }> {
+    const refused = this.#stranger(workspaceId);
+    if (refused !== null) return refused;
+    const now = this.#world.now();
+    return { ok: true, jobs: this.#state.jobs.list(filter).map((job) => snapshotOf(this.#state, job, now)) };
+  }
+
+  cancelJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    return this.#mutate((now) => {
+      const job = this.#state.jobs.get(jobId);
+      if (job === null) return noJob();
+      if (isEnded(job)) return { ok: true, job: snapshotOf(this.#state, job, now) };
+      const canceled = cancel(job, now);
+      if (job.state === "running") this.#state.leaseEnded(job, canceled, "canceled", [], now);
+      else this.#state.moved(job, canceled);
+      dispatch(this.#state, now);
+      return { ok: true, job: snapshotOf(this.#state, canceled, now) };
+    });
+  }
+
+  queueSummary(workspaceId: WorkspaceId): Reply<{ summary: QueueSummary }> {
+    const refused = this.#stranger(workspaceId);
+    const { config, jobs } = this.#state;
+    if (refused !== null || config === null) return refused ?? noEndpoint();
+    const now = this.#world.now();
+    const finished = jobs.finishedSince(now - 3_600_000);
+    const services = jobs.lastServiceMs(100).toSorted((a, b) => a - b);
+    const oldest = jobs.oldestQueuedAt();
+    return {
+      ok: true,
+      summary: {
+        endpoint_id: config.endpointId,
+        queued: { ...this.#state.queued },
+        running: this.#state.running.size,
+        oldest_wait_ms: oldest === null ? null : Math.max(0, now - oldest),
+        replicas: replicas.listed(this.#state),
+        finished_last_hour: {
+          succeeded: finished.succeeded ?? 0,
+          failed: finished.failed ?? 0,
+          canceled: finished.canceled ?? 0,
+          expired: finished.expired ?? 0,
+        },
+        service_ms_p50: services[Math.floor((services.length - 1) / 2)] ?? null,
+      },
+    };
+  }
+
+  listReplicas(workspaceId: WorkspaceId): Reply<{ replicas: Replica[] }> {
+    return this.#stranger(workspaceId) ?? { ok: true, replicas: replicas.listed(this.#state) };
+  }
+
+  // --- replicas ----------------------------------------------------------------------------------------------------
+
+  /** The pod confirms that it placed this replica there. */
+  admitReplica(node: NodeIdentity, replicaId: ReplicaId): void {
+    if (!this.#mine(node) || this.#state.replicas.get(replicaId) !== null) return;
+    this.#mutate((now) => replicas.admit(this.#state, replicaId, node.nodeId, now));
+  }
+
+  reportReplica(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: ReplicaReport,
+  ): Reply<{ answer: ReplicaReportAnswer }> | Unverified {
+    const { config } = this.#state;
+    if (config === null || !this.#mine(node)) return noReplica();
+    const known = this.#state.replicas.get(replicaId);
+    if (known === null) return { type: "unverified" };
+    if (known.nodeId !== node.nodeId) return noReplica();
+    return this.#mutate((now) => {
+      this.#state.seen(replicaId, now);
+      const replica = replicas.report(this.#state, known, report, now);
+      dispatch(this.#state, now);
+      return { ok: true, answer: { release: config.release, stop: replica === null || replica.draining } };
+    });
+  }
+
+  pollReplica(node: NodeIdentity, replicaId: ReplicaId, poll: ReplicaPoll): PollOutcome {
+    if (!this.#mine(node)) return { type: "answered", reply: noReplica() };
+    const known = this.#state.replicas.get(replicaId);
+    if (known === null) return { type: "unverified" };
+    if (known.nodeId !== node.nodeId) return { type: "answered", reply: noReplica() };
+    return this.#mutate((now): PollOutcome => {
+      const state = this.#state;
+      state.seen(replicaId, now);
+      // A new poll replaces the old one: whoever sent that has given up on it.
+      const old = state.waiters.get(replicaId);
+      if (old !== undefined) state.answer(old, EMPTY);
+      const replica = replicas.polled(state, known, now);
+      const again = this.#reconcile(replicaId, poll, now);
+      const ended = poll.leases
+        .filter((held) => !this.#lives(held.lease_id, held.token, replicaId))
+        .map((held) => held.lease_id);
+      if (again !== null) return answered({ lease: again, ended, stop: false });
+      const waiter: Waiter = {
+        replicaId,
+        nodeId: node.nodeId,
+        pollId: poll.poll_id,
+        listed: poll.leases.map((held) => held.lease_id),
+      };
+      if (replica === null || replica.draining) {
+        dispatch(state, now);
+        return answered({ lease: null, ended, stop: true });
+      }
+      const lease = poll.leases.length < LEASES_PER_REPLICA_MAX ? this.#matchNow(waiter, now) : null;
+      const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
+      if (lease !== null || ended.length > 0 || ms === 0) return answered({ lease, ended, stop: false });
+      state.waiters.set(replicaId, waiter);
+      return { type: "waiting", ms };
+    });
+  }
+
+  /** The poll is no longer waited for; a lease that was already granted to it runs out by itself. */
+  abandonPoll(replicaId: ReplicaId, pollId: string): void {
+    if (this.#state.waiters.get(replicaId)?.pollId === pollId) this.#state.waiters.delete(replicaId);
+  }
+
+  reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
+    if (this.#state.config?.podId !== podId) return false;
+    return this.#mutate((now) => replicas.reclaim(this.#state, replicaId, now));
+  }
+
+  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): void {
+    if (this.#state.config?.podId !== podId || this.#state.replicas.get(replicaId) === null) return;
+    this.#mutate((now) => {
+      replicas.gone(this.#state, replicaId, reason, now);
+      dispatch(this.#state, now);
+    });
+  }
+
+  // --- leases ------------------------------------------------------------------------------------------------------
+
+  progress(proof: LeaseProof, message: LeaseProgress): Reply<{ answer: LeaseProgressAnswer }> {
+    return this.#mutate((now) => {
+      const authority = this.#authority(proof);
+      if (authority.type === "none") return leaseLost();
+      if (authority.type === "over") {
+        // The server ended it: the agent is told to stop. A lease that went back to the queue is somebody else's now.
+        const revoked = authority.lease.outcome === "canceled" || authority.lease.outcome === "timed_out";
+        return revoked ? { ok: true, answer: { cancel: true, renew_within_ms: 0 } } : leaseLost();
+      }
+      this.#hear(authority.job, message, now);
+      return { ok: true, answer: { cancel: false, renew_within_ms: LEASE_MS } };
+    });
+  }
+
+  inputFile(proof: LeaseProof, index: number): Reply<{ file: StoredInputFile }> {
+    return this.#mutate((now) => {
+      const authority = this.#authority(proof);
+      if (authority.type !== "current") return leaseLost();
+      this.#hear(authority.job, null, now);
+      const file = this.#state.jobs.payload(authority.job.id)?.files.find((candidate) => candidate.index === index);
+      return file === undefined ? refusal("file_not_found", `The job has no input file ${index}.`) : { ok: true, file };
+    });
+  }
+
+  grantOutput(proof: LeaseProof): Reply<{ grant: OutputGrant }> {
+    return this.#mutate((now) => {
+      const authority = this.#authority(proof);
+      if (authority.type !== "current") return leaseLost();
+      this.#hear(authority.job, null, now);
+      const keyPrefix = `${this.jobPrefix(authority.job.id)}${authority.lease.token}/`;
+      return { ok: true, grant: { keyPrefix, jobId: authority.job.id } };
+    });
+  }
+
+  complete(proof: LeaseProof, message: CompleteLease, outputs: readonly StoredOutput[]): Reply<{ next: Lease | null }> {
+    return this.#mutate((now) => {
+      const state = this.#state;
+      const authority = this.#authority(proof);
+      if (authority.type === "none") return leaseLost();
+      const { lease } = authority;
+      if (authority.type === "over") {
+        if (lease.outcome !== "completed") return leaseLost();
+        return {
+          ok: true,
+          next: message.next_poll_id === undefined ? null : this.#grantedTo(lease.replicaId, message.next_poll_id, now),
+        };
+      }
+      state.seen(lease.replicaId, now);
+      const done = complete(authority.job, outputs, now);
+      state.leaseEnded(authority.job, done, "completed", message.phases, now);
+      const next =
+        message.next_poll_id === undefined
+          ? null
+          : nextFor(state, { replicaId: lease.replicaId, nodeId: lease.nodeId, pollId: message.next_poll_id }, now);
+      dispatch(state, now);
+      return { ok: true, next };
+    });
+  }
+
+  fail(proof: LeaseProof, message: FailLease): Reply<object> {
+    return this.#mutate((now) => {
+      const authority = this.#authority(proof);
+      if (authority.type === "none") return leaseLost();
+      if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();
+      this.#state.seen(authority.lease.replicaId, now);
+      const after = failAttempt(authority.job, message.error, now, chance(this.#world));
+      this.#state.leaseEnded(authority.job, after, "failed", message.phases, now);
+      dispatch(this.#state, now);
+      return DONE;
+    });
+  }
+
+  release(proof: LeaseProof, reason: string): Reply<object> {
+    return this.#mutate((now) => {
+      const authority = this.#authority(proof);
+      if (authority.type === "none") return leaseLost();
+      if (authority.type === "over") return authority.lease.outcome === "released" ? DONE : leaseLost();
+      this.#state.seen(authority.lease.replicaId, now);
+      const after = handBack(authority.job, reason, now, chance(this.#world));
+      this.#state.leaseEnded(authority.job, after, "released", [], now);
+      dispatch(this.#state, now);
+      return DONE;
+    });
+  }
+
+  // --- the alarm and the pod ---------------------------------------------------------------------------------------
+
+  /** The alarm rang, early, late or twice: does what is due and sets the next one. */
+  wake(): void {
+    this.#armedAt = null;
+    if (this.#state.config === null) return;
+    this.#mutate((now) => {
+      sweep(this.#state, now);
+      dispatch(this.#state, now);
+      const due = nextDue(this.#state, now);
+      if (due !== null) this.#state.due(due);
+    });
+  }
+
+  podId(): PodId | null {
+    return this.#state.config?.podId ?? null;
+  }
+
+  /** The wish to send to the pod; null when there is no endpoint. */
+  demand(): Demand | null {
+    const { config } = this.#state;
+    if (config === null) return null;
+    const { version, wanted, needed, drain } = this.#state.demand;
+    return { endpointId: config.endpointId, workspaceId: config.workspaceId, version, wanted, needed, drain };
+  }
+
+  /**
+   * The pod has answered the wish.
+   * @param sentAt when it was sent: replicas admitted since are not missing from the answer
+   */
+  demandAnswered(version: number, placed: readonly PlacedReplica[], sentAt: number): void {
+    if (this.#state.config === null) return;
+    this.#mutate((now) => {
+      replicas.reconcile(this.#state, placed, sentAt, now);
+      acknowledgeDemand(this.#state, version, now);
+    });
+  }
+
+  /** Ended jobs whose outputs are to be deleted now, in order. */
+  outputsDue(limit: number): EndedFiles[] {
+    return this.#state.config === null ? [] : outputsDue(this.#state, this.#world.now(), limit);
+  }
+
+  /** Everything a job may have left in R2 lies under this. */
+  jobPrefix(jobId: JobId): string {
+    if (this.#state.config === null) throw new Error("the endpoint is not configured");
+    return `out/d${OUTPUT_RETENTION_DAYS}/${this.#state.config.workspaceId}/${jobId}/`;
+  }
+
+  /** The outputs of ended jobs up to this one are gone from R2. */
+  outputsDeleted(mark: PurgeMark): void {
+    this.#mutate((now) => {
+      this.#state.configs.putPurgeMark(mark);
+      const due = nextDue(this.#state, now);
+      if (due !== null) this.#state.due(due);
+    });
+  }
+
+  // --- inside a turn -----------------------------------------------------------------------------------------------
+
+  /** One transaction. Afterwards the demand is told if it changed, and the alarm rings no later than it must. */
+  #mutate<T>(work: (now: number) => T): T {
+    const now = this.#world.now();
+    this.#state.dueAt = null;
+    const earlier = this.#state.effects;
+    this.#state.effects = [];
+    let result: T;
+    try {
+      result = this.#db.transaction(() => {
+        const value = work(now);
+        planDemand(this.#state, now);
+        return value;
+      });
+    } catch (error) {
+      this.#state.forget();
+      this.#state.effects = earlier;
+      throw error;
+    }
+    this.#state.effects = [...earlier, ...this.#state.effects];
+    this.#arm(now);
+    return result;
+  }
+
+  #arm(now: number): void {
+    const due = this.#state.dueAt;
+    // An alarm that should have rung long ago was lost: it is set again.
+    const lost = this.#armedAt !== null && this.#armedAt < now - 10_000;
+    if (due === null && !lost) return;
+    const at = Math.max(now + 1, Math.min(due ?? now, this.#armedAt ?? Number.POSITIVE_INFINITY));
+    if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
+    this.#armedAt = at;
+    this.#state.effect({ type: "arm", at });
+  }
+
+  #stranger(workspaceId: WorkspaceId): Refusal | null {
+    return this.#state.config?.workspaceId === workspaceId ? null : noEndpoint();
+  }
+
+  #mine(node: NodeIdentity): boolean {
+    const { config } = this.#state;
+    return config !== null && config.workspaceId === node.workspaceId && config.podId === node.podId;
+  }
+
+  #authority(proof: LeaseProof): Authority {
+    if (!this.#mine(proof)) return { type: "none" };
+    const lease = this.#state.leases.get(proof.leaseId);
+    const job = lease === null ? null : this.#state.jobs.get(lease.jobId);
+    const authority = authorityOf(lease, job, proof.token, proof.nodeId);
+    if (authority.type !== "current") return authority;
+    return { ...authority, job: this.#state.live.renewed(authority.job) };
+  }
+
+  /** A message under a living lease: renews it, and writes it down when it matters or at the slow pace. */
+  #hear(job: RunningJob, message: LeaseProgress | null, now: number): void {
+    const { jobs, live } = this.#state;
+    this.#state.seen(job.lease.replicaId, now);
+    const known = live.get(job.id);
+    const after = hear(job, message?.phase ?? null, now);
+    const progress = message?.progress ?? known.progress;
+    const preview = message?.preview ?? known.preview;
+    const news = progress !== known.progress || preview !== known.preview;
+    const phaseMoved = after.phase !== job.phase;
+    const write = phaseMoved || !job.lease.confirmed || now - known.writtenAt >= PROGRESS_PERSIST_MS;
+    if (write) jobs.putRunning(after, progress);
+    live.set(job.id, {
+      until: after.lease.until,
+      writtenAt: write ? now : known.writtenAt,
+      progress,
+      preview,
+      version: news ? live.nextVersion(now) : known.version,
+    });
+    this.#state.due(Math.min(after.lease.until, after.deadlineAt));
+    if (news || phaseMoved) this.#state.effect({ type: "job_changed", jobId: job.id });
+  }
+
+  /**
+   * Compares what the replica says it holds with what it was given. What it does not list it has lost, unless it was
+   * heard of so lately that the poll may be older.
+   * @returns the lease that this very poll was answered with before
+   */
+  #reconcile(replicaId: ReplicaId, poll: ReplicaPoll, now: number): Lease | null {
+    const state = this.#state;
+    const listed = new Set(poll.leases.map((held) => held.lease_id));
+    let again: Lease | null = null;
+    for (const stored of state.jobs.runningOf(replicaId)) {
+      const job = state.live.renewed(stored);
+      if (listed.has(job.lease.id)) continue;
+      if (state.leases.get(job.lease.id)?.pollId === poll.poll_id) {
+        again = this.#grantedTo(replicaId, poll.poll_id, now);
+      } else if (job.lease.confirmed && now - lastHeardAt(job.lease) >= GIVE_BACK_QUIET_MS) {
+        const after = handBack(job, "The replica no longer has the lease.", now, chance(this.#world));
+        state.leaseEnded(job, after, "lost", [], now);
+      }
+    }
+    return again;
+  }
+
+  /** The living lease that a poll was answered with. Asking again before the first message starts its time anew. */
+  #grantedTo(replicaId: ReplicaId, pollId: string, now: number): Lease | null {
+    const state = this.#state;
+    for (const job of state.jobs.runningOf(replicaId)) {
+      const record = state.leases.get(job.lease.id);
+      if (record?.pollId !== pollId) continue;
+      if (!job.lease.confirmed) {
+        const waiting: RunningJob = { ...job, lease: { ...job.lease, until: now + LEASE_CONFIRM_MS } };
+        state.jobs.putRunning(waiting, null);
+        state.due(waiting.lease.until);
+      }
+      return wireLease(state, record, now);
+    }
+    return null;
+  }
+
+  #lives(leaseId: string, token: string, replicaId: ReplicaId): boolean {
+    return this.#state.jobs
+      .runningOf(replicaId)
+      .some((job) => job.lease.id === leaseId && this.#state.leases.get(job.lease.id)?.token === token);
+  }
+
+  /** Lets this poll take part in a match with those that wait already. */
+  #matchNow(waiter: Waiter, now: number): Lease | null {
+    const state = this.#state;
+    const mark = state.effects.length;
+    state.waiters.set(waiter.replicaId, waiter);
+    dispatch(state, now);
+    state.waiters.delete(waiter.replicaId);
+    const mine = state.effects.findIndex(
+      (effect, index) => index >= mark && effect.type === "poll_answered" && effect.replicaId === waiter.replicaId,
+    );
+    const effect = state.effects[mine];
+    if (effect?.type !== "poll_answered") return null;
+    state.effects.splice(mine, 1);
+    return effect.answer.lease;
+  }
+}
+
+function answered(answer: ReplicaPollAnswer): PollOutcome {
+  return { type: "answered", reply: { ok: true, answer } };
+}
+const noEndpoint = (): Refusal => refusal("endpoint_not_found", "There is no such endpoint.");
+const noJob = (): Refusal => refusal("job_not_found", "There is no such job.");
+const noReplica = (): Refusal => refusal("replica_not_found", "The pod has no such replica on this node.");
+const leaseLost = (): Refusal => refusal("lease_lost", "The lease is over or was never given to this node.");

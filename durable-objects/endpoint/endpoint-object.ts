@@ -1,0 +1,346 @@
+import { DurableObject } from "cloudflare:workers";
+import type {
+  CompleteLease,
+  FailLease,
+  Lease,
+  LeaseProgress,
+  LeaseProgressAnswer,
+  ReplicaPoll,
+  ReplicaPollAnswer,
+  ReplicaReport,
+  ReplicaReportAnswer,
+} from "#contract/agent";
+import { type JobId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
+import { isTerminal } from "#contract/job";
+import { WAIT_S_MAX } from "#contract/limits";
+import { type Refusal, refusal } from "#contract/problems";
+import type { QueueSummary, Replica } from "#contract/replica";
+import { EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
+import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
+import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
+import { OpenPolls } from "#durable-objects/endpoint/open-polls";
+import type {
+  EndpointConfig,
+  EndpointRpc,
+  EnqueueRequest,
+  JobFilter,
+  JobSnapshot,
+  LeaseProof,
+  NodeIdentity,
+  OutputGrant,
+  Reply,
+  StoredInputFile,
+  StoredOutput,
+  WatchReply,
+} from "#durable-objects/endpoint/rpc";
+import type { PodRpc } from "#durable-objects/pod/rpc";
+import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import type { Env } from "#worker/env";
+
+/** After a turn of the alarm that failed, the next one comes this much later. */
+const ALARM_RETRY_MS = 10_000;
+/** Ended jobs whose outputs are deleted between two commits. */
+const PURGE_JOBS = 50;
+/** Names R2 takes in one delete. */
+const DELETE_KEYS_MAX = 1_000;
+const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
+
+/**
+ * One endpoint's queue. Decides nothing: it hands each call to the core as one turn, then does what the turn asks for
+ * (answer a poll, wake those who wait for a job, tell the pod, set the alarm). Waiting happens here, never in the core.
+ */
+export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
+  readonly #polls = new OpenPolls<ReplicaPollAnswer>();
+  readonly #watchers = new JobWatchers();
+  #opened: EndpointCore | null = null;
+  #sendingDemand = false;
+  #demandChanged = false;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    void ctx.blockConcurrencyWhile(async () => {
+      this.#open(await ctx.storage.getAlarm());
+    });
+  }
+
+  async configure(config: EndpointConfig): Promise<Reply<object>> {
+    return this.#turn((core) => core.configure(config));
+  }
+
+  async remove(workspaceId: WorkspaceId): Promise<Reply<object>> {
+    return this.#turn((core) => core.remove(workspaceId));
+  }
+
+  async enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>> {
+    return this.#turn((core) => core.enqueue(request));
+  }
+
+  async getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
+    return this.#turn((core) => core.getJob(workspaceId, jobId));
+  }
+
+  async waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>> {
+    const read = () => this.#turn((core) => core.getJob(workspaceId, jobId));
+    return this.#until(jobId, waitMs, read, ({ job }) => isTerminal(job.state));
+  }
+
+  async watchJob(
+    workspaceId: WorkspaceId,
+    jobId: JobId,
+    after: { seq: number; version: number },
+    waitMs: number,
+  ): Promise<Reply<WatchReply>> {
+    const read = () => this.#turn((core) => core.watchJob(workspaceId, jobId, after));
+    const isNews = (reply: WatchReply) => reply.events.length > 0 || reply.version > after.version || reply.ended;
+    return this.#until(jobId, waitMs, read, isNews);
+  }
+
+  async listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[] }>> {
+    return this.#turn((core) => core.listJobs(workspaceId, filter));
+  }
+
+  async cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
+    return this.#turn((core) => core.cancelJob(workspaceId, jobId));
+  }
+
+  async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
+    return this.#turn((core) => core.queueSummary(workspaceId));
+  }
+
+  async listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>> {
+    return this.#turn((core) => core.listReplicas(workspaceId));
+  }
+
+  async reportReplica(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: ReplicaReport,
+  ): Promise<Reply<{ answer: ReplicaReportAnswer }>> {
+    return this.#verified(node, replicaId, (core) => core.reportReplica(node, replicaId, report));
+  }
+
+  async pollReplica(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    poll: ReplicaPoll,
+  ): Promise<Reply<{ answer: ReplicaPollAnswer }>> {
+    const outcome = await this.#verified(node, replicaId, (core) => core.pollReplica(node, replicaId, poll));
+    if ("ok" in outcome) return outcome;
+    if (outcome.type === "answered") return outcome.reply;
+    const answer = await this.#polls.wait(replicaId, poll.poll_id, outcome.ms, () => {
+      this.#turn((core) => core.abandonPoll(replicaId, poll.poll_id));
+      return EMPTY;
+    });
+    return { ok: true, answer };
+  }
+
+  async abandonPoll(replicaId: ReplicaId, pollId: string): Promise<void> {
+    this.#turn((core) => core.abandonPoll(replicaId, pollId));
+    this.#polls.answer(replicaId, pollId, EMPTY);
+  }
+
+  async progress(proof: LeaseProof, message: LeaseProgress): Promise<Reply<{ answer: LeaseProgressAnswer }>> {
+    return this.#turn((core) => core.progress(proof, message));
+  }
+
+  async inputFile(proof: LeaseProof, index: number): Promise<Reply<{ file: StoredInputFile }>> {
+    return this.#turn((core) => core.inputFile(proof, index));
+  }
+
+  async grantOutput(proof: LeaseProof): Promise<Reply<{ grant: OutputGrant }>> {
+    return this.#turn((core) => core.grantOutput(proof));
+  }
+
+  async complete(
+    proof: LeaseProof,
+    message: CompleteLease,
+    outputs: readonly StoredOutput[],
+  ): Promise<Reply<{ next: Lease | null }>> {
+    return this.#turn((core) => core.complete(proof, message, outputs));
+  }
+
+  async fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>> {
+    return this.#turn((core) => core.fail(proof, message));
+  }
+
+  async release(proof: LeaseProof, reason: string): Promise<Reply<object>> {
+    return this.#turn((core) => core.release(proof, reason));
+  }
+
+  async reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean> {
+    return this.#turn((core) => core.reclaimIdle(podId, replicaId));
+  }
+
+  async replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): Promise<void> {
+    this.#turn((core) => core.replicaGone(podId, replicaId, reason));
+  }
+
+  /** Never throws: the platform gives up on an alarm that fails too often. */
+  override async alarm(): Promise<void> {
+    try {
+      this.#turn((core) => core.wake());
+      await this.#deleteOldOutputs();
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "endpoint_alarm_failed", endpoint: this.ctx.id.name, error: String(error) }),
+      );
+      await this.ctx.storage.setAlarm(Date.now() + ALARM_RETRY_MS);
+    }
+  }
+
+  // --- turns -------------------------------------------------------------------------------------------------------
+
+  #open(armedAt: number | null): void {
+    const world = {
+      now: () => Date.now(),
+      randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
+    };
+    this.#opened = new EndpointCore(new ObjectStorageDatabase(this.ctx.storage), world, armedAt);
+    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+  }
+
+  /** One call into the core and, its commit done, what it asks of the outside. */
+  #turn<T>(work: (core: EndpointCore) => T): T {
+    if (this.#opened === null) throw new Error("the object is not open yet");
+    const result = work(this.#opened);
+    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+    return result;
+  }
+
+  #perform(effect: EndpointEffect): void {
+    switch (effect.type) {
+      case "poll_answered":
+        this.#polls.answer(effect.replicaId, effect.pollId, effect.answer);
+        return;
+      case "job_changed":
+        this.#watchers.changed(effect.jobId);
+        return;
+      case "arm":
+        // Part of the turn's own commit: nothing is awaited between its writes and this one.
+        void this.ctx.storage.setAlarm(effect.at);
+        return;
+      case "send_demand":
+        this.ctx.waitUntil(this.#sendDemand());
+        return;
+      case "erase":
+        this.ctx.waitUntil(this.#erase());
+        return;
+      default:
+        throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
+    }
+  }
+
+  /** Repeats a read until it shows what is waited for, at each change of the job. */
+  async #until<T extends object>(
+    jobId: JobId,
+    waitMs: number,
+    read: () => Reply<T>,
+    enough: (reply: T) => boolean,
+  ): Promise<Reply<T>> {
+    const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
+    for (;;) {
+      const reply = read();
+      const leftMs = deadline - Date.now();
+      if (!reply.ok || enough(reply) || leftMs <= 0) return reply;
+      if (!(await this.#watchers.wait(jobId, leftMs))) {
+        return refusal("too_many_watchers", "Too many requests wait for this job at once.", { retryAfterS: 5 });
+      }
+    }
+  }
+
+  // --- the outside -------------------------------------------------------------------------------------------------
+
+  /** Runs a call of a replica, which the pod must vouch for when it is first heard of. */
+  async #verified<T extends object>(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    call: (core: EndpointCore) => T | Unverified,
+  ): Promise<Exclude<T, Unverified> | Refusal> {
+    const first = this.#turn(call);
+    if (!isUnverified(first)) return first as Exclude<T, Unverified>;
+    const endpointId = this.#turn((core) => core.demand())?.endpointId;
+    try {
+      if (
+        endpointId === undefined ||
+        !(await this.#pod(node.podId).verifyReplica(endpointId, replicaId, node.nodeId))
+      ) {
+        return refusal("replica_not_found", "The pod has no such replica on this node.");
+      }
+    } catch (error) {
+      console.error(JSON.stringify({ event: "replica_not_verified", replicaId, error: String(error) }));
+      return refusal("unavailable", "The pod does not answer.", { retryAfterS: 1 });
+    }
+    this.#turn((core) => core.admitReplica(node, replicaId));
+    const second = this.#turn(call);
+    if (!isUnverified(second)) return second as Exclude<T, Unverified>;
+    return refusal("replica_not_found", "The pod has no such replica on this node.");
+  }
+
+  #pod(podId: PodId): PodRpc {
+    // The platform's own type of a stub loses the refusals of `Reply`.
+    return this.env.PODS.getByName(ownerKey(podId)) as unknown as PodRpc;
+  }
+
+  /** Tells the pod what the endpoint wants, one message at a time. What fails is repeated by the alarm. */
+  async #sendDemand(): Promise<void> {
+    this.#demandChanged = true;
+    if (this.#sendingDemand) return;
+    this.#sendingDemand = true;
+    try {
+      while (this.#demandChanged) {
+        this.#demandChanged = false;
+        const demand = this.#turn((core) => core.demand());
+        const podId = this.#turn((core) => core.podId());
+        if (demand === null || podId === null) return;
+        const sentAt = Date.now();
+        const reply = await this.#pod(podId).setDemand(demand);
+        if (reply.ok) this.#turn((core) => core.demandAnswered(demand.version, reply.replicas, sentAt));
+        else
+          console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
+      }
+    } catch (error) {
+      console.error(JSON.stringify({ event: "demand_not_sent", endpoint: this.ctx.id.name, error: String(error) }));
+    } finally {
+      this.#sendingDemand = false;
+    }
+  }
+
+  /** Deletes outputs whose retention is over, in the order in which their jobs ended. */
+  async #deleteOldOutputs(): Promise<void> {
+    for (;;) {
+      const ended = this.#turn((core) => core.outputsDue(PURGE_JOBS));
+      const last = ended.at(-1);
+      if (last === undefined) return;
+      const keys: string[] = [];
+      for (const job of ended) {
+        if (job.keys === null) keys.push(...(await this.#keysUnder(this.#turn((core) => core.jobPrefix(job.jobId)))));
+        else keys.push(...job.keys);
+      }
+      for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
+        await this.env.STORE.delete(keys.slice(at, at + DELETE_KEYS_MAX));
+      }
+      this.#turn((core) => core.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }));
+    }
+  }
+
+  async #keysUnder(prefix: string): Promise<string[]> {
+    const keys: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.env.STORE.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });
+      keys.push(...page.objects.map(({ key }) => key));
+      cursor = page.truncated ? page.cursor : undefined;
+    } while (cursor !== undefined);
+    return keys;
+  }
+
+  async #erase(): Promise<void> {
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    this.#open(null);
+  }
+}
+
+function isUnverified(outcome: object): outcome is Unverified {
+  return "type" in outcome && outcome.type === "unverified";
+}

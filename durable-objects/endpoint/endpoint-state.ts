@@ -1,0 +1,273 @@
+import type * as z from "zod";
+import type { PhaseTimes, ReplicaPollAnswer } from "#contract/agent";
+import { type JobId, type LeaseId, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
+import type { Lane } from "#contract/job";
+import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
+import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
+import { JobIds } from "#durable-objects/endpoint/job-ids";
+import { type JobPayload, JobStore } from "#durable-objects/endpoint/job-store";
+import { LeaseStore } from "#durable-objects/endpoint/lease-store";
+import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
+import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
+import type { EndedJob, JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import type { LeaseOutcome } from "#durable-objects/queue/lease";
+import type { SqlDatabase, World } from "#durable-objects/sql/database";
+
+/** What the outside must do or hear once a change is committed. */
+export type EndpointEffect =
+  | {
+      readonly type: "poll_answered";
+      readonly replicaId: ReplicaId;
+      readonly pollId: string;
+      readonly answer: ReplicaPollAnswer;
+    }
+  | { readonly type: "job_changed"; readonly jobId: JobId }
+  | { readonly type: "arm"; readonly at: number }
+  | { readonly type: "send_demand" }
+  /** Nothing is left of a removed endpoint: its storage may go. */
+  | { readonly type: "erase" };
+
+/** A replica whose poll waits for work. */
+export interface Waiter {
+  readonly replicaId: ReplicaId;
+  readonly nodeId: NodeId;
+  readonly pollId: string;
+  /** Leases the poll listed: when one of them ends, the poll is answered. */
+  readonly listed: readonly LeaseId[];
+}
+
+/** The living lease of a running job, as far as matching needs it. */
+interface RunningNote {
+  readonly leaseId: LeaseId;
+  readonly replicaId: ReplicaId;
+}
+
+export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
+
+/** Lease counters are taken from storage in blocks of this many: one row written for so many leases. */
+const COUNTER_BLOCK = 100;
+
+/**
+ * An endpoint's memory: its tables, what is derived from them, and what the turn in progress has changed. Everything
+ * derived can be dropped and read again, which is what happens when a transaction is undone.
+ */
+export class EndpointState {
+  readonly world: World;
+  readonly configs: ConfigStore;
+  readonly jobs: JobStore;
+  readonly leases: LeaseStore;
+  readonly replicas: ReplicaStore;
+  readonly live = new LiveJobs();
+  readonly waiters = new Map<ReplicaId, Waiter>();
+  /** When this object woke: before that, nothing is remembered of who was heard when. */
+  readonly wokeAt: number;
+  /** Since when the pod could be told of a smaller demand, see demand.ts. */
+  lowerSince: number | null = null;
+
+  config: StoredConfig | null = null;
+  effects: EndpointEffect[] = [];
+  /** The earliest moment, found in this turn, at which the alarm must have rung. */
+  dueAt: number | null = null;
+
+  #jobIds: JobIds | null = null;
+  #queued: Record<Lane, number> | null = null;
+  #running: Map<JobId, RunningNote> | null = null;
+  #demand: StoredDemand | null = null;
+  #counter: { next: number; reserved: number } | null = null;
+  readonly #seenAt = new Map<ReplicaId, number>();
+  readonly #usedAt = new Map<ReplicaId, number>();
+
+  constructor(db: SqlDatabase, world: World) {
+    this.world = world;
+    this.wokeAt = world.now();
+    this.configs = new ConfigStore(db);
+    this.jobs = new JobStore(db);
+    this.leases = new LeaseStore(db);
+    this.replicas = new ReplicaStore(db);
+  }
+
+  /** Reads what survived from before this object woke. */
+  load(): void {
+    this.config = this.configs.read();
+    if (this.config === null) return;
+    for (const job of this.jobs.running()) {
+      // Renewals of the last moments may not have been written: a living lease must not end early for that.
+      if (job.lease.confirmed) {
+        this.live.set(job.id, {
+          ...this.live.get(job.id),
+          until: job.lease.until + PROGRESS_PERSIST_MS,
+          progress: this.jobs.progress(job.id),
+        });
+      }
+    }
+  }
+
+  /** Drops all that is derived from tables, after a transaction was undone. */
+  forget(): void {
+    this.#queued = null;
+    this.#running = null;
+    this.#demand = null;
+    this.#counter = null;
+    this.replicas.forget();
+    this.config = this.configs.read();
+    this.effects = [];
+  }
+
+  due(at: number): void {
+    this.dueAt = this.dueAt === null ? at : Math.min(this.dueAt, at);
+  }
+
+  effect(effect: EndpointEffect): void {
+    this.effects.push(effect);
+  }
+
+  // --- counts ------------------------------------------------------------------------------------------------------
+
+  get queued(): Readonly<Record<Lane, number>> {
+    this.#queued ??= { ...this.jobs.counts().queued };
+    return this.#queued;
+  }
+
+  get queuedTotal(): number {
+    return this.queued.interactive + this.queued.batch;
+  }
+
+  get running(): ReadonlyMap<JobId, RunningNote> {
+    this.#running ??= new Map(
+      this.jobs.running().map((job) => [job.id, { leaseId: job.lease.id, replicaId: job.lease.replicaId }]),
+    );
+    return this.#running;
+  }
+
+  held(replicaId: ReplicaId): number {
+    let count = 0;
+    for (const note of this.running.values()) if (note.replicaId === replicaId) count += 1;
+    return count;
+  }
+
+  nextJobId(now: number): JobId {
+    if (this.config === null) throw new Error("the endpoint is not configured");
+    this.#jobIds ??= new JobIds(ownerKey(this.config.endpointId), this.world);
+    return this.#jobIds.next(now);
+  }
+
+  /** The number that the next lease will get. */
+  peekCounter(): number {
+    if (this.#counter === null) {
+      const reserved = this.configs.readCounterReserve();
+      this.#counter = { next: reserved + 1, reserved };
+    }
+    return this.#counter.next;
+  }
+
+  /** The number of the next lease; only grows, also across restarts and undone turns. */
+  nextCounter(): number {
+    const taken = this.peekCounter();
+    const counter = this.#counter;
+    if (counter === null) throw new Error("the counter was just read");
+    if (taken > counter.reserved) {
+      counter.reserved = taken + COUNTER_BLOCK - 1;
+      this.configs.reserveCounters(counter.reserved);
+    }
+    counter.next = taken + 1;
+    return taken;
+  }
+
+  get demand(): StoredDemand {
+    this.#demand ??= this.configs.readDemand();
+    return this.#demand;
+  }
+
+  set demand(demand: StoredDemand) {
+    this.#demand = demand;
+    this.configs.putDemand(demand);
+  }
+
+  // --- replicas ----------------------------------------------------------------------------------------------------
+
+  /** The replica was heard of. */
+  seen(replicaId: ReplicaId, now: number): void {
+    this.#seenAt.set(replicaId, now);
+  }
+
+  seenAt(replicaId: ReplicaId): number {
+    return this.#seenAt.get(replicaId) ?? this.wokeAt;
+  }
+
+  used(replicaId: ReplicaId, now: number): void {
+    this.#usedAt.set(replicaId, now);
+  }
+
+  /** When the replica last had work or, without any since this object woke, began to wait for it. */
+  usedAt(replicaId: ReplicaId): number {
+    const known = this.#usedAt.get(replicaId);
+    if (known !== undefined) return known;
+    const ready = this.replicas.get(replicaId)?.changes.findLast((change) => change.state === "ready")?.at ?? 0;
+    return Math.max(this.wokeAt, ready);
+  }
+
+  forgetReplica(replicaId: ReplicaId): void {
+    this.#seenAt.delete(replicaId);
+    this.#usedAt.delete(replicaId);
+    this.replicas.delete(replicaId);
+  }
+
+  // --- changes of jobs ---------------------------------------------------------------------------------------------
+
+  add(job: QueuedJob, payload: JobPayload): void {
+    const queued = { ...this.queued };
+    this.jobs.insert(job, payload);
+    queued[job.lane] += 1;
+    this.#queued = queued;
+    this.#announce(job);
+  }
+
+  /** Writes a job that moved on, and keeps the counts with it. */
+  moved(before: QueuedJob | RunningJob, after: JobRecord): void {
+    const queued = { ...this.queued };
+    const running = new Map(this.running);
+    this.jobs.put(after);
+    if (before.state === "queued") queued[before.lane] -= 1;
+    else running.delete(before.id);
+    if (after.state === "queued") queued[after.lane] += 1;
+    else if (after.state === "running")
+      running.set(after.id, { leaseId: after.lease.id, replicaId: after.lease.replicaId });
+    this.#queued = queued;
+    this.#running = running;
+    this.#announce(after);
+  }
+
+  /** Ends the lease of a running job, whatever becomes of the job. */
+  leaseEnded(
+    before: RunningJob,
+    after: QueuedJob | EndedJob,
+    outcome: LeaseOutcome,
+    phases: z.infer<typeof PhaseTimes>,
+    now: number,
+  ): void {
+    this.leases.end(before.lease.id, outcome, phases, now);
+    this.live.forget(before.id);
+    this.used(before.lease.replicaId, now);
+    this.moved(before, after);
+    // The agent hears of the end of a lease it did not end itself from its waiting poll.
+    const waiter = this.waiters.get(before.lease.replicaId);
+    if (waiter?.listed.includes(before.lease.id) && outcome !== "completed") {
+      this.answer(waiter, { lease: null, ended: [before.lease.id], stop: false });
+    }
+  }
+
+  /** Answers a waiting poll. */
+  answer(waiter: Waiter, answer: ReplicaPollAnswer): void {
+    if (this.waiters.get(waiter.replicaId) === waiter) this.waiters.delete(waiter.replicaId);
+    this.effect({ type: "poll_answered", replicaId: waiter.replicaId, pollId: waiter.pollId, answer });
+  }
+
+  #announce(job: JobRecord): void {
+    this.effect({ type: "job_changed", jobId: job.id });
+    if (job.state === "queued") {
+      if (job.startedAt === null) this.due(job.expiresAt);
+      if (job.availableAt !== null) this.due(job.availableAt);
+    } else if (job.state === "running") this.due(Math.min(job.lease.until, job.deadlineAt));
+    else this.due(job.finishedAt + OUTPUT_RETENTION_MS);
+  }
+}

@@ -1,0 +1,42 @@
+import { JobId, makeId, type OwnerKey } from "#contract/ids";
+import type { World } from "#durable-objects/sql/database";
+
+const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
+const CHANCE_LENGTH = 9;
+
+/**
+ * Makes job ids that only grow, also within one millisecond and when the clock steps back: the order of ids is the
+ * order of arrival, which the queue and the list of jobs rely on.
+ */
+export class JobIds {
+  readonly #owner: OwnerKey;
+  readonly #world: World;
+  #last: JobId | null = null;
+  #lastAt = 0;
+
+  constructor(owner: OwnerKey, world: World) {
+    this.#owner = owner;
+    this.#world = world;
+  }
+
+  next(now: number): JobId {
+    const at = Math.max(now, this.#lastAt);
+    const fresh = makeId(JobId, "job", at, (length) => this.#world.randomBytes(length), this.#owner);
+    const id = this.#last !== null && fresh <= this.#last ? successor(this.#last) : fresh;
+    this.#last = id;
+    this.#lastAt = at;
+    return id;
+  }
+}
+
+/** The next id after this one: its chance part plus one. @throws RangeError when 2^45 ids of one millisecond are used up */
+function successor(id: JobId): JobId {
+  const fixed = id.slice(0, -CHANCE_LENGTH);
+  const digits = Array.from(id.slice(-CHANCE_LENGTH), (digit) => DIGITS.indexOf(digit));
+  for (let position = digits.length - 1; position >= 0; position -= 1) {
+    const value = ((digits[position] ?? 0) + 1) % DIGITS.length;
+    digits[position] = value;
+    if (value !== 0) return JobId.parse(fixed + digits.map((digit) => DIGITS[digit]).join(""));
+  }
+  throw new RangeError("no id is left in this millisecond");
+}

@@ -1,0 +1,65 @@
+import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
+import type { JobSnapshot, StoredOutput, WatchReply } from "#durable-objects/endpoint/rpc";
+import { isEnded, type JobRecord, phaseOf } from "#durable-objects/queue/job-record";
+import { timelineOf } from "#durable-objects/queue/timeline";
+
+/** Everything that is shown of a job. @throws Error when the job's payload is missing: they are written together */
+export function snapshotOf(state: EndpointState, job: JobRecord, now: number): JobSnapshot {
+  const payload = state.jobs.payload(job.id);
+  if (state.config === null || payload === null) throw new Error(`no payload for ${job.id}`);
+  const leases = job.leases.map((id) => state.leases.get(id)).filter((lease) => lease !== null);
+  const ended = isEnded(job) ? job : null;
+  return {
+    id: job.id,
+    endpointId: state.config.endpointId,
+    slug: state.config.slug,
+    release: job.release,
+    state: job.state,
+    phase: phaseOf(job),
+    lane: job.lane,
+    priority: job.priority,
+    tags: payload.tags,
+    inputs: payload.inputs,
+    attempt: job.attempt,
+    attemptsMax: job.attemptsMax,
+    position: positionOf(state, job),
+    progress: job.state === "running" ? (state.live.get(job.id).progress ?? state.jobs.progress(job.id)) : null,
+    outputs: ended?.state === "succeeded" ? (ended.outputs as readonly StoredOutput[]) : [],
+    outputsExpired: ended !== null && now - ended.finishedAt >= OUTPUT_RETENTION_MS,
+    error: ended !== null && ended.state !== "succeeded" ? ended.error : null,
+    createdAt: job.createdAt,
+    startedAt: job.startedAt,
+    finishedAt: ended?.finishedAt ?? null,
+    expiresAt: job.state === "queued" && job.startedAt === null ? job.expiresAt : null,
+    timeline: timelineOf(job, leases),
+  };
+}
+
+/** Place in the queue, 1 is next; null when the job does not wait. */
+export function positionOf(state: EndpointState, job: JobRecord): number | null {
+  if (job.state !== "queued") return null;
+  const queued = state.queued;
+  const delayed = state.jobs.delayedAhead(job);
+  const ready = state.jobs.readyAhead(job, queued[job.lane] - delayed.inLane);
+  return 1 + ready + delayed.ahead + (job.lane === "batch" ? queued.interactive : 0);
+}
+
+/** What a watcher gets who has seen events up to `seq` and live news up to `version`. */
+export function watchReplyOf(
+  state: EndpointState,
+  job: JobRecord,
+  after: { seq: number; version: number },
+): WatchReply {
+  const live = state.live.get(job.id);
+  const running = job.state === "running";
+  const news = running && live.version > after.version;
+  return {
+    events: job.events.filter((event) => event.seq > after.seq),
+    version: Math.max(live.version, after.version),
+    progress: running ? live.progress : null,
+    preview: news ? live.preview : null,
+    position: positionOf(state, job),
+    ended: isEnded(job),
+  };
+}

@@ -1,0 +1,596 @@
+import type { JobId, KeyId, LeaseId, NodeId, ReplicaId } from "#contract/ids";
+import type { JobError, JobProgress, JobState, Lane, RunningPhase } from "#contract/job";
+import type { PurgeMark } from "#durable-objects/endpoint/config-store";
+import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
+import type { IdempotencyRecord } from "#durable-objects/queue/idempotency";
+import type {
+  JobBase,
+  JobEventRecord,
+  JobRecord,
+  QueuedJob,
+  RecordedOutput,
+  RunningJob,
+} from "#durable-objects/queue/job-record";
+import {
+  integer,
+  integerOrNull,
+  type SqlDatabase,
+  type SqlRow,
+  type SqlValue,
+  stored,
+  storedOrNull,
+  text,
+  textOrNull,
+} from "#durable-objects/sql/database";
+
+/** The part of a job that never changes and may be large. */
+export interface JobPayload {
+  readonly keyId: KeyId;
+  readonly inputs: string;
+  readonly files: readonly StoredInputFile[];
+  readonly tags: readonly string[];
+  readonly idempotencyKey: string | null;
+}
+
+export interface Counts {
+  readonly queued: Readonly<Record<Lane, number>>;
+  readonly running: number;
+}
+
+/** An ended job that may have left files in R2. */
+export interface EndedFiles {
+  readonly jobId: JobId;
+  readonly finishedAt: number;
+  /** null when its files are not all known by name: an attempt may have left some behind. */
+  readonly keys: readonly string[] | null;
+}
+
+const LANES: readonly Lane[] = ["interactive", "batch"];
+const laneNumber = (lane: Lane): number => LANES.indexOf(lane);
+const laneName = (number: number): Lane => (number === 0 ? "interactive" : "batch");
+
+/** Jobs ahead of one are counted one by one up to here from either end of the queue, all of them only in the middle. */
+const COUNT_MAX = 1_000;
+
+/** Jobs, their payloads, tags and idempotency keys. One method, one statement, as far as that goes. */
+export class JobStore {
+  readonly #db: SqlDatabase;
+
+  constructor(db: SqlDatabase) {
+    this.#db = db;
+  }
+
+  insert(job: QueuedJob, payload: JobPayload): void {
+    this.#write("INSERT INTO jobs", job);
+    this.#db.exec(
+      "INSERT INTO payloads (job_id, key_id, inputs, files, tags, idempotency_key) VALUES (?, ?, ?, ?, ?, ?)",
+      job.id,
+      payload.keyId,
+      payload.inputs,
+      JSON.stringify(payload.files),
+      JSON.stringify(payload.tags),
+      payload.idempotencyKey,
+    );
+    for (const tag of new Set(payload.tags))
+      this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, job.id);
+  }
+
+  /** Writes every column anew, so that nothing of an earlier state can stay behind. */
+  put(job: JobRecord): void {
+    this.#db.exec(UPDATE, ...columnsOf(job), job.id);
+  }
+
+  #write(verb: string, job: JobRecord): void {
+    const placeholders = COLUMNS.map(() => "?").join(", ");
+    this.#db.exec(`${verb} (${COLUMNS.join(", ")}, id) VALUES (${placeholders}, ?)`, ...columnsOf(job), job.id);
+  }
+
+  get(id: JobId): JobRecord | null {
+    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
+    return row === undefined ? null : recordOf(row);
+  }
+
+  payload(id: JobId): JobPayload | null {
+    const [row] = this.#db.exec(
+      "SELECT key_id, inputs, files, tags, idempotency_key FROM payloads WHERE job_id = ?",
+      id,
+    );
+    if (row === undefined) return null;
+    return {
+      keyId: text(row, "key_id") as KeyId,
+      inputs: text(row, "inputs"),
+      files: stored<StoredInputFile[]>(row, "files"),
+      tags: stored<string[]>(row, "tags"),
+      idempotencyKey: textOrNull(row, "idempotency_key"),
+    };
+  }
+
+  progress(id: JobId): JobProgress | null {
+    const [row] = this.#db.exec("SELECT progress FROM jobs WHERE id = ?", id);
+    return row === undefined ? null : storedOrNull<JobProgress>(row, "progress");
+  }
+
+  putProgress(id: JobId, progress: JobProgress): void {
+    this.#db.exec("UPDATE jobs SET progress = ? WHERE id = ?", JSON.stringify(progress), id);
+  }
+
+  /** A running job and its progress in one write. */
+  putRunning(job: RunningJob, progress: JobProgress | null): void {
+    this.#db.exec(
+      `UPDATE jobs SET started_at = ?, lease_until = ?, confirmed = ?, phase = ?, deadline_at = ?, executing_at = ?, events = ?,
+         progress = ? WHERE id = ?`,
+      job.startedAt,
+      job.lease.until,
+      job.lease.confirmed ? 1 : 0,
+      job.phase,
+      job.deadlineAt,
+      job.executingAt,
+      JSON.stringify(job.events),
+      progress === null ? null : JSON.stringify(progress),
+      job.id,
+    );
+  }
+
+  /** The first ready jobs of a lane, in order. */
+  ready(lane: Lane, limit: number): QueuedJob[] {
+    return this.#db
+      .exec(
+        `SELECT * FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?
+         ORDER BY rank, id LIMIT ?`,
+        laneNumber(lane),
+        limit,
+      )
+      .map(queuedOf);
+  }
+
+  runningOf(replicaId: ReplicaId): RunningJob[] {
+    return this.#db
+      .exec(
+        "SELECT * FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id = ? ORDER BY granted_at",
+        replicaId,
+      )
+      .map(runningOf);
+  }
+
+  /** All of them: bounded by the replicas' leases. */
+  running(): RunningJob[] {
+    return this.#db
+      .exec("SELECT * FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > ''")
+      .map(runningOf);
+  }
+
+  /** Jobs held by each replica that holds any. */
+  heldCounts(): Map<ReplicaId, number> {
+    const rows = this.#db.exec(
+      "SELECT replica_id, count(*) AS held FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > '' GROUP BY replica_id",
+    );
+    return new Map(rows.map((row) => [text(row, "replica_id") as ReplicaId, integer(row, "held")]));
+  }
+
+  delayedUntil(now: number, limit: number): QueuedJob[] {
+    return this.#db
+      .exec(
+        "SELECT * FROM jobs WHERE available_at IS NOT NULL AND available_at <= ? ORDER BY available_at LIMIT ?",
+        now,
+        limit,
+      )
+      .map(queuedOf);
+  }
+
+  expiredBy(now: number, limit: number): QueuedJob[] {
+    return this.#db
+      .exec(
+        `SELECT * FROM jobs INDEXED BY jobs_expiring WHERE state = 'queued' AND started_at IS NULL AND expires_at <= ?
+         ORDER BY expires_at LIMIT ?`,
+        now,
+        limit,
+      )
+      .map(queuedOf);
+  }
+
+  /** Any living jobs, running ones first. */
+  living(limit: number): (QueuedJob | RunningJob)[] {
+    const rows = [
+      ...this.#db.exec(
+        "SELECT * FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > '' LIMIT ?",
+        limit,
+      ),
+      ...this.#db.exec(
+        "SELECT * FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane >= 0 LIMIT ?",
+        limit,
+      ),
+      ...this.#db.exec("SELECT * FROM jobs WHERE available_at IS NOT NULL LIMIT ?", limit),
+    ];
+    return rows.slice(0, limit).map((row) => (row.state === "running" ? runningOf(row) : queuedOf(row)));
+  }
+
+  /** The earliest moment at which a waiting job needs attention: its backoff or its start deadline ends. */
+  nextQueuedDue(): number | null {
+    return this.#least(
+      "SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL",
+      "SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring WHERE state = 'queued' AND started_at IS NULL",
+    );
+  }
+
+  counts(): Counts {
+    const queued = { interactive: 0, batch: 0 };
+    let running = 0;
+    for (const row of this.#db.exec(
+      "SELECT lane, count(*) AS jobs FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL GROUP BY lane",
+    )) {
+      queued[laneName(integer(row, "lane"))] += integer(row, "jobs");
+    }
+    for (const row of this.#db.exec(
+      "SELECT lane, count(*) AS jobs FROM jobs WHERE available_at IS NOT NULL GROUP BY lane",
+    )) {
+      queued[laneName(integer(row, "lane"))] += integer(row, "jobs");
+    }
+    for (const row of this.#db.exec(
+      "SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > ''",
+    )) {
+      running += integer(row, "jobs");
+    }
+    return { queued, running };
+  }
+
+  /** Ready jobs of the lane ahead of this one. */
+  readyAhead(job: QueuedJob, readyInLane: number): number {
+    const lane = laneNumber(job.lane);
+    const ahead = this.#count(
+      `SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) < (?, ?)`,
+      lane,
+      job.rank,
+      job.id,
+    );
+    if (ahead < COUNT_MAX) return ahead;
+    const behind = this.#count(
+      `SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) > (?, ?)`,
+      lane,
+      job.rank,
+      job.id,
+    );
+    if (behind < COUNT_MAX) return readyInLane - behind - (job.availableAt === null ? 1 : 0);
+    const [row] = this.#db.exec(
+      `SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_ready
+       WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) < (?, ?)`,
+      lane,
+      job.rank,
+      job.id,
+    );
+    return row === undefined ? 0 : integer(row, "jobs");
+  }
+
+  #count(select: string, ...bindings: SqlValue[]): number {
+    const [row] = this.#db.exec(`SELECT count(*) AS jobs FROM (${select} LIMIT ${COUNT_MAX})`, ...bindings);
+    return row === undefined ? 0 : integer(row, "jobs");
+  }
+
+  /** Jobs in their backoff, by lane and in all; `ahead` are those of the lane before the job. */
+  delayedAhead(job: QueuedJob): { readonly inLane: number; readonly ahead: number; readonly interactive: number } {
+    const [row] = this.#db.exec(
+      `SELECT coalesce(sum(lane = ?1), 0) AS in_lane, coalesce(sum(lane = ?1 AND (rank, id) < (?2, ?3)), 0) AS ahead,
+         coalesce(sum(lane = 0), 0) AS interactive FROM jobs WHERE available_at IS NOT NULL`,
+      laneNumber(job.lane),
+      job.rank,
+      job.id,
+    );
+    if (row === undefined) return { inLane: 0, ahead: 0, interactive: 0 };
+    return { inLane: integer(row, "in_lane"), ahead: integer(row, "ahead"), interactive: integer(row, "interactive") };
+  }
+
+  /** When the oldest waiting job was made. */
+  oldestQueuedAt(): number | null {
+    // A head's rank is at most nine levels before its age, so only that window can hold an older job.
+    const heads = LANES.flatMap((lane) => this.ready(lane, 1));
+    const candidates = heads.map((head) => {
+      const [row] = this.#db.exec(
+        `SELECT min(id) AS id FROM jobs INDEXED BY jobs_ready
+         WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND rank <= ?`,
+        laneNumber(head.lane),
+        head.createdAt,
+      );
+      const oldest = row === undefined ? null : this.get(text(row, "id") as JobId);
+      return oldest?.createdAt ?? head.createdAt;
+    });
+    const delayed = this.#least("SELECT min(created_at) AS due FROM jobs WHERE available_at IS NOT NULL");
+    if (delayed !== null) candidates.push(delayed);
+    return candidates.length === 0 ? null : Math.min(...candidates);
+  }
+
+  finishedSince(at: number): Readonly<Record<string, number>> {
+    const rows = this.#db.exec(
+      "SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND finished_at >= ? GROUP BY state",
+      at,
+    );
+    return Object.fromEntries(rows.map((row) => [text(row, "state"), integer(row, "jobs")]));
+  }
+
+  /** How long the last successful runs took, ms. */
+  lastServiceMs(limit: number): number[] {
+    return this.#db
+      .exec(
+        `SELECT service_ms FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND state = 'succeeded'
+         ORDER BY finished_at DESC LIMIT ?`,
+        limit,
+      )
+      .map((row) => integer(row, "service_ms"));
+  }
+
+  list(filter: { state?: JobState; tag?: string; before?: JobId; limit: number }): JobRecord[] {
+    const conditions: string[] = [];
+    const bindings: SqlValue[] = [];
+    if (filter.before !== undefined) {
+      conditions.push("jobs.id < ?");
+      bindings.push(filter.before);
+    }
+    // The state is one of six words of ours; written out, it lets SQLite use the index that holds only that state.
+    if (filter.state !== undefined) conditions.push(`state = '${filter.state}'`);
+    let source = filter.state === undefined ? "jobs" : `jobs ${INDEX_OF_STATE[filter.state]}`;
+    if (filter.state === "queued") conditions.push("lane >= 0");
+    if (filter.tag !== undefined) {
+      source = "job_tags CROSS JOIN jobs ON jobs.id = job_tags.job_id";
+      conditions.push("job_tags.tag = ?");
+      bindings.push(filter.tag);
+      if (filter.before !== undefined) {
+        conditions.push("job_tags.job_id < ?");
+        bindings.push(filter.before);
+      }
+    }
+    const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+    const order = filter.tag === undefined ? "jobs.id" : "job_tags.job_id";
+    return this.#db
+      .exec(`SELECT jobs.* FROM ${source} ${where} ORDER BY ${order} DESC LIMIT ?`, ...bindings, filter.limit)
+      .map(recordOf);
+  }
+
+  idempotency(key: string): IdempotencyRecord | null {
+    const [row] = this.#db.exec("SELECT * FROM idempotency_keys WHERE key = ?", key);
+    if (row === undefined) return null;
+    return {
+      key: text(row, "key"),
+      fingerprint: text(row, "fingerprint"),
+      jobId: text(row, "job_id") as JobId,
+      createdAt: integer(row, "created_at"),
+    };
+  }
+
+  putIdempotency(record: IdempotencyRecord): void {
+    this.#db.exec(
+      "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, job_id, created_at) VALUES (?, ?, ?, ?)",
+      record.key,
+      record.fingerprint,
+      record.jobId,
+      record.createdAt,
+    );
+  }
+
+  /** Ended jobs after the mark, oldest end first, that ended at or before `endedBy`. */
+  endedAfter(mark: PurgeMark, endedBy: number, limit: number): EndedFiles[] {
+    return this.#db
+      .exec(
+        `SELECT id, state, finished_at, leases, outputs FROM jobs INDEXED BY jobs_ended
+         WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?) AND finished_at <= ? ORDER BY finished_at, id LIMIT ?`,
+        mark.finishedAt,
+        mark.jobId,
+        endedBy,
+        limit,
+      )
+      .map((row) => {
+        const outputs = storedOrNull<RecordedOutput[]>(row, "outputs");
+        const leases = stored<LeaseId[]>(row, "leases");
+        // Without a lease there is nothing in R2; with one successful lease, exactly the outputs.
+        const known =
+          leases.length === 0 ? [] : leases.length === 1 && outputs !== null ? outputs.map(({ key }) => key) : null;
+        return { jobId: text(row, "id") as JobId, finishedAt: integer(row, "finished_at"), keys: known };
+      });
+  }
+
+  firstEndedAfter(mark: PurgeMark): number | null {
+    const [row] = this.#db.exec(
+      `SELECT finished_at FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?)
+       ORDER BY finished_at, id LIMIT 1`,
+      mark.finishedAt,
+      mark.jobId,
+    );
+    return row === undefined ? null : integer(row, "finished_at");
+  }
+
+  firstEndedAt(): number | null {
+    return this.#least("SELECT min(finished_at) AS due FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL");
+  }
+
+  /** Ids and lease ids of jobs that ended at or before `endedBy` and are not beyond the mark, oldest end first. */
+  endedBy(endedBy: number, mark: PurgeMark, limit: number): { id: JobId; leases: LeaseId[] }[] {
+    return this.#db
+      .exec(
+        `SELECT id, leases FROM jobs INDEXED BY jobs_ended
+         WHERE finished_at IS NOT NULL AND finished_at <= ? AND (finished_at, id) <= (?, ?) ORDER BY finished_at, id LIMIT ?`,
+        endedBy,
+        mark.finishedAt,
+        mark.jobId,
+        limit,
+      )
+      .map((row) => ({ id: text(row, "id") as JobId, leases: stored<LeaseId[]>(row, "leases") }));
+  }
+
+  /** Forgets a job and all that hangs on it, its leases excepted. */
+  delete(id: JobId): void {
+    const payload = this.payload(id);
+    for (const tag of new Set(payload?.tags ?? []))
+      this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job_id = ?", tag, id);
+    if (payload?.idempotencyKey) {
+      // An outlived key may belong to a newer job by now.
+      this.#db.exec("DELETE FROM idempotency_keys WHERE key = ? AND job_id = ?", payload.idempotencyKey, id);
+    }
+    this.#db.exec("DELETE FROM payloads WHERE job_id = ?", id);
+    this.#db.exec("DELETE FROM jobs WHERE id = ?", id);
+  }
+
+  isEmpty(): boolean {
+    return this.#db.exec("SELECT 1 AS found FROM jobs LIMIT 1").length === 0;
+  }
+
+  #least(...queries: string[]): number | null {
+    const dues = queries
+      .flatMap((query) => this.#db.exec(query).map((row) => integerOrNull(row, "due")))
+      .filter((due) => due !== null);
+    return dues.length === 0 ? null : Math.min(...dues);
+  }
+}
+
+const INDEX_OF_STATE: Readonly<Record<JobState, string>> = {
+  queued: "",
+  running: "INDEXED BY jobs_running",
+  succeeded: "",
+  failed: "INDEXED BY jobs_unsuccessful",
+  canceled: "INDEXED BY jobs_unsuccessful",
+  expired: "INDEXED BY jobs_unsuccessful",
+};
+
+/** Every column but the id, in the order of `columnsOf`. */
+const COLUMNS = [
+  "state",
+  "lane",
+  "priority",
+  "rank",
+  "release",
+  "attempt",
+  "attempts_max",
+  "handbacks",
+  "timeout_ms",
+  "created_at",
+  "expires_at",
+  "started_at",
+  "leases",
+  "events",
+  "available_at",
+  "avoid_node",
+  "avoid_until",
+  "lease_id",
+  "replica_id",
+  "node_id",
+  "granted_at",
+  "lease_until",
+  "confirmed",
+  "phase",
+  "deadline_at",
+  "executing_at",
+  "finished_at",
+  "service_ms",
+  "error",
+  "outputs",
+  "progress",
+] as const;
+
+const UPDATE = `UPDATE jobs SET ${COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
+
+function columnsOf(job: JobRecord): SqlValue[] {
+  const queued = job.state === "queued" ? job : null;
+  const running = job.state === "running" ? job : null;
+  const ended = job.state === "queued" || job.state === "running" ? null : job;
+  return [
+    job.state,
+    laneNumber(job.lane),
+    job.priority,
+    job.rank,
+    job.release,
+    job.attempt,
+    job.attemptsMax,
+    job.handbacks,
+    job.timeoutMs,
+    job.createdAt,
+    job.expiresAt,
+    job.startedAt,
+    JSON.stringify(job.leases),
+    JSON.stringify(job.events),
+    queued?.availableAt ?? null,
+    queued?.avoid?.nodeId ?? null,
+    queued?.avoid?.until ?? null,
+    running?.lease.id ?? null,
+    running?.lease.replicaId ?? null,
+    running?.lease.nodeId ?? null,
+    running?.lease.grantedAt ?? null,
+    running?.lease.until ?? null,
+    running === null ? null : running.lease.confirmed ? 1 : 0,
+    running?.phase ?? null,
+    running?.deadlineAt ?? null,
+    running?.executingAt ?? null,
+    ended?.finishedAt ?? null,
+    ended?.state === "succeeded" ? ended.serviceMs : null,
+    ended?.state === "failed" ? JSON.stringify(ended.error) : null,
+    ended?.state === "succeeded" ? JSON.stringify(ended.outputs) : null,
+    null,
+  ];
+}
+
+function baseOf(row: SqlRow): JobBase {
+  return {
+    id: text(row, "id") as JobId,
+    release: integer(row, "release"),
+    lane: laneName(integer(row, "lane")),
+    priority: integer(row, "priority"),
+    rank: integer(row, "rank"),
+    attempt: integer(row, "attempt"),
+    attemptsMax: integer(row, "attempts_max"),
+    handbacks: integer(row, "handbacks"),
+    timeoutMs: integer(row, "timeout_ms"),
+    createdAt: integer(row, "created_at"),
+    expiresAt: integer(row, "expires_at"),
+    startedAt: integerOrNull(row, "started_at"),
+    leases: stored<LeaseId[]>(row, "leases"),
+    events: stored<JobEventRecord[]>(row, "events"),
+  };
+}
+
+function queuedOf(row: SqlRow): QueuedJob {
+  const nodeId = textOrNull(row, "avoid_node") as NodeId | null;
+  return {
+    ...baseOf(row),
+    state: "queued",
+    availableAt: integerOrNull(row, "available_at"),
+    avoid: nodeId === null ? null : { nodeId, until: integer(row, "avoid_until") },
+  };
+}
+
+function runningOf(row: SqlRow): RunningJob {
+  return {
+    ...baseOf(row),
+    state: "running",
+    phase: text(row, "phase") as RunningPhase,
+    lease: {
+      id: text(row, "lease_id") as LeaseId,
+      replicaId: text(row, "replica_id") as ReplicaId,
+      nodeId: text(row, "node_id") as NodeId,
+      grantedAt: integer(row, "granted_at"),
+      until: integer(row, "lease_until"),
+      confirmed: integer(row, "confirmed") === 1,
+    },
+    deadlineAt: integer(row, "deadline_at"),
+    executingAt: integerOrNull(row, "executing_at"),
+  };
+}
+
+function recordOf(row: SqlRow): JobRecord {
+  const state = text(row, "state") as JobState;
+  switch (state) {
+    case "queued":
+      return queuedOf(row);
+    case "running":
+      return runningOf(row);
+    case "succeeded":
+      return {
+        ...baseOf(row),
+        state,
+        finishedAt: integer(row, "finished_at"),
+        serviceMs: integer(row, "service_ms"),
+        outputs: stored<RecordedOutput[]>(row, "outputs"),
+      };
+    default:
+      return {
+        ...baseOf(row),
+        state,
+        finishedAt: integer(row, "finished_at"),
+        error: storedOrNull<JobError>(row, "error"),
+      };
+  }
+}

@@ -1,0 +1,136 @@
+import type { Lease } from "#contract/agent";
+import { type JobId, LeaseId, makeId, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
+import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
+import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
+import type { QueuedJob } from "#durable-objects/queue/job-record";
+import { granted, LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
+import { lanesInOrder } from "#durable-objects/queue/order";
+import { grantLease } from "#durable-objects/queue/transition";
+import { bootWithin } from "#durable-objects/replicas/boot";
+import { type Candidate, inOrderOfChoice, mayTake } from "#durable-objects/replicas/choose";
+import { isCapacity } from "#durable-objects/replicas/replica-record";
+
+/** How many jobs from the head of a lane are looked at when the first ones avoid every waiting node. */
+const LOOK_AHEAD = 16;
+
+/** Hands ready jobs to waiting replicas until one of the two runs out. */
+export function dispatch(state: EndpointState, now: number): void {
+  while (state.waiters.size > 0 && state.queuedTotal > 0) {
+    const candidates: Candidate[] = [];
+    for (const waiter of state.waiters.values()) {
+      if (mayWork(state, waiter.replicaId)) candidates.push(candidateOf(state, waiter.replicaId, waiter.nodeId));
+    }
+    if (candidates.length === 0) return;
+    const match = bestMatch(state, inOrderOfChoice(candidates), now);
+    const waiter = match === null ? undefined : state.waiters.get(match.candidate.replicaId);
+    if (match === null || waiter === undefined) return;
+    state.answer(waiter, { lease: grant(state, match.job, waiter, now), ended: [], stop: false });
+  }
+}
+
+/** A lease for this replica alone, if a job is ready for it; nobody waits. */
+export function nextFor(
+  state: EndpointState,
+  replica: Pick<Waiter, "replicaId" | "nodeId" | "pollId">,
+  now: number,
+): Lease | null {
+  if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId)) return null;
+  const match = bestMatch(state, [candidateOf(state, replica.replicaId, replica.nodeId)], now);
+  return match === null ? null : grant(state, match.job, replica, now);
+}
+
+/** Whether the replica may get one more lease. */
+function mayWork(state: EndpointState, replicaId: ReplicaId): boolean {
+  const replica = state.replicas.get(replicaId);
+  return (
+    replica !== null &&
+    replica.state === "ready" &&
+    !replica.draining &&
+    state.config?.removed === false &&
+    state.held(replicaId) < LEASES_PER_REPLICA_MAX
+  );
+}
+
+function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId): Candidate {
+  return { replicaId, nodeId, held: state.held(replicaId), lastUsedAt: state.usedAt(replicaId) };
+}
+
+/** The first job in order that one of the candidates may take, with the best such candidate. */
+function bestMatch(
+  state: EndpointState,
+  candidates: readonly Candidate[],
+  now: number,
+): { job: QueuedJob; candidate: Candidate } | null {
+  const batchHead = state.queued.batch > 0 ? state.jobs.ready("batch", 1)[0] : undefined;
+  for (const lane of lanesInOrder(state.peekCounter(), batchHead?.createdAt ?? null, now)) {
+    if (state.queued[lane] === 0) continue;
+    for (const limit of [1, LOOK_AHEAD]) {
+      const jobs = state.jobs.ready(lane, limit);
+      for (const job of jobs.slice(limit === 1 ? 0 : 1)) {
+        const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
+        if (candidate !== undefined) return { job, candidate };
+        if (job.avoid !== null) state.due(job.avoid.until);
+      }
+      if (jobs.length < limit) break;
+    }
+  }
+  return null;
+}
+
+/** Whether the endpoint has capacity on a node that is not this one. */
+function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
+  return state.replicas.all().some((replica) => replica.nodeId !== nodeId && isCapacity(replica));
+}
+
+function grant(
+  state: EndpointState,
+  job: QueuedJob,
+  to: Pick<Waiter, "replicaId" | "nodeId" | "pollId">,
+  now: number,
+): Lease | null {
+  const { config, world } = state;
+  const payload = state.jobs.payload(job.id);
+  if (config === null || payload === null) return null;
+  const randomBytes = (length: number) => world.randomBytes(length);
+  const id = makeId(LeaseId, "lse", now, randomBytes, ownerKey(config.endpointId));
+  const running = grantLease(job, granted(id, to.replicaId, to.nodeId, now));
+  const replica = state.replicas.get(to.replicaId);
+  const record: LeaseRecord = {
+    id,
+    jobId: job.id,
+    token: makeToken(state.nextCounter(), randomBytes),
+    replicaId: to.replicaId,
+    nodeId: to.nodeId,
+    pollId: to.pollId,
+    attempt: running.attempt,
+    grantedAt: now,
+    endedAt: null,
+    outcome: null,
+    phases: [],
+    boot: replica === null ? [] : bootWithin(replica.changes, job.createdAt, now),
+  };
+  state.leases.insert(record);
+  state.moved(job, running);
+  state.used(to.replicaId, now);
+  return wireLease(state, record, now);
+}
+
+/** The lease as the agent gets it; null when its job or payload is gone. */
+export function wireLease(state: EndpointState, record: LeaseRecord, now: number): Lease | null {
+  const job = state.jobs.get(record.jobId as JobId);
+  const payload = state.jobs.payload(record.jobId);
+  if (state.config === null || job?.state !== "running" || payload === null) return null;
+  return {
+    lease_id: record.id,
+    token: record.token as Lease["token"],
+    job_id: job.id,
+    endpoint_id: state.config.endpointId,
+    attempt: job.attempt,
+    release: job.release,
+    inputs: payload.inputs,
+    files: payload.files.map(({ key: _, ...file }) => file),
+    timeout_ms: job.timeoutMs,
+    confirm_within_ms: job.lease.confirmed ? LEASE_CONFIRM_MS : Math.max(1, job.lease.until - now),
+    renew_within_ms: LEASE_MS,
+  };
+}

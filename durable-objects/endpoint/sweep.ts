@@ -1,0 +1,109 @@
+import { JOB_RETENTION_DAYS } from "#contract/limits";
+import { DEMAND_SETTLE_MS, repeatDemand } from "#durable-objects/endpoint/demand";
+import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
+import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import { drainIdle, giveUpSilent } from "#durable-objects/endpoint/replica-life";
+import type { RunningJob } from "#durable-objects/queue/job-record";
+import { cancel, expire, loseLease, overrun } from "#durable-objects/queue/transition";
+import { isOver } from "#durable-objects/replicas/replica-record";
+import { chance } from "#durable-objects/sql/database";
+
+/** Rows one turn touches at most, so that a long backlog cannot stall the object; the rest follows 1 ms later. */
+const SWEEP_ROWS_MAX = 500;
+/** When deleting outputs fails, or is interrupted, it is tried again after this. */
+const PURGE_RETRY_MS = 60_000;
+const JOB_RETENTION_MS = JOB_RETENTION_DAYS * 86_400_000;
+
+/** Does everything whose time has come. */
+export function sweep(state: EndpointState, now: number): void {
+  readyAgain(state, now);
+  expireQueued(state, now);
+  endOverdueLeases(state, now);
+  if (state.config?.removed) cancelLiving(state, now);
+  giveUpSilent(state, now);
+  drainIdle(state, now);
+  repeatDemand(state, now);
+  forgetOldJobs(state, now);
+  const idle = state.replicas.all().every((replica) => isOver(replica.state));
+  if (state.config?.removed && idle && state.demand.dueAt === null && state.jobs.isEmpty())
+    state.effect({ type: "erase" });
+}
+
+/** The earliest moment at which `sweep` will have something to do. */
+export function nextDue(state: EndpointState, now: number): number | null {
+  const dues: (number | null)[] = [
+    state.jobs.nextQueuedDue(),
+    state.demand.dueAt,
+    drainIdle(state, now),
+    giveUpSilent(state, now),
+  ];
+  for (const stored of state.jobs.running()) {
+    const job = state.live.renewed(stored);
+    dues.push(job.lease.until, overrunAt(state, job));
+  }
+  if (state.lowerSince !== null) dues.push(state.lowerSince + DEMAND_SETTLE_MS);
+  if (state.config?.removed && state.jobs.living(1).length > 0) dues.push(now + 1);
+  const mark = state.configs.readPurgeMark();
+  const ended = state.jobs.firstEndedAfter(mark);
+  if (ended !== null)
+    dues.push(ended + OUTPUT_RETENTION_MS <= now ? now + PURGE_RETRY_MS : ended + OUTPUT_RETENTION_MS);
+  const oldest = state.jobs.firstEndedAt();
+  if (oldest !== null && oldest <= mark.finishedAt) dues.push(oldest + JOB_RETENTION_MS);
+  const known = dues.filter((due) => due !== null);
+  return known.length === 0 ? null : Math.min(...known);
+}
+
+/** Ended jobs whose outputs have been kept long enough, in the order of their end. */
+export function outputsDue(state: EndpointState, now: number, limit: number): EndedFiles[] {
+  return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);
+}
+
+function readyAgain(state: EndpointState, now: number): void {
+  for (const job of state.jobs.delayedUntil(now, SWEEP_ROWS_MAX)) state.moved(job, { ...job, availableAt: null });
+}
+
+function expireQueued(state: EndpointState, now: number): void {
+  for (const job of state.jobs.expiredBy(now, SWEEP_ROWS_MAX)) state.moved(job, expire(job, now));
+}
+
+function endOverdueLeases(state: EndpointState, now: number): void {
+  for (const stored of state.jobs.running()) {
+    const job = state.live.renewed(stored);
+    if (job.lease.until <= now) {
+      const reason = job.lease.confirmed ? "The replica was not heard of in time." : "The lease reached nobody.";
+      state.leaseEnded(job, loseLease(job, reason, now, chance(state.world)), "lost", [], now);
+    } else if (overrunAt(state, job) <= now) {
+      state.leaseEnded(job, overrun(job, now, chance(state.world)), "timed_out", [], now);
+    }
+  }
+}
+
+/** When the job's phase has lasted too long. A job taken ahead waits for the one before it, however long that is. */
+function overrunAt(state: EndpointState, job: RunningJob): number {
+  const waitsItsTurn =
+    job.executingAt === null &&
+    state.jobs
+      .runningOf(job.lease.replicaId)
+      .some(
+        (other) => other.id !== job.id && other.lease.grantedAt <= job.lease.grantedAt && other.executingAt !== null,
+      );
+  return waitsItsTurn ? Number.POSITIVE_INFINITY : job.deadlineAt;
+}
+
+function cancelLiving(state: EndpointState, now: number): void {
+  for (const job of state.jobs.living(SWEEP_ROWS_MAX)) {
+    if (job.state === "running") state.leaseEnded(job, cancel(job, now), "canceled", [], now);
+    else state.moved(job, cancel(job, now));
+  }
+}
+
+function forgetOldJobs(state: EndpointState, now: number): void {
+  for (const { id, leases } of state.jobs.endedBy(
+    now - JOB_RETENTION_MS,
+    state.configs.readPurgeMark(),
+    SWEEP_ROWS_MAX,
+  )) {
+    for (const lease of leases) state.leases.delete(lease);
+    state.jobs.delete(id);
+  }
+}

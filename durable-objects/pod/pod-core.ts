@@ -1,0 +1,546 @@
+import type { HeldReplica, JoinNode, NodePoll, NodePollAnswer, WantedReplica } from "#contract/agent";
+import { type EndpointId, makeId, NodeId, ownerKey, type PodId, ReplicaId, type WorkspaceId } from "#contract/ids";
+import { LONG_POLL_MS, NODE_LOST_MS, NODE_SESSION_S } from "#contract/limits";
+import { type Refusal, refusal } from "#contract/problems";
+import type { NodeSummary } from "#contract/replica";
+import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
+import { type Farewell, type NodeRecord, PodStore, type SlotRecord } from "#durable-objects/pod/pod-store";
+import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
+import { retryDelayMs } from "#durable-objects/queue/retry";
+import { afterCrash } from "#durable-objects/replicas/crash-backoff";
+import { type PlaceResult, place, type Wish } from "#durable-objects/replicas/place";
+import { isOver } from "#durable-objects/replicas/replica-record";
+import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
+import { hasSchema, migrate } from "#durable-objects/sql/migrate";
+import { podMigrations } from "#migrations/pod/all";
+
+/** What the outside must do or hear once a change is committed. */
+export type PodEffect =
+  | {
+      readonly type: "poll_answered";
+      readonly nodeId: NodeId;
+      readonly pollId: string;
+      readonly answer: NodePollAnswer;
+    }
+  | { readonly type: "arm"; readonly at: number }
+  /** Farewells are due: see `farewellsDue`. */
+  | { readonly type: "tell_gone" }
+  /** Ask the endpoint whether this replica is idle and may go; then `reclaimAnswered`. */
+  | { readonly type: "reclaim"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId };
+
+export type NodePollOutcome =
+  | { readonly type: "answered"; readonly reply: Reply<{ answer: NodePollAnswer }> }
+  | { readonly type: "waiting"; readonly ms: number };
+
+interface NodeWaiter {
+  readonly pollId: string;
+  readonly reported: readonly HeldReplica[];
+}
+
+/** What this object remembers of a node and can do without. */
+interface NodeMemory {
+  seenAt: number;
+  waiter: NodeWaiter | null;
+  /** Slots that hold something this pod does not know, until the node has stopped it. */
+  foreign: readonly number[];
+  /** The last answer and when: an unfulfilled wish is repeated, but not in a tight loop. */
+  told: { readonly signature: string; readonly at: number } | null;
+  /** Poll ids seen, newest last: an older one again is a copy that got stuck on its way. */
+  polls: readonly string[];
+}
+
+const POLLS_REMEMBERED = 16;
+/** A wish the node has not fulfilled is repeated after this. */
+const REPEAT_MS = 3_000;
+/** A heartbeat is written this often; in between it lives in memory. */
+const SEEN_PERSIST_MS = 30_000;
+/** An endpoint that would not give up a replica is asked again after this. */
+const RECLAIM_AGAIN_MS = 5_000;
+/** A farewell that was not taken is repeated after about this, with backoff. */
+const FAREWELL_REPEAT_MS = 2_000;
+const NODE_FORGOTTEN_MS = NODE_SESSION_S * 1_000;
+
+/** Capacity as one synchronous machine: nodes, slots, and who gets them. The shell does the waiting and calling. */
+export class PodCore {
+  readonly #db: SqlDatabase;
+  readonly #world: World;
+  readonly #store: PodStore;
+  readonly #wokeAt: number;
+  readonly #memory = new Map<NodeId, NodeMemory>();
+  readonly #askedAt = new Map<ReplicaId, number>();
+  #pod: { podId: PodId; workspaceId: WorkspaceId } | null = null;
+  #armedAt: number | null;
+  #effects: PodEffect[] = [];
+
+  /** @param armedAt the alarm that is set already, Unix ms */
+  constructor(db: SqlDatabase, world: World, armedAt: number | null) {
+    this.#db = db;
+    this.#world = world;
+    this.#armedAt = armedAt;
+    this.#store = new PodStore(db);
+    this.#wokeAt = world.now();
+    if (!hasSchema(db)) return;
+    migrate(db, podMigrations, world.now());
+    this.#pod = this.#store.pod();
+    this.#mutate(() => undefined);
+  }
+
+  takeEffects(): PodEffect[] {
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+
+  podId(): PodId | null {
+    return this.#pod?.podId ?? null;
+  }
+
+  configure(podId: PodId, workspaceId: WorkspaceId): Reply<object> {
+    if (this.#pod !== null) {
+      const same = this.#pod.podId === podId && this.#pod.workspaceId === workspaceId;
+      return same ? { ok: true } : noPod();
+    }
+    migrate(this.#db, podMigrations, this.#world.now());
+    return this.#mutate(() => {
+      this.#store.putPod(podId, workspaceId);
+      this.#pod = { podId, workspaceId };
+      return { ok: true };
+    });
+  }
+
+  join(workspaceId: WorkspaceId, request: JoinNode): Reply<{ nodeId: NodeId }> {
+    const pod = this.#pod;
+    if (pod === null || pod.workspaceId !== workspaceId) return noPod();
+    return this.#mutate((now) => {
+      const id = makeId(NodeId, "node", now, (length) => this.#world.randomBytes(length), ownerKey(pod.podId));
+      this.#store.putNode({
+        id,
+        name: request.name,
+        agentVersion: request.agent_version,
+        comfyui: request.comfyui,
+        gpus: request.gpus,
+        slots: request.slots,
+        draining: false,
+        online: true,
+        joinedAt: now,
+        seenAt: now,
+      });
+      this.#remember(id).seenAt = now;
+      return { ok: true, nodeId: id };
+    });
+  }
+
+  pollNode(identity: NodeIdentity, poll: NodePoll): NodePollOutcome {
+    const known = this.#pod === null ? null : this.#store.node(identity.nodeId);
+    if (known === null || this.#pod?.workspaceId !== identity.workspaceId || this.#pod.podId !== identity.podId) {
+      return { type: "answered", reply: refusal("node_not_found", "The pod has no such node. Join again.") };
+    }
+    return this.#mutate((now): NodePollOutcome => {
+      const memory = this.#remember(known.id);
+      if (memory.polls.slice(0, -1).includes(poll.poll_id)) return this.#answerNode(known.id, now);
+      memory.polls = [...memory.polls.filter((id) => id !== poll.poll_id), poll.poll_id].slice(-POLLS_REMEMBERED);
+      if (memory.waiter !== null) this.#answerWaiter(known.id, memory.waiter, now);
+      memory.seenAt = now;
+      const node = this.#noteNode(known, poll, now);
+      const ended = this.#noteReplicas(node, poll.replicas, now);
+      this.#arrange(now);
+      const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
+      const unfulfilled = !fulfils(poll.replicas, this.#wantedOn(node.id));
+      const repeat = this.#repeatIn(memory, node.id, now);
+      if (ended || ms === 0 || (unfulfilled && repeat === 0)) return this.#answerNode(node.id, now);
+      memory.waiter = { pollId: poll.poll_id, reported: poll.replicas };
+      return { type: "waiting", ms: unfulfilled ? Math.min(ms, repeat) : ms };
+    });
+  }
+
+  /** The poll is no longer waited for. @returns what the node should run, for an answer on time's end */
+  abandonPoll(nodeId: NodeId, pollId: string): NodePollAnswer {
+    const memory = this.#memory.get(nodeId);
+    if (memory?.waiter?.pollId === pollId) memory.waiter = null;
+    if (this.#pod === null) return { replicas: [] };
+    const replicas = this.#wantedOn(nodeId);
+    if (memory !== undefined) memory.told = { signature: JSON.stringify(replicas), at: this.#world.now() };
+    return { replicas };
+  }
+
+  setDemand(demand: Demand): Reply<DemandReply> {
+    if (this.#pod === null || this.#pod.workspaceId !== demand.workspaceId) return noPod();
+    return this.#mutate((now): Reply<DemandReply> => {
+      const known = this.#store.demand(demand.endpointId);
+      if (known === null || demand.version > known.version) {
+        this.#store.putDemand({
+          endpointId: demand.endpointId,
+          version: demand.version,
+          wanted: demand.wanted,
+          needed: demand.needed,
+          since: known === null || demand.needed > known.needed ? now : known.since,
+        });
+        this.#letGo(demand);
+      }
+      const { shortages } = this.#arrange(now);
+      const replicas = this.#store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
+      return {
+        ok: true,
+        replicas: replicas.map(({ id, nodeId }) => ({ replicaId: id, nodeId })),
+        shortage: shortages.get(demand.endpointId) ?? "none",
+      };
+    });
+  }
+
+  verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): boolean {
+    const replica = this.#pod === null ? null : this.#store.replica(replicaId);
+    return replica !== null && replica.endpointId === endpointId && replica.nodeId === nodeId;
+  }
+
+  listNodes(workspaceId: WorkspaceId): Reply<{ nodes: NodeSummary[] }> {
+    const pod = this.#pod;
+    if (pod === null || pod.workspaceId !== workspaceId) return noPod();
+    const now = this.#world.now();
+    const replicas = this.#store.replicas();
+    const nodes = this.#store.nodes().map((node) => {
+      const here = new Map(
+        replicas.filter(({ nodeId }) => nodeId === node.id).map((replica) => [replica.slot, replica.id]),
+      );
+      const seenAt = Math.max(node.seenAt, this.#memory.get(node.id)?.seenAt ?? 0);
+      return {
+        id: node.id,
+        pod_id: pod.podId,
+        name: node.name,
+        online: node.online && now - this.#seenAt(node) < NODE_LOST_MS,
+        draining: node.draining,
+        comfyui: node.comfyui,
+        gpus: [...node.gpus],
+        slots: Array.from({ length: node.slots }, (_, slot) => ({ slot, replica_id: here.get(slot) ?? null })),
+        agent_version: node.agentVersion,
+        joined_at: new Date(node.joinedAt).toISOString(),
+        last_seen_at: new Date(seenAt).toISOString(),
+      };
+    });
+    return { ok: true, nodes };
+  }
+
+  /** The endpoint has said whether it gives the replica up. */
+  reclaimAnswered(replicaId: ReplicaId, given: boolean): void {
+    if (this.#pod === null) return;
+    this.#mutate((now) => {
+      const replica = this.#store.replica(replicaId);
+      if (given && replica !== null) this.#drain(replica);
+      this.#arrange(now);
+    });
+  }
+
+  /** News that endpoints must hear now; each counts as tried. */
+  farewellsDue(): Farewell[] {
+    if (this.#pod === null) return [];
+    return this.#mutate((now) => {
+      const due = this.#store.farewellsDue(now);
+      for (const farewell of due) {
+        const tries = farewell.tries + 1;
+        this.#store.putFarewell({
+          ...farewell,
+          tries,
+          dueAt: now + FAREWELL_REPEAT_MS + retryDelayMs(tries, chance(this.#world)),
+        });
+      }
+      return due;
+    });
+  }
+
+  farewellTaken(replicaId: ReplicaId): void {
+    this.#mutate(() => this.#store.deleteFarewell(replicaId));
+  }
+
+  /** The alarm rang. */
+  wake(): void {
+    this.#armedAt = null;
+    if (this.#pod === null) return;
+    this.#mutate((now) => {
+      for (const node of this.#store.nodes()) {
+        const silent = now - this.#seenAt(node);
+        if (node.online && silent >= NODE_LOST_MS) this.#lose(node, now);
+        else if (!node.online && now - node.seenAt >= NODE_FORGOTTEN_MS) this.#store.deleteNode(node.id);
+      }
+      if ((this.#store.nextFarewell() ?? Number.POSITIVE_INFINITY) <= now) this.#effects.push({ type: "tell_gone" });
+      this.#arrange(now);
+    });
+  }
+
+  // --- inside a turn -----------------------------------------------------------------------------------------------
+
+  #mutate<T>(work: (now: number) => T): T {
+    const now = this.#world.now();
+    const earlier = this.#effects;
+    this.#effects = [];
+    let result: T;
+    try {
+      result = this.#db.transaction(() => work(now));
+    } catch (error) {
+      this.#effects = earlier;
+      throw error;
+    }
+    this.#answerChanged(now);
+    this.#effects = [...earlier, ...this.#effects];
+    this.#arm(now);
+    return result;
+  }
+
+  #arm(now: number): void {
+    if (this.#pod === null) return;
+    const dues: (number | null)[] = [this.#store.nextFarewell()];
+    for (const node of this.#store.nodes()) {
+      dues.push(node.online ? this.#seenAt(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
+    }
+    if (this.#wishes().some((wish) => wish.have < wish.wanted)) {
+      dues.push(this.#store.nextBackoffEnd(now));
+      for (const askedAt of this.#askedAt.values()) dues.push(Math.max(now, askedAt + RECLAIM_AGAIN_MS));
+    }
+    const known = dues.filter((due) => due !== null);
+    const lost = this.#armedAt !== null && this.#armedAt < now - 10_000;
+    if (known.length === 0 && !lost) return;
+    const at = Math.max(now + 1, Math.min(...known));
+    if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
+    this.#armedAt = at;
+    this.#effects.push({ type: "arm", at });
+  }
+
+  #remember(nodeId: NodeId): NodeMemory {
+    const known = this.#memory.get(nodeId);
+    if (known !== undefined) return known;
+    const memory: NodeMemory = { seenAt: this.#wokeAt, waiter: null, foreign: [], told: null, polls: [] };
+    this.#memory.set(nodeId, memory);
+    return memory;
+  }
+
+  /** When the node was last heard; just after this object woke, it gets the time to speak up. */
+  #seenAt(node: NodeRecord): number {
+    return Math.max(node.seenAt, this.#memory.get(node.id)?.seenAt ?? this.#wokeAt);
+  }
+
+  #noteNode(known: NodeRecord, poll: NodePoll, now: number): NodeRecord {
+    const stated: NodeRecord = {
+      ...known,
+      comfyui: poll.comfyui,
+      gpus: poll.gpus,
+      slots: poll.slots,
+      draining: poll.draining,
+      online: true,
+    };
+    const changed = JSON.stringify(stated) !== JSON.stringify(known);
+    if (!changed && now - known.seenAt < SEEN_PERSIST_MS) return known;
+    const node = { ...stated, seenAt: now };
+    this.#store.putNode(node);
+    return node;
+  }
+
+  /** Takes note of what the node runs. @returns whether anything ended by it */
+  #noteReplicas(node: NodeRecord, reported: readonly HeldReplica[], now: number): boolean {
+    const byId = new Map(reported.map((held) => [held.replica_id, held]));
+    let ended = false;
+    const here = this.#store.replicasOn(node.id);
+    for (const replica of here) {
+      const held = byId.get(replica.id);
+      if (held === undefined) {
+        // One that was never reported may be on its way to the node, unless it is not wanted any more.
+        if (!replica.reported && !replica.draining) continue;
+        this.#end(replica, "The node no longer has the replica.", now);
+        ended = true;
+      } else if (isOver(held.state)) {
+        if (held.state === "crashed") this.#noteCrash(replica, now);
+        this.#end(
+          replica,
+          held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped."),
+          now,
+        );
+        ended = true;
+      } else this.#noteState(replica, held, node, now);
+    }
+    const known = new Set(here.map(({ id }) => id));
+    this.#remember(node.id).foreign = reported
+      .filter((held) => !known.has(held.replica_id) && !isOver(held.state))
+      .map(({ slot }) => slot);
+    return ended;
+  }
+
+  #noteState(replica: SlotRecord, held: HeldReplica, node: NodeRecord, now: number): void {
+    const works = held.state === "ready" || held.state === "busy";
+    // Busy and ready follow each other with every job, and capacity does not care which it is.
+    const state = held.state === "busy" ? "ready" : held.state;
+    const draining = replica.draining || node.draining || replica.slot >= node.slots || state === "draining";
+    if (replica.reported && state === replica.state && draining === replica.draining) return;
+    this.#store.updateReplica({
+      ...replica,
+      state,
+      draining,
+      reported: true,
+      readyAt: replica.readyAt ?? (works ? now : null),
+    });
+    if (works && replica.readyAt === null) {
+      const history = this.#store.history(replica.endpointId, node.id);
+      this.#store.putHistory(replica.endpointId, node.id, {
+        failures: history?.failures ?? 0,
+        backoffUntil: history?.backoffUntil ?? 0,
+        lastReadyAt: now,
+      });
+    }
+  }
+
+  #noteCrash(replica: SlotRecord, now: number): void {
+    const known = this.#store.history(replica.endpointId, replica.nodeId);
+    const after = afterCrash({ failures: known?.failures ?? 0, until: known?.backoffUntil ?? 0 }, replica.readyAt, now);
+    this.#store.putHistory(replica.endpointId, replica.nodeId, {
+      lastReadyAt: known?.lastReadyAt ?? 0,
+      failures: after.failures,
+      backoffUntil: after.until,
+    });
+  }
+
+  /** The replica is no more: its slot is free, and its endpoint will hear of it. */
+  #end(replica: SlotRecord, reason: string, now: number): void {
+    this.#store.deleteReplica(replica.id);
+    this.#askedAt.delete(replica.id);
+    this.#store.putFarewell({ replicaId: replica.id, endpointId: replica.endpointId, reason, tries: 0, dueAt: now });
+    this.#effects.push({ type: "tell_gone" });
+  }
+
+  #lose(node: NodeRecord, now: number): void {
+    const memory = this.#remember(node.id);
+    this.#store.putNode({ ...node, online: false, seenAt: Math.max(node.seenAt, Math.min(memory.seenAt, now)) });
+    memory.foreign = [];
+    for (const replica of this.#store.replicasOn(node.id))
+      this.#end(replica, `The node ${node.name} was not heard of.`, now);
+  }
+
+  #drain(replica: SlotRecord): void {
+    if (!replica.draining) this.#store.updateReplica({ ...replica, draining: true });
+  }
+
+  /** Replicas the endpoint lets go, and those beyond what it wants that no node has begun to start. */
+  #letGo(demand: Demand): void {
+    const drain = new Set(demand.drain);
+    const mine = this.#store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
+    for (const replica of mine) if (drain.has(replica.id)) this.#drain(replica);
+    const kept = mine.filter((replica) => !drain.has(replica.id) && !replica.draining);
+    const unstarted = kept.filter(({ reported }) => !reported).toSorted((a, b) => b.placedAt - a.placedAt);
+    for (const replica of unstarted.slice(0, Math.max(0, kept.length - demand.wanted))) this.#drain(replica);
+  }
+
+  #wishes(): Wish[] {
+    const replicas = this.#store.replicas();
+    return this.#store.demands().map((demand) => ({
+      ...demand,
+      have: replicas.filter(({ endpointId, draining }) => endpointId === demand.endpointId && !draining).length,
+    }));
+  }
+
+  /** Places what can be placed, and asks for idle replicas where somebody needs a slot and none is free. */
+  #arrange(now: number): PlaceResult {
+    const pod = this.#pod;
+    if (pod === null) return { placements: [], shortages: new Map() };
+    const replicas = this.#store.replicas();
+    const nodes = this.#store.nodes().filter((node) => node.online && !node.draining);
+    const wishes = this.#wishes();
+    const result = place({
+      nodes: nodes.map((node) => {
+        const taken = new Set(replicas.filter(({ nodeId }) => nodeId === node.id).map(({ slot }) => slot));
+        for (const slot of this.#memory.get(node.id)?.foreign ?? []) taken.add(slot);
+        return {
+          id: node.id,
+          free: Array.from({ length: node.slots }, (_, slot) => slot).filter((slot) => !taken.has(slot)),
+        };
+      }),
+      wishes,
+      history: (endpointId, nodeId) => this.#store.history(endpointId, nodeId),
+      now,
+    });
+    for (const { endpointId, nodeId, slot } of result.placements) {
+      const id = makeId(ReplicaId, "rep", now, (length) => this.#world.randomBytes(length), ownerKey(endpointId));
+      this.#store.insertReplica({
+        id,
+        endpointId,
+        nodeId,
+        slot,
+        state: "placed",
+        draining: false,
+        reported: false,
+        placedAt: now,
+        readyAt: null,
+      });
+    }
+    this.#reclaim(result, now);
+    return result;
+  }
+
+  #reclaim(result: PlaceResult, now: number): void {
+    const wishes = this.#wishes();
+    const replicas = this.#store.replicas();
+    const missing = wishes
+      .filter(({ endpointId }) => result.shortages.get(endpointId) === "all_slots_busy")
+      .reduce((sum, { needed, have }) => sum + Math.max(0, needed - have), 0);
+    // Slots that are being emptied already count as found, as do those that were asked for a moment ago.
+    let wantedSlots = missing - replicas.filter(({ draining }) => draining).length;
+    for (const [replicaId, askedAt] of this.#askedAt) {
+      if (missing === 0 || now - askedAt >= RECLAIM_AGAIN_MS) this.#askedAt.delete(replicaId);
+    }
+    for (const wish of wishes.toSorted((a, b) => b.have - b.needed - (a.have - a.needed))) {
+      const spare = replicas.filter(({ endpointId, draining }) => endpointId === wish.endpointId && !draining);
+      for (const replica of spare.slice(0, Math.max(0, wish.have - wish.needed))) {
+        if (wantedSlots <= 0) return;
+        wantedSlots -= 1;
+        if (this.#askedAt.has(replica.id)) continue;
+        this.#askedAt.set(replica.id, now);
+        this.#effects.push({ type: "reclaim", endpointId: wish.endpointId, replicaId: replica.id });
+      }
+    }
+  }
+
+  #wantedOn(nodeId: NodeId): WantedReplica[] {
+    return this.#store.replicasOn(nodeId).map((replica) => ({
+      replica_id: replica.id,
+      slot: replica.slot,
+      endpoint_id: replica.endpointId,
+      action: replica.draining ? "drain" : "run",
+    }));
+  }
+
+  /** How long to hold back an answer that would only repeat the last one, ms. */
+  #repeatIn(memory: NodeMemory, nodeId: NodeId, now: number): number {
+    const { told } = memory;
+    if (told === null || told.signature !== JSON.stringify(this.#wantedOn(nodeId))) return 0;
+    return Math.max(0, told.at + REPEAT_MS - now);
+  }
+
+  #answerNode(nodeId: NodeId, now: number): NodePollOutcome {
+    const replicas = this.#wantedOn(nodeId);
+    this.#remember(nodeId).told = { signature: JSON.stringify(replicas), at: now };
+    return { type: "answered", reply: { ok: true, answer: { replicas } } };
+  }
+
+  #answerWaiter(nodeId: NodeId, waiter: NodeWaiter, now: number): void {
+    const memory = this.#remember(nodeId);
+    memory.waiter = null;
+    const replicas = this.#wantedOn(nodeId);
+    memory.told = { signature: JSON.stringify(replicas), at: now };
+    this.#effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer: { replicas } });
+  }
+
+  /** Answers the waiting polls of nodes whose wanted replicas have changed. */
+  #answerChanged(now: number): void {
+    for (const [nodeId, memory] of this.#memory) {
+      const { waiter } = memory;
+      if (waiter === null || fulfils(waiter.reported, this.#wantedOn(nodeId))) continue;
+      if (this.#repeatIn(memory, nodeId, now) === 0) this.#answerWaiter(nodeId, waiter, now);
+    }
+  }
+}
+
+/** Whether a node that runs these has nothing to start, drain or stop. */
+function fulfils(reported: readonly HeldReplica[], wanted: readonly WantedReplica[]): boolean {
+  const alive = new Map(reported.filter((held) => !isOver(held.state)).map((held) => [held.replica_id, held]));
+  if (alive.size !== wanted.length) return false;
+  return wanted.every((wish) => {
+    const held = alive.get(wish.replica_id);
+    return held !== undefined && (wish.action === "run" || held.state === "draining");
+  });
+}
+
+const noPod = (): Refusal => refusal("pod_not_found", "There is no such pod.");

@@ -1,0 +1,134 @@
+import { DurableObject } from "cloudflare:workers";
+import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
+import { type EndpointId, type NodeId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
+import type { NodeSummary } from "#contract/replica";
+import { OpenPolls } from "#durable-objects/endpoint/open-polls";
+import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
+import { PodCore, type PodEffect } from "#durable-objects/pod/pod-core";
+import type { Demand, DemandReply, PodRpc } from "#durable-objects/pod/rpc";
+import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import type { Env } from "#worker/env";
+
+/** After a turn of the alarm that failed, the next one comes this much later. */
+const ALARM_RETRY_MS = 10_000;
+
+/** One pod's capacity. Decides nothing: the core does; here is the waiting and the calling of endpoints. */
+export class PodObject extends DurableObject<Env> implements PodRpc {
+  readonly #polls = new OpenPolls<NodePollAnswer>();
+  #opened: PodCore | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    void ctx.blockConcurrencyWhile(async () => {
+      const world = {
+        now: () => Date.now(),
+        randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
+      };
+      const armedAt = await ctx.storage.getAlarm();
+      this.#opened = new PodCore(new ObjectStorageDatabase(ctx.storage), world, armedAt);
+      this.#turn(() => undefined);
+    });
+  }
+
+  async configure(podId: PodId, workspaceId: WorkspaceId): Promise<Reply<object>> {
+    return this.#turn((core) => core.configure(podId, workspaceId));
+  }
+
+  async join(workspaceId: WorkspaceId, request: JoinNode): Promise<Reply<{ nodeId: NodeId }>> {
+    return this.#turn((core) => core.join(workspaceId, request));
+  }
+
+  async pollNode(node: NodeIdentity, poll: NodePoll): Promise<Reply<{ answer: NodePollAnswer }>> {
+    const outcome = this.#turn((core) => core.pollNode(node, poll));
+    if (outcome.type === "answered") return outcome.reply;
+    const answer = await this.#polls.wait(node.nodeId, poll.poll_id, outcome.ms, () =>
+      this.#turn((core) => core.abandonPoll(node.nodeId, poll.poll_id)),
+    );
+    return { ok: true, answer };
+  }
+
+  async abandonPoll(nodeId: NodeId, pollId: string): Promise<void> {
+    this.#polls.answer(
+      nodeId,
+      pollId,
+      this.#turn((core) => core.abandonPoll(nodeId, pollId)),
+    );
+  }
+
+  async setDemand(demand: Demand): Promise<Reply<DemandReply>> {
+    return this.#turn((core) => core.setDemand(demand));
+  }
+
+  async verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean> {
+    return this.#turn((core) => core.verifyReplica(endpointId, replicaId, nodeId));
+  }
+
+  async listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>> {
+    return this.#turn((core) => core.listNodes(workspaceId));
+  }
+
+  /** Never throws: the platform gives up on an alarm that fails too often. */
+  override async alarm(): Promise<void> {
+    try {
+      this.#turn((core) => core.wake());
+    } catch (error) {
+      console.error(JSON.stringify({ event: "pod_alarm_failed", pod: this.ctx.id.name, error: String(error) }));
+      await this.ctx.storage.setAlarm(Date.now() + ALARM_RETRY_MS);
+    }
+  }
+
+  /** One call into the core and, its commit done, what it asks of the outside. */
+  #turn<T>(work: (core: PodCore) => T): T {
+    if (this.#opened === null) throw new Error("the object is not open yet");
+    const result = work(this.#opened);
+    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+    return result;
+  }
+
+  #perform(effect: PodEffect): void {
+    switch (effect.type) {
+      case "poll_answered":
+        this.#polls.answer(effect.nodeId, effect.pollId, effect.answer);
+        return;
+      case "arm":
+        // Part of the turn's own commit: nothing is awaited between its writes and this one.
+        void this.ctx.storage.setAlarm(effect.at);
+        return;
+      case "tell_gone":
+        this.ctx.waitUntil(this.#tellGone());
+        return;
+      case "reclaim":
+        this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId));
+        return;
+      default:
+        throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
+    }
+  }
+
+  /** Tells endpoints which of their replicas are no more. What fails is repeated by the alarm. */
+  async #tellGone(): Promise<void> {
+    const podId = this.#turn((core) => core.podId());
+    if (podId === null) return;
+    await Promise.all(
+      this.#turn((core) => core.farewellsDue()).map(async ({ endpointId, replicaId, reason }) => {
+        try {
+          await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).replicaGone(podId, replicaId, reason);
+          this.#turn((core) => core.farewellTaken(replicaId));
+        } catch (error) {
+          console.error(JSON.stringify({ event: "farewell_not_taken", replicaId, error: String(error) }));
+        }
+      }),
+    );
+  }
+
+  async #reclaim(endpointId: EndpointId, replicaId: ReplicaId): Promise<void> {
+    const podId = this.#turn((core) => core.podId());
+    if (podId === null) return;
+    try {
+      const given = await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).reclaimIdle(podId, replicaId);
+      this.#turn((core) => core.reclaimAnswered(replicaId, given));
+    } catch (error) {
+      console.error(JSON.stringify({ event: "reclaim_failed", replicaId, error: String(error) }));
+    }
+  }
+}

@@ -1,0 +1,73 @@
+/** Whether a new job is taken, decided before anything is stored. */
+import type { JobId } from "#contract/ids";
+import type { Lane } from "#contract/job";
+import { type Refusal, refusal } from "#contract/problems";
+import { checkIdempotency, type IdempotencyRecord } from "#durable-objects/queue/idempotency";
+import { type QueuedJob, withEvent } from "#durable-objects/queue/job-record";
+import { rankOf } from "#durable-objects/queue/order";
+
+/** Seconds after which asking again makes sense when the queue is full. */
+const QUEUE_FULL_RETRY_S = 5;
+
+export interface Admission {
+  readonly now: number;
+  readonly removed: boolean;
+  readonly queued: number;
+  readonly queueDepthMax: number;
+  /** The request's key and fingerprint, and what is known of that key. */
+  readonly idempotency: { readonly known: IdempotencyRecord | null; readonly fingerprint: string } | null;
+}
+
+export type AdmissionAnswer =
+  | { readonly type: "admitted" }
+  | { readonly type: "replay"; readonly jobId: JobId }
+  | Refusal;
+
+/** A repeated request gets its job even when the queue is full by now. */
+export function admit(admission: Admission): AdmissionAnswer {
+  if (admission.removed) return refusal("endpoint_not_found", "The endpoint has been deleted.");
+  if (admission.idempotency !== null) {
+    const { known, fingerprint } = admission.idempotency;
+    const answer = checkIdempotency(known, fingerprint, admission.now);
+    if (answer.type === "replay") return answer;
+    if (answer.type === "reused") {
+      return refusal("idempotency_key_reused", "This Idempotency-Key came with another body before. Use a new key.");
+    }
+  }
+  if (admission.queued >= admission.queueDepthMax) {
+    return refusal("queue_full", `${admission.queued} jobs wait; the endpoint takes ${admission.queueDepthMax}.`, {
+      retryAfterS: QUEUE_FULL_RETRY_S,
+    });
+  }
+  return { type: "admitted" };
+}
+
+export interface NewJobFields {
+  readonly id: JobId;
+  readonly release: number;
+  readonly lane: Lane;
+  readonly priority: number;
+  readonly attemptsMax: number;
+  readonly timeoutMs: number;
+  readonly expiresInMs: number;
+}
+
+/** The first record of an admitted job, with its first event. */
+export function newJob(fields: NewJobFields, now: number): QueuedJob {
+  const { expiresInMs, ...kept } = fields;
+  const job: QueuedJob = {
+    ...kept,
+    state: "queued",
+    rank: rankOf(now, fields.priority),
+    attempt: 0,
+    handbacks: 0,
+    createdAt: now,
+    expiresAt: now + expiresInMs,
+    startedAt: null,
+    leases: [],
+    events: [],
+    availableAt: null,
+    avoid: null,
+  };
+  return withEvent(job, "queued", now, {});
+}

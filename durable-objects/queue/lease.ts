@@ -1,0 +1,72 @@
+/** The time-bound right of one replica to work on one job, and the token that proves it. */
+
+import type * as z from "zod";
+import type { PhaseTimes } from "#contract/agent";
+import type { JobId, LeaseId, NodeId, RandomBytes, ReplicaId } from "#contract/ids";
+import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS } from "#contract/limits";
+
+/** How a lease ended. All but `completed` leave nothing behind. */
+export type LeaseOutcome = "completed" | "failed" | "released" | "lost" | "canceled" | "timed_out";
+
+/** A stretch of a replica's start that the job waited for. */
+export interface BootStretch {
+  readonly phase: string;
+  readonly startedAt: number;
+  readonly ms: number;
+}
+
+/** Everything that is remembered of one lease, for its whole life and as long as its job. */
+export interface LeaseRecord {
+  readonly id: LeaseId;
+  readonly jobId: JobId;
+  readonly token: string;
+  readonly replicaId: ReplicaId;
+  readonly nodeId: NodeId;
+  /** The poll that was answered with it; the same poll again gets it again. */
+  readonly pollId: string;
+  readonly attempt: number;
+  readonly grantedAt: number;
+  readonly endedAt: number | null;
+  readonly outcome: LeaseOutcome | null;
+  readonly phases: z.infer<typeof PhaseTimes>;
+  readonly boot: readonly BootStretch[];
+}
+
+/** The part of a lease that changes while it lives; inside a running job's record. */
+export interface HeldLease {
+  readonly id: LeaseId;
+  readonly replicaId: ReplicaId;
+  readonly nodeId: NodeId;
+  readonly grantedAt: number;
+  /** Unix ms; not renewed by then, it is lost. */
+  readonly until: number;
+  /** The agent has spoken under this lease. */
+  readonly confirmed: boolean;
+}
+
+/** Leases a replica may hold at once: the one it executes and one ahead, whose inputs it fetches meanwhile. */
+export const LEASES_PER_REPLICA_MAX = 2;
+/**
+ * A poll that does not list a lease says that the agent has lost it, but only once nothing was heard under the lease
+ * for this long: until then the poll may simply be older than the lease or than its last renewal.
+ */
+export const GIVE_BACK_QUIET_MS = LEASE_RENEW_MS + 2_000;
+
+/** A token: a counter that only grows, so that newer beats older, and 96 random bits, so that none can be guessed. */
+export function makeToken(counter: number, randomBytes: RandomBytes): string {
+  return `${counter}.${Array.from(randomBytes(12), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+export function granted(id: LeaseId, replicaId: ReplicaId, nodeId: NodeId, at: number): HeldLease {
+  return { id, replicaId, nodeId, grantedAt: at, until: at + LEASE_CONFIRM_MS, confirmed: false };
+}
+
+/** The lease after a message under it. Never shortens it. */
+export function renewed(lease: HeldLease, at: number): HeldLease {
+  return { ...lease, confirmed: true, until: Math.max(lease.until, at + LEASE_MS) };
+}
+
+/** When the agent was last heard under the lease, as far as its end tells. */
+export function lastHeardAt(lease: HeldLease): number {
+  return lease.until - (lease.confirmed ? LEASE_MS : LEASE_CONFIRM_MS);
+}

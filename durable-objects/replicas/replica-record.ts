@@ -1,0 +1,50 @@
+/** What an endpoint remembers of a replica. */
+import type { NodeId, ReplicaId } from "#contract/ids";
+import type { ReplicaState } from "#contract/replica";
+
+/** When the replica entered each state, by the server's clock, oldest first. */
+export interface StateChange {
+  readonly state: ReplicaState;
+  readonly at: number;
+}
+
+export interface ReplicaRecord {
+  readonly id: ReplicaId;
+  readonly nodeId: NodeId;
+  /** `busy` is never stored: it follows from the leases. */
+  readonly state: ReplicaState;
+  readonly release: number;
+  readonly error: string | null;
+  /** The endpoint has let it go: it finishes its job and stops. */
+  readonly draining: boolean;
+  readonly startedAt: number;
+  readonly changes: readonly StateChange[];
+  /** Measured by the agent, for show. */
+  readonly phases: readonly { readonly phase: string; readonly ms: number }[];
+}
+
+const STARTING: readonly ReplicaState[] = ["requested", "placed", "preparing", "booting", "loading"];
+
+/** On its way to work. */
+export function isStarting(state: ReplicaState): boolean {
+  return STARTING.includes(state);
+}
+
+/** Counts as capacity: starts or works, and is not on its way out. */
+export function isCapacity(replica: ReplicaRecord): boolean {
+  return !replica.draining && (isStarting(replica.state) || replica.state === "ready" || replica.state === "busy");
+}
+
+/** The replica's process is over. */
+export function isOver(state: ReplicaState): boolean {
+  return state === "stopped" || state === "crashed";
+}
+
+/** The replica in another state; the same state again changes nothing. */
+export function enter(replica: ReplicaRecord, state: ReplicaState, at: number): ReplicaRecord {
+  if (replica.state === state) return replica;
+  return { ...replica, state, changes: [...replica.changes, { state, at }].slice(-CHANGES_KEPT) };
+}
+
+/** A start takes five changes; more than this many come from an agent that cannot make up its mind. */
+const CHANGES_KEPT = 20;

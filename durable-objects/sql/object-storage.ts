@@ -1,0 +1,22 @@
+import type { SqlDatabase, SqlRow, SqlValue } from "#durable-objects/sql/database";
+
+/** A Durable Object's own SQLite. `rowsWritten` counts what the platform bills. */
+export class ObjectStorageDatabase implements SqlDatabase {
+  rowsWritten = 0;
+  readonly #storage: DurableObjectStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+  }
+
+  exec(sql: string, ...bindings: SqlValue[]): SqlRow[] {
+    const cursor = this.#storage.sql.exec<Record<string, SqlValue>>(sql, ...bindings);
+    const rows = cursor.toArray();
+    this.rowsWritten += cursor.rowsWritten;
+    return rows;
+  }
+
+  transaction<T>(work: () => T): T {
+    return this.#storage.transactionSync(work);
+  }
+}
