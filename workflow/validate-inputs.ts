@@ -13,7 +13,7 @@ export interface ValidInputs {
   readonly files: { name: string; value: string }[];
 }
 
-/** Names the caller sent that are quoted back; a request may hold thousands. */
+/** Errors of one answer; a request may hold thousands of unknown names. */
 const ERRORS_MAX = 100;
 
 /**
@@ -31,9 +31,8 @@ export function validateInputs(
   const accepted = Object.create(null) as JsonObject;
   const files: { name: string; value: string }[] = [];
   const known = new Set<string>(inputs.map((input) => input.name));
-  for (const name of Object.keys(values)) {
-    if (!known.has(name)) errors.push(unknownInput(name, [...known]));
-  }
+  const unknown = Object.keys(values).filter((name) => !known.has(name));
+  errors.push(...unknown.slice(0, ERRORS_MAX).map((name) => unknownInput(name, [...known])));
   for (const input of inputs) {
     const given = Object.hasOwn(values, input.name) ? values[input.name] : undefined;
     if (given === undefined || given === null) {

@@ -1,0 +1,194 @@
+import { describe, expect, it } from "vitest";
+import type { JsonObject } from "#contract/exact-json";
+import { STRING_INPUT_LENGTH_MAX } from "#contract/limits";
+import type { InputSpec } from "#contract/workflow";
+import { validateInputs } from "#workflow/validate-inputs";
+
+const base = (name: string) => ({
+  name,
+  title: name,
+  targets: [{ node: "1", field: name }],
+  required: false,
+  advanced: false,
+});
+const INPUTS: InputSpec[] = [
+  { ...base("prompt"), type: "string", default: "a lamp", multiline: true, maxLength: 20 },
+  { ...base("width"), type: "integer", default: 512, minimum: 16, maximum: 2048, step: 8, seed: false },
+  { ...base("seed"), type: "integer", default: 7, minimum: 0, maximum: 2n ** 64n - 1n, seed: true },
+  { ...base("strength"), type: "number", default: 0.5, minimum: 0, maximum: 1 },
+  { ...base("tiled"), type: "boolean", default: false },
+  { ...base("sampler"), type: "choice", default: "euler", choices: ["euler", "heun", 3] },
+  { ...base("image"), type: "file", media: "image" },
+];
+const options = { randomSeed: () => 123_456_789 };
+const check = (values: JsonObject, inputs: readonly InputSpec[] = INPUTS) => validateInputs(inputs, values, options);
+const fault = (values: JsonObject) => {
+  const result = check(values);
+  return result.ok ? undefined : result.errors;
+};
+
+describe("values that fit", () => {
+  it("are completed with defaults and a seed", () => {
+    expect(check({})).toEqual({
+      ok: true,
+      values: { prompt: "a lamp", width: 512, seed: 123_456_789, strength: 0.5, tiled: false, sampler: "euler" },
+      files: [],
+    });
+  });
+
+  it("may be null, which means left out", () => {
+    expect(check({ prompt: null, seed: null, image: null })).toEqual(check({}));
+  });
+
+  it("are kept as they are", () => {
+    const values = { prompt: "", width: 16, seed: 0, strength: 1, tiled: true, sampler: 3 };
+    expect(check(values)).toEqual({ ok: true, values, files: [] });
+  });
+
+  it.each([2n ** 64n - 1n, 2n ** 53n + 1n, 0, Number.MAX_SAFE_INTEGER])("keep the seed %s exactly", (seed) => {
+    const result = check({ seed });
+    expect(result.ok && result.values.seed).toBe(seed);
+  });
+
+  it("take a whole number for a real one, and 1e18 for a whole one", () => {
+    const result = check({ strength: 1, seed: 1e18 });
+    expect(result.ok && result.values).toMatchObject({ strength: 1, seed: 10n ** 18n });
+  });
+
+  it("between steps are taken: the step is a hint", () => {
+    expect(check({ width: 17 }).ok).toBe(true);
+  });
+
+  it("of text count characters, not UTF-16 units", () => {
+    expect(check({ prompt: "😀".repeat(20) }).ok).toBe(true);
+    expect(check({ prompt: "😀".repeat(21) }).ok).toBe(false);
+  });
+});
+
+describe("a file", () => {
+  it.each([
+    "file_0dpx4n3m8k7q2wz6tgr1vyc5ha",
+    "https://example.com/a%20b.png?x=1#y",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "data:text/plain;charset=utf-8;base64,aGk=",
+  ])("may be %s", (image) => {
+    expect(check({ image })).toMatchObject({ ok: true, files: [{ name: "image", value: image }], values: { image } });
+  });
+
+  it.each([
+    "photo.png",
+    "",
+    "../../etc/passwd",
+    "file:///etc/passwd",
+    "http://example.com/a.png",
+    "ftp://example.com/a.png",
+    "javascript:alert(1)",
+    "https://exa mple.com/",
+    "https://example.com/\n",
+    "data:,hello",
+    "data:image/png,raw",
+    "data:image/png;base64,not base64!",
+    "file_0dpx4n3m8k7q2wz6tgr1vyc5h",
+    `https://example.com/${"x".repeat(5000)}`,
+  ])("may not be %j", (image) => {
+    expect(fault({ image })).toMatchObject([{ path: "/inputs/image", allowed: { type: "file", media: "image" } }]);
+  });
+});
+
+describe("values that do not fit", () => {
+  it.each([
+    ["width", "512", "whole number, not text"],
+    ["width", 512.5, "not a number with a fraction"],
+    ["width", true, "not true or false"],
+    ["width", [512], "not a list"],
+    ["width", { $gt: "" }, "not an object"],
+    ["width", 15, "16 or more"],
+    ["width", 2049, "2048 or less"],
+    ["width", 2n ** 80n, "2048 or less"],
+    ["width", Number.NaN, "whole number"],
+    ["seed", -1, "0 or more"],
+    ["seed", 2n ** 64n, "18446744073709551615 or less"],
+    ["strength", "0.5", "number, not text"],
+    ["strength", 1.01, "1 or less"],
+    ["strength", Number.POSITIVE_INFINITY, "must be a number"],
+    ["tiled", "false", "true or false, not text"],
+    ["tiled", 0, "true or false"],
+    ["sampler", "Euler", "one of the choices"],
+    ["sampler", "3", "one of the choices"],
+    ["prompt", 5, "text, not a whole number"],
+    ["prompt", "x".repeat(21), "longer than 20"],
+    ["prompt", "a\u0000b", "null character"],
+    ["prompt", "a\ud800b", "surrogate"],
+    ["image", 5, "not a whole number"],
+  ])("%s: %s", (name, value, reason) => {
+    expect(fault({ [name]: value as never })).toMatchObject([
+      { path: `/inputs/${name}`, reason: expect.stringContaining(reason) },
+    ]);
+  });
+
+  it("say what would be taken", () => {
+    expect(fault({ width: 1 })?.[0]?.allowed).toEqual({ type: "integer", minimum: 16, maximum: 2048, step: 8 });
+    expect(fault({ sampler: "x" })?.[0]?.allowed).toEqual({ type: "choice", choices: ["euler", "heun", 3] });
+    expect(fault({ prompt: 1 })?.[0]?.allowed).toEqual({ type: "string", maxLength: 20 });
+  });
+
+  it("are all listed", () => {
+    const result = check({ width: 1, strength: 2, promt: "x" });
+    expect(result).toMatchObject({ ok: false, code: "invalid_inputs" });
+    expect(fault({ width: 1, strength: 2, promt: "x" })?.map((error) => error.path)).toEqual([
+      "/inputs/promt",
+      "/inputs/width",
+      "/inputs/strength",
+    ]);
+  });
+
+  it.each([
+    ["promt", 'Did you mean "prompt"?'],
+    ["Width", 'Did you mean "width"?'],
+    ["num_steps", "Known inputs: prompt, width"],
+    ["__proto__", "no input of this name"],
+    ["constructor", "Known inputs"],
+    ["toString", "Known inputs"],
+  ])("hold an unknown name: %s", (name, hint) => {
+    const values = Object.create(null) as JsonObject;
+    values[name] = "x";
+    expect(fault(values)).toMatchObject([{ path: `/inputs/${name}`, reason: expect.stringContaining(hint) }]);
+  });
+
+  it("with 60,000 unknown names give a short answer", () => {
+    const values = Object.fromEntries(Array.from({ length: 60_000 }, (_, index) => [`key_${index}`, 1]));
+    expect(fault(values)).toHaveLength(100);
+  });
+
+  it("lack a required input", () => {
+    const inputs: InputSpec[] = [
+      { ...base("image"), type: "file", media: "image", required: true },
+      { ...base("prompt"), type: "string", multiline: true, maxLength: STRING_INPUT_LENGTH_MAX, required: true },
+    ];
+    const result = check({ prompt: null }, inputs);
+    expect(result.ok ? [] : result.errors?.map((error) => error.path)).toEqual(["/inputs/image", "/inputs/prompt"]);
+  });
+});
+
+describe("a drawn seed", () => {
+  const drawn = (bounds: { minimum?: number | bigint; maximum?: number | bigint }, chance: number) => {
+    const result = validateInputs(
+      [{ ...base("seed"), type: "integer", seed: true, ...bounds }],
+      {},
+      { randomSeed: () => chance },
+    );
+    return result.ok ? result.values.seed : undefined;
+  };
+
+  it("is what chance gave, where the bounds allow it", () => {
+    expect(drawn({}, Number.MAX_SAFE_INTEGER)).toBe(Number.MAX_SAFE_INTEGER);
+    expect(drawn({ minimum: 0, maximum: 2n ** 64n - 1n }, 5)).toBe(5);
+    expect(drawn({ minimum: -(2n ** 63n), maximum: 2n ** 63n }, 5)).toBe(5);
+  });
+
+  it("stays within narrow bounds", () => {
+    expect(drawn({ minimum: 10, maximum: 19 }, 25)).toBe(15);
+    expect(drawn({ minimum: 3, maximum: 3 }, 25)).toBe(3);
+    expect(drawn({ minimum: -9, maximum: -5 }, 6)).toBe(-8);
+  });
+});
