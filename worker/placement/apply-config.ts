@@ -2,6 +2,7 @@ import type { EndpointId, WorkspaceId } from "#contract/ids";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
 import { type EndpointRow, findEndpoint, markApplied } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
+import { introducePod } from "#worker/placement/introduce-pod";
 import { askEndpoint } from "#worker/placement/objects";
 
 /** Two writers at once need two rounds; more than these is somebody changing it all the time. */
@@ -16,6 +17,8 @@ export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: Endpoi
     const found = await findEndpoint(env.CATALOG, workspaceId, id);
     if (found === undefined) return;
     const { endpoint } = found;
+    // The object will ask its pod for replicas at once.
+    await introducePod(env, endpoint.podId, workspaceId);
     await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint)));
     const after = await findEndpoint(env.CATALOG, workspaceId, id);
     if (after === undefined || after.endpoint.version === endpoint.version) {

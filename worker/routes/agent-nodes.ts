@@ -12,6 +12,7 @@ import { bearer, handleAgent, requireProtocol } from "#worker/http/agent-router"
 import { readJsonBody } from "#worker/http/json-body";
 import { pollAnswer } from "#worker/http/poll-stream";
 import { finished, type Mounted } from "#worker/http/router";
+import { introducePod } from "#worker/placement/introduce-pod";
 import { askPod } from "#worker/placement/objects";
 
 const tag = "Agent";
@@ -51,8 +52,7 @@ const join: Mounted = {
     requireProtocol(request);
     const { workspaceId, podId } = await verifyJoinToken(env, bearer(request));
     const { body } = await readJsonBody(request, JoinNode, JSON_BODY_BYTES_MAX);
-    // A pod's object learns whose it is when somebody first joins: pods are made by plain SQL.
-    await askPod(env, podId, "repeatable", (pod) => pod.configure(podId, workspaceId));
+    await introducePod(env, podId, workspaceId);
     const { nodeId } = await askPod(env, podId, "once", (pod) => pod.join(workspaceId, body));
     const session = await signNodeSession(env.SIGNING_SECRET, { nodeId, podId, workspaceId });
     return finished(joinNode, { node_id: nodeId, pod_id: podId, session });

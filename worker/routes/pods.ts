@@ -9,6 +9,7 @@ import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handle } from "#worker/http/router";
 import { iso } from "#worker/jobs/job-view";
+import { introducePod } from "#worker/placement/introduce-pod";
 import { askPod } from "#worker/placement/objects";
 
 async function requirePod(env: Env, workspaceId: WorkspaceId, podId: PodId): Promise<void> {
@@ -23,6 +24,7 @@ const list = handle(listPods, async ({ env, principal }) => ({
 
 const nodes = handle(listNodes, async ({ env, principal, params }) => {
   await requirePod(env, principal.workspaceId, params.pod);
+  await introducePod(env, params.pod, principal.workspaceId);
   const reply = await askPod(env, params.pod, "repeatable", (pod) => pod.listNodes(principal.workspaceId));
   return { data: reply.nodes };
 });
