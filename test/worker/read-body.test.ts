@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+import { isProblem } from "#worker/http/is-problem";
+import { wholeBody } from "#worker/http/read-body";
+
+const request = (body: BodyInit) => new Request("https://pilotlight.test/", { method: "POST", body });
+
+describe("the whole body of a request", () => {
+  it("is what was sent, in whatever pieces it came", async () => {
+    const pieces = ["he", "", "llo"].map((text) => new TextEncoder().encode(text));
+    const stream = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        const piece = pieces.shift();
+        if (piece === undefined) controller.close();
+        else controller.enqueue(piece);
+      },
+    });
+    expect(new TextDecoder().decode(await wholeBody(request(stream), 5))).toBe("hello");
+  });
+
+  it("must come in time, also when a byte comes now and then", async () => {
+    const silent = new ReadableStream<Uint8Array>();
+    await expect(wholeBody(request(silent), 10, 20)).rejects.toSatisfy((error) => isProblem(error, "request_timeout"));
+    const slow = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        controller.enqueue(new Uint8Array(1));
+      },
+    });
+    await expect(wholeBody(request(slow), 1_000_000, 50)).rejects.toSatisfy((error) =>
+      isProblem(error, "request_timeout"),
+    );
+  });
+});
