@@ -88,7 +88,8 @@ export class ControlClient {
       request.signal?.throwIfAborted();
       throw new ControlError(`answer cut off: ${messageOf(error)}`, { retryable: true, cause: error });
     }
-    return parseAnswer(schema, text);
+    // 204: the server has nothing to say beyond "done".
+    return parseAnswer(schema, text === "" ? "null" : text);
   }
 
   /**
