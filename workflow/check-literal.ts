@@ -49,7 +49,7 @@ function nameFault(
   if (mediaOf(node, field, declared, known) !== undefined) return inputFileFault(value);
   if (isModelFile(field, value)) return modelFileFault(value);
   const isPath = isPathField(field) || isFileName(value) || /^(image|mask|video|audio)s?$/.test(field);
-  if (isPath && /load/i.test(node.classType)) return inputFileFault(value);
+  if (isPath && /load/i.test(node.classType) && !/base64/i.test(node.classType)) return inputFileFault(value);
   return undefined;
 }
 

@@ -50,7 +50,8 @@ export function mediaOf(
     if (options.video_upload === true) return "video";
     if (options.file_upload === true || (classType === "LoadLatent" && field === "latent")) return "file";
   }
-  if (known || !/load/i.test(classType) || /lora|checkpoint|model|vae|unet|clip|controlnet/i.test(classType))
+  // A picture written out in base64 is no file's name.
+  if (known || !/load/i.test(classType) || /base64|lora|checkpoint|model|vae|unet|clip|controlnet/i.test(classType))
     return undefined;
   if (field === "image") return /mask/i.test(classType) ? "mask" : "image";
   if (field === "mask") return "mask";

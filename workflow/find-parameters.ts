@@ -35,7 +35,7 @@ export function findParameters(candidates: Candidates): void {
     const tooltip = declared?.options.tooltip;
     const seed = field !== "value" && declared?.type === "INT" && declared.options.control_after_generate === true;
     candidates.add(resolved, {
-      base: slug(field) ?? "value",
+      base: baseOf(node, field, candidates),
       title: humanize(field),
       ...(typeof tooltip === "string" && tooltip !== "" ? { description: tooltip.slice(0, 2_000) } : {}),
       nodeTitle: candidates.titleOf(node),
@@ -58,6 +58,13 @@ function isDangerous(node: GraphNode, field: string, value: Json, declared: Decl
   return /load|fetch|download|import|request|http|url/i.test(node.classType) || CODE.test(node.classType);
 }
 
+/** The field's name; one that says nothing is said together with its node: `threshold_mask_value`. */
+function baseOf(node: GraphNode, field: string, candidates: Candidates): string {
+  const name = slug(field) ?? "value";
+  const title = name === "value" ? slug(candidates.titleOf(node)) : undefined;
+  return title === undefined ? name : `${title}_value`;
+}
+
 /** The fields of a node that its class knows, in the class's order; every field of an unknown class. */
 function parameterFields(node: GraphNode, candidates: Candidates): string[] {
   const known = candidates.classOf(node);
@@ -76,5 +83,5 @@ function usesModel(node: GraphNode): boolean {
 }
 
 function isSaving(node: GraphNode, candidates: Candidates): boolean {
-  return candidates.classOf(node)?.isOutput === true;
+  return candidates.classOf(node)?.isOutput ?? !candidates.view.uses.has(node.id);
 }

@@ -6,6 +6,8 @@ import type { Candidates, Resolved } from "./input-candidates.ts";
 import { slug, wordsFor } from "./input-words.ts";
 
 type Polarity = "positive" | "negative";
+/** What an output of a node passes on. */
+type Way = Polarity | "none";
 
 const CONDITIONING_FIELD = /^(positive|negative|pos|neg|conditioning|cond|uncond)([_0-9].*)?$/i;
 const NEGATIVE_FIELD = /^(neg|uncond)|_negative$/i;
@@ -80,25 +82,37 @@ function encodersOf(candidates: Candidates): Map<GraphNode, Polarity> {
     };
     follow(node, conditioningFields(node, candidates), "positive");
     for (let step = open.pop(); step !== undefined; step = open.pop()) {
-      const key = `${step.node.id}\n${step.output}\n${step.polarity}`;
+      const way = wayThrough(step.node, step.output, step.polarity, candidates);
+      const key = `${step.node.id}\n${way}\n${step.polarity}`;
       if (seen.has(key) || SILENCER.test(step.node.classType)) continue;
       seen.add(key);
       if (textFields(step.node, candidates).length > 0 && encoders.get(step.node) !== "positive") {
         encoders.set(step.node, step.polarity);
       }
-      follow(step.node, passedThrough(step.node, step.output, candidates), step.polarity);
+      follow(step.node, fieldsOnWay(step.node, way, candidates), step.polarity);
     }
   }
   return encoders;
 }
 
-/** The conditioning inputs behind one output: nodes that take both kinds give them back in the same order. */
-function passedThrough(node: GraphNode, output: number, candidates: Candidates): string[] {
+/**
+ * Which conditioning inputs come out of one output. Nodes that take both kinds give them back in the same order,
+ * perhaps among other outputs; of a class nobody described, what is read as positive is taken to be the positive one.
+ */
+function wayThrough(node: GraphNode, output: number, polarity: Polarity, candidates: Candidates): Way {
+  const types = candidates.classOf(node)?.outputs;
+  if (types === undefined) return polarity;
+  if (types[output] !== "CONDITIONING") return types[output] === "*" ? polarity : "none";
+  return types.indexOf("CONDITIONING") === output ? "positive" : "negative";
+}
+
+/** The fields to follow: all of them in a node that does not keep the two kinds apart. */
+function fieldsOnWay(node: GraphNode, way: Way, candidates: Candidates): string[] {
   const fields = conditioningFields(node, candidates);
   const negative = fields.filter((field) => NEGATIVE_FIELD.test(field));
   const positive = fields.filter((field) => POSITIVE_FIELD.test(field));
   if (negative.length === 0 || positive.length === 0) return fields;
-  return output === 0 ? positive : output === 1 ? negative : [];
+  return way === "none" ? [] : way === "positive" ? positive : negative;
 }
 
 function conditioningFields(node: GraphNode, candidates: Candidates): string[] {
@@ -167,7 +181,8 @@ function addText(node: GraphNode, field: string, base: string, candidates: Candi
         base: name,
         title: words.title,
         ...(words.description === undefined ? {} : { description: words.description }),
-        nodeTitle: candidates.titleOf(source),
+        // "CLIP Text Encode" tells two prompts apart for nobody.
+        nodeTitle: candidates.hasOwnTitle(source) ? candidates.titleOf(source) : "",
         kind: "string",
         multiline: true,
         advanced: !["prompt", "negative_prompt", "lyrics"].includes(name) && resolved.value === "",
@@ -180,6 +195,7 @@ function addText(node: GraphNode, field: string, base: string, candidates: Candi
 }
 
 const TEXT_SOURCES_MAX = 8;
+const TEXT_NODES_MAX = 50;
 
 /**
  * The texts that end up in a field: its own, a primitive's, or all those that a joining node puts together. Only texts
@@ -195,7 +211,13 @@ function textsBehind(node: GraphNode, field: string, candidates: Candidates): Re
     if (typeof value === "string") found.push({ target, declaredAt: [target, ...place.way], value });
     const link = linkOf(value);
     const source = link === undefined ? undefined : candidates.view.graph.get(link.node);
-    if (source === undefined || seen.has(source.id) || isConditioning(place.node, place.field, candidates)) continue;
+    if (
+      source === undefined ||
+      seen.has(source.id) ||
+      seen.size >= TEXT_NODES_MAX ||
+      isConditioning(place.node, place.field, candidates)
+    )
+      continue;
     seen.add(source.id);
     const way = [target, ...place.way];
     for (const next of sourceFields(source, candidates).toReversed()) open.push({ node: source, field: next, way });

@@ -19,8 +19,10 @@ interface Context {
   readonly candidates: Candidates;
   /** Some node takes `guidance`; `cfg` is then another thing. */
   readonly hasGuidance: boolean;
-  /** Batches are frames: AnimateDiff samples a batch as one film, and a node that saves films reads one. */
-  readonly batchIsFrames: boolean;
+  /** AnimateDiff samples a batch of latents as one film. */
+  readonly hasAnimateDiff: boolean;
+  /** Some node makes a film of the pictures it gets. */
+  readonly savesFilm: boolean;
   /** A latent is made from nothing, and with it the size is decided; a picture made for help decides nothing. */
   readonly hasEmptyLatent: boolean;
 }
@@ -39,7 +41,7 @@ const SETTINGS: readonly Setting[] = [
     kind: "integer",
     shared: true,
     base: (node, _field, _resolved, context) =>
-      !decidesSize(node, context) ? undefined : context.batchIsFrames ? "num_frames" : "num_images",
+      !decidesSize(node, context) ? undefined : isFilm(node, context) ? "num_frames" : "num_images",
   },
   {
     fields: /^amount$/,
@@ -112,13 +114,12 @@ export function findSettings(candidates: Candidates): void {
   const { live } = candidates.view;
   const has = (field: RegExp): boolean =>
     live.some((node) => Object.keys(node.inputs).some((name) => field.test(name)));
-  const hasEmptyLatent = live.some((node) => EMPTY_LATENT.test(node.classType));
-  const savesFilm = live.some((node) => /SaveAnimated|CreateVideo|VideoCombine|SaveWEBM/.test(node.classType));
   const context: Context = {
     candidates,
     hasGuidance: has(/^(guidance|guidance_scale)$/),
-    batchIsFrames: (savesFilm && !hasEmptyLatent) || live.some((node) => /AnimateDiff|^ADE_/i.test(node.classType)),
-    hasEmptyLatent,
+    hasAnimateDiff: live.some((node) => /AnimateDiff|^ADE_/i.test(node.classType)),
+    savesFilm: live.some((node) => /SaveAnimated|CreateVideo|VideoCombine|SaveWEBM/.test(node.classType)),
+    hasEmptyLatent: live.some((node) => EMPTY_LATENT.test(node.classType)),
   };
   for (const node of live) {
     for (const field of Object.keys(node.inputs)) {
@@ -180,6 +181,11 @@ function decidesSize(node: GraphNode, context: Context): boolean {
 
 function hasSampler(candidates: Candidates): boolean {
   return candidates.view.live.some((node) => "latent_image" in node.inputs);
+}
+
+/** True where the pictures of a batch are the frames of one film. */
+function isFilm(node: GraphNode, context: Context): boolean {
+  return context.hasAnimateDiff || (context.savesFilm && /EmptyImage$/i.test(node.classType));
 }
 
 /** In a sampling graph whose size nothing else decides, the one node that resizes the picture does. */

@@ -127,6 +127,39 @@ describe("prompts", () => {
     });
   });
 
+  it("keep their sense through a strange node that passes them on among other things", async () => {
+    const { inputs } = await imported(
+      textToImage({
+        strange: node("PaintMore", { model: ["model", 0], positive: ["positive", 0], negative: ["negative", 0] }),
+        sampler: sampler({ model: ["strange", 0], positive: ["strange", 1], negative: ["strange", 2] }),
+      }),
+    );
+    expect(places(inputs)).toMatchObject({ prompt: "positive.text", negative_prompt: "negative.text" });
+  });
+
+  it("are counted when their nodes have no titles of their own", async () => {
+    const { inputs } = await imported(
+      textToImage({
+        positive: node("ConditioningCombine", { conditioning_1: ["one", 0], conditioning_2: ["two", 0] }),
+        one: node("CLIPTextEncode", { text: "a lamp", clip: ["model", 1] }, "CLIP Text Encode (Prompt)"),
+        two: node("CLIPTextEncode", { text: "a table", clip: ["model", 1] }, "CLIP Text Encode (Prompt)"),
+      }),
+    );
+    expect(places(inputs)).toMatchObject({ prompt: "one.text", prompt_2: "two.text" });
+  });
+
+  it("put together of parts are as many inputs", async () => {
+    const { inputs } = await imported(
+      textToImage({
+        positive: encode(["join", 0]),
+        join: node("StringConcatenate", { string_a: ["subject", 0], string_b: "oil on canvas", delimiter: ", " }),
+        subject: node("PrimitiveString", { value: "a lamp" }),
+      }),
+    );
+    expect(places(inputs)).toMatchObject({ prompt: "subject.value", prompt_string_b: "join.string_b" });
+    expect(inputs.flatMap((spec) => spec.targets.map((target) => target.field))).not.toContain("delimiter");
+  });
+
   it("are found in nodes that take them as plain text", async () => {
     const { inputs } = await imported({
       t: node("VideoTextEncode", {
@@ -199,6 +232,14 @@ describe("files", () => {
     expect(await names(graph("Load Image", "Style"))).toEqual(["image", "style"]);
     expect(await names(graph("Subject", "Style"))).toEqual(["subject", "style"]);
     expect(await names(graph("图片", "图片"))).toEqual(["image", "image_2"]);
+  });
+
+  it("are no pictures written out in base64, which may start with a slash", async () => {
+    const { inputs } = await imported({
+      a: node("ETN_LoadImageBase64", { image: "/9j/4AAQ" }),
+      save: node("SaveImage", { filename_prefix: "x", images: ["a", 0] }),
+    });
+    expect(inputs).toEqual([]);
   });
 
   it("may be sound and video", async () => {
@@ -331,6 +372,20 @@ describe("settings", () => {
     expect(places(inputs)).toMatchObject({ num_frames: "latent.length", fps: "video.fps", width: "latent.width" });
   });
 
+  it("of a batch are images, or frames where a film is made of them", async () => {
+    const batch = (save: Nodes): Nodes => ({
+      a: node("EmptyImage", { width: 64, height: 64, batch_size: 4, color: 0 }),
+      ...save,
+    });
+    const film = node("SaveAnimatedPNG", { images: ["a", 0], filename_prefix: "x", fps: 6, compress_level: 4 });
+    const stills = node("SaveImage", { images: ["a", 0], filename_prefix: "x" });
+    expect(places((await imported(batch({ film }))).inputs)).toMatchObject({
+      num_frames: "a.batch_size",
+      fps: "film.fps",
+    });
+    expect(places((await imported(batch({ stills }))).inputs)).toMatchObject({ num_images: "a.batch_size" });
+  });
+
   it("never hold the prefix of files, nor models until they are asked for", async () => {
     const { inputs } = await imported(textToImage());
     const fields = inputs.flatMap((spec) => spec.targets.map((target) => target.field));
@@ -447,6 +502,16 @@ describe("graphs without models", () => {
       save: node("SaveImage", { filename_prefix: "x", images: ["c", 0] }),
     });
     expect(places(inputs)).toEqual({ image: "a.image", blur_radius: "p.value", sigma: "c.sigma" });
+  });
+
+  it("name a bare value together with its node", async () => {
+    const { inputs } = await imported({
+      a: node("LoadImage", { image: "photo.png" }),
+      b: node("ThresholdMask", { mask: ["a", 1], value: 0.5 }),
+      c: node("MaskToImage", { mask: ["b", 0] }),
+      save: node("SaveImage", { filename_prefix: "x", images: ["c", 0] }),
+    });
+    expect(places(inputs)).toEqual({ mask: "a.image", threshold_mask_value: "b.value" });
   });
 
   it("hide texts that choose files, addresses or code", async () => {
