@@ -92,6 +92,7 @@ export class WebSocketConnection {
       const refusal = typeof frame === "string" ? REFUSALS[frame] : this.#take(frame);
       if (refusal !== undefined) {
         this.close(refusal);
+        this.#stream.end(); // Nothing sensible can follow from this client.
         return;
       }
       if (typeof frame !== "string") this.#unread = this.#unread.subarray(frame.end);
