@@ -8,6 +8,7 @@ import { parseCommandLine, type Settings } from "./command-line.ts";
 import { GENERATIONS } from "./generations.ts";
 import { Log } from "./log.ts";
 import { nodeImplementations } from "./nodes/registry.ts";
+import { simulatedModels } from "./nodes/simulated-models.ts";
 import { createStandIn } from "./stand-in.ts";
 
 /** What a killed process leaves behind, as shells and containers report it. */
@@ -36,7 +37,7 @@ async function run(settings: Settings): Promise<void> {
   );
   log.line(`ComfyUI version: ${GENERATIONS[settings.generation].version} (stood in for)`);
   const base = settings.baseDirectory ?? mkdtempSync(path.join(tmpdir(), "pilotlight-stand-in-"));
-  const library = { specs: coreNodes, implementations: nodeImplementations, models: {} };
+  const library = { specs: coreNodes, implementations: nodeImplementations, models: simulatedModels };
   const argv = ["main.py", ...process.argv.slice(2)];
   const standIn = createStandIn(settings, library, base, argv, log, () => process.exit(CRASH_EXIT_CODE));
   if (settings.quickTest) return;
