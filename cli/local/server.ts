@@ -192,6 +192,8 @@ function miniflareOptions({ projectRoot, state, port, bundle, vars, report }: Pl
     resourceTmpPath: state.temporary,
     unsafeRuntimeEnv: ownedEnvironment(state.root, "runtime"),
     telemetry: { enabled: false },
+    // The registry of other local Workers opens a debugging port.
+    enableDevRegistry: false,
     workers: [
       {
         config: {
