@@ -61,8 +61,10 @@ export class Clients {
   /** A frame `{type, data}` to one client, or to all of them. */
   send(type: string, data: object, clientId: string | undefined): void {
     if (this.#settings.isSilent()) return;
+    const receivers = this.#receivers(clientId);
+    if (receivers.length === 0) return;
     const message = pythonJson({ type, data });
-    for (const socket of this.#receivers(clientId)) socket.sendText(message);
+    for (const socket of receivers) socket.sendText(message);
   }
 
   sendBinary(event: number, payload: Uint8Array, clientId: string | undefined): void {

@@ -31,7 +31,7 @@ const TYPES: Readonly<Record<string, string>> = {
   ".mpeg": "video/mpeg",
   ".obj": "model/obj",
   ".ogg": "audio/ogg",
-  ".opus": "audio/opus",
+  ".opus": "audio/ogg",
   ".pdf": "application/pdf",
   ".png": "image/png",
   ".svg": "image/svg+xml",
@@ -42,9 +42,21 @@ const TYPES: Readonly<Record<string, string>> = {
   ".webm": "video/webm",
   ".webp": "image/webp",
   ".xhtml": "application/xhtml+xml",
-  ".xml": "text/xml",
+  ".xml": "application/xml",
   ".zip": "application/zip",
 };
+
+/** Types that newer servers know besides. */
+const NEWER_TYPES: Readonly<Record<string, string>> = {
+  ".safetensors": "application/safetensors",
+  ".yaml": "application/yaml",
+  ".yml": "application/yaml",
+};
+
+/** The type as newer servers see it. */
+export function newerContentTypeOf(name: string): string | undefined {
+  return NEWER_TYPES[path.extname(name).toLowerCase()] ?? contentTypeOf(name);
+}
 
 /** Undefined for a name whose ending says nothing. */
 export function contentTypeOf(name: string): string | undefined {

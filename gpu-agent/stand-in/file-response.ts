@@ -1,6 +1,7 @@
 /** A file over HTTP as aiohttp sends it: ETag from time and size, conditions, one range, HEAD. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { Readable } from "node:stream";
 import type { Reply, Request } from "./http-server.ts";
 
 /** Streams a file. @throws Error when it is not there */
@@ -16,18 +17,24 @@ export async function fileReply(
   const validators = { Etag: etag, "Last-Modified": new Date(modifiedS * 1000).toUTCString() };
 
   const { headers: asked } = request;
-  if (asked["if-match"] !== undefined && !matches(asked["if-match"], etag)) return { status: 412, headers: validators };
-  if (asked["if-none-match"] !== undefined) {
-    if (matches(asked["if-none-match"], etag)) return { status: 304, headers: validators };
-  } else if (asked["if-modified-since"] !== undefined && modifiedS * 1000 <= Date.parse(asked["if-modified-since"])) {
-    return { status: 304, headers: validators };
-  }
+  const described = { ...validators, ...headers };
+  const isNewerThan = (date: string | undefined) => date !== undefined && modifiedS * 1000 > Date.parse(date);
+  const ifMatch = asked["if-match"];
+  if (ifMatch !== undefined && !matches(ifMatch, etag)) return { status: 412, headers: described };
+  if (ifMatch === undefined && isNewerThan(asked["if-unmodified-since"])) return { status: 412, headers: described };
+  const { "if-none-match": ifNoneMatch, "if-modified-since": since } = asked;
+  if (ifNoneMatch !== undefined) {
+    if (matches(ifNoneMatch, etag)) return { status: 304, headers: described };
+  } else if (since !== undefined && modifiedS * 1000 <= Date.parse(since)) return { status: 304, headers: described };
 
-  const full = { ...validators, "Accept-Ranges": "bytes", ...headers };
+  const full = { ...described, "Accept-Ranges": "bytes" };
+  // A tag here is no date, and what is no date does not count.
   const ifRange = asked["if-range"];
-  const rangeCounts = typeof ifRange !== "string" || modifiedS * 1000 <= Date.parse(ifRange);
-  const range = asked.range === undefined || !rangeCounts ? undefined : parseRange(asked.range, size);
-  if (range === "unsatisfiable") return { status: 416, headers: { ...validators, "Content-Range": `bytes */${size}` } };
+  const isOutdated = typeof ifRange === "string" && isNewerThan(ifRange);
+  const range = asked.range === undefined || isOutdated ? undefined : parseRange(asked.range, size);
+  if (range === "unsatisfiable") {
+    return { status: 416, headers: { ...described, "Content-Range": `bytes */${size}` }, body: Readable.from([]) };
+  }
   if (range === undefined) {
     return { status: 200, headers: { ...full, "Content-Length": String(size) }, body: createReadStream(file) };
   }
@@ -51,7 +58,9 @@ function matches(header: string, etag: string): boolean {
 function parseRange(header: string, size: number): { start: number; end: number } | "unsatisfiable" {
   const [, first = "", last = ""] = /^bytes=(\d*)-(\d*)$/.exec(header.trim()) ?? [];
   if (first === "" && last === "") return "unsatisfiable";
-  const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
+  // The last zero bytes are, to aiohttp, the whole file.
+  const suffix = Number(last) === 0 ? size : Number(last);
+  const start = first === "" ? Math.max(0, size - suffix) : Number(first);
   const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
   return start >= size || start > end ? "unsatisfiable" : { start, end };
 }

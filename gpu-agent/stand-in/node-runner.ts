@@ -113,7 +113,8 @@ export function shownValue(value: unknown): Json {
     const size = "channels" in value ? [batch, height, width, value.channels] : [batch, height, width];
     return `tensor([...], size=(${size.join(", ")}))`;
   }
-  return `<${value.constructor.name} object>`;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null ? "<dict>" : `<${value.constructor.name} object>`;
 }
 
 function isImageLike(value: object): value is ImageBatch {

@@ -50,7 +50,10 @@ async function run(settings: Settings, words: readonly string[]): Promise<void> 
       void standIn.close().then(() => process.exit(0));
     });
   }
-  if (settings.slowBootMs > 0) await wait(settings.slowBootMs);
+  if (settings.slowBootMs > 0) {
+    log.line(`Loading for ${settings.slowBootMs} ms, as asked`);
+    await wait(settings.slowBootMs);
+  }
   log.line("Starting server\n");
   let port: number;
   try {

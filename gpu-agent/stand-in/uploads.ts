@@ -121,7 +121,12 @@ async function readForm(request: Request): Promise<Form> {
     const parts: Buffer[] = [];
     stream.on("data", (part: Buffer) => parts.push(part));
     stream.on("end", () => {
-      if (!files.has(name)) files.set(name, { filename: filename ?? "", bytes: Buffer.concat(parts) });
+      const bytes = Buffer.concat(parts);
+      // A part without a file name is a text, and names lose their leading slashes: aiohttp reads them so.
+      const shortened = (filename ?? "").replace(/^[\\/]+/, "");
+      if (files.has(name) || fields.has(name)) return;
+      if (shortened === "") fields.set(name, bytes.toString("utf8"));
+      else files.set(name, { filename: shortened, bytes });
     });
   });
   await new Promise<void>((resolve, reject) => {

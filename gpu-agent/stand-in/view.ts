@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { annotatedName, folderOf, isWithin } from "./annotated-names.ts";
-import { contentTypeOf } from "./content-types.ts";
+import { contentTypeOf, newerContentTypeOf } from "./content-types.ts";
 import { fileReply } from "./file-response.ts";
 import type { Generation } from "./generations.ts";
 import { empty, type Reply, type Request } from "./http-server.ts";
@@ -10,7 +10,12 @@ import type { Folders } from "./node.ts";
 
 /** Types a browser would run, which are sent as plain bytes. */
 const ACTIVE_TYPES = ["text/html", "application/xhtml+xml", "text/javascript", "text/css"];
-const ACTIVE_TYPES_NEWER = [...ACTIVE_TYPES, "application/javascript; charset=utf-8", "image/svg+xml", "text/xml"];
+const ACTIVE_TYPES_NEWER = [
+  ...ACTIVE_TYPES,
+  "application/javascript; charset=utf-8",
+  "image/svg+xml",
+  "application/xml",
+];
 const PREVIEW_QUALITY = 90;
 
 export async function view(request: Request, folders: Folders, generation: Generation): Promise<Reply> {
@@ -35,18 +40,33 @@ export async function view(request: Request, folders: Folders, generation: Gener
 }
 
 async function plainReply(request: Request, file: string, name: string, generation: Generation): Promise<Reply> {
-  const guessed = contentTypeOf(name) ?? "application/octet-stream";
   if (!generation.forcesDownloads) {
+    const guessed = contentTypeOf(name) ?? "application/octet-stream";
     const type = ACTIVE_TYPES.includes(guessed) ? "application/octet-stream" : guessed;
-    return await fileReply(request, file, { "Content-Disposition": `filename="${name}"`, "Content-Type": type });
+    return await fileReply(request, file, { "Content-Disposition": disposition(name), "Content-Type": type });
   }
-  const isActive = ACTIVE_TYPES_NEWER.includes(guessed);
+  const guessed = newerContentTypeOf(name) ?? "application/octet-stream";
   const quoted = name.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
+  const headers = { "X-Content-Type-Options": "nosniff" };
+  if (!ACTIVE_TYPES_NEWER.includes(guessed)) {
+    return await fileReply(request, file, {
+      ...headers,
+      "Content-Disposition": disposition(quoted),
+      "Content-Type": guessed,
+    });
+  }
   return await fileReply(request, file, {
-    "Content-Disposition": `${isActive ? "attachment; " : ""}filename="${quoted}"`,
-    "Content-Type": isActive ? "application/octet-stream" : guessed,
-    "X-Content-Type-Options": "nosniff",
+    ...headers,
+    Vary: "Sec-Fetch-Dest",
+    "Cache-Control": "no-store",
+    "Content-Disposition": `attachment; ${disposition(quoted)}`,
+    "Content-Type": "application/octet-stream",
   });
+}
+
+/** Header values go out byte by byte, and aiohttp's bytes are UTF-8. */
+function disposition(name: string): string {
+  return `filename="${Buffer.from(name, "utf8").toString("latin1")}"`;
 }
 
 /** `preview=webp;50`: a format, then perhaps a quality. Alpha needs webp. */
@@ -76,7 +96,7 @@ async function channelReply(file: string, name: string, channel: "rgb" | "a"): P
 }
 
 function imageReply(body: Buffer, name: string, type: string): Reply {
-  return { status: 200, headers: { "Content-Type": type, "Content-Disposition": `filename="${name}"` }, body };
+  return { status: 200, headers: { "Content-Type": type, "Content-Disposition": disposition(name) }, body };
 }
 
 async function isFile(file: string): Promise<boolean> {

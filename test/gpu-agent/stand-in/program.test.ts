@@ -72,6 +72,20 @@ describe("the program", () => {
     expect(existsSync(path.join(folder, "output", "crash_00001_.png"))).toBe(true);
   });
 
+  it("does not listen before its simulated start is over", async () => {
+    const flags = ["--port", "0", "--base-directory", folder, "--fault-slow-boot-ms", "3600000"];
+    const child = spawn(process.execPath, [MAIN, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    let stdout = "";
+    child.stdout.on("data", (text: Buffer) => {
+      stdout += text.toString();
+    });
+    const exited = new Promise((resolve) => child.once("close", resolve));
+    for await (const text of child.stderr as AsyncIterable<Buffer>) {
+      if (text.toString().includes("Loading for 3600000 ms")) child.kill("SIGTERM");
+    }
+    expect([await exited, stdout]).toEqual([0, ""]);
+  });
+
   it("puts files where the directory flags say", async () => {
     const [output, temp] = [path.join(folder, "out"), path.join(folder, "tmp")];
     const flags = ["--output-directory", output, "--temp-directory", temp, "--base-directory", folder];
