@@ -49,8 +49,10 @@ export function bearer(request: Request): string {
 
 /** What proves a message about a lease: who sends it and the lease's token. */
 export function leaseProof(call: Arrival & { readonly node: NodeSession }, leaseId: LeaseId): LeaseProof {
-  const token = LeaseToken.safeParse(call.request.headers.get(LEASE_TOKEN_HEADER) ?? "");
-  if (!token.success) throw new Problem("lease_lost", `The ${LEASE_TOKEN_HEADER} header holds no lease token.`);
+  const header = call.request.headers.get(LEASE_TOKEN_HEADER);
+  if (header === null) throw new Problem("malformed_request", `Send the lease's token in ${LEASE_TOKEN_HEADER}.`);
+  const token = LeaseToken.safeParse(header);
+  if (!token.success) throw new Problem("lease_lost", "That is no lease's token.");
   const { workspaceId, podId, nodeId } = call.node;
   return { workspaceId, podId, nodeId, leaseId, token: token.data };
 }

@@ -9,7 +9,7 @@ export type CheckedType =
 /**
  * Decides what a file is from its first bytes and what it claims to be. Pictures must be what they say and of a size
  * that a GPU machine can open; what is no picture keeps its claim.
- * @param head the start of the file, up to the first 8 MiB
+ * @param head the start of the file, its first megabytes
  */
 export function checkedType(head: Uint8Array, claimed: string): CheckedType {
   const claim = claimed.split(";", 1)[0]?.trim().toLowerCase() ?? "";

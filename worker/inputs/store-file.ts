@@ -10,7 +10,7 @@ import { joined } from "#worker/http/read-body";
 import { checkedType } from "#worker/inputs/check-file";
 
 /** R2 wants parts of at least 5 MiB, all alike but the last; two of these are in memory at a time. */
-const PART_BYTES = 8 * 1024 * 1024;
+const PART_BYTES = 5 * 1024 * 1024;
 const DAY_MS = 86_400_000;
 /** Expired files removed along with one upload: more than one, so that the store shrinks. */
 const SWEEP_FILES_MAX = 20;

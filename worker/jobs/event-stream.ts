@@ -4,6 +4,7 @@ import { stringifyExactJson } from "#contract/exact-json";
 import type { JobId, OwnerKey, WorkspaceId } from "#contract/ids";
 import { isTerminal, type JobState } from "#contract/job";
 import { SSE_KEEPALIVE_MS } from "#contract/limits";
+import { Problem } from "#contract/problems";
 import type { StoredEvent, WatchReply } from "#durable-objects/endpoint/rpc";
 import type { Env } from "#worker/env";
 import { isUnavailable } from "#worker/http/error-handler";
@@ -57,7 +58,7 @@ function eventStream(job: WatchedJob, afterSeq: number, first: WatchReply): Read
         pending = undefined;
         if (!open) return;
         if (reply === undefined) {
-          // The object restarts: the reader comes back by itself, with Last-Event-ID.
+          // The object restarts or refuses: the reader comes back by itself, with Last-Event-ID, and hears why.
           open = false;
           controller.close();
           return;
@@ -93,7 +94,7 @@ async function nextReply(job: WatchedJob, after: { seq: number; version: number 
   try {
     return await watch(job, { ...after }, SSE_KEEPALIVE_MS);
   } catch (error) {
-    if (isUnavailable(error)) return undefined;
+    if (isUnavailable(error) || error instanceof Problem) return undefined;
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { ENDPOINTS_PER_WORKSPACE_MAX, JOB_RETENTION_DAYS } from "#contract/limit
 import type { JobFilter, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import { selectEndpointKeys } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
+import { isProblem } from "#worker/http/is-problem";
 import { askEndpoint } from "#worker/placement/objects";
 
 /** Living endpoints, and as many deleted ones whose jobs are still kept. */
@@ -26,9 +27,18 @@ export async function newestJobs(
       : [only];
   // One more than asked for from each tells whether there is a next page.
   const wanted = { ...filter, limit: filter.limit + 1 };
-  const lists = await Promise.all(
-    keys.map((key) => askEndpoint(env, key, "repeatable", (endpoint) => endpoint.listJobs(workspaceId, wanted))),
-  );
-  const jobs = lists.flatMap((list) => list.jobs).toSorted((a, b) => (a.id < b.id ? 1 : -1));
+  const lists = await Promise.all(keys.map((key) => jobsOf(env, key, workspaceId, wanted)));
+  const jobs = lists.flat().toSorted((a, b) => (a.id < b.id ? 1 : -1));
   return { jobs: jobs.slice(0, filter.limit), more: jobs.length > filter.limit };
+}
+
+async function jobsOf(env: Env, key: OwnerKey, workspaceId: WorkspaceId, filter: JobFilter): Promise<JobSnapshot[]> {
+  try {
+    const { jobs } = await askEndpoint(env, key, "repeatable", (endpoint) => endpoint.listJobs(workspaceId, filter));
+    return jobs;
+  } catch (error) {
+    // An object that never heard of its endpoint, or has forgotten a deleted one, has no jobs.
+    if (isProblem(error, "endpoint_not_found")) return [];
+    throw error;
+  }
 }

@@ -6,13 +6,12 @@ import { problemAnswer } from "#worker/http/answer";
 import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
 import { chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
 
-const DAY_MS = 86_400_000;
 /** A file of strangers' making: it may not run anything, whatever a browser takes it for. */
 const SANDBOXED = "default-src 'none'; sandbox; frame-ancestors 'none'";
 
 /**
  * Answers with an output's bytes, or a part of them, streamed from R2.
- * @param finishedAt Unix ms of the job's end, null when unknown
+ * @param expired whether retention has taken the bytes, or may at any moment
  * @param openToAll true on signed links, which any page may load
  * @throws Problem output_expired when retention took the bytes, unavailable when they are lost
  */
@@ -21,9 +20,10 @@ export async function downloadAnswer(
   request: Request,
   requestId: string,
   output: StoredOutput,
-  finishedAt: number | null,
+  expired: boolean,
   openToAll: boolean,
 ): Promise<Response> {
+  if (expired) throw new Problem("output_expired", `Outputs are kept for ${OUTPUT_RETENTION_DAYS} days.`);
   // The hash names the bytes, so nobody has to ask R2 what it called them.
   const etag = `"${output.sha256}"`;
   const type = servedType(output.content_type);
@@ -32,7 +32,7 @@ export async function downloadAnswer(
     "content-disposition": contentDisposition(type, output.filename),
     "content-security-policy": SANDBOXED,
     "cross-origin-resource-policy": openToAll ? "cross-origin" : "same-origin",
-    "cache-control": "private, max-age=3600",
+    "cache-control": "private, max-age=3600, no-transform",
     "accept-ranges": "bytes",
     etag,
   };
@@ -58,17 +58,14 @@ export async function downloadAnswer(
 
   if (request.method === "HEAD") {
     const object = await env.STORE.head(output.key);
-    if (object === null || object.size !== output.size) throw gone(output, finishedAt);
+    if (object === null || object.size !== output.size) throw lost(output);
     return new Response(null, { status: 200, headers: { ...headers, "content-length": String(output.size) } });
   }
   const object = await env.STORE.get(output.key, part === undefined ? {} : { range: part });
-  if (object === null || object.size !== output.size) throw gone(output, finishedAt);
+  if (object === null || object.size !== output.size) throw lost(output);
   return new Response(object.body, { status, headers });
 }
 
-function gone(output: StoredOutput, finishedAt: number | null): Problem {
-  if (finishedAt !== null && Date.now() - finishedAt > OUTPUT_RETENTION_DAYS * DAY_MS) {
-    return new Problem("output_expired", `Outputs are kept for ${OUTPUT_RETENTION_DAYS} days.`);
-  }
+function lost(output: StoredOutput): Problem {
   return new Problem("unavailable", "The stored file does not answer.", { cause: new Error(`missing ${output.key}`) });
 }

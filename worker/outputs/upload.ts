@@ -144,22 +144,25 @@ function exactBody(
   return { body: fixed.readable, stop: () => stopper.abort() };
 }
 
+/** R2's own error codes, which it puts in brackets behind its messages. */
+const UNKNOWN_UPLOAD = 10024;
+const PART_CODES: readonly number[] = [10011, 10025, 10048]; // too small, unknown or altered, uneven
+
 /** What R2 says when it refuses, as a problem; anything else stays what it is. */
 function putProblem(error: unknown): unknown {
   const message = error instanceof Error ? error.message : "";
-  if (/checksum|hash you specified|did not match/i.test(message)) {
-    return new Problem("checksum_mismatch", "The bytes do not have the stated sha256.", { cause: error });
+  const code = Number(/\(([0-9]{5})\)$/.exec(message)?.[1] ?? Number.NaN);
+  if (/checksum you specified did not match/i.test(message)) {
+    return new Problem("checksum_mismatch", "The bytes do not have the stated sha256.");
   }
-  if (/multipart upload does not exist|NoSuchUpload|10024/i.test(message)) {
-    return new Problem("output_missing", "That upload in parts is unknown or over; start it again.", { cause: error });
+  if (code === UNKNOWN_UPLOAD) {
+    return new Problem("output_missing", "That upload in parts is unknown or over; start it again.");
   }
-  if (/FixedLengthStream|fewer bytes|more bytes|write past end|disconnected/i.test(message)) {
-    return new Problem("malformed_request", "The body has not the length that Content-Length states.", {
-      cause: error,
-    });
-  }
-  if (/part|etag|10025|10048|10011/i.test(message)) {
+  if (PART_CODES.includes(code)) {
     return new Problem("output_conflict", "The parts do not fit the upload; start it again.", { cause: error });
+  }
+  if (/FixedLengthStream|disconnected/i.test(message)) {
+    return new Problem("malformed_request", "The body has not the length that Content-Length states.");
   }
   return error;
 }

@@ -29,7 +29,7 @@ const download: Mounted = {
     );
     const output = job.outputs.find((one) => one.name === rawParams.name);
     if (output === undefined) throw new Problem("output_not_found", "The job has no output of that name.");
-    return downloadAnswer(arrival.env, arrival.request, arrival.requestId, output, job.finishedAt, signed);
+    return downloadAnswer(arrival.env, arrival.request, arrival.requestId, output, job.outputsExpired, signed);
   },
 };
 
