@@ -1,12 +1,13 @@
 /** The replicas of this node, kept to what the pod wants. */
 import type { HeldReplica, WantedReplica } from "#contract/agent";
 import type { ReplicaId } from "#contract/ids";
-import { hasEnded, reconcile } from "./reconcile.ts";
+import { reconcile } from "./reconcile.ts";
 import type { Replica } from "./replica.ts";
 
 export class ReplicaSet {
   readonly #start: (wanted: WantedReplica) => Replica;
   readonly #slots: number;
+  #draining = false;
   readonly #replicas = new Map<ReplicaId, Replica>();
 
   constructor(slots: number, start: (wanted: WantedReplica) => Replica) {
@@ -23,20 +24,20 @@ export class ReplicaSet {
     const { start, drain, forget } = reconcile(this.held, wanted, this.#slots);
     for (const id of forget) this.#replicas.delete(id);
     for (const id of drain) this.#replicas.get(id)?.drain();
+    // A node that drains starts nothing, whatever an answer from before says.
+    if (this.#draining) return drain.length + forget.length > 0;
     for (const each of start) this.#replicas.set(each.replica_id, this.#start(each));
     return start.length + drain.length + forget.length > 0;
   }
 
   drain(): void {
+    this.#draining = true;
     for (const replica of this.#replicas.values()) replica.drain();
   }
 
   hurry(): void {
+    this.#draining = true;
     for (const replica of this.#replicas.values()) replica.hurry();
-  }
-
-  get busy(): boolean {
-    return [...this.#replicas.values()].some((replica) => !hasEnded(replica.held));
   }
 
   /** Resolves when every replica has ended and said so. */

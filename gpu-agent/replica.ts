@@ -6,19 +6,25 @@ import type { ComfyHost } from "./comfy/comfy-server.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
 import { drivePrompt } from "./comfy/drive-prompt.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
+import { stopPrompt } from "./comfy/stop-prompt.ts";
+import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
-import { isLeaseLost } from "./control/control-error.ts";
+import { pause } from "./control/backoff.ts";
+import { isGone } from "./control/control-error.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { PhaseClock } from "./phase-clock.ts";
+import { hasEnded } from "./reconcile.ts";
 import { redact } from "./redact.ts";
 import { ReleaseCache } from "./release-cache.ts";
-import { runJob } from "./run-job.ts";
+import { type JobEnd, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
 
 /** ComfyUI failing this often without a finished job in between is the machine's trouble, not the jobs'. */
 const RESTARTS_MAX = 3;
 const ERROR_LENGTH_MAX = 4_000;
+/** An answer without work that comes faster than this is not asked for again at once. */
+const IDLE_ANSWER_MS = 250;
 
 export interface ReplicaOptions {
   readonly wanted: WantedReplica;
@@ -39,10 +45,18 @@ export class Replica {
   readonly #drain = new AbortController();
   /** Give back the job in hand as well. */
   readonly #hurry = new AbortController();
+  /** Reports that no longer matter, because the replica has ended. */
+  readonly #outdated = new AbortController();
   readonly #phases = new PhaseClock();
   #state: ReplicaState = "preparing";
   #error: string | null = null;
+  #comfy: ComfySession | null = null;
   #release: number | null = null;
+  #reports: Promise<void> = Promise.resolve();
+  #lastReport = "";
+  /** Times ComfyUI failed since the last finished job. */
+  #failures = 0;
+  /** Resolves when it has ended and said so. Never rejects. */
   readonly ended: Promise<void>;
 
   constructor(options: ReplicaOptions) {
@@ -62,10 +76,7 @@ export class Replica {
   drain(): void {
     if (this.#drain.signal.aborted) return;
     this.#drain.abort(new Error("the replica drains"));
-    if (this.#state !== "stopped" && this.#state !== "crashed") {
-      this.#enter("draining");
-      void this.#report();
-    }
+    if (!hasEnded(this.held)) this.#enter("draining");
   }
 
   /** Stop at once: the job in hand goes back to the queue. */
@@ -75,78 +86,83 @@ export class Replica {
   }
 
   async #run(): Promise<void> {
-    let comfy: ComfySession | null = null;
+    let end: "stopped" | "crashed" = "stopped";
     try {
-      comfy = await this.#start();
-      comfy = await this.#takeJobs(comfy);
-      this.#phases.begin("stopping");
-      await closeSession(comfy);
-      comfy = null;
-      this.#phases.end();
-      this.#enter("stopped");
+      await this.#start();
+      await this.#takeJobs();
     } catch (error) {
-      if (this.#drain.signal.aborted) this.#enter("stopped");
-      else {
+      if (!this.#drain.signal.aborted) {
+        end = "crashed";
         this.#error = this.#redacted(error instanceof Error ? error.message : String(error));
         this.#log("replica_crashed", { error: this.#error.split("\n", 1)[0] });
-        this.#enter("crashed");
       }
-    } finally {
-      // Already closed on the good way; here after trouble.
-      if (comfy !== null) await closeSession(comfy).catch(() => undefined);
     }
-    this.#options.onChange();
-    await this.#report();
+    this.#phases.begin("stopping");
+    await this.#closeComfy();
+    this.#phases.end();
+    this.#outdated.abort(new Error("the replica has ended"));
+    this.#enter(end);
+    await this.#reports;
   }
 
+  /** Tells the log, the endpoint and the pod. Only `ready` and `busy` are left for their next question. */
   #enter(state: ReplicaState): void {
-    if (this.#state === state) return;
-    // A draining replica stays so until it has stopped, whatever its ComfyUI does meanwhile.
-    if (this.#state === "draining" && state !== "stopped" && state !== "crashed") return;
+    // A draining replica stays so until it has ended, whatever its ComfyUI does meanwhile.
+    if (this.#state === "draining" && !hasEnded({ state })) return;
+    const isNew = this.#state !== state;
     this.#state = state;
+    if (state === "busy") return;
+    void this.#report();
+    if (!isNew || state === "ready") return;
     this.#log("replica_state", { state });
-    if (state !== "ready" && state !== "busy") this.#options.onChange();
+    this.#options.onChange();
   }
 
   /** From nothing to a ComfyUI that has shown it can run a prompt. */
-  async #start(): Promise<ComfySession> {
+  async #start(): Promise<void> {
     const { host, settings, wanted } = this.#options;
     const { signal } = this.#drain;
-    this.#enter("preparing");
     this.#phases.begin("preparing");
-    void this.#report();
+    this.#enter("preparing");
     await this.#refuseFullDisk();
     const server = await host.start({
       slot: wanted.slot,
       log: this.#log,
       signal,
       onPhase: (phase) => {
-        this.#enter(phase);
         this.#phases.begin(phase);
-        void this.#report();
+        this.#enter(phase);
       },
     });
     try {
-      this.#enter("loading");
       this.#phases.begin("loading");
-      void this.#report();
-      const session = await openSession(server, settings.timings, this.#log, signal);
-      if (server.folders !== null) await this.#tryOut(session);
-      return session;
+      this.#enter("loading");
+      this.#comfy = await openSession(server, settings.timings, this.#log, signal);
+      if (server.folders !== null) await this.#tryOut(this.#comfy);
+      this.#phases.end();
+      // The endpoint must know the replica before it polls.
+      this.#enter("ready");
+      await this.#reports;
+      await this.#checkClasses(this.#comfy);
     } catch (error) {
-      await server.stop();
+      if (this.#comfy === null) await server.stop();
       throw error;
     }
+  }
+
+  async #closeComfy(): Promise<void> {
+    const comfy = this.#comfy;
+    this.#comfy = null;
+    if (comfy === null) return;
+    await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
   }
 
   /** An answer to HTTP proves little: the worker thread may be dead. A prompt of two nodes proves it. */
   async #tryOut(session: ComfySession): Promise<void> {
     const { settings } = this.#options;
     const { signal } = this.#drain;
-    const classes = ["EmptyImage", "PreviewImage"];
-    if ((await session.http.missingClasses(classes, signal)).length > 0) return;
-    const color = Math.floor(Math.random() * 0xffffff);
-    const empty = { width: 64, height: 64, batch_size: 1, color };
+    if ((await session.http.missingClasses(["EmptyImage", "PreviewImage"], signal)).length > 0) return;
+    const empty = { width: 64, height: 64, batch_size: 1, color: Math.floor(Math.random() * 0xffffff) };
     const promptId = randomUUID();
     await drivePrompt({
       session,
@@ -164,53 +180,79 @@ export class Replica {
       onProgress: () => undefined,
       onPreview: () => undefined,
     });
-    await session.http.deleteHistory(promptId);
+    await session.http.deleteHistory(promptId, signal);
   }
 
-  /** Until it drains. @returns the ComfyUI it ended with: it may have been restarted on the way */
-  async #takeJobs(started: ComfySession): Promise<ComfySession> {
-    let comfy = started;
-    let failures = 0;
-    let pollId = newPollId();
-    let lease: Lease | null = null;
-    await this.#becomeReady(comfy);
-    for (;;) {
-      if (comfy.server.died.aborted) {
-        if (lease !== null) await this.#giveBack(lease, "ComfyUI died before the job began");
-        lease = null;
-        failures += 1;
-        if (failures > RESTARTS_MAX)
-          throw new Error(`ComfyUI fails again and again: ${lastWords(comfy.server.died.reason)}`);
-        comfy = await this.#restart(comfy);
-      }
-      if (this.#drain.signal.aborted) {
-        if (lease !== null) await this.#giveBack(lease, "the replica drains");
-        return comfy;
-      }
-      if (lease === null) {
-        await this.#refuseFullDisk();
-        const answer = await this.#poll(pollId, comfy.server.died);
-        if (answer === null) continue;
-        if (answer.stop) this.drain();
-        lease = answer.lease;
-        pollId = newPollId();
-        continue;
-      }
-      this.#enter("busy");
-      const end = await this.#runJob(lease, comfy, pollId);
-      this.#enter("ready");
-      lease = end.next;
-      // Whether or not the answer arrived, a poll under the same id gets the same lease.
-      if (lease !== null) pollId = newPollId();
-      if (end.comfy === "restart" && !comfy.server.died.aborted) {
-        failures += 1;
-        if (failures > RESTARTS_MAX) throw new Error("ComfyUI hangs again and again");
-        comfy = await this.#restart(comfy);
-      } else if (end.outcome === "succeeded") failures = 0;
+  /** Says early, and to the operator, what a job would say late and to a caller. */
+  async #checkClasses(comfy: ComfySession): Promise<void> {
+    const { signal } = this.#drain;
+    if (this.#release === null || signal.aborted) return;
+    try {
+      const release = await this.#releases.get(this.#release, signal);
+      const missing = await comfy.http.missingClasses(release.classes, signal);
+      if (missing.length > 0) this.#log("node_classes_missing", { classes: missing.join(",").slice(0, 1_000) });
+    } catch (error) {
+      if (!signal.aborted) this.#log("release_not_checked", { error: messageOf(error) });
     }
   }
 
-  async #runJob(lease: Lease, comfy: ComfySession, nextPollId: string) {
+  /** Until it drains. */
+  async #takeJobs(): Promise<void> {
+    let pollId = newPollId();
+    let lease: Lease | null = null;
+    while (!this.#drain.signal.aborted) {
+      if (lease !== null && this.#comfy?.server.died.aborted === true) {
+        await this.#giveBack(lease, "ComfyUI died before the job began");
+        lease = null;
+      }
+      const comfy: ComfySession = await this.#livingComfy();
+      if (lease === null) {
+        await this.#refuseFullDisk();
+        lease = await this.#poll(pollId, comfy.server.died);
+        // An unanswered poll keeps its id: the lease in an answer that was lost comes again.
+        if (lease !== null || !comfy.server.died.aborted) pollId = newPollId();
+        continue;
+      }
+      this.#enter("busy");
+      const end: JobEnd = await this.#runJob(lease, comfy, pollId);
+      this.#enter("ready");
+      lease = end.next;
+      // With a next lease the id is used up; without, a poll under it gets what a lost answer held.
+      if (lease !== null) pollId = newPollId();
+      if (end.outcome === "succeeded") this.#failures = 0;
+      if (end.comfy === "restart") {
+        if (lease !== null) await this.#giveBack(lease, "ComfyUI died before the job began");
+        lease = null;
+        await this.#letGo(comfy, end.stuckPrompt);
+      } else await this.#tidy(comfy, TEMP_BYTES_MAX);
+    }
+    if (lease !== null) await this.#giveBack(lease, "the replica drains");
+  }
+
+  /** The ComfyUI at hand, or a new one when it has died. @throws when it dies again and again */
+  async #livingComfy(): Promise<ComfySession> {
+    const comfy = this.#comfy;
+    if (comfy !== null && !comfy.server.died.aborted) return comfy;
+    const reason = comfy === null ? "it hangs" : lastWords(comfy.server.died.reason);
+    this.#failures += 1;
+    if (this.#failures > RESTARTS_MAX) throw new Error(`ComfyUI fails again and again: ${reason}`);
+    this.#log("comfy_restarts", { reason: reason.split("\n", 1)[0] });
+    await this.#closeComfy();
+    await this.#start();
+    return this.#livingComfy();
+  }
+
+  /** Ends a ComfyUI that does not end its prompt; one that is not ours can only be waited for. */
+  async #letGo(comfy: ComfySession, promptId: string | undefined): Promise<void> {
+    const { timings } = this.#options.settings;
+    if (comfy.server.folders === null && promptId !== undefined) {
+      const isFree = await stopPrompt(comfy, promptId, timings.hangMs, this.#log);
+      if (!isFree) throw new Error("the attached ComfyUI does not let go of a prompt");
+    }
+    await this.#closeComfy();
+  }
+
+  async #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): Promise<JobEnd> {
     const { calls, settings, paths } = this.#options;
     return runJob({
       lease,
@@ -225,19 +267,24 @@ export class Replica {
     });
   }
 
-  /** @returns null when the wait was cut short: the replica drains, or ComfyUI died */
-  async #poll(pollId: string, died: AbortSignal) {
+  /** @returns null when there is no work, or the wait was cut short: the replica drains, or ComfyUI died */
+  async #poll(pollId: string, died: AbortSignal): Promise<Lease | null> {
     const { calls, settings, wanted } = this.#options;
     const signal = AbortSignal.any([this.#drain.signal, died]);
-    const poll = { poll_id: pollId, leases: [], wait_ms: settings.timings.pollWaitMs };
+    const startedAt = performance.now();
     try {
-      return await calls.pollReplica(wanted.replica_id, poll, signal);
+      const poll = { poll_id: pollId, leases: [], wait_ms: settings.timings.pollWaitMs };
+      const answer = await calls.pollReplica(wanted.replica_id, poll, signal);
+      if (answer.stop) this.drain();
+      if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) await pause(IDLE_ANSWER_MS, signal);
+      return answer.lease;
     } catch (error) {
       if (signal.aborted) return null;
       // The endpoint does not know this replica any more.
-      if (!isLeaseLost(error)) throw error;
+      if (!isGone(error)) throw error;
       this.#log("replica_unknown", { error: messageOf(error) });
-      return { lease: null, ended: [], stop: true };
+      this.drain();
+      return null;
     }
   }
 
@@ -248,60 +295,56 @@ export class Replica {
     });
   }
 
-  async #restart(comfy: ComfySession): Promise<ComfySession> {
-    this.#log("comfy_restarts", { reason: lastWords(comfy.server.died.reason ?? "it hangs").split("\n", 1)[0] });
-    await closeSession(comfy);
-    const next = await this.#start();
-    await this.#becomeReady(next);
-    return next;
+  /** Sends the present state to the endpoint, after what was sent before. */
+  #report(): Promise<void> {
+    this.#reports = this.#reports.then(() => this.#sendReport());
+    return this.#reports;
   }
 
-  /** The endpoint must know the replica before it polls. */
-  async #becomeReady(comfy: ComfySession): Promise<void> {
-    this.#phases.end();
-    this.#enter("ready");
-    await this.#report();
-    if (this.#release === null || this.#drain.signal.aborted) return;
-    const { signal } = this.#drain;
-    try {
-      const release = await this.#releases.get(this.#release, signal);
-      const missing = await comfy.http.missingClasses(release.classes, signal);
-      if (missing.length > 0) this.#log("node_classes_missing", { classes: missing.join(",").slice(0, 1_000) });
-    } catch (error) {
-      // A job will fetch it again and say what is wrong.
-      if (!signal.aborted) this.#log("release_not_checked", { error: messageOf(error) });
-    }
-  }
-
-  /** Tells the endpoint the present state; the answer may say that the replica is no longer wanted. */
-  async #report(): Promise<void> {
+  async #sendReport(): Promise<void> {
     const { calls, wanted, settings } = this.#options;
-    const ended = this.#state === "stopped" || this.#state === "crashed";
+    const ended = hasEnded(this.held);
     // The last report must not hold up the end of the agent for ever.
-    const signal = ended ? AbortSignal.timeout(settings.timings.callMs) : this.#hurry.signal;
+    const signal = ended
+      ? AbortSignal.timeout(settings.timings.callMs)
+      : AbortSignal.any([this.#hurry.signal, this.#outdated.signal]);
     const message = {
-      state: this.#state,
+      // Between two jobs there is nothing to tell: the endpoint knows its leases.
+      state: this.#state === "busy" ? ("ready" as const) : this.#state,
       phases: this.#phases.times,
       ...(this.#error === null ? {} : { error: this.#error }),
     };
+    const text = JSON.stringify(message);
+    if (text === this.#lastReport) return;
     try {
       const answer = await calls.reportReplica(wanted.replica_id, message, signal);
+      this.#lastReport = text;
       this.#release = answer.release;
       if (answer.stop && !ended) this.drain();
     } catch (error) {
       if (signal.aborted) return;
       this.#log("replica_report_refused", { error: messageOf(error) });
-      if (isLeaseLost(error) && !ended) this.drain();
+      if (isGone(error) && !ended) this.drain();
     }
   }
 
+  async #tidy(comfy: ComfySession, bytesMax: number): Promise<void> {
+    try {
+      if (await keepTempSmall(comfy, bytesMax, this.#drain.signal)) this.#log("temp_emptied");
+    } catch (error) {
+      this.#log("temp_not_emptied", { error: messageOf(error) });
+    }
+  }
+
+  /** @throws when a job could fill the disk; the pod then knows why this machine takes none */
   async #refuseFullDisk(): Promise<void> {
     const { settings, paths } = this.#options;
+    if ((await freeBytes(paths.root)) >= settings.freeBytesMin) return;
+    if (this.#comfy !== null) await this.#tidy(this.#comfy, 0);
     const free = await freeBytes(paths.root);
-    if (free < settings.freeBytesMin) {
-      const [have, need] = [free, settings.freeBytesMin].map((bytes) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`);
-      throw new Error(`free disk space is ${have}, below the ${need} that a job may need`);
-    }
+    if (free >= settings.freeBytesMin) return;
+    const [have, need] = [free, settings.freeBytesMin].map((bytes) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`);
+    throw new Error(`free disk space is ${have}, below the ${need} that a job may need`);
   }
 
   #redacted(text: string): string {

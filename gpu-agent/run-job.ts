@@ -9,7 +9,7 @@ import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
 import type { AgentCalls } from "./control/agent-calls.ts";
-import { ControlError, isLeaseLost } from "./control/control-error.ts";
+import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
 import { bringInputs } from "./inputs/bring-inputs.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
@@ -45,6 +45,8 @@ export interface JobEnd {
   readonly outcome: "succeeded" | "failed" | "canceled" | "lost" | "given_back";
   readonly next: Lease | null;
   readonly comfy: ComfyHealth;
+  /** The prompt that ComfyUI may still be running. */
+  readonly stuckPrompt?: string;
 }
 
 /**
@@ -72,6 +74,7 @@ class JobRun {
   readonly #keeper: LeaseKeeper;
   readonly #phases = new PhaseClock();
   #promptId: string | null = null;
+  #givenBack: Promise<void> = Promise.resolve();
 
   constructor(options: RunJobOptions) {
     const { lease, calls, settings } = options;
@@ -89,7 +92,11 @@ class JobRun {
 
   async run(): Promise<JobEnd> {
     const { hurry } = this.#options;
-    const hasten = () => this.#stop.abort(new Stopped("hurry"));
+    const hasten = () => {
+      this.#stop.abort(new Stopped("hurry"));
+      // At once, and not after the interrupt: another node may begin while this one ends.
+      this.#givenBack = this.#giveBack("the agent shuts down");
+    };
     hurry.addEventListener("abort", hasten, { once: true });
     if (hurry.aborted) hasten();
     this.#log("job_started");
@@ -104,6 +111,7 @@ class JobRun {
       hurry.removeEventListener("abort", hasten);
       this.#keeper.stop();
     }
+    if (end.comfy === "restart" && this.#promptId !== null) end = { ...end, stuckPrompt: this.#promptId };
     this.#log("job_ended", {
       outcome: end.outcome,
       ...Object.fromEntries(this.#phases.times.map((t) => [t.phase, t.ms])),
@@ -206,9 +214,10 @@ class JobRun {
     const stopped = this.#stop.signal.aborted ? this.#stop.signal.reason : null;
     if (stopped instanceof Stopped) {
       if (stopped.why !== "hurry") return { outcome: stopped.why, next: null, comfy };
-      return this.#giveBack("the agent shuts down", comfy);
+      await this.#givenBack;
+      return { outcome: "given_back", next: null, comfy };
     }
-    if (isLeaseLost(error)) return { outcome: "lost", next: null, comfy };
+    if (isGone(error)) return { outcome: "lost", next: null, comfy };
     const jobError = asJobError(error);
     this.#log("job_failed", { code: jobError.code, nodeId: jobError.node_id, classType: jobError.class_type });
     if (!(error instanceof JobFailure)) this.#log("job_trouble", { error: messageOf(error) });
@@ -228,13 +237,12 @@ class JobRun {
     }
   }
 
-  async #giveBack(reason: string, comfy: ComfyHealth): Promise<JobEnd> {
+  async #giveBack(reason: string): Promise<void> {
     this.#keeper.settle();
     const { calls, lease, settings } = this.#options;
     await calls.giveBack(lease, reason, AbortSignal.timeout(settings.timings.callMs)).catch((error: unknown) => {
       this.#log("lease_not_given_back", { error: messageOf(error) });
     });
-    return { outcome: "given_back", next: null, comfy };
   }
 
   /** Leaves nothing of the job behind where the agent can reach. */
@@ -243,7 +251,7 @@ class JobRun {
     const { folders } = session.server;
     try {
       if (this.#promptId !== null && comfy === "healthy" && !session.server.died.aborted) {
-        await Promise.race([session.http.deleteHistory(this.#promptId), AbortSignalTimeout(CLEAN_MS)]);
+        await session.http.deleteHistory(this.#promptId, AbortSignal.timeout(CLEAN_MS));
       }
       if (folders === null) return;
       for (const folder of [folders.input, folders.output]) {
@@ -279,10 +287,4 @@ function asJobError(error: unknown): JobError {
 
 function isProblem(error: unknown, code: string): boolean {
   return error instanceof ControlError && error.code === code;
-}
-
-function AbortSignalTimeout(ms: number): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms).unref();
-  });
 }

@@ -104,8 +104,13 @@ export class ComfyHttp {
     return isJsonObject(entry) ? entry : null;
   }
 
-  async deleteHistory(promptId: string): Promise<void> {
-    await this.#json("POST", "/history", { json: { delete: [promptId] } });
+  async deleteHistory(promptId: string, signal?: AbortSignal): Promise<void> {
+    await this.#json("POST", "/history", { json: { delete: [promptId] }, signal });
+  }
+
+  /** Drops every cached result and unloads the models: done when the worker is idle. */
+  async freeMemory(signal?: AbortSignal): Promise<void> {
+    await this.#json("POST", "/free", { json: { unload_models: true, free_memory: true }, signal });
   }
 
   async queuePlace(promptId: string, signal?: AbortSignal): Promise<QueuePlace> {

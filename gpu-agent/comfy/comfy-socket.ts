@@ -6,7 +6,7 @@
  * Frames are hints: they make progress visible and the end seen early. The truth is the history.
  */
 import { randomUUID } from "node:crypto";
-import { backoffMs, pause } from "../control/backoff.ts";
+import { backoffMs, pause, settlesWithin } from "../control/backoff.ts";
 import { type Log, messageOf } from "../log.ts";
 import type { ComfyHttp } from "./comfy-http.ts";
 import { type Frame, readFrame } from "./frames.ts";
@@ -19,6 +19,7 @@ export interface SocketTimings {
 /** A server that never answers our close is not waited for longer. */
 const CLOSE_MS = 5_000;
 const RECONNECT_MS_MAX = 5_000;
+const GIVEN_UP = "given-up";
 
 export class ComfySocket {
   readonly clientId = randomUUID();
@@ -66,8 +67,8 @@ export class ComfySocket {
   reopen(): void {
     const socket = this.#socket;
     this.#lastFrameAt = performance.now();
-    // Its close handler connects again.
-    socket?.close();
+    // When it has closed, a new one is opened.
+    if (socket !== null) closeWithin(socket);
   }
 
   async close(): Promise<void> {
@@ -76,7 +77,7 @@ export class ComfySocket {
     if (socket === null || socket.readyState === WebSocket.CLOSED) return;
     const closed = new Promise<void>((resolve) => socket.addEventListener("close", () => resolve(), { once: true }));
     socket.close();
-    await Promise.race([closed, pause(1_000)]);
+    await settlesWithin(closed, 1_000);
   }
 
   /** Connects until it works. */
@@ -105,7 +106,7 @@ export class ComfySocket {
       socket.binaryType = "arraybuffer";
       this.#socket = socket;
       let greeted = false;
-      const limit = setTimeout(() => socket.close(), this.#timings.socketOpenMs);
+      const limit = setTimeout(() => closeWithin(socket), this.#timings.socketOpenMs);
       socket.addEventListener("open", () => {
         // Honoured only as the first message: previews then say which prompt they belong to.
         socket.send(JSON.stringify({ type: "feature_flags", data: { supports_preview_metadata: true } }));
@@ -130,15 +131,17 @@ export class ComfySocket {
         else if (!this.#closing.signal.aborted) this.#open = this.#connect();
       };
       socket.addEventListener("close", end);
+      socket.addEventListener(GIVEN_UP, end);
       // An error is always followed by a close; without a handler it would be unhandled.
       socket.addEventListener("error", () => undefined);
-      const close = socket.close.bind(socket);
-      socket.close = (...args) => {
-        close(...args);
-        setTimeout(end, CLOSE_MS).unref();
-      };
     });
   }
+}
+
+/** Closes a socket. One whose close is never confirmed counts as closed after a while. */
+function closeWithin(socket: WebSocket): void {
+  socket.close();
+  setTimeout(() => socket.dispatchEvent(new Event(GIVEN_UP)), CLOSE_MS).unref();
 }
 
 /** The promise, or the signal's reason when it fires first. */

@@ -198,7 +198,8 @@ class DrivenPrompt {
     this.#lastQueueAt = performance.now();
     this.#place = place;
     if (place === "running") this.#start();
-    if (place === "pending") this.#lastMoveAt = performance.now();
+    // Others' prompts may be before ours; in a ComfyUI of our own there are none.
+    if (place === "pending" && server.folders === null) this.#lastMoveAt = performance.now();
     if (place === "absent") {
       this.#absences += 1;
       // Ask again at once instead of a pace later.
@@ -220,7 +221,7 @@ class DrivenPrompt {
         new JobFailure("replica_failed", "ComfyUI never started the job: others keep it busy."),
       );
     }
-    if (this.#place !== "running" || this.#quietMs() < timings.socketSilentMs) return;
+    if (this.#place === "absent" || this.#quietMs() < timings.socketSilentMs) return;
 
     const doublings = Math.min(this.#reopened, SILENT_DOUBLINGS_MAX);
     if (this.#session.socket.quietMs > timings.socketSilentMs * 2 ** doublings) {

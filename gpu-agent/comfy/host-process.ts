@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { pause } from "../control/backoff.ts";
+import { pause, settlesWithin } from "../control/backoff.ts";
 import { isSameProcess, processIdentity } from "../process-identity.ts";
 import { readIdentity } from "../state-directory.ts";
 
@@ -34,6 +34,7 @@ export class HostProcess {
   readonly #lineListeners = new Set<(line: string) => void>();
   readonly #exited: Promise<void>;
   #stopping = false;
+  #gone = false;
 
   /** @throws when the program cannot be started */
   static async start(options: HostProcessOptions): Promise<HostProcess> {
@@ -71,8 +72,11 @@ export class HostProcess {
     this.#exited = new Promise((resolve) => {
       // "close" and not "exit": the last lines have been read by then.
       child.once("exit", (code, signal) => {
+        this.#gone = true;
+        // What it started must not outlive it; the group keeps its number as long as anything is left of it.
+        signalGroup(this.pid, "SIGKILL");
         const closed = new Promise<void>((done) => child.once("close", () => done()));
-        void Promise.race([closed, pause(1_000)]).then(() => {
+        void settlesWithin(closed, 1_000).then(() => {
           log.end();
           rmSync(pidFile(options.directory), { force: true });
           const how = signal === null ? `exit code ${code ?? "unknown"}` : `signal ${signal}`;
@@ -100,10 +104,8 @@ export class HostProcess {
   /** SIGTERM, then SIGKILL, to the whole group. Resolves when it is gone. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    signalGroup(this.pid, "SIGTERM");
-    await Promise.race([this.#exited, pause(this.#options.stopMs)]);
-    // What it started may outlive it.
-    signalGroup(this.pid, "SIGKILL");
+    if (!this.#gone) signalGroup(this.pid, "SIGTERM");
+    if (!(await settlesWithin(this.#exited, this.#options.stopMs)) && !this.#gone) signalGroup(this.pid, "SIGKILL");
     await this.#exited;
   }
 

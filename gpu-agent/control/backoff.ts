@@ -17,6 +17,19 @@ export function backoffMs(tries: number, chance: number, bounds: BackoffBounds, 
   return Math.max(retryAfterMs, Math.round(chance * bound));
 }
 
+/** Waits for a promise, but not longer than `ms`. @returns whether it settled in time; its outcome is left to others */
+export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const over = new AbortController();
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  const late = sleep(ms, false, { signal: over.signal }).catch(() => false);
+  const result = await Promise.race([settled, late]);
+  over.abort();
+  return result;
+}
+
 /** Waits. @throws the signal's reason when it fires first */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   try {

@@ -58,10 +58,20 @@ function parseProblem(text: string): ProblemBody | null {
   }
 }
 
-/** The lease, or everything it hangs on, is gone for good: nothing sent about it can count any more. */
-export function isLeaseLost(error: unknown): boolean {
-  if (!(error instanceof ControlError) || error.retryable) return false;
-  return error.code === "lease_lost" || error.status === 401 || error.status === 403 || error.status === 404;
+/** Codes that say: the lease, or what it hangs on, is gone. A missing file or release is another matter. */
+const GONE: ReadonlySet<string | null> = new Set([
+  "lease_lost",
+  "not_found",
+  "job_not_found",
+  "replica_not_found",
+  "endpoint_not_found",
+  "node_not_found",
+  "unauthenticated",
+]);
+
+/** The lease or replica is gone for good: nothing sent about it can count any more. */
+export function isGone(error: unknown): boolean {
+  return error instanceof ControlError && !error.retryable && GONE.has(error.code);
 }
 
 /** The node's session is not taken any more: it must join again. */

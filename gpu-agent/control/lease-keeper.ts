@@ -7,7 +7,7 @@ import type { JobProgress, RunningPhase } from "#contract/job";
 import { type Log, messageOf } from "../log.ts";
 import type { AgentCalls, LeaseProof } from "./agent-calls.ts";
 import { pause } from "./backoff.ts";
-import { isLeaseLost } from "./control-error.ts";
+import { isGone } from "./control-error.ts";
 
 export type LeaseEnd = "canceled" | "lost";
 export type Preview = NonNullable<LeaseProgress["preview"]>;
@@ -116,7 +116,7 @@ export class LeaseKeeper {
       return true;
     } catch (error) {
       if (this.#stopped.signal.aborted) return false;
-      if (isLeaseLost(error)) this.#end("lost");
+      if (isGone(error)) this.#end("lost");
       else log("lease_renewal_failed", { error: messageOf(error) });
       return false;
     }

@@ -8,7 +8,7 @@ import { type ComfyHttp, ComfyRefused, ComfyUnreachable } from "../comfy/comfy-h
 import { JobFailure } from "../comfy/job-failure.ts";
 import type { AgentCalls } from "../control/agent-calls.ts";
 import { pause } from "../control/backoff.ts";
-import { ControlError, isLeaseLost } from "../control/control-error.ts";
+import { ControlError, isGone } from "../control/control-error.ts";
 import { messageOf } from "../log.ts";
 import { extensionOf } from "../outputs/content-types.ts";
 import { freeBytes, isCode } from "../state-directory.ts";
@@ -74,7 +74,7 @@ async function bring(file: LeaseFile, filename: string, options: BringOptions): 
     return await hand(path, filename, options);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof JobFailure || isLeaseLost(error)) throw error;
+    if (error instanceof JobFailure || isGone(error)) throw error;
     const reason = isCode(error, "ENOSPC") ? "no free disk space" : messageOf(error);
     throw new JobFailure("input_failed", `The file for ${file.input} did not arrive: ${reason}`, { cause: error });
   } finally {

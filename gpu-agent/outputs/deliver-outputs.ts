@@ -5,7 +5,7 @@ import type { OutputSpec } from "#contract/workflow";
 import type { PromptResult } from "../comfy/drive-prompt.ts";
 import { JobFailure } from "../comfy/job-failure.ts";
 import type { AgentCalls, LeaseProof } from "../control/agent-calls.ts";
-import { ControlError, isLeaseLost } from "../control/control-error.ts";
+import { ControlError, isGone } from "../control/control-error.ts";
 import { type UploadLimits, uploadOutput } from "../control/uploads.ts";
 import { collectOutputs, type Found, outputNames, shortFilename } from "./collect-outputs.ts";
 import { fileType } from "./content-types.ts";
@@ -107,7 +107,7 @@ async function deliver(
     });
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof ControlError) || isLeaseLost(error)) throw error;
+    if (!(error instanceof ControlError) || isGone(error)) throw error;
     throw new JobFailure("output_failed", `${filename} could not be stored: ${error.message}`, { cause: error });
   } finally {
     await file.discard();

@@ -4,12 +4,15 @@ import { openAsBlob } from "node:fs";
 import { open, readdir, realpath, rm, stat } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { OUTPUT_BYTES_MAX } from "#contract/limits";
-import { type ComfyHttp, ComfyRefused, type FileReference } from "../comfy/comfy-http.ts";
+import { type ComfyHttp, ComfyRefused, ComfyUnreachable, type FileReference } from "../comfy/comfy-http.ts";
 import type { ComfyFolders } from "../comfy/comfy-server.ts";
 import { JobFailure } from "../comfy/job-failure.ts";
+import { pause } from "../control/backoff.ts";
 import { messageOf } from "../log.ts";
 import { freeBytes, isCode } from "../state-directory.ts";
 import { sha256OfBlob } from "./hash-file.ts";
+
+const VIEW_TRIES_MAX = 3;
 
 /** Bytes whose hash is known, ready to be sent more than once. */
 export interface ReadyFile {
@@ -35,7 +38,16 @@ export interface OutputSource {
 export async function readyFile(source: OutputSource, file: FileReference, signal: AbortSignal): Promise<ReadyFile> {
   const path = source.folders === null ? null : await pathOnDisk(source.folders, file);
   if (path !== null) return fromDisk(path, file);
-  return fromView(source, file, signal);
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await fromView(source, file, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof JobFailure) || !(error.cause instanceof ComfyUnreachable) || tries >= VIEW_TRIES_MAX)
+        throw error;
+      await pause(500 * tries, signal);
+    }
+  }
 }
 
 /** @returns null when no such file lies inside that folder */
@@ -78,7 +90,7 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
     let size = 0;
     const copy = await open(path, "wx", 0o600);
     try {
-      for await (const chunk of response.body ?? []) {
+      for await (const chunk of unbroken(response)) {
         hash.update(chunk);
         size += chunk.byteLength;
         refuseTooLarge(size, file);
@@ -96,7 +108,18 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
       throw new JobFailure("output_failed", `ComfyUI reported ${file.filename}, and the file is not there.`);
     }
     const reason = isCode(error, "ENOSPC") ? "no free disk space" : messageOf(error);
-    throw new JobFailure("output_failed", `${file.filename} could not be fetched from ComfyUI: ${reason}`);
+    throw new JobFailure("output_failed", `${file.filename} could not be fetched from ComfyUI: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The body's chunks; a connection that breaks is ComfyUI out of reach, not a fault of the file. */
+async function* unbroken(response: Response): AsyncGenerator<Uint8Array> {
+  try {
+    yield* response.body ?? [];
+  } catch (error) {
+    throw new ComfyUnreachable(messageOf(error));
   }
 }
 
