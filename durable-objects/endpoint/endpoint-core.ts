@@ -418,16 +418,13 @@ export class EndpointCore {
     });
   }
 
-  podId(): PodId | null {
-    return this.#state.config?.podId ?? null;
-  }
-
   /** The wish to send to the pod; null when there is no endpoint. */
   demand(): Demand | null {
     const { config } = this.#state;
     if (config === null) return null;
     const { version, wanted, needed, drain } = this.#state.demand;
-    return { endpointId: config.endpointId, workspaceId: config.workspaceId, version, wanted, needed, drain };
+    const { podId, endpointId, workspaceId } = config;
+    return { podId, endpointId, workspaceId, version, wanted, needed, drain };
   }
 
   /**

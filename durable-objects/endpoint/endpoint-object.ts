@@ -290,10 +290,9 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
       while (this.#demandChanged) {
         this.#demandChanged = false;
         const demand = this.#turn((core) => core.demand());
-        const podId = this.#turn((core) => core.podId());
-        if (demand === null || podId === null) return;
+        if (demand === null) return;
         const sentAt = Date.now();
-        const reply = await this.#pod(podId).setDemand(demand);
+        const reply = await this.#pod(demand.podId).setDemand(demand);
         if (reply.ok) this.#turn((core) => core.demandAnswered(demand.version, reply.replicas, sentAt));
         else
           console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));

@@ -236,20 +236,12 @@ export class JobStore {
   /** Ready jobs of the lane ahead of this one. */
   readyAhead(job: QueuedJob, readyInLane: number): number {
     const lane = laneNumber(job.lane);
-    const ahead = this.#count(
-      `SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) < (?, ?)`,
-      lane,
-      job.rank,
-      job.id,
-    );
-    if (ahead < COUNT_MAX) return ahead;
-    const behind = this.#count(
-      `SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) > (?, ?)`,
-      lane,
-      job.rank,
-      job.id,
-    );
+    const queue =
+      "SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?";
+    const behind = this.#count(`${queue} AND (rank, id) > (?, ?)`, lane, job.rank, job.id);
     if (behind < COUNT_MAX) return readyInLane - behind - (job.availableAt === null ? 1 : 0);
+    const ahead = this.#count(`${queue} AND (rank, id) < (?, ?)`, lane, job.rank, job.id);
+    if (ahead < COUNT_MAX) return ahead;
     const [row] = this.#db.exec(
       `SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_ready
        WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) < (?, ?)`,
@@ -327,6 +319,8 @@ export class JobStore {
     if (filter.state !== undefined) conditions.push(`state = '${filter.state}'`);
     let source = filter.state === undefined ? "jobs" : `jobs ${INDEX_OF_STATE[filter.state]}`;
     if (filter.state === "queued") conditions.push("lane >= 0");
+    // SQLite uses a partial index only where the query repeats the index's own condition.
+    if (source.endsWith("jobs_unsuccessful")) conditions.push("state IN ('failed', 'canceled', 'expired')");
     if (filter.tag !== undefined) {
       source = "job_tags CROSS JOIN jobs ON jobs.id = job_tags.job_id";
       conditions.push("job_tags.tag = ?");

@@ -2,6 +2,7 @@ import type { Lease } from "#contract/agent";
 import { type JobId, LeaseId, makeId, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
+import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
 import { granted, LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
 import { lanesInOrder } from "#durable-objects/queue/order";
@@ -61,6 +62,7 @@ function bestMatch(
   candidates: readonly Candidate[],
   now: number,
 ): { job: QueuedJob; candidate: Candidate } | null {
+  expireQueued(state, now);
   const batchHead = state.queued.batch > 0 ? state.jobs.ready("batch", 1)[0] : undefined;
   for (const lane of lanesInOrder(state.peekCounter(), batchHead?.createdAt ?? null, now)) {
     if (state.queued[lane] === 0) continue;

@@ -149,8 +149,7 @@ export function drainIdle(state: EndpointState, now: number): number | null {
 }
 
 /**
- * Gives up on replicas that should have been heard of and were not: their leases are lost, and the pod is told to stop
- * them. Those still starting are watched by the pod, through their node. Old crashes are forgotten.
+ * Gives up on replicas that should have asked for work and did not: the pod is told to stop them. Those still starting are watched by the pod, through their node. Old crashes are forgotten.
  * @returns when to look again
  */
 export function giveUpSilent(state: EndpointState, now: number): number | null {
@@ -164,12 +163,11 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
       if (until <= now) state.forgetReplica(replica.id);
       else later(until);
     } else if (isCapacity(replica) && !isStarting(replica.state)) {
-      const until = state.seenAt(replica.id) + REPLICA_LOST_MS;
+      // One that holds a lease is watched by the lease.
+      if (state.held(replica.id) > 0) continue;
+      const until = Math.max(state.seenAt(replica.id), state.usedAt(replica.id)) + REPLICA_LOST_MS;
       if (until > now) later(until);
-      else {
-        loseLeases(state, replica.id, "The replica was not heard of.", now);
-        drain(state, replica);
-      }
+      else drain(state, replica);
     }
   }
   return due;

@@ -1,15 +1,14 @@
 import { JOB_RETENTION_DAYS } from "#contract/limits";
 import { DEMAND_SETTLE_MS, repeatDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
+import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
 import { drainIdle, giveUpSilent } from "#durable-objects/endpoint/replica-life";
 import type { RunningJob } from "#durable-objects/queue/job-record";
-import { cancel, expire, loseLease, overrun } from "#durable-objects/queue/transition";
+import { cancel, loseLease, overrun } from "#durable-objects/queue/transition";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import { chance } from "#durable-objects/sql/database";
 
-/** Rows one turn touches at most, so that a long backlog cannot stall the object; the rest follows 1 ms later. */
-const SWEEP_ROWS_MAX = 500;
 /** When deleting outputs fails, or is interrupted, it is tried again after this. */
 const PURGE_RETRY_MS = 60_000;
 const JOB_RETENTION_MS = JOB_RETENTION_DAYS * 86_400_000;
@@ -60,10 +59,6 @@ export function outputsDue(state: EndpointState, now: number, limit: number): En
 
 function readyAgain(state: EndpointState, now: number): void {
   for (const job of state.jobs.delayedUntil(now, SWEEP_ROWS_MAX)) state.moved(job, { ...job, availableAt: null });
-}
-
-function expireQueued(state: EndpointState, now: number): void {
-  for (const job of state.jobs.expiredBy(now, SWEEP_ROWS_MAX)) state.moved(job, expire(job, now));
 }
 
 function endOverdueLeases(state: EndpointState, now: number): void {

@@ -164,7 +164,9 @@ export class PodCore {
   }
 
   setDemand(demand: Demand): Reply<DemandReply> {
-    if (this.#pod === null || this.#pod.workspaceId !== demand.workspaceId) return noPod();
+    // Work may come before the first machine: the endpoint, whom the Worker has told its pod, vouches for it.
+    const configured = this.configure(demand.podId, demand.workspaceId);
+    if (!configured.ok) return configured;
     return this.#mutate((now): Reply<DemandReply> => {
       const known = this.#store.demand(demand.endpointId);
       if (known === null || demand.version > known.version) {
@@ -194,7 +196,8 @@ export class PodCore {
 
   listNodes(workspaceId: WorkspaceId): Reply<{ nodes: NodeSummary[] }> {
     const pod = this.#pod;
-    if (pod === null || pod.workspaceId !== workspaceId) return noPod();
+    if (pod === null) return { ok: true, nodes: [] };
+    if (pod.workspaceId !== workspaceId) return noPod();
     const now = this.#world.now();
     const replicas = this.#store.replicas();
     const nodes = this.#store.nodes().map((node) => {

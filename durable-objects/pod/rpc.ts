@@ -6,6 +6,7 @@ import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 
 /** What an endpoint wants of its pod. The whole of it each time, so that it may arrive twice or out of order. */
 export interface Demand {
+  readonly podId: PodId;
   readonly endpointId: EndpointId;
   readonly workspaceId: WorkspaceId;
   /** Grows with each change; an older one than the last is ignored. */

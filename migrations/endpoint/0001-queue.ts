@@ -80,7 +80,7 @@ CREATE TABLE jobs (
 --
 CREATE INDEX jobs_ready ON jobs (lane, rank, id) WHERE state = 'queued' AND available_at IS NULL
 --
-CREATE INDEX jobs_delayed ON jobs (available_at) WHERE available_at IS NOT NULL
+CREATE INDEX jobs_delayed ON jobs (available_at, lane, rank, id) WHERE available_at IS NOT NULL
 --
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'queued' AND started_at IS NULL
 --
