@@ -2,7 +2,7 @@
 import { isJsonObject, type Json, parseExactJson } from "#contract/exact-json";
 import { json, type Reply, type Request, type Route } from "./http-server.ts";
 import { JobQueryError, Jobs } from "./jobs.ts";
-import { isCanonicalUuid } from "./prompt-routes.ts";
+import { isCanonicalUuid } from "./prompt-submission.ts";
 import { pythonRepr } from "./python-values.ts";
 import type { RouteParts } from "./routes.ts";
 

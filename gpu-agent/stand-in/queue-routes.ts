@@ -2,13 +2,13 @@
 import { isJsonObject, type Json, parseExactJson } from "#contract/exact-json";
 import { empty, json, type Reply, type Request, type Route } from "./http-server.ts";
 import { queueTuple } from "./prompt-queue.ts";
-import { PromptRoute } from "./prompt-routes.ts";
+import { PromptSubmission } from "./prompt-submission.ts";
 import { PythonError, pythonBool, pythonInt, pythonTypeName } from "./python-values.ts";
 import type { RouteParts } from "./routes.ts";
 
 /** `/prompt`, `/queue`, `/history`, `/interrupt` and `/free`. */
 export function queueRoutes({ queue, history, executor, catalog, generation }: RouteParts): Route[] {
-  const prompts = new PromptRoute(queue, catalog, generation);
+  const prompts = new PromptSubmission(queue, catalog, generation);
   return [
     // Reached only without an Upgrade header: with one, the server hands the connection over.
     {

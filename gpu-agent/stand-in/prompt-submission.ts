@@ -15,7 +15,7 @@ export function isCanonicalUuid(value: Json): value is string {
   return typeof value === "string" && CANONICAL_UUID.test(value);
 }
 
-export class PromptRoute {
+export class PromptSubmission {
   readonly #queue: PromptQueue;
   readonly #catalog: NodeCatalog;
   readonly #generation: Generation;
