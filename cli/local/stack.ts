@@ -6,7 +6,14 @@ import { type Child, startChild } from "#cli/local/child-process";
 import { agentArguments, type ComfyChoice } from "#cli/local/comfyui";
 import { killLeftovers } from "#cli/local/leftovers";
 import { ServerMessage } from "#cli/local/server-message";
-import { Credentials, makeStateFolder, readJsonFile, type StateFolder } from "#cli/local/state-folder";
+import {
+  Credentials,
+  makeStateFolder,
+  readJsonFile,
+  SavedJoinToken,
+  type StateFolder,
+  writeJsonFile,
+} from "#cli/local/state-folder";
 import { Pilotlight } from "#client/pilotlight";
 
 const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
@@ -16,6 +23,9 @@ const RESTART_PAUSE_MS = 500;
 const RESTART_PAUSE_MS_MAX = 30_000;
 /** A program that ran this long has not failed to start. */
 const STEADY_MS = 30_000;
+const JOIN_TOKEN_S = 365 * 86_400;
+/** An agent that ends so often may have been refused. */
+const FAILURES_BLAMED_ON_TOKEN = 3;
 /** Jobs in hand may end before Ctrl-C ends the agent; longer ones go back to the queue. */
 const AGENT_DRAIN_S = 2;
 const AGENT_GRACE_MS = 8_000;
@@ -100,8 +110,8 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
     isFirstStart,
     client,
     startAgent: async (comfy) => {
-      const agent = new Keeper("The agent", report, async () => {
-        const token = await client.pods.createJoinToken(credentials.pod_id, undefined, { signal });
+      const agent = new Keeper("The agent", report, async (failures) => {
+        const token = await joinToken(state, client, credentials.pod_id, failures < FAILURES_BLAMED_ON_TOKEN, signal);
         return startChild({
           program: AGENT_PROGRAM,
           args: [
@@ -110,7 +120,7 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
           ],
           // What drives the jobs was decided here; the agent must not find a second answer in the environment.
           env: {
-            PILOTLIGHT_JOIN_TOKEN: token.token,
+            PILOTLIGHT_JOIN_TOKEN: token,
             COMFYUI_DIR: undefined,
             COMFYUI_URL: undefined,
             COMFYUI_STAND_IN: undefined,
@@ -133,6 +143,22 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
       for (const keeper of keepers) keeper.kill();
     },
   };
+}
+
+/** The agent's join token: the one it joined with, unless that has expired or does not work. */
+async function joinToken(
+  state: StateFolder,
+  client: Pilotlight,
+  pod: string,
+  mayReuse: boolean,
+  signal: AbortSignal,
+): Promise<string> {
+  const saved = mayReuse ? await readJsonFile(state.joinToken, SavedJoinToken) : null;
+  if (saved !== null && Date.parse(saved.expires_at) > Date.now()) return saved.token;
+  const { token, expires_at } = await client.pods.createJoinToken(pod, JOIN_TOKEN_S, { signal });
+  if (token === undefined) throw new CliError("server_failed", "The server made no join token");
+  await writeJsonFile(state.joinToken, { token, expires_at });
+  return token;
 }
 
 function startServer(state: StateFolder, env: Record<string, string | undefined>): Child {
@@ -171,13 +197,13 @@ async function firstMessage(child: Child, signal: AbortSignal, logFile: string):
 class Keeper {
   readonly #name: string;
   readonly #report: (line: string) => void;
-  readonly #launch: () => Promise<Child>;
+  readonly #launch: (failures: number) => Promise<Child>;
   #child: Child | undefined;
   #stopping = false;
   #failures = 0;
   #wake: (() => void) | undefined;
 
-  constructor(name: string, report: (line: string) => void, launch: () => Promise<Child>) {
+  constructor(name: string, report: (line: string) => void, launch: (failures: number) => Promise<Child>) {
     this.#name = name;
     this.#report = report;
     this.#launch = launch;
@@ -185,7 +211,7 @@ class Keeper {
 
   /** @throws what the first launch throws; later ones are repeated */
   async start(): Promise<void> {
-    this.#watch(await this.#launch());
+    this.#watch(await this.#launch(0));
   }
 
   #watch(child: Child): void {
@@ -214,7 +240,7 @@ class Keeper {
       });
       if (this.#stopping) return;
       try {
-        const child = await this.#launch();
+        const child = await this.#launch(this.#failures);
         if (this.#stopping) await child.stop(0);
         else this.#watch(child);
         return;

@@ -16,8 +16,9 @@ export interface StateFolder {
   readonly secrets: string;
   readonly credentials: string;
   readonly server: string;
-  /** The GPU agent that runs beside the server. */
+  /** The GPU agent that runs beside the server, and the token it joined with. */
   readonly agent: string;
+  readonly joinToken: string;
   readonly serverLog: string;
   readonly agentLog: string;
 }
@@ -33,6 +34,9 @@ export const Credentials = z.object({
 export type Credentials = z.infer<typeof Credentials>;
 
 export const Secrets = z.object({ signing_secret: z.string().min(32) });
+
+/** The token of the agent here. The same one each time, so that the agent stays the same node. */
+export const SavedJoinToken = z.object({ token: z.string(), expires_at: z.iso.datetime() });
 
 /** The server that runs now, if its lock is held. */
 export const RunningServer = z.object({ url: z.string(), pid: z.int(), started_at: z.iso.datetime() });
@@ -57,6 +61,7 @@ export function stateFolderAt(root: string): StateFolder {
     credentials: join(root, "credentials.json"),
     server: join(root, "server.json"),
     agent: join(root, "agent"),
+    joinToken: join(root, "join-token.json"),
     serverLog: join(root, "server.log"),
     agentLog: join(root, "agent.log"),
   };

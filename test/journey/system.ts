@@ -46,17 +46,21 @@ export class System {
   /**
    * Starts everything and waits until it is ready.
    * @param options.env for the agent and its stand-in; `COMFYUI_ARGS` holds flags of the stand-in
-   * @param options.state goes on with this folder
+   * @param options.state goes on with this folder, at the address of `options.port`
    */
   static async start(
-    options: { env?: Record<string, string>; args?: readonly string[]; state?: string } = {},
+    options: { env?: Record<string, string>; args?: readonly string[]; state?: string; port?: string } = {},
   ): Promise<System> {
     const state = options.state ?? (await mkdtemp(join(tmpdir(), "pilotlight-journey-")));
-    const child = spawn(process.execPath, [CLI, "dev", "--port", "0", "--json-stream", ...(options.args ?? [])], {
-      env: environment({ COMFYUI_STAND_IN: "1", ...options.env, PILOTLIGHT_STATE_DIR: state }),
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: true,
-    });
+    const child = spawn(
+      process.execPath,
+      [CLI, "dev", "--port", options.port ?? "0", "--json-stream", ...(options.args ?? [])],
+      {
+        env: environment({ COMFYUI_STAND_IN: "1", ...options.env, PILOTLIGHT_STATE_DIR: state }),
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: true,
+      },
+    );
     const said: string[] = [];
     child.stderr.on("data", (piece: Buffer) => said.push(piece.toString()));
     const url = await new Promise<string>((resolve, reject) => {
