@@ -118,11 +118,16 @@ export class AgentHarness {
     return join(this.stateDirectory, "slots", "0");
   }
 
-  /** Steers the stand-in's faults while it runs. */
-  async faults(change: object): Promise<void> {
+  /** The ComfyUI that was started last. */
+  get comfyReady(): { port: number; pid: number } {
     const ready = this.lines.findLast((line) => line.event === "comfy_ready");
     if (ready === undefined) throw new Error("ComfyUI is not ready");
-    const { port } = ready.fields as { port: number };
+    return ready.fields as { port: number; pid: number };
+  }
+
+  /** Steers the stand-in's faults while it runs. */
+  async faults(change: object): Promise<void> {
+    const { port } = this.comfyReady;
     const response = await fetch(`http://127.0.0.1:${port}/stand-in/faults`, {
       method: "POST",
       body: JSON.stringify(change),
