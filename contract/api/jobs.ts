@@ -86,6 +86,7 @@ export const getJobEvents = route({
   headers: z.object({ "last-event-id": z.string().optional() }),
   status: 200,
   returnTypes: ["text/event-stream"],
+  alsoReturns: { 204: "The job has ended and `Last-Event-ID` is its last event: an EventSource stops asking" },
   problems: ["job_not_found", "too_many_watchers"],
 });
 export const cancelJob = route({

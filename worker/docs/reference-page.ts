@@ -5,7 +5,7 @@ import { openApiDocument, problemsOf } from "#contract/openapi";
 import { problems } from "#contract/problems";
 import { exampleCall } from "#worker/docs/example-call";
 import { type Html, html, page, prose } from "#worker/docs/html";
-import { schemaRows, typeName } from "#worker/docs/schema-table";
+import { notes, schemaRows, typeName } from "#worker/docs/schema-table";
 
 type Schema = Record<string, unknown>;
 
@@ -66,7 +66,7 @@ function parameterTable(parameters: readonly Schema[]): Html {
     (parameter) =>
       html`<tr><td><code>${String(parameter.name)}</code></td><td>${String(parameter.in)}</td><td>${typeName(
         (parameter.schema ?? {}) as Schema,
-      )}</td><td>${parameter.required === true ? "required. " : ""}${prose(String(parameter.description ?? ""))}</td></tr>`,
+      )}</td><td>${parameter.required === true ? "required. " : ""}${prose(String(parameter.description ?? ""))} ${notes((parameter.schema ?? {}) as Schema)}</td></tr>`,
   )}</tbody></table></div>`;
 }
 

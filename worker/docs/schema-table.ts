@@ -35,6 +35,7 @@ export function typeName(schema: Schema): Html {
   const forms = (schema.oneOf ?? schema.anyOf) as Schema[] | undefined;
   if (forms !== undefined)
     return html`${forms.map((form, index) => html`${index === 0 ? "" : " or "}${typeName(form)}`)}`;
+  if (typeof schema.title === "string") return html`${schema.title}`;
   if (Array.isArray(schema.enum))
     return html`${schema.enum.map((value, index) => html`${index === 0 ? "" : " · "}<code>${String(value)}</code>`)}`;
   if (schema.const !== undefined) return html`<code>${String(schema.const)}</code>`;
@@ -50,7 +51,8 @@ function fieldsIn(schema: Schema): Html {
   )}`;
 }
 
-function notes(schema: Schema): Html {
+/** What bounds a value, and what it is when left out. */
+export function notes(schema: Schema): Html {
   const parts: Html[] = [];
   if (typeof schema.description === "string") parts.push(html`${prose(schema.description)}. `);
   for (const [key, label] of BOUNDS) {

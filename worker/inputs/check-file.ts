@@ -20,7 +20,7 @@ export function checkedType(head: Uint8Array, claimed: string): CheckedType {
     }
     return { ok: true, contentType: isMediaType(claim) ? claim : "application/octet-stream" };
   }
-  if (isMediaType(claim) && claim !== found && claim !== "application/octet-stream" && claim !== "image/jpg") {
+  if (isMediaType(claim) && claim !== found && !isUnnamed(claim) && claim !== "image/jpg") {
     return { ok: false, reason: `It is sent as ${claim}, but its bytes are ${found}.` };
   }
   const header = imageHeader(head);
@@ -51,8 +51,16 @@ export function misfit(contentType: string, media: MediaKind): string | undefine
   return `Must be ${wanted}; this one is ${contentType}.`;
 }
 
+/** What servers say when they say nothing; the second one is S3's. */
+const UNNAMED_TYPES: readonly string[] = [
+  "application/octet-stream",
+  "binary/octet-stream",
+  "application/x-download",
+  "application/force-download",
+];
+
 function isUnnamed(contentType: string): boolean {
-  return contentType === "application/octet-stream";
+  return UNNAMED_TYPES.includes(contentType);
 }
 
 function isMediaType(text: string): boolean {
