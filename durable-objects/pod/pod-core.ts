@@ -8,7 +8,7 @@ import { type Farewell, type NodeRecord, PodStore, type SlotRecord } from "#dura
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { afterCrash } from "#durable-objects/replicas/crash-backoff";
-import { type PlaceResult, place, type Wish } from "#durable-objects/replicas/place";
+import { FAIR_TURN_MS, type PlaceResult, place, turnsOver, type Wish } from "#durable-objects/replicas/place";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -175,7 +175,7 @@ export class PodCore {
           version: demand.version,
           wanted: demand.wanted,
           needed: demand.needed,
-          since: known === null || demand.needed > known.needed ? now : known.since,
+          since: known === null || known.needed === 0 ? now : known.since,
         });
         this.#letGo(demand);
       }
@@ -293,14 +293,18 @@ export class PodCore {
     for (const node of this.#store.nodes()) {
       dues.push(node.online ? this.#seenAt(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
     }
-    if (this.#wishes().some((wish) => wish.have < wish.wanted)) {
+    const unmet = this.#wishes().filter((wish) => wish.have < wish.wanted);
+    if (unmet.length > 0) {
+      // A turn can end when somebody has waited long enough and somebody has had the slot long enough.
+      const turns = [...unmet.map(({ since }) => since), ...this.#store.replicas().map(turnSince)];
+      dues.push(...turns.map((since) => since + FAIR_TURN_MS).filter((due) => due > now));
       dues.push(this.#store.nextBackoffEnd(now));
       for (const askedAt of this.#askedAt.values()) dues.push(Math.max(now, askedAt + RECLAIM_AGAIN_MS));
     }
     const known = dues.filter((due) => due !== null);
     const lost = this.#armedAt !== null && this.#armedAt < now - 10_000;
     if (known.length === 0 && !lost) return;
-    const at = Math.max(now + 1, Math.min(...known));
+    const at = known.length === 0 ? now + 1 : Math.max(now + 1, Math.min(...known));
     if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
     this.#armedAt = at;
     this.#effects.push({ type: "arm", at });
@@ -473,26 +477,38 @@ export class PodCore {
     return result;
   }
 
+  /** Finds slots for those who need one: idle replicas of others, and in the end turns that have lasted too long. */
   #reclaim(result: PlaceResult, now: number): void {
     const wishes = this.#wishes();
     const replicas = this.#store.replicas();
-    const missing = wishes
-      .filter(({ endpointId }) => result.shortages.get(endpointId) === "all_slots_busy")
-      .reduce((sum, { needed, have }) => sum + Math.max(0, needed - have), 0);
-    // Slots that are being emptied already count as found, as do those that were asked for a moment ago.
-    let wantedSlots = missing - replicas.filter(({ draining }) => draining).length;
+    const short = wishes.filter(({ endpointId }) => result.shortages.get(endpointId) === "all_slots_busy");
+    const missing = short.reduce((sum, { needed, have }) => sum + Math.max(0, needed - have), 0);
     for (const [replicaId, askedAt] of this.#askedAt) {
       if (missing === 0 || now - askedAt >= RECLAIM_AGAIN_MS) this.#askedAt.delete(replicaId);
     }
+    // Slots that are being emptied already count as found, as do those that were asked for a moment ago.
+    const emptying = replicas.filter(({ draining }) => draining).length;
+    let open = missing - emptying;
     for (const wish of wishes.toSorted((a, b) => b.have - b.needed - (a.have - a.needed))) {
       const spare = replicas.filter(({ endpointId, draining }) => endpointId === wish.endpointId && !draining);
       for (const replica of spare.slice(0, Math.max(0, wish.have - wish.needed))) {
-        if (wantedSlots <= 0) return;
-        wantedSlots -= 1;
+        if (open <= 0) return;
+        open -= 1;
         if (this.#askedAt.has(replica.id)) continue;
         this.#askedAt.set(replica.id, now);
         this.#effects.push({ type: "reclaim", endpointId: wish.endpointId, replicaId: replica.id });
       }
+    }
+    const starving = short.filter(({ needed, have }) => needed > 0 && have === 0).toSorted((a, b) => a.since - b.since);
+    const holders = replicas
+      .filter(({ draining }) => !draining)
+      .map((replica) => ({ id: replica.id, endpointId: replica.endpointId, since: turnSince(replica) }));
+    for (const { id, endpointId } of turnsOver(starving.slice(emptying), holders, now)) {
+      const replica = this.#store.replica(id);
+      const demand = this.#store.demand(endpointId);
+      if (replica !== null) this.#drain(replica);
+      // Who gives up a turn goes to the end of the line.
+      if (demand !== null) this.#store.putDemand({ ...demand, since: now });
     }
   }
 
@@ -534,6 +550,11 @@ export class PodCore {
       if (this.#repeatIn(memory, nodeId, now) === 0) this.#answerWaiter(nodeId, waiter, now);
     }
   }
+}
+
+/** Since when a replica has had its slot for working. */
+function turnSince(replica: SlotRecord): number {
+  return replica.readyAt ?? replica.placedAt;
 }
 
 /** Whether a node that runs these has nothing to start, drain or stop. */

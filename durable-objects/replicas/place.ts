@@ -1,5 +1,5 @@
 /** Which endpoint gets which free slot. */
-import type { EndpointId, NodeId } from "#contract/ids";
+import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 
 export interface PlaceableNode {
@@ -80,6 +80,42 @@ export function place(input: PlaceInput): PlaceResult {
     }
   }
   return { placements, shortages };
+}
+
+/** An endpoint that has had no replica for this long gets one of somebody's who has more than enough time with his. */
+export const FAIR_TURN_MS = 60_000;
+
+export interface TurnHolder {
+  readonly id: ReplicaId;
+  readonly endpointId: EndpointId;
+  /** Since when it works, or was placed. */
+  readonly since: number;
+}
+
+/**
+ * Which replicas must go, after the job in hand, because others have waited for a turn for too long on a pod that has
+ * no free slot. Without this, one endpoint's long queue would keep everybody else's jobs waiting until it is empty.
+ * @param waiting endpoints that need a replica and have none, with the time since when
+ * @param holders replicas that are not on their way out
+ */
+export function turnsOver(
+  waiting: readonly { readonly endpointId: EndpointId; readonly since: number }[],
+  holders: readonly TurnHolder[],
+  now: number,
+): readonly TurnHolder[] {
+  const left = [...holders];
+  const over: TurnHolder[] = [];
+  for (const wish of waiting) {
+    if (now - wish.since < FAIR_TURN_MS) continue;
+    const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
+    const [victim] = left
+      .filter((holder) => now - holder.since >= FAIR_TURN_MS)
+      .toSorted((a, b) => count(b.endpointId) - count(a.endpointId) || a.since - b.since || (a.id < b.id ? -1 : 1));
+    if (victim === undefined) break;
+    over.push(victim);
+    left.splice(left.indexOf(victim), 1);
+  }
+  return over;
 }
 
 /** A node that has run the endpoint before has its files; one where it keeps dying comes last; then the emptiest. */

@@ -1,0 +1,113 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { FAIR_TURN_MS } from "#durable-objects/replicas/place";
+import { Cluster, NO_FAULTS } from "./cluster.ts";
+
+const chance = fc.constantFrom(0, 0, 0.01, 0.05, 0.2);
+const faults = fc.record({
+  lostMessage: chance,
+  objectRestart: fc.constantFrom(0, 0.01, 0.1),
+  nodeRestart: fc.constantFrom(0, 0, 0.02),
+  nodeSilent: fc.constantFrom(0, 0, 0.01),
+  replicaCrash: fc.constantFrom(0, 0, 0.01),
+});
+
+/** Steps until the condition holds. @returns whether it did within `steps` */
+function until(cluster: Cluster, steps: number, holds: () => boolean): boolean {
+  for (let step = 0; step < steps; step += 1) {
+    if (holds()) return true;
+    cluster.step();
+  }
+  return holds();
+}
+
+const over = (cluster: Cluster) => cluster.jobs.every((job) => !["queued", "running"].includes(cluster.stateOf(job)));
+
+describe("a pod with endpoints and machines", () => {
+  it("runs a job from nothing to its end, and goes back to nothing", () => {
+    const cluster = new Cluster(1);
+    const endpoint = cluster.addEndpoint();
+    cluster.addNode(1);
+    const id = cluster.submit(endpoint);
+    expect(until(cluster, 40, () => over(cluster))).toBe(true);
+    expect(cluster.completed).toEqual([id]);
+    expect(cluster.slotsTaken()).toHaveLength(1);
+    expect(until(cluster, 80, () => cluster.slotsTaken().length === 0)).toBe(true);
+    expect(cluster.nodes[0]?.running.size).toBe(0);
+  });
+
+  it("starts what was asked for before there was a machine", () => {
+    const cluster = new Cluster(2);
+    cluster.submit(cluster.addEndpoint());
+    for (let step = 0; step < 20; step += 1) cluster.step();
+    cluster.addNode(1);
+    expect(until(cluster, 40, () => over(cluster))).toBe(true);
+  });
+
+  it("keeps the warm floor", () => {
+    const cluster = new Cluster(3);
+    cluster.addEndpoint({ min_replicas: 2, max_replicas: 3 });
+    cluster.addNode(4);
+    for (let step = 0; step < 100; step += 1) cluster.step();
+    expect(cluster.slotsTaken()).toHaveLength(2);
+    expect(cluster.nodes[0]?.running.size).toBe(2);
+  });
+
+  it("gives an idle replica's slot to an endpoint that has work", () => {
+    const cluster = new Cluster(4);
+    const first = cluster.addEndpoint({ idle_timeout_s: 86_400 });
+    const second = cluster.addEndpoint();
+    cluster.addNode(1);
+    cluster.submit(first);
+    expect(until(cluster, 40, () => over(cluster))).toBe(true);
+    cluster.submit(second);
+    expect(until(cluster, 80, () => over(cluster))).toBe(true);
+  });
+
+  it("gives every endpoint a turn while another has a queue without end", () => {
+    const cluster = new Cluster(5);
+    const busy = cluster.addEndpoint();
+    const rare = cluster.addEndpoint();
+    cluster.addNode(1);
+    for (let job = 0; job < 400; job += 1) cluster.submit(busy);
+    for (let step = 0; step < 20; step += 1) cluster.step();
+    const id = cluster.submit(rare);
+    const rareJob = cluster.jobs.at(-1);
+    const steps = (2 * FAIR_TURN_MS) / 500;
+    expect(until(cluster, steps, () => rareJob !== undefined && cluster.stateOf(rareJob) === "succeeded")).toBe(true);
+    expect(cluster.completed).toContain(id);
+    expect(over(cluster)).toBe(false);
+  });
+
+  it("ends every job and frees every slot once the faults stop", () => {
+    const shape = fc.record({
+      seed: fc.nat(),
+      slots: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 }),
+      endpoints: fc.integer({ min: 1, max: 3 }),
+      jobs: fc.integer({ min: 1, max: 12 }),
+      max: fc.integer({ min: 1, max: 4 }),
+      faults,
+    });
+    fc.assert(
+      fc.property(shape, ({ seed, slots, endpoints, jobs, max, faults: chosen }) => {
+        const cluster = new Cluster(seed);
+        for (const count of slots) cluster.addNode(count);
+        for (let index = 0; index < endpoints; index += 1) cluster.addEndpoint({ max_replicas: max, attempts_max: 10 });
+        cluster.faults = chosen;
+        for (let index = 0; index < jobs; index += 1) {
+          const endpoint = cluster.endpoints[index % endpoints];
+          if (endpoint !== undefined) cluster.submit(endpoint);
+          for (let step = 0; step < 20; step += 1) cluster.step();
+        }
+        cluster.faults = NO_FAULTS;
+        if (!until(cluster, 4_000, () => over(cluster))) throw new Error("jobs are left");
+        const succeeded = cluster.jobs.filter((job) => cluster.stateOf(job) === "succeeded").length;
+        if (succeeded < new Set(cluster.completed).size) throw new Error("a completed job did not succeed");
+        const idle = () =>
+          cluster.slotsTaken().length === 0 && cluster.nodes.every(({ running }) => running.size === 0);
+        if (!until(cluster, 2_000, idle)) throw new Error("slots are left");
+      }),
+      { numRuns: Number(process.env.PILOTLIGHT_MODEL_RUNS ?? 40) },
+    );
+  });
+});

@@ -1,0 +1,339 @@
+import type { HeldReplica, Lease } from "#contract/agent";
+import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
+import {
+  EndpointId,
+  type JobId,
+  KeyId,
+  makeId,
+  type NodeId,
+  ownerKey,
+  PodId,
+  type ReplicaId,
+  WorkspaceId,
+} from "#contract/ids";
+import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
+import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import { PodCore } from "#durable-objects/pod/pod-core";
+import { seededBytes } from "../queue/endpoint-harness.ts";
+import { NodeDatabase } from "../queue/node-database.ts";
+
+/** Chances, 0..1, of what can go wrong with each message and each step. */
+export interface Faults {
+  readonly lostMessage: number;
+  readonly objectRestart: number;
+  readonly nodeRestart: number;
+  readonly nodeSilent: number;
+  readonly replicaCrash: number;
+}
+
+export const NO_FAULTS: Faults = { lostMessage: 0, objectRestart: 0, nodeRestart: 0, nodeSilent: 0, replicaCrash: 0 };
+
+interface RunningReplica {
+  readonly id: ReplicaId;
+  readonly endpointId: EndpointId;
+  readonly slot: number;
+  state: HeldReplica["state"];
+  stepsLeft: number;
+  lease: Lease | null;
+}
+
+interface FakeNode {
+  identity: NodeIdentity;
+  readonly slots: number;
+  readonly running: Map<ReplicaId, RunningReplica>;
+  silentSteps: number;
+  polls: number;
+}
+
+interface EndpointBox {
+  readonly id: EndpointId;
+  readonly db: NodeDatabase;
+  core: EndpointCore;
+  armedAt: number | null;
+}
+
+const STEP_MS = 500;
+
+/** A pod, its endpoints and its machines in one thread and one clock: what is sent arrives, twice, or not at all. */
+export class Cluster {
+  now = 1_800_000_000_000;
+  faults: Faults = NO_FAULTS;
+  readonly workspaceId: WorkspaceId;
+  readonly podId: PodId;
+  readonly endpoints: EndpointBox[] = [];
+  readonly nodes: FakeNode[] = [];
+  readonly jobs: { endpoint: EndpointBox; id: JobId }[] = [];
+  /** Jobs that were completed, as the agents saw it. */
+  readonly completed: JobId[] = [];
+  readonly #bytes: (length: number) => Uint8Array;
+  readonly #podDb = new NodeDatabase();
+  #pod: PodCore;
+  #podArmedAt: number | null = null;
+
+  constructor(seed: number) {
+    this.#bytes = seededBytes(seed);
+    this.workspaceId = makeId(WorkspaceId, "ws", this.now, this.#bytes);
+    this.podId = makeId(PodId, "pod", this.now, this.#bytes);
+    this.#pod = new PodCore(this.#podDb, this.#world(), null);
+    this.#podTurn((pod) => pod.configure(this.podId, this.workspaceId));
+  }
+
+  #world() {
+    return { now: () => this.now, randomBytes: this.#bytes };
+  }
+
+  /** True with the given chance. */
+  happens(chance: number): boolean {
+    return chance > 0 && (this.#bytes(2)[0] ?? 0) / 256 + (this.#bytes(1)[0] ?? 0) / 65_536 < chance;
+  }
+
+  addEndpoint(settings: Partial<EndpointSettings> = {}): EndpointBox {
+    const id = makeId(EndpointId, "ep", this.now, this.#bytes);
+    const db = new NodeDatabase();
+    const box: EndpointBox = { id, db, core: new EndpointCore(db, this.#world(), null), armedAt: null };
+    this.endpoints.push(box);
+    this.#turn(box, (core) =>
+      core.configure({
+        endpointId: id,
+        workspaceId: this.workspaceId,
+        podId: this.podId,
+        slug: "picture",
+        release: 1,
+        settings: { ...DEFAULT_SETTINGS, idle_timeout_s: 10, ...settings },
+      }),
+    );
+    return box;
+  }
+
+  addNode(slots: number): FakeNode {
+    const joined = this.#podTurn((pod) =>
+      pod.join(this.workspaceId, { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots }),
+    );
+    if (!joined.ok) throw new Error(joined.code);
+    const identity = { workspaceId: this.workspaceId, podId: this.podId, nodeId: joined.nodeId };
+    const node: FakeNode = { identity, slots, running: new Map(), silentSteps: 0, polls: 0 };
+    this.nodes.push(node);
+    return node;
+  }
+
+  submit(endpoint: EndpointBox): JobId | null {
+    const reply = this.#turn(endpoint, (core) =>
+      core.enqueue({
+        workspaceId: this.workspaceId,
+        keyId: makeId(KeyId, "key", this.now, this.#bytes),
+        release: 1,
+        inputs: "{}",
+        files: [],
+        lane: "interactive",
+        priority: 5,
+        tags: [],
+        expiresInMs: 86_400_000,
+        timeoutMs: 60_000,
+      }),
+    );
+    if (!reply.ok) return null;
+    this.jobs.push({ endpoint, id: reply.job.id });
+    return reply.job.id;
+  }
+
+  stateOf(job: { endpoint: EndpointBox; id: JobId }): string {
+    const reply = job.endpoint.core.getJob(this.workspaceId, job.id);
+    return reply.ok ? reply.job.state : reply.code;
+  }
+
+  /** Slots in use as the pod counts them. */
+  slotsTaken(): { node: NodeId; slot: number; replica: ReplicaId }[] {
+    const reply = this.#pod.listNodes(this.workspaceId);
+    if (!reply.ok) throw new Error(reply.code);
+    return reply.nodes.flatMap((node) =>
+      node.slots.flatMap(({ slot, replica_id }) =>
+        replica_id === null ? [] : [{ node: node.id, slot, replica: replica_id }],
+      ),
+    );
+  }
+
+  /** Half a second: the machines act, then the alarms that are due ring. */
+  step(): void {
+    this.now += STEP_MS;
+    for (const node of this.nodes) this.#nodeStep(node);
+    for (const box of this.endpoints) {
+      if (this.happens(this.faults.objectRestart)) {
+        box.core = new EndpointCore(box.db, this.#world(), box.armedAt);
+        this.#turn(box, () => undefined);
+      }
+      if (box.armedAt !== null && box.armedAt <= this.now) {
+        box.armedAt = null;
+        this.#turn(box, (core) => core.wake());
+      }
+    }
+    if (this.happens(this.faults.objectRestart)) {
+      this.#pod = new PodCore(this.#podDb, this.#world(), this.#podArmedAt);
+      this.#podTurn(() => undefined);
+    }
+    if (this.#podArmedAt !== null && this.#podArmedAt <= this.now) {
+      this.#podArmedAt = null;
+      this.#podTurn((pod) => pod.wake());
+    }
+  }
+
+  // --- the objects -------------------------------------------------------------------------------------------------
+
+  #turn<T>(box: EndpointBox, work: (core: EndpointCore) => T): T {
+    const result = work(box.core);
+    for (const effect of box.core.takeEffects()) {
+      if (effect.type === "arm") box.armedAt = effect.at;
+      if (effect.type === "send_demand") this.#sendDemand(box);
+    }
+    return result;
+  }
+
+  #sendDemand(box: EndpointBox): void {
+    const demand = box.core.demand();
+    if (demand === null || this.happens(this.faults.lostMessage)) return;
+    const reply = this.#podTurn((pod) => pod.setDemand(demand));
+    if (!reply.ok || this.happens(this.faults.lostMessage)) return;
+    this.#turn(box, (core) => core.demandAnswered(demand.version, reply.replicas, this.now));
+  }
+
+  #podTurn<T>(work: (pod: PodCore) => T): T {
+    const result = work(this.#pod);
+    for (const effect of this.#pod.takeEffects()) {
+      if (effect.type === "arm") this.#podArmedAt = effect.at;
+      if (effect.type === "tell_gone") this.#tellGone();
+      if (effect.type === "reclaim") {
+        const box = this.endpoints.find(({ id }) => id === effect.endpointId);
+        if (box === undefined || this.happens(this.faults.lostMessage)) continue;
+        const given = this.#turn(box, (core) => core.reclaimIdle(this.podId, effect.replicaId));
+        if (!this.happens(this.faults.lostMessage))
+          this.#podTurn((pod) => pod.reclaimAnswered(effect.replicaId, given));
+      }
+    }
+    return result;
+  }
+
+  #tellGone(): void {
+    for (const { endpointId, replicaId, reason } of this.#podTurn((pod) => pod.farewellsDue())) {
+      const box = this.endpoints.find(({ id }) => id === endpointId);
+      if (box === undefined || this.happens(this.faults.lostMessage)) continue;
+      this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason));
+      if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
+    }
+  }
+
+  // --- the machines ------------------------------------------------------------------------------------------------
+
+  #nodeStep(node: FakeNode): void {
+    if (node.silentSteps > 0) {
+      node.silentSteps -= 1;
+      return;
+    }
+    if (this.happens(this.faults.nodeSilent)) node.silentSteps = 120;
+    if (this.happens(this.faults.nodeRestart)) node.running.clear();
+    for (const replica of [...node.running.values()]) this.#replicaStep(node, replica);
+    node.polls += 1;
+    const outcome = this.#podTurn((pod) =>
+      pod.pollNode(node.identity, {
+        poll_id: `node-poll-${String(node.polls).padStart(8, "0")}`,
+        comfyui: "stand-in",
+        gpus: [],
+        slots: node.slots,
+        draining: false,
+        replicas: [...node.running.values()].map(({ id, slot, state }) => ({ replica_id: id, slot, state })),
+        wait_ms: 0,
+      }),
+    );
+    if (this.happens(this.faults.lostMessage) || outcome.type !== "answered" || !outcome.reply.ok) return;
+    const wanted = new Map(outcome.reply.answer.replicas.map((wish) => [wish.replica_id, wish]));
+    for (const replica of node.running.values()) {
+      const wish = wanted.get(replica.id);
+      if (wish === undefined && replica.lease === null) node.running.delete(replica.id);
+      else if (wish?.action !== "run" && replica.state !== "crashed") replica.state = "draining";
+    }
+    for (const wish of wanted.values()) {
+      if (wish.action === "drain" || node.running.has(wish.replica_id)) continue;
+      const slotTaken = [...node.running.values()].some(({ slot }) => slot === wish.slot);
+      if (slotTaken) throw new Error(`two replicas on slot ${wish.slot}`);
+      node.running.set(wish.replica_id, {
+        id: wish.replica_id,
+        endpointId: wish.endpoint_id,
+        slot: wish.slot,
+        state: "preparing",
+        stepsLeft: 4,
+        lease: null,
+      });
+    }
+  }
+
+  #replicaStep(node: FakeNode, replica: RunningReplica): void {
+    const box = this.endpoints.find(({ id }) => ownerKey(id) === ownerKey(replica.id));
+    if (box === undefined) throw new Error("a replica of nobody");
+    if (replica.state === "crashed") return;
+    if (this.happens(this.faults.replicaCrash)) {
+      replica.state = "crashed";
+      replica.lease = null;
+      return;
+    }
+    if (replica.stepsLeft > 0) {
+      replica.stepsLeft -= 1;
+      if (replica.lease !== null) this.#progress(box, node, replica, replica.lease);
+      return;
+    }
+    if (replica.lease !== null) {
+      this.#finish(box, node, replica, replica.lease);
+      return;
+    }
+    if (replica.state === "draining") {
+      node.running.delete(replica.id);
+      return;
+    }
+    replica.state = "ready";
+    const outcome = this.#poll(box, node, replica);
+    if (outcome.type !== "answered" || !outcome.reply.ok || this.happens(this.faults.lostMessage)) return;
+    const { lease, stop } = outcome.reply.answer;
+    if (stop) replica.state = "draining";
+    if (lease !== null) this.#begin(replica, lease);
+  }
+
+  #poll(box: EndpointBox, node: FakeNode, replica: RunningReplica) {
+    const poll = { poll_id: `poll-${replica.id.slice(-4)}-${this.now}`, leases: [], wait_ms: 0 };
+    const ask = () => this.#turn(box, (core) => core.pollReplica(node.identity, replica.id, poll));
+    const first = ask();
+    if (first.type !== "unverified") return first;
+    if (!this.#pod.verifyReplica(box.id, replica.id, node.identity.nodeId)) return first;
+    this.#turn(box, (core) => core.admitReplica(node.identity, replica.id));
+    return ask();
+  }
+
+  #begin(replica: RunningReplica, lease: Lease): void {
+    replica.lease = lease;
+    replica.stepsLeft = 3;
+    replica.state = replica.state === "draining" ? "draining" : "busy";
+  }
+
+  #proof(node: FakeNode, lease: Lease): LeaseProof {
+    return { ...node.identity, leaseId: lease.lease_id, token: lease.token };
+  }
+
+  #progress(box: EndpointBox, node: FakeNode, replica: RunningReplica, lease: Lease): void {
+    if (this.happens(this.faults.lostMessage)) return;
+    const reply = this.#turn(box, (core) => core.progress(this.#proof(node, lease), { phase: "executing" }));
+    if (!reply.ok || reply.answer.cancel) replica.lease = null;
+  }
+
+  #finish(box: EndpointBox, node: FakeNode, replica: RunningReplica, lease: Lease): void {
+    if (this.happens(this.faults.lostMessage)) return;
+    const message = {
+      outputs: [],
+      phases: [],
+      ...(replica.state === "busy" ? { next_poll_id: `next-${lease.lease_id.slice(4)}` } : {}),
+    };
+    const reply = this.#turn(box, (core) => core.complete(this.#proof(node, lease), message, []));
+    // The answer got lost: the agent says it again at the next step.
+    if (this.happens(this.faults.lostMessage)) return;
+    replica.lease = null;
+    if (replica.state === "busy") replica.state = "ready";
+    if (!reply.ok) return;
+    this.completed.push(lease.job_id);
+    if (reply.next !== null) this.#begin(replica, reply.next);
+  }
+}
