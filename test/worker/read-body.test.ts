@@ -30,4 +30,29 @@ describe("the whole body of a request", () => {
       isProblem(error, "request_timeout"),
     );
   });
+
+  it("that breaks off is the caller's fault, not ours", async () => {
+    const broken = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.error(new Error("Network connection lost.")),
+    });
+    await expect(wholeBody(request(broken), 10)).rejects.toSatisfy((error) => isProblem(error, "malformed_request"));
+  });
+
+  it("that is a little too large is read to its end, so that the client sees the answer", async () => {
+    let sent = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        sent += 100_000;
+        controller.enqueue(new Uint8Array(100_000));
+        if (sent === 500_000) controller.close();
+      },
+    });
+    const stated = new Request("https://pilotlight.test/", {
+      method: "POST",
+      body,
+      headers: { "content-length": "500000" },
+    });
+    await expect(wholeBody(stated, 1_000)).rejects.toSatisfy((error) => isProblem(error, "body_too_large"));
+    expect(sent).toBe(500_000);
+  });
 });

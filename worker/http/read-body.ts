@@ -25,17 +25,16 @@ export async function* countedBody(
   idleMs: number = BODY_DEADLINE_MS,
 ): AsyncGenerator<Uint8Array, void> {
   const stated = statedLength(request);
-  if (stated !== undefined && stated > bytesMax) throw tooLarge(bytesMax);
   let count = 0;
   if (request.body !== null) {
     const reader = request.body.getReader();
     try {
+      if (stated !== undefined && stated > bytesMax) await refuseRest(reader, bytesMax, stated);
       for (;;) {
-        const { done, value } = await withDeadline(reader.read(), idleMs);
-        if (done) break;
-        const chunk = value as Uint8Array;
+        const chunk = await nextChunk(reader, idleMs);
+        if (chunk === undefined) break;
         count += chunk.byteLength;
-        if (count > bytesMax) throw tooLarge(bytesMax);
+        if (count > bytesMax) await refuseRest(reader, bytesMax, REFUSED_UNSTATED_BYTES);
         yield chunk;
       }
     } finally {
@@ -45,6 +44,51 @@ export async function* countedBody(
   }
   if (stated !== undefined && stated !== count) {
     throw new Problem("malformed_request", `Content-Length says ${stated} bytes, ${count} arrived.`);
+  }
+}
+
+/** A body that is too large by no more than this is still read to its end, in this time, before the answer. */
+const REFUSED_BYTES_MAX = 16 * 1024 * 1024;
+const REFUSED_MS_MAX = 10_000;
+/** Of one that does not say how long it is, so much is read. */
+const REFUSED_UNSTATED_BYTES = 1024 * 1024;
+
+/**
+ * Reads the rest without keeping anything, then refuses: a client that still sends while the connection closes often
+ * sees a broken pipe instead of our answer. What is far too large is refused at once.
+ */
+async function refuseRest(
+  reader: ReadableStreamDefaultReader<unknown>,
+  bytesMax: number,
+  restBytes: number,
+): Promise<never> {
+  const endAt = Date.now() + REFUSED_MS_MAX;
+  try {
+    for (let left = restBytes > REFUSED_BYTES_MAX ? 0 : restBytes; left > 0 && Date.now() < endAt; ) {
+      const chunk = await nextChunk(reader, Math.max(1, endAt - Date.now()));
+      if (chunk === undefined) break;
+      left -= chunk.byteLength;
+    }
+  } catch {
+    // However it ends, it was too large.
+  }
+  throw tooLarge(bytesMax);
+}
+
+/**
+ * The next chunk, undefined at the end.
+ * @throws Problem request_timeout; malformed_request when the client breaks off before its body ends
+ */
+async function nextChunk(
+  reader: ReadableStreamDefaultReader<unknown>,
+  idleMs: number,
+): Promise<Uint8Array | undefined> {
+  try {
+    const { done, value } = await withDeadline(reader.read(), idleMs);
+    return done ? undefined : (value as Uint8Array);
+  } catch (cause) {
+    if (cause instanceof Problem) throw cause;
+    throw new Problem("malformed_request", "The body broke off before its end.");
   }
 }
 
