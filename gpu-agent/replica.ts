@@ -93,7 +93,8 @@ export class Replica {
     } catch (error) {
       if (!this.#drain.signal.aborted) {
         end = "crashed";
-        this.#error = this.#redacted(error instanceof Error ? error.message : String(error));
+        const died = this.#comfy?.server.died;
+        this.#error = this.#redacted(lastWords(died?.aborted === true ? died.reason : error));
         this.#log("replica_crashed", { error: this.#error.split("\n", 1)[0] });
       }
     }

@@ -164,7 +164,10 @@ class JobRun {
         const { next } = await calls.complete(lease, message, signal);
         return { outcome: "succeeded", next, comfy: "healthy" };
       } catch (error) {
-        if (!isProblem(error, "output_missing") || deliveries >= DELIVERIES_MAX) throw error;
+        if (!(error instanceof ControlError) || error.code !== "output_missing") throw error;
+        if (deliveries >= DELIVERIES_MAX) {
+          throw new JobFailure("output_failed", "The server does not keep the outputs it was sent.", { cause: error });
+        }
         this.#log("output_missing", { error: messageOf(error) });
       }
     }
@@ -283,8 +286,4 @@ function asJobError(error: unknown): JobError {
   if (error instanceof JobFailure) return error.jobError;
   const code = error instanceof ControlError ? "output_failed" : "replica_failed";
   return { code, message: redact(`The GPU agent could not finish the job: ${messageOf(error)}`) };
-}
-
-function isProblem(error: unknown, code: string): boolean {
-  return error instanceof ControlError && error.code === code;
 }

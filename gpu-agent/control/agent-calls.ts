@@ -1,6 +1,5 @@
 /** The calls of /agent/v1, typed. Each one persists until it is answered, unless it says otherwise. */
 import { randomBytes } from "node:crypto";
-import * as z from "zod";
 import {
   type CompleteLease,
   CompleteLeaseAnswer,
@@ -31,8 +30,6 @@ export interface LeaseProof {
 export function newPollId(): string {
   return randomBytes(15).toString("base64url");
 }
-
-const Anything = z.unknown();
 
 export class AgentCalls {
   readonly client: ControlClient;
@@ -81,17 +78,19 @@ export class AgentCalls {
     // The server looks at every output before it answers.
     const timeoutMs = this.client.timings.callMs + message.outputs.length * 100;
     const request = { ...leaseRequest(lease, "complete"), json: message, timeoutMs, signal };
-    return this.client.persist("complete", () => this.client.json(CompleteLeaseAnswer, request), signal);
+    const attempt = () => this.client.json(CompleteLeaseAnswer, request);
+    // A manifest that is refused for a missing output is refused again: the output has to be sent first.
+    return this.client.persist("complete", attempt, signal, (error) => error.code === "output_missing");
   }
 
   async fail(lease: LeaseProof, message: FailLease, signal: AbortSignal): Promise<void> {
     const request = { ...leaseRequest(lease, "fail"), json: message, signal };
-    await this.client.persist("fail", () => this.client.json(Anything, request), signal);
+    await this.client.persist("fail", () => this.client.done(request), signal);
   }
 
   async giveBack(lease: LeaseProof, reason: string, signal: AbortSignal): Promise<void> {
     const request = { ...leaseRequest(lease, "release"), json: { reason: reason.slice(0, 1_000) }, signal };
-    await this.client.persist("release_lease", () => this.client.json(Anything, request), signal);
+    await this.client.persist("release_lease", () => this.client.done(request), signal);
   }
 
   /** One try: the caller writes the body to disk and starts over when it breaks. */

@@ -78,6 +78,13 @@ export class ControlClient {
     throw await refusedError(response);
   }
 
+  /** Sends once. What the answer says does not matter; it may be empty. @throws as send */
+  async done(request: ControlRequest): Promise<void> {
+    const response = await this.send(request);
+    // Read to its end, so that the connection can be used again.
+    await response.arrayBuffer().catch(() => undefined);
+  }
+
   /** Sends once and reads the answer's JSON. @throws as send; an answer that does not fit the schema is retryable */
   async json<Schema extends z.ZodType>(schema: Schema, request: ControlRequest): Promise<z.infer<Schema>> {
     const response = await this.send(request);
@@ -125,9 +132,15 @@ export class ControlClient {
   /**
    * Tries until it works: for ever while the trouble is the network's or passes by itself.
    * @param what the name of the try, for the log
+   * @param isFinal errors that the same request would meet again, although they pass by other means
    * @throws ControlError that is not retryable; the signal's reason when it fires
    */
-  async persist<T>(what: string, attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async persist<T>(
+    what: string,
+    attempt: () => Promise<T>,
+    signal?: AbortSignal,
+    isFinal: (error: ControlError) => boolean = () => false,
+  ): Promise<T> {
     for (let tries = 1; ; tries += 1) {
       signal?.throwIfAborted();
       try {
@@ -136,7 +149,7 @@ export class ControlClient {
         return result;
       } catch (error) {
         signal?.throwIfAborted();
-        if (!(error instanceof ControlError) || !error.retryable) throw error;
+        if (!(error instanceof ControlError) || !error.retryable || isFinal(error)) throw error;
         const waitMs = backoffMs(tries, Math.random(), this.timings, error.retryAfterMs);
         // The first failures one by one, a long outage only now and then.
         if (tries <= 3 || tries % 20 === 0) {

@@ -1,12 +1,14 @@
 /** Sends outputs to the server: a small one in one request, a large one in parts. */
 
-import * as z from "zod";
+import type * as z from "zod";
 import { SHA256_HEADER, StartedMultipart, UploadedPart } from "#contract/agent";
-import type { AgentCalls, LeaseProof } from "./agent-calls.ts";
-import { leaseRequest } from "./agent-calls.ts";
+import { type AgentCalls, type LeaseProof, leaseRequest } from "./agent-calls.ts";
+import { ControlError } from "./control-error.ts";
 
 /** The slowest link that is still waited for, bytes per ms. */
 const SLOWEST_BYTES_PER_MS = 64;
+/** Bytes altered on the way, or parts that the store has lost, are sent again this often. */
+const TRIES_MAX = 3;
 
 export interface Upload {
   readonly index: number;
@@ -22,39 +24,56 @@ export interface UploadLimits {
   readonly partBytes: number;
 }
 
+interface Sending {
+  readonly calls: AgentCalls;
+  readonly lease: LeaseProof;
+  readonly upload: Upload;
+  readonly limits: UploadLimits;
+  /** Gives the hash of one part. */
+  readonly sha256Of: (part: Blob) => Promise<string>;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Uploads one output; tries again until it is stored.
- * @param sha256OfPart gives the hash of one part
  * @throws ControlError when the server refuses it for good
  */
-export async function uploadOutput(
-  calls: AgentCalls,
-  lease: LeaseProof,
-  upload: Upload,
-  limits: UploadLimits,
-  sha256OfPart: (part: Blob) => Promise<string>,
-  signal: AbortSignal,
-): Promise<void> {
-  const { client } = calls;
-  const timeoutFor = (bytes: number) => client.timings.callMs + Math.ceil(bytes / SLOWEST_BYTES_PER_MS);
-  const below = `outputs/${upload.index}`;
-  const base = leaseRequest(lease, below);
-
-  if (upload.size <= limits.putBytesMax) {
-    const request = {
-      ...base,
-      method: "PUT",
-      headers: { ...base.headers, "content-type": upload.contentType, [SHA256_HEADER]: upload.sha256 },
-      bytes: upload.size === 0 ? new Uint8Array(0) : upload.body,
-      timeoutMs: timeoutFor(upload.size),
-      signal,
-    } as const;
-    await client.persist("output", () => client.json(z.unknown(), request), signal);
-    return;
+export async function uploadOutput(sending: Sending): Promise<void> {
+  const { upload, limits } = sending;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return upload.size <= limits.putBytesMax ? await putWhole(sending) : await putParts(sending);
+    } catch (error) {
+      const isLost = error instanceof ControlError && isAboutBytes(error);
+      if (!isLost || tries >= TRIES_MAX) throw error;
+    }
   }
+}
 
+/** The same request again would fail again; the whole output again may not. */
+function isAboutBytes(error: ControlError): boolean {
+  return error.code === "output_missing" || error.code === "checksum_mismatch";
+}
+
+async function putWhole({ calls, lease, upload, signal }: Sending): Promise<void> {
+  const { client } = calls;
+  const base = leaseRequest(lease, `outputs/${upload.index}`);
+  const request = {
+    ...base,
+    method: "PUT",
+    headers: { ...base.headers, "content-type": upload.contentType, [SHA256_HEADER]: upload.sha256 },
+    bytes: upload.size === 0 ? new Uint8Array(0) : upload.body,
+    timeoutMs: timeoutFor(calls, upload.size),
+    signal,
+  } as const;
+  await client.persist("output", () => client.done(request), signal, isAboutBytes);
+}
+
+async function putParts({ calls, lease, upload, limits, sha256Of, signal }: Sending): Promise<void> {
+  const { client } = calls;
+  const below = `outputs/${upload.index}/multipart`;
   const start = {
-    ...leaseRequest(lease, `${below}/multipart`),
+    ...leaseRequest(lease, below),
     json: { size: upload.size, sha256: upload.sha256, content_type: upload.contentType },
     signal,
   };
@@ -62,29 +81,28 @@ export async function uploadOutput(
   const parts: z.infer<typeof UploadedPart>[] = [];
   for (let at = 0; at < upload.size; at += limits.partBytes) {
     const part = upload.body.slice(at, Math.min(at + limits.partBytes, upload.size));
-    const number = parts.length + 1;
-    const path = `${below}/multipart/${number}?upload_id=${encodeURIComponent(upload_id)}`;
-    const partBase = leaseRequest(lease, path);
-    const request = {
-      ...partBase,
-      method: "PUT",
-      headers: {
-        ...partBase.headers,
-        "content-type": "application/octet-stream",
-        [SHA256_HEADER]: await sha256OfPart(part),
-      },
-      bytes: part,
-      timeoutMs: timeoutFor(part.size),
-      signal,
-    } as const;
-    parts.push(await client.persist("output_part", () => client.json(UploadedPart, request), signal));
+    const path = `${below}/${parts.length + 1}?upload_id=${encodeURIComponent(upload_id)}`;
+    const base = leaseRequest(lease, path);
+    const headers = {
+      ...base.headers,
+      "content-type": "application/octet-stream",
+      [SHA256_HEADER]: await sha256Of(part),
+    };
+    const timeoutMs = timeoutFor(calls, part.size);
+    const request = { ...base, method: "PUT", headers, bytes: part, timeoutMs, signal } as const;
+    const attempt = () => client.json(UploadedPart, request);
+    parts.push(await client.persist("output_part", attempt, signal, isAboutBytes));
   }
   const finish = {
-    ...leaseRequest(lease, `${below}/multipart/complete`),
+    ...leaseRequest(lease, `${below}/complete`),
     json: { upload_id, parts },
     // Joining thousands of parts takes the store a while.
     timeoutMs: client.timings.callMs * 4,
     signal,
   };
-  await client.persist("multipart_complete", () => client.json(z.unknown(), finish), signal);
+  await client.persist("multipart_complete", () => client.done(finish), signal, isAboutBytes);
+}
+
+function timeoutFor(calls: AgentCalls, bytes: number): number {
+  return calls.client.timings.callMs + Math.ceil(bytes / SLOWEST_BYTES_PER_MS);
 }

@@ -16,6 +16,9 @@ import { type OutputSource, type ReadyFile, readyFile, scanOutputs } from "./out
 /** Enough to fill a link with small pictures, few enough for a small link's buffers. */
 const UPLOADS_AT_ONCE = 4;
 
+/** The manifest stays far below the largest body even if every text in it is as long as it may be. */
+const INLINE_TEXTS_MAX = 100;
+
 export interface DeliverOptions {
   readonly calls: AgentCalls;
   readonly lease: LeaseProof;
@@ -91,8 +94,9 @@ async function deliver(
   try {
     const { contentType, kind } = fileType(filename);
     const upload = { index, size: file.size, sha256: file.sha256, contentType, body: file.body };
-    await uploadOutput(calls, lease, upload, limits, sha256OfBlob, signal);
-    const inline = found.type === "text" && file.size <= INLINE_TEXT_BYTES_MAX ? { text: found.text } : {};
+    await uploadOutput({ calls, lease, upload, limits, sha256Of: sha256OfBlob, signal });
+    const isShown = found.type === "text" && file.size <= INLINE_TEXT_BYTES_MAX && index < INLINE_TEXTS_MAX;
+    const inline = isShown ? { text: found.text } : {};
     const { size, sha256 } = file;
     return ManifestEntry.parse({
       index,

@@ -376,7 +376,8 @@ function answer(call: Call, body: object): undefined {
     call.response.destroy();
     return;
   }
-  call.response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
+  if (Object.keys(body).length === 0) call.response.writeHead(204).end();
+  else call.response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
 }
 
 function refuse(call: Call, refused: Refusal): undefined {
