@@ -77,10 +77,7 @@ export class EndpointCore {
     if (!hasSchema(db)) return;
     migrate(db, endpointMigrations, world.now());
     this.#state.load();
-    this.#mutate((now) => {
-      const due = nextDue(this.#state, now);
-      if (due !== null) this.#state.due(due);
-    });
+    this.#mutate((now) => this.#dueNext(now));
   }
 
   /** What must happen outside, now that the changes are committed; empties the list. */
@@ -119,6 +116,7 @@ export class EndpointCore {
       this.#state.config = removed;
       for (const replica of this.#state.replicas.all()) replicas.drain(this.#state, replica);
       sweep(this.#state, now);
+      this.#dueNext(now);
       return DONE;
     });
   }
@@ -413,8 +411,7 @@ export class EndpointCore {
     this.#mutate((now) => {
       sweep(this.#state, now);
       dispatch(this.#state, now);
-      const due = nextDue(this.#state, now);
-      if (due !== null) this.#state.due(due);
+      this.#dueNext(now);
     });
   }
 
@@ -454,8 +451,7 @@ export class EndpointCore {
   outputsDeleted(mark: PurgeMark): void {
     this.#mutate((now) => {
       this.#state.configs.putPurgeMark(mark);
-      const due = nextDue(this.#state, now);
-      if (due !== null) this.#state.due(due);
+      this.#dueNext(now);
     });
   }
 
@@ -482,6 +478,12 @@ export class EndpointCore {
     this.#state.effects = [...earlier, ...this.#state.effects];
     this.#arm(now);
     return result;
+  }
+
+  /** Looks through everything for the next moment; single changes only say what they add. */
+  #dueNext(now: number): void {
+    const due = nextDue(this.#state, now);
+    if (due !== null) this.#state.due(due);
   }
 
   #arm(now: number): void {

@@ -93,7 +93,7 @@ export class EndpointHarness {
     const until = this.now + ms;
     if (!late) {
       for (let rings = 0; this.armedAt !== null && this.armedAt <= until; rings += 1) {
-        if (rings > 10_000) throw new Error("the alarm rings without end");
+        if (rings > 100_000) throw new Error("the alarm rings without end");
         this.now = Math.max(this.now, this.armedAt);
         this.ring();
       }
@@ -113,6 +113,14 @@ export class EndpointHarness {
     const placed = replicas.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId }));
     this.call((core) => core.demandAnswered(demand.version, placed, this.now));
     this.demandsToSend = 0;
+  }
+
+  /** All replicas are gone, and the pod has heard that none is wanted. */
+  settle(): void {
+    for (let round = 0; round < 2; round += 1) {
+      this.pass(10_000);
+      this.answerDemand([]);
+    }
   }
 
   node(): NodeIdentity {

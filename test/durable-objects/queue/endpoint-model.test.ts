@@ -120,7 +120,9 @@ class EndpointModel {
     this.takenFrom = null;
     this.unlisted = new Set();
     this.counterBefore = this.counterNow;
+    const ready = this.#ready();
     this.#apply(op);
+    this.#checkOrder(ready);
     this.#readAnswers();
     this.check();
   }
@@ -457,6 +459,24 @@ class EndpointModel {
       return replica?.state === "ready" && replica.draining === 0 && this.#open(id).length < LEASES_PER_REPLICA_MAX;
     });
     must(taker === undefined, "a ready job waits beside a waiting replica");
+  }
+
+  /** Jobs that any replica may take now, in order. */
+  #ready(): SqlRow[] {
+    return this.world.db.exec(
+      `SELECT id, lane, leases FROM jobs WHERE state = 'queued' AND available_at IS NULL AND avoid_node IS NULL
+       ORDER BY lane, rank, id`,
+    );
+  }
+
+  /** I12: no job got a lease while one before it, of its lane and just as ready, was passed over. */
+  #checkOrder(before: readonly SqlRow[]): void {
+    const passedOver = new Map<unknown, unknown>();
+    for (const job of before) {
+      const now = this.#row(job.id as JobId);
+      if (now?.state === "queued" && now.leases === job.leases) passedOver.set(job.lane, job.id);
+      else if (now?.leases !== job.leases) must(!passedOver.has(job.lane), "I12: a job was passed over");
+    }
   }
 
   #checkAlarm(rows: readonly SqlRow[]): void {
