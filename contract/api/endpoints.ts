@@ -53,7 +53,8 @@ export const patchEndpoint = route({
   method: "patch",
   path: "/v1/endpoints/{endpoint}",
   summary: "Change an endpoint's settings, or give it a new workflow",
-  description: "With `workflow`, a new release is made and activated; jobs already accepted keep theirs.",
+  description:
+    "With `workflow`, a new release is made and activated, unless it says the same as the active one; jobs already accepted keep theirs.",
   scope: "deploy",
   params: EndpointParams,
   body: EndpointPatch,

@@ -171,6 +171,17 @@ describe("an endpoint", () => {
     expect(await refusalOf(await patch({ slug: "other" }))).toMatchObject({ status: 422, paths: ["/slug"] });
   });
 
+  it("keeps its release when the same workflow comes again", async () => {
+    await makeEndpoint(workspace.key, "repeated");
+    const patch = async (json: unknown) =>
+      jsonOf(await send("PATCH", "/v1/endpoints/repeated", { key: workspace.key, json }));
+    expect(await patch({ workflow: scaleGraph() })).toMatchObject({ release: { number: 2 } });
+    expect(await patch({ workflow: scaleGraph(), name: "Again" })).toMatchObject({
+      name: "Again",
+      release: { number: 2 },
+    });
+  });
+
   it("gets a new release with a new workflow or other overrides", async () => {
     await makeEndpoint(workspace.key, "release");
     const patch = async (json: unknown) =>
@@ -178,20 +189,24 @@ describe("an endpoint", () => {
     expect(await patch({ workflow: scaleGraph() })).toMatchObject({ release: { number: 2 } });
     const renamed = await patch({ workflow: textGraph(), overrides: { inputs: { prompt: { name: "wish" } } } });
     expect(inputsOf(renamed).map((input) => input.name)).toContain("wish");
-    const again = await patch({ overrides: {} });
+    const again = await patch({ overrides: { inputs: { steps: { maximum: 30 } } } });
     expect(again).toMatchObject({ release: { number: 4 } });
   });
 
   it("takes changes that come at once one after the other", async () => {
     await makeEndpoint(workspace.key, "busy");
     const answers = await Promise.all(
-      [1, 2].map((index) =>
-        send("PATCH", "/v1/endpoints/busy", { key: workspace.key, json: { workflow: textGraph(index) } }),
+      [{ workflow: textGraph(2) }, { workflow: textGraph(3) }, { name: "Busy" }].map((json) =>
+        send("PATCH", "/v1/endpoints/busy", { key: workspace.key, json }),
       ),
     );
-    expect(answers.map((answer) => answer.status)).toEqual([200, 200]);
+    expect(answers.map((answer) => answer.status)).toEqual([200, 200, 200]);
     const now = await jsonOf(await send("GET", "/v1/endpoints/busy", { key: workspace.key }));
-    expect(now).toMatchObject({ release: { number: 3 } });
+    expect(now).toMatchObject({ name: "Busy", release: { number: 3 } });
+    const releases = await env.CATALOG.prepare("SELECT number FROM releases WHERE endpoint_id = ? ORDER BY number")
+      .bind(now.id)
+      .all();
+    expect(releases.results.map((row) => row.number)).toEqual([1, 2, 3]);
   });
 
   it("is gone after it was deleted, and its name is free", async () => {

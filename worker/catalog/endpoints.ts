@@ -253,8 +253,27 @@ export async function updateEndpoint(
     forgetEndpoint(endpoint.id);
     return rows.length === 1;
   }
-  // Two writers make the same release number: the second one's insert breaks the primary key and the batch with it.
-  const [, rows] = await catalog.batch([catalog.insert(releases).values(releaseValues(release)), update]);
+  // Only where the endpoint is unchanged: a release without its endpoint's change would stand in the way of the next
+  // one of its number for ever.
+  const values = releaseValues(release);
+  const insert = catalog.insert(releases).select(
+    catalog
+      .select({
+        endpointId: sql`${values.endpointId}`.as("endpoint_id"),
+        number: sql`${values.number}`.as("number"),
+        digest: sql`${values.digest}`.as("digest"),
+        graph: sql`${values.graph}`.as("graph"),
+        inputs: sql`${values.inputs}`.as("inputs"),
+        outputs: sql`${values.outputs}`.as("outputs"),
+        classes: sql`${values.classes}`.as("classes"),
+        warnings: sql`${values.warnings}`.as("warnings"),
+        objectInfo: sql`${values.objectInfo ?? null}`.as("object_info"),
+        createdAt: sql`${values.createdAt}`.as("created_at"),
+      })
+      .from(endpoints)
+      .where(unchanged),
+  );
+  const [, rows] = await catalog.batch([insert, update]);
   forgetEndpoint(endpoint.id);
   return rows.length === 1;
 }

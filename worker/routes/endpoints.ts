@@ -97,6 +97,8 @@ const patch = handle(patchEndpoint, async (call) => {
     } else if (body.overrides !== undefined || body.object_info !== undefined) {
       release = await reimportedRelease(active, call.raw.document, overrides, now);
     }
+    // Deploying the same thing again changes nothing: a second release of it would only blur the history.
+    if (release?.digest === active.digest) release = undefined;
     const change = { name: body.name ?? endpoint.name, settings, overrides, updatedAt: now };
     if (!(await changed(env, endpoint, change, release))) continue;
     await tellObject(call, workspaceId, endpoint.id);
