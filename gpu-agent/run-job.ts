@@ -101,7 +101,7 @@ class JobRun {
     if (hurry.aborted) hasten();
     this.#log("job_started");
     this.#phases.begin("inputs");
-    this.#keeper.start();
+    void this.#keeper.start();
     let end: JobEnd;
     try {
       end = await this.#steps();

@@ -36,9 +36,12 @@ export class LeaseKeeper {
     this.#options = options;
   }
 
-  /** Sends the first beat at once, which confirms the lease, and goes on until `stop`. */
-  start(): void {
-    void this.#beats();
+  /**
+   * Sends the first beat at once, which confirms the lease, and goes on until `stop` or the end of the lease.
+   * @returns resolves when nothing more will be sent
+   */
+  start(): Promise<void> {
+    return this.#beats();
   }
 
   phase(phase: RunningPhase): void {

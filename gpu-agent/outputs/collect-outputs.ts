@@ -88,11 +88,12 @@ function asFile(key: string, item: Json): FileReference | null {
       type: typeof type === "string" ? type : "output",
     };
   }
-  if (typeof item !== "string" || !PATH_KEYS.has(key) || extensionOf(item) === "") return null;
+  if (typeof item !== "string" || !PATH_KEYS.has(key)) return null;
   // Such a path lies below the output folder, and may say so in brackets.
   const [, path = item, type = "output"] = /^(.*) \[(output|temp|input)\]$/.exec(item) ?? [];
   const parts = path.replaceAll("\\", "/").split("/");
   const filename = parts.pop() ?? "";
+  if (extensionOf(filename) === "") return null;
   if (parts[0] === "" || parts.includes("..") || /^[A-Za-z]:$/.test(parts[0] ?? "")) return null;
   return { filename, subfolder: parts.join("/"), type };
 }
