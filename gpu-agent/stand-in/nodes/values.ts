@@ -3,9 +3,13 @@ import { isJsonObject, type Json } from "#contract/exact-json";
 import { NodeError, type NodeImplementation } from "../node.ts";
 import { pythonJson } from "../python-json.ts";
 import { pythonStr } from "../python-values.ts";
+import { type Audio, toAudio } from "./audio.ts";
+import { isConditioning } from "./conditioning-values.ts";
 import { flagOf, numberOf, textOf } from "./inputs.ts";
+import { isLatent } from "./latent-values.ts";
 import { pythonRegex, pythonReplace } from "./python-regex.ts";
 import { isSimulated } from "./simulated-models.ts";
+import { tensorText } from "./tensor-text.ts";
 
 const one = (value: unknown) => ({ outputs: [value] });
 const primitive: NodeImplementation = { run: (inputs) => one(inputs.value) };
@@ -114,25 +118,43 @@ const stringCompare: NodeImplementation = {
   },
 };
 
-function isJson(value: unknown): value is Json {
+/** True for what `json.dumps` takes: plain values, lists and dictionaries all the way down. */
+function isPlain(value: unknown): value is Json {
   if (value === null || ["string", "number", "bigint", "boolean"].includes(typeof value)) return true;
-  if (Array.isArray(value)) return value.every(isJson);
-  return isJsonObject(value) && !isSimulated(value) && Object.values(value).every(isJson);
+  if (Array.isArray(value)) return value.every(isPlain);
+  if (!isJsonObject(value) || MARKS.some((mark) => mark in value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return (prototype === null || prototype === Object.prototype) && Object.values(value).every(isPlain);
 }
 
-/** What PreviewAny writes: Python's words for plain values, a short description for everything else. */
+/** Fields by which this server's own values are known; none of them is a dictionary of a workflow. */
+const MARKS = ["simulated", "conditioning", "latent", "waveform", "video", "data"];
+
+/** What PreviewAny writes: Python's words for plain values, PyTorch's for tensors, a short name for everything else. */
 export function shownValue(value: unknown): string {
   if (value === undefined || value === null) return "None";
-  if (typeof value === "object" && isJson(value)) return pythonJson(value);
-  if (isJson(value)) return pythonStr(value);
+  if (isPlain(value)) return typeof value === "object" ? pythonJson(value) : pythonStr(value);
   if (isSimulated(value)) return `<simulated ${value.kind} ${value.name}>`;
-  if (typeof value === "object" && "data" in value && value.data instanceof Float32Array) {
-    const shape = ["batch", "height", "width", "channels"].flatMap((side) =>
-      side in value ? [String((value as Readonly<Record<string, unknown>>)[side])] : [],
-    );
-    return `tensor of shape [${shape.join(", ")}]`;
-  }
-  return "source exists, but could not be serialized.";
+  if (isConditioning(value)) return `<simulated CONDITIONING ${value.text}>`;
+  if (isLatent(value)) return `<simulated LATENT ${value.batch} x ${value.frames} x ${value.width} x ${value.height}>`;
+  if (typeof value !== "object") return "source exists, but could not be serialized.";
+  if ("waveform" in value) return audioText(toAudio(value));
+  if (!("data" in value) || !(value.data instanceof Float32Array))
+    return `<simulated ${Object.keys(value)[0] ?? "value"}>`;
+  const sides: Readonly<Record<string, unknown>> = { ...value };
+  const shape = ["batch", "height", "width", "channels"].map((side) => sides[side]);
+  return tensorText(
+    value.data,
+    shape.filter((side): side is number => typeof side === "number"),
+  );
+}
+
+function audioText({ waveform, sampleRate }: Audio): string {
+  const channels = waveform[0]?.length ?? 0;
+  const length = waveform[0]?.[0]?.length ?? 0;
+  const data = new Float32Array(waveform.length * channels * length);
+  for (const [i, samples] of waveform.flat().entries()) data.set(samples, i * length);
+  return `{'waveform': ${tensorText(data, [waveform.length, channels, length])}, 'sample_rate': ${sampleRate}}`;
 }
 
 export const valueNodes: Readonly<Record<string, NodeImplementation>> = {

@@ -31,7 +31,7 @@ export function paintScene(scene: Scene, width: number, height: number): ImageBa
   if (palette.ground === "city") paintSkyline(image, palette, random.fork("city"));
   else paintRidges(image, palette, random.fork("ridges"), detail);
   if (palette.ground === "water") paintWater(image, palette, scene.time);
-  finish(image);
+  finish(image, scene.steps);
   const words = scene.steps === 1 ? "1 step" : `${scene.steps} steps`;
   drawLabel(image, scene.prompt, [`seed ${scene.seed}`, words], palette.accent);
   return image;
@@ -271,14 +271,14 @@ function paintWater(image: ImageBatch, palette: Palette, time: number): void {
 }
 
 /** A little darkness towards the corners, a little grain against banding, and everything within 0..1. */
-function finish(image: ImageBatch): void {
+function finish(image: ImageBatch, salt: number): void {
   const { width, height, data } = image;
   for (let y = 0; y < height; y += 1) {
     const dy = (y / height) * 2 - 1;
     for (let x = 0; x < width; x += 1) {
       const dx = (x / width) * 2 - 1;
       const shade = 1 - 0.16 * (dx * dx + dy * dy) ** 2 * 0.6;
-      const speck = (grain(x, y, 991) - 0.5) * 0.008;
+      const speck = (grain(x, y, 991 + salt) - 0.5) * 0.008;
       const at = (y * width + x) * 3;
       for (let c = 0; c < 3; c += 1) data[at + c] = unit((data[at + c] ?? 0) * shade + speck);
     }

@@ -25,7 +25,7 @@ export async function runPrompt(
 ): Promise<PromptRun> {
   const runs = new Map<string, NodeRun>();
   const reports: Reports = { progress: [], texts: [] };
-  if (!isJsonObject(prompt)) throw new TypeError("A prompt is an object");
+  if (!isNodes(prompt)) throw new TypeError("A prompt is an object");
   const run = async (id: string): Promise<NodeRun> => {
     const known = runs.get(id);
     if (known !== undefined) return known;
@@ -46,6 +46,10 @@ export async function runPrompt(
   };
   for (const id of Object.keys(prompt)) await run(id);
   return { runs, reports };
+}
+
+function isNodes(value: unknown): value is Readonly<Record<string, Json>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A context that records what it is told; nothing is ever interrupted. */
