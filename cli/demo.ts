@@ -63,7 +63,7 @@ export async function runDemo(call: Call): Promise<Outcome> {
     const shown: Shown[] = [];
     const folder = resolve(call.workingDirectory, call.text("output-folder") ?? "demo-output");
     for (const example of EXAMPLES) {
-      const result = await showExample(call, client, example, folder);
+      const result = await showExample(call, client, example, folder, node.comfyui.includes("stand-in"));
       if (result !== null) shown.push(result);
     }
     if (shown.length === 0) throw new CliError("demo_failed", "No workflow ran");
@@ -112,7 +112,13 @@ async function startOrReuse(call: Call, state: StateFolder): Promise<Service> {
   }
 }
 
-async function showExample(call: Call, client: Pilotlight, example: Example, folder: string): Promise<Shown | null> {
+async function showExample(
+  call: Call,
+  client: Pilotlight,
+  example: Example,
+  folder: string,
+  _isStandIn: boolean,
+): Promise<Shown | null> {
   const { signal } = call.interrupts;
   const say = (line: string) => call.output.say(line);
   const { slug } = example;
@@ -154,7 +160,7 @@ async function showExample(call: Call, client: Pilotlight, example: Example, fol
   const files: { path: string; width: number; height: number }[] = [];
   for (const { path, content_type, size } of saved) {
     if (content_type !== "image/png") {
-      say(`  saved      ${relative(call.workingDirectory, path)} (${content_type}, ${byteSize(size)})`);
+      say(`  saved      ${shortPath(call, path)} (${content_type}, ${byteSize(size)})`);
       continue;
     }
     const { width, height } = checkPng(await readFile(path));
@@ -194,6 +200,12 @@ function sayWhatNext(call: Call, client: Pilotlight, service: Service, shown: re
   say(`  ${url}/docs                the reference of every route`);
   say(`  ${url}/openapi.json        the same for programs`);
   for (const { job } of shown) say(`  ${url}/v1/jobs/${job.id}`);
+}
+
+/** Relative to where the person stands, when it lies below. */
+function shortPath(call: Call, path: string): string {
+  const short = relative(call.workingDirectory, path);
+  return short.startsWith("..") ? path : short;
 }
 
 function exampleInputs(shown: Shown | undefined): Readonly<Record<string, unknown>> {

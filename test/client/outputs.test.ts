@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { Pilotlight } from "#client/pilotlight";
 import { EXAMPLE_JOB_ID } from "#test/client/example-job";
-import { type Answer, scriptedServer } from "#test/client/scripted-server";
+import { type Answer, hangUp, scriptedServer } from "#test/client/scripted-server";
 
 const CONTENT = randomBytes(300_000);
 const record = {
@@ -79,7 +79,7 @@ describe("uploading a file", () => {
       expires_at: "2026-12-21T10:00:00.000Z",
     };
     const server = await scriptedServer(
-      (_, response) => response.destroy(),
+      hangUp,
       (_, response) => {
         response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(file));
       },
