@@ -30,6 +30,7 @@ export const jobsList: Command = {
   run: async (call) => {
     const state = JobState.optional().safeParse(call.text("state"));
     if (!state.success) throw new CliError("usage", `--state is one of ${JobState.options.join(", ")}`);
+    const limit = call.integer("limit", 1, PAGE_SIZE_MAX);
     const client = await call.connect();
     const page = await client.jobs.page(
       {
@@ -37,7 +38,7 @@ export const jobsList: Command = {
         state: state.data,
         tag: call.text("tag"),
         cursor: call.text("cursor"),
-        limit: call.integer("limit", 1, PAGE_SIZE_MAX),
+        limit,
       },
       { signal: call.interrupts.signal },
     );

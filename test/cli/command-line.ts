@@ -1,0 +1,37 @@
+import { type CommandLine, runCommandLine } from "#cli/run-command";
+
+export interface CommandLineResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs one command inside the test's own process. */
+export async function runHere(
+  argv: readonly string[],
+  options: { env?: Record<string, string>; isTerminal?: boolean; stdin?: string; signal?: AbortSignal } = {},
+): Promise<CommandLineResult> {
+  let stdout = "";
+  let stderr = "";
+  const line: CommandLine = {
+    argv,
+    env: { PILOTLIGHT_STATE_DIR: "/nonexistent/pilotlight-state", ...options.env },
+    workingDirectory: import.meta.dirname,
+    stdout: {
+      isTTY: options.isTerminal === true,
+      write: (text) => {
+        stdout += text;
+      },
+    },
+    stderr: {
+      isTTY: options.isTerminal === true,
+      write: (text) => {
+        stderr += text;
+      },
+    },
+    interrupts: { signal: options.signal ?? new AbortController().signal, force: new AbortController().signal },
+    readStdin: async () => new TextEncoder().encode(options.stdin ?? ""),
+  };
+  const code = await runCommandLine(line);
+  return { code, stdout, stderr };
+}
