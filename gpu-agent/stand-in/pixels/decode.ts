@@ -2,10 +2,14 @@
 import sharp from "sharp";
 import { type ImageBatch, type MaskBatch, NodeError } from "../node.ts";
 import { apngFrames } from "./animated-png.ts";
+import { decodeBmp, isBmp } from "./bmp.ts";
 import { channelOf, fromBytes, mapped, withChannels } from "./float-images.ts";
 
 /** Pixels of one file, all frames together; a bigger one is refused before it is unpacked. */
 export const DECODED_PIXELS_MAX = 512 * 1024 * 1024;
+
+/** What picture files start with: such a file that cannot be read is a damaged one. */
+const SIGNATURES = ["\x89PNG", "\xff\xd8\xff", "GIF8", "WEBP", "BM"];
 
 /** A decoded file: RGB, and alpha where the file has any. */
 export interface DecodedImage {
@@ -15,13 +19,17 @@ export interface DecodedImage {
 }
 
 /**
- * Decodes PNG, JPEG, WebP, GIF, TIFF and AVIF: turned upright by EXIF, colours as stored (profiles are ignored, as
+ * Decodes PNG, JPEG, WebP, GIF, TIFF, AVIF and BMP: turned upright by EXIF, colours as stored (profiles are ignored, as
  * Pillow ignores them), every frame of an animation.
  * @param name the path to speak of in errors
- * @throws NodeError PIL.UnidentifiedImageError for anything that is not a picture
+ * @throws NodeError PIL.UnidentifiedImageError for anything that is not a picture, OSError for a damaged one
  */
 export async function decodeImage(file: Uint8Array, name: string): Promise<DecodedImage> {
   try {
+    if (isBmp(file)) {
+      const { width, height, rgb } = decodeBmp(file);
+      return { image: fromBytes(rgb, { batch: 1, height, width, channels: 3 }) };
+    }
     const frames = apngFrames(file);
     if (frames !== undefined) return split(await frames);
     const options = { failOn: "none", ignoreIcc: true, limitInputPixels: DECODED_PIXELS_MAX } as const;
@@ -36,6 +44,9 @@ export async function decodeImage(file: Uint8Array, name: string): Promise<Decod
     return split(fromBytes(data, { batch, height, width: info.width, channels: info.channels }));
   } catch (cause) {
     if (cause instanceof NodeError) throw cause;
+    if (SIGNATURES.some((signature) => Buffer.from(file.subarray(0, 16)).toString("latin1").includes(signature))) {
+      throw new NodeError("OSError", "Truncated File Read");
+    }
     throw new NodeError("PIL.UnidentifiedImageError", `cannot identify image file '${name}'`);
   }
 }

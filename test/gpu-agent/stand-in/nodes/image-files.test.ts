@@ -58,6 +58,26 @@ describe("LoadImage", () => {
     expect([image.batch, image.height, image.data[0], image.data.at(-1)]).toEqual([2, 4, 1, 0]);
   });
 
+  it("reads BMP, whose rows stand from bottom to top", async () => {
+    const file = Buffer.alloc(54 + 16);
+    file.write("BM", 0, "latin1");
+    file.writeUInt32LE(54, 10);
+    file.writeUInt32LE(40, 14);
+    file.writeInt32LE(2, 18);
+    file.writeInt32LE(2, 22);
+    file.writeUInt16LE(24, 28);
+    file.set([3, 2, 1], 54 + 8);
+    writeFileSync(path.join(folders.input, "old.bmp"), file);
+    const { image } = await load("old.bmp");
+    expect([...image.data.subarray(0, 3)]).toEqual([1, 2, 3].map((byte) => Math.fround(byte / 255)));
+  });
+
+  it("tells a damaged picture from a file that is none", async () => {
+    const whole = await raw(64, 64, 3, 1, 200, 90, 7).jpeg().toBuffer();
+    writeFileSync(path.join(folders.input, "half.jpg"), whole.subarray(0, 100));
+    await expect(load("half.jpg")).rejects.toMatchObject({ type: "OSError", message: "Truncated File Read" });
+  });
+
   it("names the file that is no picture", async () => {
     writeFileSync(path.join(folders.input, "words.png"), "no picture");
     await expect(load("words.png")).rejects.toMatchObject({
