@@ -117,7 +117,7 @@ async function showExample(
   client: Pilotlight,
   example: Example,
   folder: string,
-  _isStandIn: boolean,
+  isStandIn: boolean,
 ): Promise<Shown | null> {
   const { signal } = call.interrupts;
   const say = (line: string) => call.output.say(line);
@@ -165,10 +165,9 @@ async function showExample(
     }
     const { width, height } = checkPng(await readFile(path));
     files.push({ path, width, height });
-    say(
-      `  saved      ${relative(call.workingDirectory, path)} (PNG, ${width} × ${height}, ${byteSize(size)}, checked)`,
-    );
+    say(`  saved      ${shortPath(call, path)} (PNG, ${width} × ${height}, ${byteSize(size)}, checked)`);
   }
+  if (example.needsModel && isStandIn) say("  This picture is the stand-in's placeholder: no model drew it.");
   return { slug, job, files };
 }
 

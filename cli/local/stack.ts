@@ -23,6 +23,8 @@ const RESTART_PAUSE_MS = 500;
 const RESTART_PAUSE_MS_MAX = 30_000;
 /** A program that ran this long has not failed to start. */
 const STEADY_MS = 30_000;
+/** A stand-in needs no GPU: two endpoints can run beside each other without taking turns. */
+const STAND_IN_SLOTS = 2;
 const JOIN_TOKEN_S = 365 * 86_400;
 /** An agent that ends so often may have been refused. */
 const FAILURES_BLAMED_ON_TOKEN = 3;
@@ -117,6 +119,7 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
           args: [
             ...["--url", url, "--name", "this-machine", "--state-directory", state.agent],
             ...["--drain-seconds", String(AGENT_DRAIN_S), ...agentArguments(comfy)],
+            ...(comfy.kind === "stand-in" ? ["--slots", String(STAND_IN_SLOTS)] : []),
           ],
           // What drives the jobs was decided here; the agent must not find a second answer in the environment.
           env: {

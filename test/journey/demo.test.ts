@@ -35,10 +35,10 @@ describe("the demonstration", () => {
     for (const name of names) expect(checkPng(await readFile(join(pictures, name))).width).toBeGreaterThan(0);
     for (const said of [
       "the CPU stand-in runs the jobs",
-      "placeholder",
+      "This picture is the stand-in's placeholder: no model drew it.",
       /job\s+job_[0-9a-z]{26}/,
       /executing\s+[0-9]+/,
-      join(pictures, "text-to-image-image.png"),
+      `saved      ${join(pictures, "text-to-image-image.png")} (PNG, 1024 × 1024`,
       "curl -s http://127.0.0.1:",
       "/docs",
       "/openapi.json",

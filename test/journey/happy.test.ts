@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -44,9 +44,13 @@ describe("a new user", () => {
     expect(listed.stdout.trim()).toBe(job.id);
   });
 
-  it("gets a new release when the slug exists, and a later run uses it", async () => {
-    const again = await system.run("deploy", join(import.meta.dirname, "../../examples/model-free.json"));
-    expect(envelopeOf(again).data).toMatchObject({ created: false, endpoint: { release: { number: 2 } } });
+  it("gets no new release for the same workflow, one for another, and later runs use it", async () => {
+    const same = await system.run("deploy", join(import.meta.dirname, "../../examples/model-free.json"));
+    expect(envelopeOf(same).data).toMatchObject({ created: false, endpoint: { release: { number: 1 } } });
+    const other = join(folder, "other.json");
+    await writeFile(other, (await exampleWorkflow("model-free")).replace("16752640", "255"));
+    const changed = await system.run("deploy", other, "--slug", "model-free");
+    expect(envelopeOf(changed).data).toMatchObject({ created: false, endpoint: { release: { number: 2 } } });
     const ran = await system.run("run", "model-free");
     expect(envelopeOf(ran).data).toMatchObject({ job: { release: 2, state: "succeeded" } });
   });
