@@ -23,8 +23,8 @@ export type PodEffect =
       readonly answer: NodePollAnswer;
     }
   | { readonly type: "arm"; readonly at: number }
-  /** Farewells are due: see `farewellsDue`. */
-  | { readonly type: "tell_gone" }
+  /** Tell the endpoint that this replica is no more; then `farewellTaken`. Untaken, it comes again by the alarm. */
+  | { readonly type: "tell_gone"; readonly farewell: Farewell }
   /** Ask the endpoint whether this replica is idle and may go; then `reclaimAnswered`. */
   | { readonly type: "reclaim"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId };
 
@@ -139,7 +139,7 @@ export class PodCore {
       const memory = this.#remember(known.id);
       if (memory.polls.slice(0, -1).includes(poll.poll_id)) return this.#answerNode(known.id, now);
       memory.polls = [...memory.polls.filter((id) => id !== poll.poll_id), poll.poll_id].slice(-POLLS_REMEMBERED);
-      if (memory.waiter !== null) this.#answerWaiter(known.id, memory.waiter, now);
+      this.#replace(known.id, memory);
       memory.seenAt = now;
       const node = this.#noteNode(known, poll, now);
       const ended = this.#noteReplicas(node, poll.replicas, now);
@@ -232,23 +232,7 @@ export class PodCore {
     });
   }
 
-  /** News that endpoints must hear now; each counts as tried. */
-  farewellsDue(): Farewell[] {
-    if (this.#pod === null) return [];
-    return this.#mutate((now) => {
-      const due = this.#store.farewellsDue(now);
-      for (const farewell of due) {
-        const tries = farewell.tries + 1;
-        this.#store.putFarewell({
-          ...farewell,
-          tries,
-          dueAt: now + FAREWELL_REPEAT_MS + retryDelayMs(tries, chance(this.#world)),
-        });
-      }
-      return due;
-    });
-  }
-
+  /** The endpoint has heard that the replica is no more. */
   farewellTaken(replicaId: ReplicaId): void {
     this.#mutate(() => this.#store.deleteFarewell(replicaId));
   }
@@ -263,7 +247,7 @@ export class PodCore {
         if (node.online && silent >= NODE_LOST_MS) this.#lose(node, now);
         else if (!node.online && now - node.seenAt >= NODE_FORGOTTEN_MS) this.#store.deleteNode(node.id);
       }
-      if ((this.#store.nextFarewell() ?? Number.POSITIVE_INFINITY) <= now) this.#effects.push({ type: "tell_gone" });
+      for (const farewell of this.#store.farewellsDue(now)) this.#say(farewell, now);
       this.#arrange(now);
     });
   }
@@ -405,8 +389,15 @@ export class PodCore {
   #end(replica: SlotRecord, reason: string, now: number): void {
     this.#store.deleteReplica(replica.id);
     this.#askedAt.delete(replica.id);
-    this.#store.putFarewell({ replicaId: replica.id, endpointId: replica.endpointId, reason, tries: 0, dueAt: now });
-    this.#effects.push({ type: "tell_gone" });
+    this.#say({ replicaId: replica.id, endpointId: replica.endpointId, reason, tries: 0, dueAt: now }, now);
+  }
+
+  /** Says a farewell, and keeps it to be said again until it is taken. */
+  #say(farewell: Farewell, now: number): void {
+    const tries = farewell.tries + 1;
+    const dueAt = now + FAREWELL_REPEAT_MS + retryDelayMs(tries, chance(this.#world));
+    this.#store.putFarewell({ ...farewell, tries, dueAt });
+    this.#effects.push({ type: "tell_gone", farewell });
   }
 
   #lose(node: NodeRecord, now: number): void {
@@ -540,6 +531,15 @@ export class PodCore {
     const replicas = this.#wantedOn(nodeId);
     memory.told = { signature: JSON.stringify(replicas), at: now };
     this.#effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer: { replicas } });
+  }
+
+  /** A new poll replaces the old one. Whoever sent that has most likely gone, so it counts as told nothing. */
+  #replace(nodeId: NodeId, memory: NodeMemory): void {
+    const { waiter } = memory;
+    memory.waiter = null;
+    if (waiter === null) return;
+    const answer = { replicas: this.#wantedOn(nodeId) };
+    this.#effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer });
   }
 
   /** Answers the waiting polls of nodes whose wanted replicas have changed. */

@@ -5,6 +5,7 @@ import type { NodeSummary } from "#contract/replica";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { PodCore, type PodEffect } from "#durable-objects/pod/pod-core";
+import type { Farewell } from "#durable-objects/pod/pod-store";
 import type { Demand, DemandReply, PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Env } from "#worker/env";
@@ -95,7 +96,7 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
         void this.ctx.storage.setAlarm(effect.at);
         return;
       case "tell_gone":
-        this.ctx.waitUntil(this.#tellGone());
+        this.ctx.waitUntil(this.#tellGone(effect.farewell));
         return;
       case "reclaim":
         this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId));
@@ -105,20 +106,16 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     }
   }
 
-  /** Tells endpoints which of their replicas are no more. What fails is repeated by the alarm. */
-  async #tellGone(): Promise<void> {
+  /** Tells an endpoint that its replica is no more. What fails is repeated by the alarm. */
+  async #tellGone({ endpointId, replicaId, reason }: Farewell): Promise<void> {
     const podId = this.#turn((core) => core.podId());
     if (podId === null) return;
-    await Promise.all(
-      this.#turn((core) => core.farewellsDue()).map(async ({ endpointId, replicaId, reason }) => {
-        try {
-          await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).replicaGone(podId, replicaId, reason);
-          this.#turn((core) => core.farewellTaken(replicaId));
-        } catch (error) {
-          console.error(JSON.stringify({ event: "farewell_not_taken", replicaId, error: String(error) }));
-        }
-      }),
-    );
+    try {
+      await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).replicaGone(podId, replicaId, reason);
+      this.#turn((core) => core.farewellTaken(replicaId));
+    } catch (error) {
+      console.error(JSON.stringify({ event: "farewell_not_taken", replicaId, error: String(error) }));
+    }
   }
 
   async #reclaim(endpointId: EndpointId, replicaId: ReplicaId): Promise<void> {

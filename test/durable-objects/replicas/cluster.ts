@@ -14,6 +14,7 @@ import {
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
+import type { Farewell } from "#durable-objects/pod/pod-store";
 import { seededBytes } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
 
@@ -199,7 +200,7 @@ export class Cluster {
     const result = work(this.#pod);
     for (const effect of this.#pod.takeEffects()) {
       if (effect.type === "arm") this.#podArmedAt = effect.at;
-      if (effect.type === "tell_gone") this.#tellGone();
+      if (effect.type === "tell_gone") this.#tellGone(effect.farewell);
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
@@ -211,13 +212,11 @@ export class Cluster {
     return result;
   }
 
-  #tellGone(): void {
-    for (const { endpointId, replicaId, reason } of this.#podTurn((pod) => pod.farewellsDue())) {
-      const box = this.endpoints.find(({ id }) => id === endpointId);
-      if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-      this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason));
-      if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
-    }
+  #tellGone({ endpointId, replicaId, reason }: Farewell): void {
+    const box = this.endpoints.find(({ id }) => id === endpointId);
+    if (box === undefined || this.happens(this.faults.lostMessage)) return;
+    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason));
+    if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
   }
 
   // --- the machines ------------------------------------------------------------------------------------------------

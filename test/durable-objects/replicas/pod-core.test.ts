@@ -1,0 +1,454 @@
+import { describe, expect, it } from "vitest";
+import type { HeldReplica, NodePollAnswer } from "#contract/agent";
+import { EndpointId, makeId, type NodeId, ownerKey, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import { NODE_LOST_MS } from "#contract/limits";
+import { PodCore } from "#durable-objects/pod/pod-core";
+import type { Farewell } from "#durable-objects/pod/pod-store";
+import type { Demand } from "#durable-objects/pod/rpc";
+import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
+import { FAIR_TURN_MS } from "#durable-objects/replicas/place";
+import { seededBytes } from "../queue/endpoint-harness.ts";
+import { NodeDatabase } from "../queue/node-database.ts";
+
+class PodHarness {
+  readonly db = new NodeDatabase();
+  readonly #bytes = seededBytes(7);
+  now = 1_800_000_000_000;
+  armedAt: number | null = null;
+  readonly workspaceId = makeId(WorkspaceId, "ws", this.now, this.#bytes);
+  readonly podId = makeId(PodId, "pod", this.now, this.#bytes);
+  readonly waiting = new Map<NodeId, string>();
+  readonly answers: { nodeId: NodeId; answer: NodePollAnswer }[] = [];
+  readonly reclaims: { endpointId: EndpointId; replicaId: ReplicaId }[] = [];
+  /** Farewells said since they were last looked at. */
+  #said: Farewell[] = [];
+  core = this.#open();
+  #polls = 0;
+
+  constructor() {
+    this.call((core) => core.configure(this.podId, this.workspaceId));
+  }
+
+  #open(): PodCore {
+    return new PodCore(this.db, { now: () => this.now, randomBytes: this.#bytes }, this.armedAt);
+  }
+
+  restart(): void {
+    this.waiting.clear();
+    this.core = this.#open();
+    this.call(() => undefined);
+  }
+
+  call<T>(work: (core: PodCore) => T): T {
+    const result = work(this.core);
+    for (const effect of this.core.takeEffects()) {
+      if (effect.type === "arm") this.armedAt = effect.at;
+      else if (effect.type === "tell_gone") this.#said.push(effect.farewell);
+      else if (effect.type === "reclaim") this.reclaims.push(effect);
+      else {
+        this.waiting.delete(effect.nodeId);
+        this.answers.push({ nodeId: effect.nodeId, answer: effect.answer });
+      }
+    }
+    return result;
+  }
+
+  pass(ms: number): void {
+    const until = this.now + ms;
+    for (let rings = 0; this.armedAt !== null && this.armedAt <= until; rings += 1) {
+      if (rings > 1_000) throw new Error("the alarm rings without end");
+      this.now = Math.max(this.now, this.armedAt);
+      this.armedAt = null;
+      this.call((core) => core.wake());
+    }
+    this.now = until;
+  }
+
+  node(slots = 1): NodeId {
+    const machine = { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots };
+    const reply = this.call((core) => core.join(this.workspaceId, machine));
+    if (!reply.ok) throw new Error(reply.code);
+    return reply.nodeId;
+  }
+
+  endpoint(): EndpointId {
+    return makeId(EndpointId, "ep", this.now, this.#bytes);
+  }
+
+  poll(
+    nodeId: NodeId,
+    replicas: readonly HeldReplica[] = [],
+    more: { pollId?: string; waitMs?: number; draining?: boolean; slots?: number } = {},
+  ): NodePollAnswer["replicas"] | "waiting" | "refused" {
+    this.#polls += 1;
+    const pollId = more.pollId ?? `poll-${String(this.#polls).padStart(8, "0")}`;
+    const identity = { workspaceId: this.workspaceId, podId: this.podId, nodeId };
+    const outcome = this.call((core) =>
+      core.pollNode(identity, {
+        poll_id: pollId,
+        comfyui: "stand-in",
+        gpus: [],
+        slots: more.slots ?? 1,
+        draining: more.draining ?? false,
+        replicas: [...replicas],
+        wait_ms: more.waitMs ?? 25_000,
+      }),
+    );
+    if (outcome.type === "waiting") {
+      this.waiting.set(nodeId, pollId);
+      return "waiting";
+    }
+    return outcome.reply.ok ? outcome.reply.answer.replicas : "refused";
+  }
+
+  /** The one replica that the node should run. */
+  wanted(nodeId: NodeId, replicas: readonly HeldReplica[] = []): ReplicaId {
+    const answer = this.poll(nodeId, replicas, { waitMs: 0 });
+    const [first] = typeof answer === "string" ? [] : answer;
+    if (first === undefined) throw new Error(`nothing is wanted: ${JSON.stringify(answer)}`);
+    return first.replica_id;
+  }
+
+  #version = 0;
+
+  demand(endpointId: EndpointId, wanted: number, more: Partial<Demand> = {}) {
+    this.#version += 1;
+    const { podId, workspaceId } = this;
+    const reply = this.call((core) =>
+      core.setDemand({
+        podId,
+        endpointId,
+        workspaceId,
+        version: this.#version,
+        wanted,
+        needed: wanted,
+        drain: [],
+        ...more,
+      }),
+    );
+    if (!reply.ok) throw new Error(reply.code);
+    return reply;
+  }
+
+  farewells() {
+    const said = this.#said;
+    this.#said = [];
+    return said;
+  }
+}
+
+const held = (replica_id: ReplicaId, state: HeldReplica["state"] = "ready", slot = 0): HeldReplica => ({
+  replica_id,
+  slot,
+  state,
+});
+
+describe("a node", () => {
+  it("is told at once what to run when it waits, and then left alone", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    expect(pod.poll(node)).toBe("waiting");
+    const endpoint = pod.endpoint();
+    const { replicas, shortage } = pod.demand(endpoint, 1);
+    expect([replicas.length, shortage]).toEqual([1, "none"]);
+    const wanted = { replica_id: replicas[0]?.replicaId, slot: 0, endpoint_id: endpoint, action: "run" };
+    expect(pod.answers).toEqual([{ nodeId: node, answer: { replicas: [wanted] } }]);
+    expect(pod.poll(node, [held(replicas[0]?.replicaId ?? ("" as ReplicaId), "preparing")])).toBe("waiting");
+  });
+
+  it("is told again what it has not done, but not in a tight loop", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    pod.demand(pod.endpoint(), 1);
+    expect(pod.poll(node)).toHaveLength(1);
+    expect(pod.poll(node)).toBe("waiting");
+    pod.pass(3_000);
+    expect(pod.poll(node)).toHaveLength(1);
+  });
+
+  it("must not run what is not wanted, and its slot counts as taken until it has stopped it", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    const stray = makeId(ReplicaId, "rep", pod.now, seededBytes(9), ownerKey(endpoint));
+    expect(pod.poll(node, [held(stray)])).toEqual([]);
+    expect(pod.demand(endpoint, 1)).toMatchObject({ replicas: [], shortage: "all_slots_busy" });
+    pod.pass(3_000);
+    expect(pod.poll(node, [], { waitMs: 0 })).toHaveLength(1);
+  });
+
+  it("that was not heard of loses its replicas, and their endpoints are told until they take note", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const replicaId = pod.wanted(node);
+    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    pod.pass(NODE_LOST_MS);
+    expect(pod.farewells()).toMatchObject([
+      { endpointId: endpoint, replicaId, reason: expect.stringContaining("machine") },
+    ]);
+    pod.pass(4_000);
+    expect(pod.farewells()).toMatchObject([{ replicaId }]);
+    pod.call((core) => core.farewellTaken(replicaId));
+    pod.pass(120_000);
+    expect(pod.farewells()).toEqual([]);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(false);
+    expect(pod.core.listNodes(pod.workspaceId)).toMatchObject({
+      nodes: [{ online: false, slots: [{ replica_id: null }] }],
+    });
+  });
+
+  it("that comes back after it was lost is told to stop what it still runs", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const old = pod.wanted(node);
+    pod.poll(node, [held(old)], { waitMs: 0 });
+    pod.pass(NODE_LOST_MS);
+    expect(pod.poll(node, [held(old)], { waitMs: 0 })).toEqual([]);
+    expect(pod.wanted(node)).not.toBe(old);
+  });
+
+  it("has the time to speak up after the object itself was away", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const replicaId = pod.wanted(node);
+    pod.now += 10 * NODE_LOST_MS;
+    pod.restart();
+    pod.pass(NODE_LOST_MS - 1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+    pod.pass(1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(false);
+  });
+
+  it("that restarted runs nothing any more: its replicas are gone", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const old = pod.wanted(node);
+    pod.poll(node, [held(old)], { waitMs: 0 });
+    const fresh = pod.wanted(node);
+    expect(fresh).not.toBe(old);
+    expect(pod.farewells()).toMatchObject([{ replicaId: old }]);
+  });
+
+  it("does not lose a replica by a copy of an old poll", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const answer = pod.poll(node, [], { pollId: "early-poll", waitMs: 0 });
+    const replicaId = typeof answer === "string" ? undefined : answer[0]?.replica_id;
+    if (replicaId === undefined) throw new Error("nothing is wanted");
+    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    expect(pod.poll(node, [], { pollId: "early-poll", waitMs: 0 })).toHaveLength(1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+  });
+
+  it("that drains gets nothing new, and its replicas are let go", () => {
+    const pod = new PodHarness();
+    const [leaving, staying] = [pod.node(), pod.node()];
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const at =
+      [leaving, staying].find((node) => (pod.poll(node, [], { waitMs: 0 }) as unknown[]).length === 1) ?? leaving;
+    const replicaId = pod.wanted(at);
+    expect(pod.poll(at, [held(replicaId)], { draining: true, waitMs: 0 })).toMatchObject([{ action: "drain" }]);
+    const other = at === leaving ? staying : leaving;
+    expect(pod.wanted(other)).not.toBe(replicaId);
+    pod.demand(endpoint, 3);
+    expect(pod.poll(at, [held(replicaId, "draining")], { draining: true, waitMs: 0 })).toHaveLength(1);
+  });
+
+  it("is known only with its own workspace and pod", () => {
+    const pod = new PodHarness();
+    const nodeId = pod.node();
+    const strangers = "ws_00000000000000000000000000" as WorkspaceId;
+    const poll = { poll_id: "some-poll", comfyui: "", gpus: [], slots: 1, draining: false, replicas: [], wait_ms: 0 };
+    const outcome = pod.core.pollNode({ workspaceId: strangers, podId: pod.podId, nodeId }, poll);
+    expect(outcome).toMatchObject({ reply: { ok: false, code: "node_not_found" } });
+    expect(pod.core.listNodes(strangers)).toMatchObject({ ok: false, code: "pod_not_found" });
+    expect(pod.core.join(strangers, { name: "x", agent_version: "1", comfyui: "", gpus: [], slots: 1 })).toMatchObject({
+      code: "pod_not_found",
+    });
+    expect(pod.core.configure(pod.podId, strangers)).toMatchObject({ code: "pod_not_found" });
+  });
+});
+
+describe("a demand", () => {
+  it("that is older than the last is ignored", () => {
+    const pod = new PodHarness();
+    pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1, { version: 10 });
+    expect(pod.demand(endpoint, 0, { version: 9 }).replicas).toHaveLength(1);
+    const node = pod.demand(endpoint, 0, { version: 11 }).replicas[0]?.nodeId;
+    expect(pod.poll(node ?? ("" as NodeId), [], { waitMs: 0 })).toEqual([]);
+  });
+
+  it("that shrinks takes back what no node has begun, and nothing that works", () => {
+    const pod = new PodHarness();
+    const [first, second] = [pod.node(), pod.node()];
+    const endpoint = pod.endpoint();
+    const placed = pod.demand(endpoint, 2).replicas;
+    const started = placed.find(({ nodeId }) => nodeId === first)?.replicaId;
+    if (started === undefined) throw new Error("nothing on the first node");
+    pod.poll(first, [held(started)], { waitMs: 0 });
+    pod.demand(endpoint, 1);
+    expect(pod.poll(first, [held(started)], { waitMs: 0 })).toMatchObject([{ replica_id: started, action: "run" }]);
+    expect(pod.poll(second, [], { waitMs: 0 })).toEqual([]);
+    pod.demand(endpoint, 0);
+    expect(pod.poll(first, [held(started)], { waitMs: 0 })).toMatchObject([{ action: "run" }]);
+    pod.demand(endpoint, 0, { drain: [started] });
+    expect(pod.poll(first, [held(started)], { waitMs: 0 })).toMatchObject([{ action: "drain" }]);
+  });
+
+  it("says why it is not met", () => {
+    const pod = new PodHarness();
+    const endpoint = pod.endpoint();
+    expect(pod.demand(endpoint, 1).shortage).toBe("no_node_online");
+    pod.node();
+    expect(pod.demand(endpoint, 2).shortage).toBe("all_slots_busy");
+  });
+
+  it("comes back to the node that ran the endpoint before", () => {
+    const pod = new PodHarness();
+    const nodes = [pod.node(), pod.node(), pod.node()];
+    const endpoint = pod.endpoint();
+    const [placed] = pod.demand(endpoint, 1).replicas;
+    if (placed === undefined) throw new Error("nothing was placed");
+    pod.poll(placed.nodeId, [held(placed.replicaId)], { waitMs: 0 });
+    pod.demand(endpoint, 0, { drain: [placed.replicaId] });
+    pod.poll(placed.nodeId, [held(placed.replicaId, "stopped")], { waitMs: 0 });
+    for (const node of nodes) pod.poll(node, [], { waitMs: 0 });
+    expect(pod.demand(endpoint, 1).replicas[0]?.nodeId).toBe(placed.nodeId);
+  });
+});
+
+describe("a replica that crashes", () => {
+  const crash = (pod: PodHarness, node: NodeId): void => {
+    const replicaId = pod.wanted(node);
+    pod.poll(node, [{ ...held(replicaId, "crashed"), error: "out of memory" }], { waitMs: 0 });
+  };
+
+  it("is tried again after a pause that doubles, on the only node there is", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    for (const pause of [5_000, 10_000, 20_000, 40_000]) {
+      crash(pod, node);
+      expect(pod.demand(endpoint, 1)).toMatchObject({ replicas: [], shortage: "crash_backoff" });
+      pod.pass(pause / 2);
+      pod.poll(node, [], { waitMs: 0 });
+      expect(pod.demand(endpoint, 1).replicas).toEqual([]);
+      pod.pass(pause / 2);
+      expect(pod.demand(endpoint, 1).replicas).toHaveLength(1);
+    }
+    expect(pod.farewells()[0]?.reason).toBe("out of memory");
+  });
+
+  it("goes elsewhere after a few fast failures, though the node has run it before", () => {
+    const pod = new PodHarness();
+    const bad = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    pod.poll(bad, [held(pod.wanted(bad))], { waitMs: 0 });
+    const replicaId = pod.wanted(bad, []);
+    pod.poll(bad, [held(replicaId, "crashed")], { waitMs: 0 });
+    for (let failure = 1; failure < FAST_FAILURES_MAX; failure += 1) {
+      pod.pass(30_000);
+      crash(pod, bad);
+    }
+    pod.demand(endpoint, 0);
+    pod.pass(39_000);
+    pod.poll(bad, [], { waitMs: 0 });
+    const good = pod.node();
+    expect(pod.demand(endpoint, 1).replicas[0]?.nodeId).toBe(good);
+  });
+});
+
+describe("a full pod", () => {
+  it("asks for an idle replica of another endpoint, and places when its slot is free", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const [idle, eager] = [pod.endpoint(), pod.endpoint()];
+    pod.demand(idle, 1);
+    const replicaId = pod.wanted(node);
+    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    pod.demand(idle, 1, { needed: 0 });
+    pod.demand(eager, 1);
+    expect(pod.reclaims).toMatchObject([{ endpointId: idle, replicaId }]);
+    pod.call((core) => core.reclaimAnswered(replicaId, true));
+    expect(pod.poll(node, [held(replicaId)], { waitMs: 0 })).toMatchObject([{ action: "drain" }]);
+    expect(pod.poll(node, [held(replicaId, "stopped")], { waitMs: 0 })).toMatchObject([
+      { endpoint_id: eager, action: "run" },
+    ]);
+  });
+
+  it("asks again later when the endpoint would not give it, and for no more than is missing", () => {
+    const pod = new PodHarness();
+    const node = pod.node(3);
+    const [idle, eager] = [pod.endpoint(), pod.endpoint()];
+    const placed = pod.demand(idle, 3).replicas;
+    const running = placed.map(({ replicaId }, slot) => held(replicaId, "ready", slot));
+    pod.poll(node, running, { waitMs: 0, slots: 3 });
+    pod.demand(idle, 3, { needed: 0 });
+    pod.demand(eager, 1);
+    expect(pod.reclaims).toHaveLength(1);
+    pod.call((core) => core.reclaimAnswered(pod.reclaims[0]?.replicaId ?? ("" as ReplicaId), false));
+    expect(pod.reclaims).toHaveLength(1);
+    pod.pass(5_000);
+    expect(pod.reclaims).toHaveLength(2);
+  });
+
+  it("ends the turn of one that had it for long, for one that has waited as long", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const [greedy, patient] = [pod.endpoint(), pod.endpoint()];
+    pod.demand(greedy, 5);
+    const replicaId = pod.wanted(node);
+    const beat = () => pod.poll(node, [held(replicaId, "busy")], { waitMs: 0 });
+    beat();
+    pod.demand(patient, 1);
+    for (let second = 0; second < FAIR_TURN_MS / 10_000 - 1; second += 1) {
+      pod.pass(10_000);
+      expect(beat()).toMatchObject([{ action: "run" }]);
+    }
+    pod.pass(10_000);
+    expect(beat()).toMatchObject([{ action: "drain" }]);
+    expect(pod.poll(node, [], { waitMs: 0 })).toMatchObject([{ endpoint_id: patient, action: "run" }]);
+  });
+});
+
+describe("a pod nobody has configured", () => {
+  it("takes the word of the first endpoint that wants something of it", () => {
+    const pod = new PodHarness();
+    const fresh = new PodCore(new NodeDatabase(), { now: () => pod.now, randomBytes: seededBytes(3) }, null);
+    expect(fresh.listNodes(pod.workspaceId)).toEqual({ ok: true, nodes: [] });
+    const { podId, workspaceId } = pod;
+    const wish = { podId, workspaceId, endpointId: pod.endpoint(), version: 1, wanted: 1, needed: 1, drain: [] };
+    expect(fresh.setDemand(wish)).toMatchObject({ ok: true, shortage: "no_node_online" });
+    expect(fresh.setDemand({ ...wish, workspaceId: "ws_00000000000000000000000000" as WorkspaceId })).toMatchObject({
+      ok: false,
+      code: "pod_not_found",
+    });
+  });
+
+  it("stores nothing when it is only asked", () => {
+    const db = new NodeDatabase();
+    const fresh = new PodCore(db, { now: () => 1, randomBytes: seededBytes(3) }, null);
+    const ids = { workspaceId: "ws_0" as WorkspaceId, podId: "pod_0" as PodId, nodeId: "node_0" as NodeId };
+    const poll = { poll_id: "some-poll", comfyui: "", gpus: [], slots: 1, draining: false, replicas: [], wait_ms: 0 };
+    expect(fresh.pollNode(ids, poll)).toMatchObject({ reply: { code: "node_not_found" } });
+    expect(fresh.verifyReplica("ep_0" as EndpointId, "rep_0" as ReplicaId, ids.nodeId)).toBe(false);
+    fresh.wake();
+    expect(fresh.takeEffects()).toEqual([]);
+    expect(db.exec("SELECT name FROM sqlite_master")).toEqual([]);
+  });
+});
