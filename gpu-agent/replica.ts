@@ -9,20 +9,22 @@ import { lastWords } from "./comfy/spawn-host.ts";
 import { stopPrompt } from "./comfy/stop-prompt.ts";
 import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
-import { pause } from "./control/backoff.ts";
+import { pause, settlesWithin } from "./control/backoff.ts";
 import { isGone } from "./control/control-error.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { hasEnded } from "./reconcile.ts";
 import { redact } from "./redact.ts";
 import { ReleaseCache } from "./release-cache.ts";
-import { type JobEnd, runJob } from "./run-job.ts";
+import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
 
 /** ComfyUI failing this often without a finished job in between is the machine's trouble, not the jobs'. */
 const RESTARTS_MAX = 3;
 const ERROR_LENGTH_MAX = 4_000;
+/** Outputs that take longer than this to go up go up beside the next job. Below it, asking apart costs more. */
+const UPLOAD_PATIENCE_MS = 150;
 /** An answer without work that comes faster than this is not asked for again at once. */
 const IDLE_ANSWER_MS = 250;
 
@@ -54,6 +56,8 @@ export class Replica {
   #release: number | null = null;
   #reports: Promise<void> = Promise.resolve();
   #lastReport = "";
+  /** A job whose outputs go up while the next one runs. */
+  #sending: RunningJob | null = null;
   /** Times ComfyUI failed since the last finished job. */
   #failures = 0;
   /** Resolves when it has ended and said so. Never rejects. */
@@ -98,6 +102,7 @@ export class Replica {
         this.#log("replica_crashed", { error: this.#error.split("\n", 1)[0] });
       }
     }
+    await this.#sending?.end;
     this.#phases.begin("stopping");
     await this.#closeComfy();
     this.#phases.end();
@@ -197,7 +202,7 @@ export class Replica {
     }
   }
 
-  /** Until it drains. */
+  /** Until it drains. One job at a time is ComfyUI's; the one before it may still be sending its outputs. */
   async #takeJobs(): Promise<void> {
     let pollId = newPollId();
     let lease: Lease | null = null;
@@ -215,8 +220,13 @@ export class Replica {
         continue;
       }
       this.#enter("busy");
-      const end: JobEnd = await this.#runJob(lease, comfy, pollId);
-      this.#enter("ready");
+      const job = this.#runJob(lease, comfy, pollId);
+      const end = await this.#endOrSend(job, comfy);
+      if (end === null) {
+        lease = null;
+        pollId = newPollId();
+        continue;
+      }
       lease = end.next;
       // With a next lease the id is used up; without, a poll under it gets what a lost answer held.
       if (lease !== null) pollId = newPollId();
@@ -226,8 +236,30 @@ export class Replica {
         lease = null;
         await this.#letGo(comfy, end.stuckPrompt);
       } else await this.#tidy(comfy, TEMP_BYTES_MAX);
+      this.#enter("ready");
     }
     if (lease !== null) await this.#giveBack(lease, "the replica drains");
+    await this.#sending?.end;
+  }
+
+  /** @returns how the job ended; null when ComfyUI is free for the next one while this one's outputs go up */
+  async #endOrSend(job: RunningJob, comfy: ComfySession): Promise<JobEnd | null> {
+    await job.free;
+    // Two jobs' outputs at a time would only share the link, and a third lease is not to be had.
+    while (this.#sending !== null) {
+      const other = this.#sending;
+      await Promise.race([job.end, other.end]);
+      if (this.#sending === other) return job.end;
+    }
+    const hasEnded = await settlesWithin(job.end, UPLOAD_PATIENCE_MS);
+    if (hasEnded || job.isReporting || this.#drain.signal.aborted || comfy.server.died.aborted) return job.end;
+    // From here on its report does not ask for the next lease: the poll does.
+    this.#sending = job;
+    void job.end.then((end) => {
+      this.#sending = null;
+      if (end.outcome === "succeeded") this.#failures = 0;
+    });
+    return null;
   }
 
   /** The ComfyUI at hand, or a new one when it has died. @throws when it dies again and again */
@@ -238,6 +270,8 @@ export class Replica {
     this.#failures += 1;
     if (this.#failures > RESTARTS_MAX) throw new Error(`ComfyUI fails again and again: ${reason}`);
     this.#log("comfy_restarts", { reason: reason.split("\n", 1)[0] });
+    // A new ComfyUI empties its folders: files that are still being sent come first.
+    await this.#sending?.end;
     await this.#closeComfy();
     await this.#start();
     return this.#livingComfy();
@@ -253,9 +287,9 @@ export class Replica {
     await this.#closeComfy();
   }
 
-  async #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): Promise<JobEnd> {
+  #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): RunningJob {
     const { calls, settings, paths } = this.#options;
-    return runJob({
+    const job: RunningJob = runJob({
       lease,
       calls,
       comfy,
@@ -264,8 +298,12 @@ export class Replica {
       spool: paths.spool,
       log: this.#log,
       hurry: this.#hurry.signal,
-      nextPollId: () => (this.#drain.signal.aborted || comfy.server.died.aborted ? undefined : nextPollId),
+      nextPollId: () => {
+        const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#sending === job;
+        return isLast ? undefined : nextPollId;
+      },
     });
+    return job;
   }
 
   /** @returns null when there is no work, or the wait was cut short: the replica drains, or ComfyUI died */
@@ -274,7 +312,9 @@ export class Replica {
     const signal = AbortSignal.any([this.#drain.signal, died]);
     const startedAt = performance.now();
     try {
-      const poll = { poll_id: pollId, leases: [], wait_ms: settings.timings.pollWaitMs };
+      const held = this.#sending === null ? [] : [this.#sending.lease];
+      const leases = held.map(({ lease_id, token }) => ({ lease_id, token }));
+      const poll = { poll_id: pollId, leases, wait_ms: settings.timings.pollWaitMs };
       const answer = await calls.pollReplica(wanted.replica_id, poll, signal);
       if (answer.stop) this.drain();
       if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) await pause(IDLE_ANSWER_MS, signal);
@@ -330,6 +370,8 @@ export class Replica {
   }
 
   async #tidy(comfy: ComfySession, bytesMax: number): Promise<void> {
+    // A preview may be among the files that are still being sent.
+    if (this.#sending !== null) return;
     try {
       if (await keepTempSmall(comfy, bytesMax, this.#drain.signal)) this.#log("temp_emptied");
     } catch (error) {

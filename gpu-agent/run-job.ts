@@ -49,13 +49,23 @@ export interface JobEnd {
   readonly stuckPrompt?: string;
 }
 
+/** A job on its way. */
+export interface RunningJob {
+  readonly lease: Lease;
+  /** ComfyUI has ended the prompt, one way or another, and can run the next one while outputs go up. Never rejects. */
+  readonly free: Promise<void>;
+  /** Never rejects. */
+  readonly end: Promise<JobEnd>;
+  /** The final report is on its way. */
+  readonly isReporting: boolean;
+}
+
 /**
- * Runs the job of a lease and reports how it ended. Never throws.
+ * Runs the job of a lease and reports how it ended.
  * Two things go on at once: the keeper renews the lease, whatever ComfyUI does; the steps are taken one after the other.
  */
-export async function runJob(options: RunJobOptions): Promise<JobEnd> {
-  const run = new JobRun(options);
-  return run.run();
+export function runJob(options: RunJobOptions): RunningJob {
+  return new JobRun(options);
 }
 
 /** Why a job was stopped from outside. */
@@ -67,7 +77,11 @@ class Stopped extends Error {
   }
 }
 
-class JobRun {
+class JobRun implements RunningJob {
+  readonly lease: Lease;
+  readonly free: Promise<void>;
+  readonly end: Promise<JobEnd>;
+  isReporting = false;
   readonly #options: RunJobOptions;
   readonly #log: Log;
   readonly #stop = new AbortController();
@@ -79,6 +93,9 @@ class JobRun {
   constructor(options: RunJobOptions) {
     const { lease, calls, settings } = options;
     this.#options = options;
+    this.lease = lease;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.free = promise;
     this.#log = withFields(options.log, { jobId: lease.job_id, leaseId: lease.lease_id, attempt: lease.attempt });
     this.#keeper = new LeaseKeeper({
       calls,
@@ -88,9 +105,10 @@ class JobRun {
       log: this.#log,
       onEnd: (end) => this.#stop.abort(new Stopped(end)),
     });
+    this.end = this.#run(resolve);
   }
 
-  async run(): Promise<JobEnd> {
+  async #run(setFree: () => void): Promise<JobEnd> {
     const { hurry } = this.#options;
     const hasten = () => {
       this.#stop.abort(new Stopped("hurry"));
@@ -104,8 +122,9 @@ class JobRun {
     void this.#keeper.start();
     let end: JobEnd;
     try {
-      end = await this.#steps();
+      end = await this.#steps(setFree);
     } catch (error) {
+      setFree();
       end = await this.#reportTrouble(error);
     } finally {
       hurry.removeEventListener("abort", hasten);
@@ -120,7 +139,7 @@ class JobRun {
     return end;
   }
 
-  async #steps(): Promise<JobEnd> {
+  async #steps(setFree: () => void): Promise<JobEnd> {
     const { lease, calls, comfy, releases, settings, spool } = this.#options;
     const { signal } = this.#stop;
     const folder = `jobs/${lease.job_id}/${lease.attempt}`;
@@ -138,6 +157,7 @@ class JobRun {
 
     this.#phases.begin("queue");
     const result = await this.#drive(graph);
+    setFree();
 
     for (let deliveries = 1; ; deliveries += 1) {
       this.#phases.begin("uploading");
@@ -154,6 +174,7 @@ class JobRun {
       this.#phases.end();
       signal.throwIfAborted();
       this.#keeper.settle();
+      this.isReporting = true;
       const nextPollId = this.#options.nextPollId();
       const message = {
         outputs,

@@ -38,6 +38,8 @@ type Trouble =
   | { readonly type: "refuse"; readonly code: ProblemCode; readonly retryAfterS?: number }
   /** A proxy in front of the server answers for it. */
   | { readonly type: "proxy_error"; readonly status: number }
+  /** The request is carried out when this resolves. */
+  | { readonly type: "hold"; readonly until: Promise<void> }
   /** A poll that is accepted and then silent: no heartbeat, no answer. */
   | { readonly type: "silence" };
 
@@ -61,6 +63,8 @@ export class ControlPlane {
   /** Every request, as "POST nodes/…/poll". */
   readonly requests: string[] = [];
   readonly polls: NodePoll[] = [];
+  /** Input files arrive with other bytes than promised. */
+  alterInputs = false;
   readonly #options: ControlPlaneOptions;
   readonly #waiters = new Set<() => void>();
   readonly #troubles: PlannedTrouble[] = [];
@@ -139,6 +143,7 @@ export class ControlPlane {
       response.writeHead(trouble.status, { "content-type": "text/html" }).end("<h1>Bad gateway</h1>");
       return;
     }
+    if (trouble?.type === "hold") await trouble.until;
     if (trouble?.type === "silence") {
       response.writeHead(200, { "content-type": "application/json" }).flushHeaders();
       return;
@@ -257,7 +262,8 @@ export class ControlPlane {
       case "inputs": {
         const file = live.job.files[Number(below[1])];
         if (file === undefined) return refuse(call, refusal("file_not_found", ""));
-        call.response.writeHead(200, { "content-length": file.bytes.byteLength }).end(file.bytes);
+        const bytes = this.alterInputs ? Buffer.from(file.bytes).fill(0) : file.bytes;
+        call.response.writeHead(200, { "content-length": bytes.byteLength }).end(bytes);
         return;
       }
       case "outputs":

@@ -148,6 +148,40 @@ describe("outputs", () => {
     expect(job.attempts).toBe(1);
   });
 
+  it("that take long to send go up while the next job runs", async () => {
+    const { endpointId } = await withEndpoint(pictureGraph, {
+      inputs: [integerInput("width", "1", "width")],
+      outputs: [output("image", "2")],
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    harness.plane.plan(/outputs\/0$/, { type: "hold", until: promise });
+    const first = harness.plane.state.enqueue(endpointId, { inputs: { width: 20 } });
+    const others = [30, 40].map((width) => harness.plane.state.enqueue(endpointId, { inputs: { width } }));
+    for (const id of others) await harness.jobIs(id, "succeeded");
+    expect(harness.plane.state.jobs.get(first)?.state).toBe("running");
+    resolve();
+    for (const id of [first, ...others]) {
+      const job = await harness.jobIs(id, "succeeded");
+      expect(job.attempts).toBe(1);
+      expect((await sharp(job.outputs[0]?.bytes).metadata()).width).toBe(
+        id === first ? 20 : id === others[0] ? 30 : 40,
+      );
+    }
+  });
+
+  it("of two jobs at most are under way", async () => {
+    const { endpointId } = await withEndpoint(pictureGraph, { outputs: [output("image", "2")] });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    harness.plane.plan(/outputs\/0$/, { type: "hold", until: promise }, 2);
+    const ids = [1, 2, 3].map(() => harness.plane.state.enqueue(endpointId, {}));
+    const states = () => ids.map((id) => harness.plane.state.jobs.get(id)?.state);
+    const held = () => harness.plane.requests.filter((each) => each.endsWith("outputs/0")).length === 2;
+    await comesTrue("two jobs send their outputs", held);
+    expect(states()).toEqual(["running", "running", "queued"]);
+    resolve();
+    for (const id of ids) expect((await harness.jobIs(id, "succeeded")).attempts).toBe(1);
+  });
+
   it("leave nothing behind on the machine", async () => {
     const { endpointId } = await withEndpoint(pictureGraph, { outputs: [output("image", "2")] });
     await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
