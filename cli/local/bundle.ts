@@ -30,6 +30,8 @@ const SOURCES = ["{contract,workflow,worker,durable-objects,migrations}/**/*.ts"
 const SETTINGS = ["wrangler.toml", "package.json", "package-lock.json"];
 const BUNDLES_KEPT = 4;
 const BUILD_MS_MAX = 120_000;
+/** No build lasts this long. */
+const DRAFT_MS_MAX = 3_600_000;
 
 /**
  * Gives the bundle of the sources as they are now, building it when no earlier one fits. Several servers may start at
@@ -134,9 +136,14 @@ async function readBundle(folder: string): Promise<WorkerBundle | null> {
   }
 }
 
-/** Keeps the newest few, for those who go back and forth between branches. */
+/** Keeps the newest few, for those who go back and forth between branches; drafts of killed builders go too. */
 async function forgetOldBundles(store: string): Promise<void> {
-  const names = (await readdir(store)).filter((name) => /^[0-9a-f]{32}$/.test(name));
+  const all = await readdir(store);
+  for (const name of all.filter((each) => each.startsWith(".draft-"))) {
+    const at = (await stat(join(store, name)).catch(() => null))?.mtimeMs ?? 0;
+    if (Date.now() - at > DRAFT_MS_MAX) await rm(join(store, name), { recursive: true, force: true });
+  }
+  const names = all.filter((name) => /^[0-9a-f]{32}$/.test(name));
   const dated = await Promise.all(
     names.map(async (name) => ({ name, at: (await stat(join(store, name)).catch(() => null))?.mtimeMs ?? 0 })),
   );

@@ -4,6 +4,7 @@
  * and a reused process id does not inherit.
  */
 import { execFile } from "node:child_process";
+import { realpathSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 
@@ -16,7 +17,16 @@ const LOOK_AGAIN_MS = 20;
 
 /** Environment of a program started for a state folder. */
 export function ownedEnvironment(stateRoot: string, role: Role): Record<string, string> {
-  return { [OWNER]: stateRoot, [ROLE]: role };
+  return { [OWNER]: realPath(stateRoot), [ROLE]: role };
+}
+
+/** One name for one folder, whichever link it was reached by. */
+function realPath(stateRoot: string): string {
+  try {
+    return realpathSync(stateRoot);
+  } catch {
+    return stateRoot;
+  }
 }
 
 /**
@@ -44,7 +54,7 @@ export async function killLeftovers(stateRoot: string, role: Role): Promise<numb
 
 /** Ids of the processes that were started for a state folder in a role, and what they started. */
 export async function processesOf(stateRoot: string, role: Role): Promise<number[]> {
-  const marks = [`${OWNER}=${stateRoot}`, `${ROLE}=${role}`];
+  const marks = [`${OWNER}=${realPath(stateRoot)}`, `${ROLE}=${role}`];
   if (process.platform === "linux") {
     const pids = (await readdir("/proc")).filter((name) => /^[0-9]+$/.test(name)).map(Number);
     const matches = await Promise.all(

@@ -7,6 +7,7 @@ import { type LocalServer, ServerRunning, startLocalServer } from "#cli/local/se
 import type { ServerMessage } from "#cli/local/server-message";
 import { PROJECT_ROOT, stateFolderAt, stateRootOf } from "#cli/local/state-folder";
 
+const PORT = 8787;
 const CHECK_EVERY_MS = 5_000;
 const CHECK_ANSWER_MS = 10_000;
 /** Miniflare restarts a dead workerd within a second; one that has not answered for so many checks is beyond that. */
@@ -31,7 +32,7 @@ try {
   const server = await startLocalServer({
     projectRoot: PROJECT_ROOT,
     state,
-    port: Number(process.env.PILOTLIGHT_PORT ?? 8787),
+    port: wantedPort(process.env.PILOTLIGHT_PORT ?? ""),
     report: say,
   });
   say(`ready at ${server.url}`);
@@ -44,6 +45,12 @@ try {
   else tell({ type: "failed", detail: message });
   process.exitCode = 1;
   if (process.connected) process.disconnect();
+}
+
+function wantedPort(text: string): number {
+  if (text === "") return PORT;
+  if (!/^[0-9]{1,5}$/.test(text) || Number(text) > 65_535) throw new Error(`PILOTLIGHT_PORT is a port, not ${text}`);
+  return Number(text);
 }
 
 /** Leaves when the server stops answering, so that the parent starts a fresh one. */

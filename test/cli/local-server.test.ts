@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -132,6 +132,34 @@ describe("the local server", () => {
     const second = await start();
     expect(second.key).toBe(first.key);
     expect(await get(second, "/keys")).toHaveLength(1);
+  });
+
+  it("starts after kills at any moment of earlier starts", async () => {
+    // The moments differ from run to run with the machine's speed; at none of them may the next start fail.
+    for (const afterMs of [40, 120, 250, 400, 550, 700]) {
+      const starting = runToyServer(project.root, state, 0, AbortSignal.timeout(afterMs));
+      await starting.then(
+        (server) => server.kill("SIGKILL"),
+        () => {},
+      );
+    }
+    const server = await start();
+    expect(await get(server, "/count")).toBe(1);
+    expect(await get(server, "/keys")).toHaveLength(1);
+  });
+
+  it("finds what a killed server left when its folder is reached by another name", async () => {
+    const first = await start();
+    await first.kill("SIGKILL");
+    const other = `${state}-link`;
+    await symlink(state, other);
+    try {
+      const second = await runToyServer(project.root, other, portOf(first));
+      servers.push(second);
+      expect(second.url).toBe(first.url);
+    } finally {
+      await rm(other);
+    }
   });
 
   it("says which file is damaged instead of making a new key", async () => {

@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { processesOf } from "#cli/local/leftovers";
 import { Credentials, readJsonFile, stateFolderAt } from "#cli/local/state-folder";
 import { checkPng } from "#cli/png-check";
-import { REPOSITORY, runCli, System } from "#test/journey/system";
+import { runCli, System, startCli } from "#test/journey/system";
 import { until } from "#test/until";
 
 let state: string;
@@ -74,19 +72,23 @@ describe("the demonstration", () => {
     expect(await left()).toEqual([]);
   });
 
+  it("explains a missing checkpoint and goes on with the workflow that needs none", async () => {
+    const { code, stdout, stderr } = await runCli(["demo", "-o", pictures], {
+      PILOTLIGHT_STATE_DIR: state,
+      PILOTLIGHT_PORT: "0",
+      COMFYUI_ARGS: "--fault-missing-model sd_xl_base_1.0.safetensors",
+    });
+    expect(code, stdout + stderr).toBe(0);
+    expect(stdout).toContain("This ComfyUI cannot run it");
+    expect(stdout).toContain("sd_xl_base_1.0.safetensors");
+    expect(stdout).toContain("model-free-image.png");
+  });
+
   it("ends with everything it started on Ctrl-C", async () => {
-    const child = spawn(process.execPath, [join(REPOSITORY, "cli/main.ts"), "demo", "-o", pictures], {
-      env: { ...process.env, COMFYUI_STAND_IN: "1", PILOTLIGHT_STATE_DIR: state, PILOTLIGHT_PORT: "0" },
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    const ended = once(child, "exit");
-    let said = "";
-    child.stdout.on("data", (piece: Buffer) => {
-      said += piece.toString();
-    });
-    await until("it submits its first job", () => (said.includes("job_") ? true : undefined));
-    child.kill("SIGINT");
-    expect(await ended).toEqual([130, null]);
+    const command = startCli(["demo", "-o", pictures], { PILOTLIGHT_STATE_DIR: state, PILOTLIGHT_PORT: "0" });
+    await until("it submits its first job", () => (command.stdout().includes("job_") ? true : undefined));
+    command.process.kill("SIGINT");
+    expect(await command.ended).toBe(130);
     expect(await left()).toEqual([]);
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checkPng } from "#cli/png-check";
-import { envelopeOf, exampleWorkflow, System } from "#test/journey/system";
+import { envelopeOf, exampleWorkflow, System, startCli } from "#test/journey/system";
 import { until } from "#test/until";
 
 let system: System;
@@ -78,6 +78,42 @@ describe("a new user", () => {
       errors: [{ path: "/inputs/width" }],
       request_id: expect.stringMatching(/^req_/),
     });
+  });
+});
+
+describe("Ctrl-C while a job runs", () => {
+  /** Starts a call that stays at its first node, and presses Ctrl-C so often. */
+  const interrupted = async (color: number, presses: number) => {
+    await system.client.jobs.submit("model-free", { inputs: { color } }, { waitS: 60 });
+    const { url } = await system.standIn();
+    const setFaults = (ms: number) =>
+      fetch(`${url}/stand-in/faults`, { method: "POST", body: JSON.stringify({ slow_node_ms: ms }) });
+    await setFaults(2_000);
+    const command = startCli(["run", "model-free", "-i", `color=${color + 1}`, "--json-stream"], {
+      PILOTLIGHT_STATE_DIR: system.state,
+    });
+    const job = await until("the job is submitted", () => /"job":"(job_[0-9a-z]{26})"/.exec(command.stdout())?.[1]);
+    await until("the job runs", async () =>
+      (await system.client.jobs.get(job)).phase === "executing" ? true : undefined,
+    );
+    command.process.kill("SIGINT");
+    await until("it says that the job goes on", () => (command.stderr().includes(`${job} goes on`) ? true : undefined));
+    if (presses === 2) command.process.kill("SIGINT");
+    const code = await command.ended;
+    await setFaults(0);
+    return { code, job };
+  };
+
+  it("leaves the job alone", async () => {
+    const { code, job } = await interrupted(1_000, 1);
+    expect(code).toBe(130);
+    expect((await system.client.jobs.wait(job)).state).toBe("succeeded");
+  });
+
+  it("cancels it when pressed twice", async () => {
+    const { code, job } = await interrupted(2_000, 2);
+    expect(code).toBe(130);
+    expect((await system.client.jobs.get(job)).state).toBe("canceled");
   });
 });
 

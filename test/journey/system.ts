@@ -144,22 +144,38 @@ export async function exampleWorkflow(example: string): Promise<string> {
   return await readFile(join(REPOSITORY, "examples", `${example}.json`), "utf8");
 }
 
-/** Runs the command line to its end, with the project's environment and nothing of a developer's own service. */
-export async function runCli(args: readonly string[], env: Record<string, string> = {}): Promise<CommandResult> {
+export interface RunningCommand {
+  readonly process: ChildProcess;
+  /** What it has written so far. */
+  stdout(): string;
+  stderr(): string;
+  /** Its exit code, once it has ended and everything it wrote is here. */
+  readonly ended: Promise<number | null>;
+}
+
+/** Starts the command line with the project's environment and nothing of a developer's own service. */
+export function startCli(args: readonly string[], env: Record<string, string> = {}): RunningCommand {
   const child = spawn(process.execPath, [CLI, ...args], {
     env: environment({ COMFYUI_STAND_IN: "1", ...env }),
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const stdout: Buffer[] = [];
-  const stderr: Buffer[] = [];
-  child.stdout.on("data", (piece: Buffer) => stdout.push(piece));
-  child.stderr.on("data", (piece: Buffer) => stderr.push(piece));
-  await once(child, "close");
-  return {
-    code: child.exitCode,
-    stdout: Buffer.concat(stdout).toString(),
-    stderr: Buffer.concat(stderr).toString(),
-  };
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (piece: string) => {
+    stdout += piece;
+  });
+  child.stderr.setEncoding("utf8").on("data", (piece: string) => {
+    stderr += piece;
+  });
+  const ended = once(child, "close").then(() => child.exitCode);
+  return { process: child, stdout: () => stdout, stderr: () => stderr, ended };
+}
+
+/** Runs the command line to its end. */
+export async function runCli(args: readonly string[], env: Record<string, string> = {}): Promise<CommandResult> {
+  const command = startCli(args, env);
+  const code = await command.ended;
+  return { code, stdout: command.stdout(), stderr: command.stderr() };
 }
 
 function environment(more: Record<string, string>): NodeJS.ProcessEnv {

@@ -17,14 +17,21 @@ const PROGRAM = fileURLToPath(new URL("./serve.ts", import.meta.url));
 
 /**
  * Starts the toy server in a process of its own and waits until it is ready.
+ * @param killed kills it at once, ready or not
  * @throws Error with the reason it gives when it does not start
  */
-export async function runToyServer(projectRoot: string, stateRoot: string, port = 0): Promise<ToyServer> {
+export async function runToyServer(
+  projectRoot: string,
+  stateRoot: string,
+  port = 0,
+  killed?: AbortSignal,
+): Promise<ToyServer> {
   const child = spawn(
     process.execPath,
     ["--disable-warning=ExperimentalWarning", PROGRAM, projectRoot, stateRoot, String(port)],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
+  killed?.addEventListener("abort", () => child.kill("SIGKILL"), { once: true });
   const reports: string[] = [];
   const lines = createInterface({ input: child.stdout });
   const ready = await new Promise<{ ready: string; key: string; isFirstStart: boolean }>((resolve, reject) => {
