@@ -78,12 +78,9 @@ describe("uploading a file", () => {
       created_at: "2026-11-21T10:00:00.000Z",
       expires_at: "2026-12-21T10:00:00.000Z",
     };
-    const server = await scriptedServer(
-      hangUp,
-      (_, response) => {
-        response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(file));
-      },
-    );
+    const server = await scriptedServer(hangUp, (_, response) => {
+      response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(file));
+    });
     const uploaded = await clientOf(server.url).files.upload(new Uint8Array(CONTENT), {
       filename: "a b.png",
       contentType: "image/png",
