@@ -10,7 +10,7 @@ import { chance } from "#durable-objects/sql/database";
  * A smaller demand is told only after it has stayed small for this long: calls that follow one another closely would
  * otherwise tell the pod twice for each job.
  */
-export const DEMAND_SETTLE_MS = 5_000;
+export const DEMAND_SETTLE_MS = 2_000;
 /** The first repeat of a demand the pod has not answered; further ones back off. */
 const DEMAND_REPEAT_MS = 2_000;
 /** As long as replicas are missing, the demand is told again at this pace, should the pod have lost it. */
@@ -28,7 +28,6 @@ export function numbersOf(state: EndpointState): DemandNumbers {
     removed: config.removed,
     queued: state.queuedTotal,
     running: state.running.size,
-    capacity: capacityOf(state).length,
   });
 }
 

@@ -100,7 +100,8 @@ export class EndpointCore {
       const stored = { ...config, removed: false };
       this.#state.configs.put(stored);
       this.#state.config = stored;
-      replicas.drainSurplus(this.#state, now);
+      replicas.drainSurplus(this.#state);
+      this.#dueNext(now);
       return DONE;
     });
   }
@@ -304,7 +305,7 @@ export class EndpointCore {
 
   reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
     if (this.#state.config?.podId !== podId) return false;
-    return this.#mutate((now) => replicas.reclaim(this.#state, replicaId, now));
+    return this.#mutate(() => replicas.reclaim(this.#state, replicaId));
   }
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): void {

@@ -194,8 +194,10 @@ export class EndpointState {
     return this.#seenAt.get(replicaId) ?? this.wokeAt;
   }
 
+  /** The replica has, or had, work: from now on it may begin to idle. */
   used(replicaId: ReplicaId, now: number): void {
     this.#usedAt.set(replicaId, now);
+    if (this.config !== null) this.due(now + this.config.settings.idle_timeout_s * 1_000);
   }
 
   /** When the replica last had work or, without any since this object woke, began to wait for it. */

@@ -65,6 +65,7 @@ export function report(
     return null;
   }
   if (stated === "draining") dismiss(state, known.id);
+  if (stated === "ready" && entered !== known) state.used(known.id, now);
   return replica;
 }
 
@@ -75,6 +76,7 @@ export function polled(state: EndpointState, known: ReplicaRecord, now: number):
   if (!isStarting(known.state)) return known;
   const ready = enter(known, "ready", now);
   state.replicas.put(ready);
+  state.used(ready.id, now);
   return ready;
 }
 
@@ -86,7 +88,7 @@ export function drain(state: EndpointState, replica: ReplicaRecord): void {
 }
 
 /** The pod needs the slot. Given up only when the replica is idle and not needed here, judged now. */
-export function reclaim(state: EndpointState, id: ReplicaId, _now: number): boolean {
+export function reclaim(state: EndpointState, id: ReplicaId): boolean {
   const replica = state.replicas.get(id);
   if (replica === null || isOver(replica.state) || state.held(id) > 0) return false;
   if (replica.draining) return true;
@@ -117,7 +119,7 @@ export function reconcile(state: EndpointState, placed: readonly PlacedReplica[]
 }
 
 /** Drains what is above max_replicas: idle replicas first, then starting ones, then those at work. */
-export function drainSurplus(state: EndpointState, _now: number): void {
+export function drainSurplus(state: EndpointState): void {
   const max = state.config === null || state.config.removed ? 0 : state.config.settings.max_replicas;
   const capacity = capacityOf(state);
   const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 1 : 0);

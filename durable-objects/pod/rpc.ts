@@ -11,7 +11,7 @@ export interface Demand {
   readonly workspaceId: WorkspaceId;
   /** Grows with each change; an older one than the last is ignored. */
   readonly version: number;
-  /** Replicas wanted now, idle ones it keeps for a while included. */
+  /** Replicas to start up to. Those it has beyond that stay until they are named in `drain`. */
   readonly wanted: number;
   /** Replicas it has work for, or keeps as its warm floor: what it has beyond this may be reclaimed for others. */
   readonly needed: number;

@@ -1,4 +1,4 @@
-/** How many replicas an endpoint wants: as many as it has work for, within its bounds; idle ones stay for a while. */
+/** How many replicas an endpoint wants: as many as it has work for, within its bounds. */
 import type { EndpointSettings } from "#contract/endpoint";
 
 export interface DemandInput {
@@ -6,21 +6,22 @@ export interface DemandInput {
   readonly removed: boolean;
   readonly queued: number;
   readonly running: number;
-  /** Replicas that start or work and are not on their way out. */
-  readonly capacity: number;
 }
 
 export interface DemandNumbers {
   /** Replicas there is work for, the warm floor included: only what is beyond may be reclaimed for others. */
   readonly needed: number;
-  /** Replicas to have now: the needed ones and the idle ones kept for a while. */
+  /**
+   * Replicas to start up to. Idle ones beyond it are kept until they are let go by name; were they counted here, each
+   * one that went would be replaced by another that idles.
+   */
   readonly wanted: number;
 }
 
-/** @returns whole numbers, 0 ≤ needed ≤ wanted; wanted exceeds max_replicas only while there are that many */
+/** @returns whole numbers, 0 ≤ needed ≤ wanted ≤ max_replicas */
 export function demandNumbers(input: DemandInput): DemandNumbers {
   if (input.removed) return { needed: 0, wanted: 0 };
   const { min_replicas, max_replicas } = input.settings;
   const needed = Math.min(max_replicas, Math.max(min_replicas, input.queued + input.running));
-  return { needed, wanted: Math.max(needed, input.capacity) };
+  return { needed, wanted: needed };
 }

@@ -109,5 +109,5 @@ describe("a pod with endpoints and machines", () => {
       }),
       { numRuns: Number(process.env.PILOTLIGHT_MODEL_RUNS ?? 40) },
     );
-  });
+  }, 600_000);
 });

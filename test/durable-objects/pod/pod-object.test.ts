@@ -1,0 +1,133 @@
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { describe, expect, it } from "vitest";
+import type { NodeId, ReplicaId } from "#contract/ids";
+import { eventually, must, Objects } from "../endpoint/objects.ts";
+
+describe("a pod object nobody has configured", () => {
+  it("refuses, and stores nothing", async () => {
+    const objects = new Objects();
+    const node = { workspaceId: objects.workspaceId, podId: objects.podId, nodeId: "node_0" as NodeId };
+    const poll = {
+      poll_id: "some-poll",
+      comfyui: "",
+      gpus: [],
+      slots: 1,
+      draining: false,
+      replicas: [],
+      wait_ms: 25_000,
+    };
+    expect(await objects.pod.pollNode(node, poll)).toMatchObject({ ok: false, code: "node_not_found" });
+    expect(await objects.pod.listNodes(objects.workspaceId)).toEqual({ ok: true, nodes: [] });
+    expect(await objects.pod.verifyReplica(objects.endpointId, "rep_0" as ReplicaId, node.nodeId)).toBe(false);
+    await objects.pod.abandonPoll(node.nodeId, "some-poll");
+    const left = await runInDurableObject(objects.podStub, async (_, state) => ({
+      tables: state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '_cf_%'").toArray(),
+      alarm: await state.storage.getAlarm(),
+    }));
+    expect(left).toEqual({ tables: [], alarm: null });
+  });
+});
+
+describe("a pod and its endpoints", () => {
+  it("place a replica for a job on a machine whose poll waits", async () => {
+    const objects = await Objects.open();
+    const node = await objects.join();
+    const waiting = objects.beat(node, [], 25_000);
+    const id = await objects.submit();
+    const { replicas } = await waiting;
+    expect(replicas).toMatchObject([{ endpoint_id: objects.endpointId, slot: 0, action: "run" }]);
+    const replicaId = replicas[0]?.replica_id ?? ("" as ReplicaId);
+    await must(objects.endpoint.reportReplica(node, replicaId, { state: "booting", phases: [] }));
+    const { proof } = await objects.take(node, replicaId);
+    await must(objects.endpoint.complete(proof, { outputs: [], phases: [] }, []));
+    const { timeline } = await objects.job(id);
+    expect(timeline.map(({ phase }) => phase)).toContain("assigned");
+    const { nodes } = await must(objects.pod.listNodes(objects.workspaceId));
+    expect(nodes).toMatchObject([{ id: node.nodeId, online: true, slots: [{ slot: 0, replica_id: replicaId }] }]);
+  });
+
+  it("give the jobs of a machine that restarted back to the queue", async () => {
+    const objects = await Objects.open();
+    const id = await objects.submit();
+    const { node, replicaId } = await objects.machine();
+    const { proof } = await objects.take(node, replicaId);
+    await must(objects.endpoint.progress(proof, { phase: "executing" }));
+    await objects.beat(node, [replicaId]);
+    await objects.beat(node, []);
+    const job = await eventually(async () => {
+      const seen = await objects.job(id);
+      return seen.state === "queued" ? seen : null;
+    });
+    expect(job).toMatchObject({ attempt: 1, phase: "retrying" });
+    expect(await objects.endpoint.progress(proof, { phase: "executing" })).toMatchObject({
+      ok: false,
+      code: "lease_lost",
+    });
+  });
+
+  it("hand an idle replica's slot from one endpoint to another", async () => {
+    const first = await Objects.open({ idle_timeout_s: 86_400 });
+    const second = new Objects();
+    Object.assign(second, { workspaceId: first.workspaceId, podId: first.podId });
+    await second.configure({});
+    const done = await first.submit();
+    const { node, replicaId } = await first.machine();
+    const { proof } = await first.take(node, replicaId);
+    await must(first.endpoint.complete(proof, { outputs: [], phases: [] }, []));
+    expect((await first.job(done)).state).toBe("succeeded");
+    await second.submit();
+    const drained = await eventually(async () => {
+      const { replicas } = await first.beat(node, [replicaId]);
+      return replicas[0]?.action === "drain" ? replicas[0] : null;
+    });
+    expect(drained.replica_id).toBe(replicaId);
+    expect((await must(first.poll(node, replicaId))).answer.stop).toBe(true);
+    const next = await eventually(async () => {
+      const { replicas } = await first.beat(node, []);
+      return replicas[0]?.endpoint_id === second.endpointId ? replicas[0] : null;
+    });
+    expect(next.action).toBe("run");
+  }, 30_000);
+
+  it("remember everything across a restart of both", async () => {
+    const objects = await Objects.open();
+    await objects.submit();
+    const { node, replicaId } = await objects.machine();
+    await evictDurableObject(objects.podStub);
+    await evictDurableObject(objects.endpointStub);
+    expect(await objects.pod.verifyReplica(objects.endpointId, replicaId, node.nodeId)).toBe(true);
+    expect((await objects.take(node, replicaId)).lease.attempt).toBe(1);
+    expect((await objects.beat(node, [replicaId])).replicas).toMatchObject([{ replica_id: replicaId, action: "run" }]);
+  });
+
+  it("let a machine's poll end by itself and when its client has gone", async () => {
+    const objects = await Objects.open();
+    const node = await objects.join();
+    expect(await objects.beat(node, [], 20)).toEqual({ replicas: [] });
+    const poll = {
+      poll_id: "abandoned-poll",
+      comfyui: "",
+      gpus: [],
+      slots: 1,
+      draining: false,
+      replicas: [],
+      wait_ms: 25_000,
+    };
+    const waiting = objects.pod.pollNode(node, poll);
+    await objects.pod.abandonPoll(node.nodeId, "abandoned-poll");
+    expect(await waiting).toEqual({ ok: true, answer: { replicas: [] } });
+  });
+
+  it("drop the replicas of an endpoint that was removed", async () => {
+    const objects = await Objects.open({ min_replicas: 1 });
+    const { node, replicaId } = await objects.machine();
+    await must(objects.poll(node, replicaId));
+    await objects.beat(node, [replicaId]);
+    await must(objects.endpoint.remove(objects.workspaceId));
+    const drained = await eventually(async () => {
+      const { replicas } = await objects.beat(node, [replicaId]);
+      return replicas[0]?.action === "drain" ? replicas[0] : null;
+    });
+    expect(drained.replica_id).toBe(replicaId);
+  });
+});
