@@ -365,6 +365,11 @@ export class EndpointCore {
           next: message.next_poll_id === undefined ? null : this.#grantedTo(lease.replicaId, message.next_poll_id, now),
         };
       }
+      // Success without durable outputs cannot happen: each one named was checked, under this very token.
+      const prefix = `${this.jobPrefix(lease.jobId)}${lease.token}/`;
+      if (outputs.length !== message.outputs.length || !outputs.every(({ key }) => key.startsWith(prefix))) {
+        return refusal("output_missing", "Not every output of the manifest is stored under this lease.");
+      }
       state.seen(lease.replicaId, now);
       const done = complete(authority.job, outputs, now);
       state.leaseEnded(authority.job, done, "completed", message.phases, now);

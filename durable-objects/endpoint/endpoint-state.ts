@@ -92,7 +92,7 @@ export class EndpointState {
     if (this.config === null) return;
     for (const job of this.jobs.running()) {
       // Renewals of the last moments may not have been written: a living lease must not end early for that.
-      if (job.lease.confirmed) {
+      if (job.lease.confirmed && this.live.get(job.id).until === 0) {
         this.live.set(job.id, {
           ...this.live.get(job.id),
           until: job.lease.until + PROGRESS_PERSIST_MS,
@@ -109,8 +109,8 @@ export class EndpointState {
     this.#demand = null;
     this.#counter = null;
     this.replicas.forget();
-    this.config = this.configs.read();
     this.effects = [];
+    this.load();
   }
 
   due(at: number): void {

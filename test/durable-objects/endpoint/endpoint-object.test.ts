@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { JobId, LeaseId, makeId, NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { OUTPUT_RETENTION_DAYS, WATCHERS_PER_JOB_MAX } from "#contract/limits";
-import type { StoredOutput } from "#durable-objects/endpoint/rpc";
+import type { LeaseProof, StoredOutput } from "#durable-objects/endpoint/rpc";
 import { eventually, must, Objects, randomBytes } from "./objects.ts";
 
 describe("an object nobody has configured", () => {
@@ -209,7 +209,7 @@ describe("the alarm", () => {
     };
     const first = await objects.take(node, replicaId);
     const [kept] = await store(first.proof, ["0"]);
-    await must(objects.endpoint.complete(first.proof, { outputs: [], phases: [] }, [output(kept ?? "")]));
+    await must(succeed(objects, first.proof, kept ?? ""));
     const broken = await objects.submit();
     const second = await objects.take(node, replicaId);
     const litter = await store(second.proof, ["0", "1"]);
@@ -218,7 +218,7 @@ describe("the alarm", () => {
     const young = await objects.submit();
     const third = await objects.take(node, replicaId);
     const [fresh] = await store(third.proof, ["0"]);
-    await must(objects.endpoint.complete(third.proof, { outputs: [], phases: [] }, [output(fresh ?? "")]));
+    await must(succeed(objects, third.proof, fresh ?? ""));
 
     await runInDurableObject(objects.endpointStub, (_, { storage }) => {
       const ago = (OUTPUT_RETENTION_DAYS * 24 + 1) * 3_600_000;
@@ -231,6 +231,13 @@ describe("the alarm", () => {
     expect(await objects.job(young)).toMatchObject({ outputsExpired: false });
   });
 });
+
+/** Completes with one output of that key. */
+function succeed(objects: Objects, proof: LeaseProof, key: string) {
+  const stored = output(key);
+  const { key: _, ...entry } = stored;
+  return objects.endpoint.complete(proof, { outputs: [entry], phases: [] }, [stored]);
+}
 
 function output(key: string): StoredOutput {
   return {

@@ -273,6 +273,7 @@ describe("retention", () => {
     sha256: "0".repeat(64),
     key,
   });
+  const manifest = ({ key: _, ...entry }: StoredOutput) => entry;
   const finished = (world: EndpointHarness) => {
     const id = world.submit({ ...key("f1"), tags: ["t"] });
     const replica = world.replica();
@@ -280,7 +281,7 @@ describe("retention", () => {
     const proof = world.proof(replica, lease);
     const grant = world.core.grantOutput(proof);
     const stored = output(`${grant.ok ? grant.grant.keyPrefix : ""}0`);
-    world.call((core) => core.complete(proof, { outputs: [], phases: [] }, [stored]));
+    world.call((core) => core.complete(proof, { outputs: [manifest(stored)], phases: [] }, [stored]));
     return { id, stored };
   };
 

@@ -242,6 +242,37 @@ describe("completing", () => {
     expect(world.complete(replica, lease, "next-poll")).toEqual(first);
   });
 
+  it("needs every output of the manifest under the lease's own token", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit();
+    const proof = world.proof(replica, world.take(replica));
+    const entry = {
+      index: 0,
+      name: "picture.png",
+      output: "picture",
+      kind: "image" as const,
+      filename: "picture.png",
+      content_type: "image/png",
+      size: 3,
+      sha256: "0".repeat(64),
+    };
+    const say = (...keys: string[]) =>
+      world.call((core) =>
+        core.complete(
+          proof,
+          { outputs: [entry], phases: [] },
+          keys.map((key) => ({ ...entry, key })),
+        ),
+      );
+    const { grant } = world.core.grantOutput(proof) as { grant: { keyPrefix: string } };
+    expect(say()).toMatchObject({ ok: false, code: "output_missing" });
+    expect(say(`${grant.keyPrefix.replace(/.\/$/, "x/")}0`)).toMatchObject({ ok: false, code: "output_missing" });
+    expect(world.job(id).state).toBe("running");
+    expect(say(`${grant.keyPrefix}0`)).toMatchObject({ ok: true });
+    expect(world.job(id)).toMatchObject({ state: "succeeded", outputs: [{ key: `${grant.keyPrefix}0` }] });
+  });
+
   it("says twice that there is nothing next, also when there is by then", () => {
     const world = new EndpointHarness();
     const replica = world.replica();
