@@ -8,6 +8,8 @@ import { messageOf } from "../log.ts";
 /** A graph of 10,000 nodes and its history fit many times over. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 const DEPTH_MAX = 512;
+/** ComfyUI is on this machine or beside it. */
+const SLOWEST_BYTES_PER_MS = 1_000;
 
 /** ComfyUI did not answer, or answered with what it never should. */
 export class ComfyUnreachable extends Error {}
@@ -136,10 +138,10 @@ export class ComfyHttp {
     await this.#json("POST", `/api/jobs/${encodeURIComponent(promptId)}/cancel`, { json: {} });
   }
 
-  /** @returns the bytes as a stream; @throws ComfyRefused 404 when the file is not there */
+  /** @returns the bytes as a stream without a time limit; @throws ComfyRefused 404 when the file is not there */
   async view(file: FileReference, signal?: AbortSignal): Promise<Response> {
     const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type });
-    return this.#send("GET", `/view?${query}`, { signal, timeoutMs: null });
+    return this.#send("GET", `/view?${query}`, { signal, isStream: true });
   }
 
   /** @returns the name to put into the graph: ComfyUI may have changed it */
@@ -148,7 +150,8 @@ export class ComfyHttp {
     form.set("image", content, filename);
     form.set("type", "input");
     form.set("subfolder", subfolder);
-    const answer = await this.#json("POST", "/upload/image", { form, signal, timeoutMs: null });
+    const timeoutMs = this.#timeoutMs + Math.ceil(content.size / SLOWEST_BYTES_PER_MS);
+    const answer = await this.#json("POST", "/upload/image", { form, signal, timeoutMs });
     const name = isJsonObject(answer) ? answer.name : undefined;
     const folder = isJsonObject(answer) ? answer.subfolder : undefined;
     if (typeof name !== "string") throw new ComfyUnreachable("the answer to an upload has no name");
@@ -167,16 +170,16 @@ export class ComfyHttp {
 
   async #send(method: string, path: string, options: RequestOptions): Promise<Response> {
     const { json, form, signal } = options;
-    const limitMs = options.timeoutMs === undefined ? this.#timeoutMs : options.timeoutMs;
-    const signals = [signal, limitMs === null ? undefined : AbortSignal.timeout(limitMs)].filter(
-      (each) => each !== undefined,
-    );
+    const limitMs = options.timeoutMs ?? this.#timeoutMs;
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error(`no answer within ${limitMs} ms`)), limitMs);
+    timer.unref();
     let response: Response;
     try {
       response = await fetch(this.#base + path, {
         method,
         redirect: "error",
-        signal: AbortSignal.any(signals),
+        signal: signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
         headers: {
           ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
           ...(json === undefined ? {} : { "content-type": "application/json" }),
@@ -187,6 +190,9 @@ export class ComfyHttp {
     } catch (error) {
       signal?.throwIfAborted();
       throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
+    } finally {
+      // A stream's reader watches over the rest; everything else has to arrive as a whole in time.
+      if (options.isStream === true) clearTimeout(timer);
     }
     if (response.ok) return response;
     const text = await response.text().catch(() => "");
@@ -204,8 +210,9 @@ interface RequestOptions {
   readonly json?: JsonObject;
   readonly form?: FormData;
   readonly signal?: AbortSignal | undefined;
-  /** null: as long as it takes, for bodies of any size. */
-  readonly timeoutMs?: number | null;
+  readonly timeoutMs?: number;
+  /** The limit is for the beginning of the answer alone: its body may be of any size. */
+  readonly isStream?: boolean;
 }
 
 /** Many successes have an empty body. */

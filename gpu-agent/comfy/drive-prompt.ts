@@ -322,7 +322,10 @@ class DrivenPrompt {
     if (error instanceof ComfyRefused && error.status >= 500) return;
     if (!(error instanceof ComfyUnreachable)) throw error;
     this.#unreachableSince ??= performance.now();
-    if (performance.now() - this.#unreachableSince < this.#options.timings.unreachableMs) return;
+    // A process of our own that has not ended is only busy: Python answers nobody while it unpickles a model.
+    const { unreachableMs, hangMs } = this.#options.timings;
+    const patienceMs = this.#session.server.folders === null ? unreachableMs : hangMs;
+    if (performance.now() - this.#unreachableSince < patienceMs) return;
     throw new JobFailure("replica_failed", "ComfyUI does not answer.", { comfy: "restart", cause: error });
   }
 

@@ -7,12 +7,13 @@ import { OUTPUT_BYTES_MAX } from "#contract/limits";
 import { type ComfyHttp, ComfyRefused, ComfyUnreachable, type FileReference } from "../comfy/comfy-http.ts";
 import type { ComfyFolders } from "../comfy/comfy-server.ts";
 import { JobFailure } from "../comfy/job-failure.ts";
-import { pause } from "../control/backoff.ts";
+import { pause, settlesWithin } from "../control/backoff.ts";
 import { messageOf } from "../log.ts";
 import { freeBytes, isCode } from "../state-directory.ts";
 import { sha256OfBlob } from "./hash-file.ts";
 
 const VIEW_TRIES_MAX = 3;
+const VIEW_STALL_MS = 60_000;
 
 /** Bytes whose hash is known, ready to be sent more than once. */
 export interface ReadyFile {
@@ -90,7 +91,7 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
     let size = 0;
     const copy = await open(path, "wx", 0o600);
     try {
-      for await (const chunk of unbroken(response)) {
+      for await (const chunk of unbroken(response, VIEW_STALL_MS)) {
         hash.update(chunk);
         size += chunk.byteLength;
         refuseTooLarge(size, file);
@@ -114,12 +115,23 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
   }
 }
 
-/** The body's chunks; a connection that breaks is ComfyUI out of reach, not a fault of the file. */
-async function* unbroken(response: Response): AsyncGenerator<Uint8Array> {
+/** The body's chunks; a connection that breaks or stalls is ComfyUI out of reach, not a fault of the file. */
+async function* unbroken(response: Response, stallMs: number): AsyncGenerator<Uint8Array> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return;
   try {
-    yield* response.body ?? [];
+    for (;;) {
+      const reading = reader.read();
+      if (!(await settlesWithin(reading, stallMs))) throw new Error(`no byte for ${stallMs} ms`);
+      const { done, value } = await reading;
+      if (done) return;
+      yield value;
+    }
   } catch (error) {
     throw new ComfyUnreachable(messageOf(error));
+  } finally {
+    // Not waited for: a connection that stalls may never confirm it.
+    void reader.cancel().catch(() => undefined);
   }
 }
 

@@ -108,7 +108,7 @@ export class AgentHarness {
     if (job === undefined) throw new Error("there is no such job");
     const terminal = ["succeeded", "failed", "canceled"];
     const wanted = `the job is ${states.join(" or ")}`;
-    await comesTrue(wanted, () => states.includes(job.state) || terminal.includes(job.state));
+    await comesTrue(wanted, () => states.includes(job.state) || terminal.includes(job.state), 110_000);
     if (!states.includes(job.state)) throw new Error(`${wanted}, but: ${job.state} ${JSON.stringify(job.errors)}`);
     return job;
   }
