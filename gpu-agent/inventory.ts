@@ -42,6 +42,23 @@ export function parseGpus(csv: string): Gpu[] {
   return gpus.sort((a, b) => a.index - b.index).slice(0, SLOTS_PER_NODE_MAX);
 }
 
+/**
+ * Those GPUs that whoever started the agent left to it.
+ * @param visible CUDA_VISIBLE_DEVICES: indices or (beginnings of) UUIDs, the first wrong one ends the list
+ */
+export function visibleGpus(gpus: readonly Gpu[], visible: string | undefined): Gpu[] {
+  if (visible === undefined) return [...gpus];
+  const chosen: Gpu[] = [];
+  for (const name of visible.split(",").map((each) => each.trim())) {
+    const gpu = gpus.find(
+      (each) => String(each.index) === name || (name !== "" && each.uuid?.startsWith(name) === true),
+    );
+    if (gpu === undefined) break;
+    chosen.push(gpu);
+  }
+  return chosen;
+}
+
 /** How busy a GPU is, 0 to 100, or null when nobody can tell. */
 export async function gpuUtilization(gpu: Gpu, runner: RunProgram = runProgram): Promise<number | null> {
   try {

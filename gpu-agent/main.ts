@@ -6,7 +6,7 @@ import { killLeftovers } from "./comfy/host-process.ts";
 import { comfyLaunch, SpawnHost, standInLaunch } from "./comfy/spawn-host.ts";
 import { AgentCalls } from "./control/agent-calls.ts";
 import { ControlClient } from "./control/control-client.ts";
-import { hasOnlyCpu, listGpus, type RunProgram, runProgram } from "./inventory.ts";
+import { hasOnlyCpu, listGpus, type RunProgram, runProgram, visibleGpus } from "./inventory.ts";
 import { createLog, type Log, messageOf } from "./log.ts";
 import { NodeLoop, NodeRefused } from "./node-loop.ts";
 import { Replica } from "./replica.ts";
@@ -49,7 +49,7 @@ export async function runAgent(
     const leftovers = await killLeftovers(paths.slots);
     if (leftovers > 0) log("leftovers_ended", { processes: leftovers });
 
-    const gpus = await listGpus(runner);
+    const gpus = visibleGpus(await listGpus(runner), environment.CUDA_VISIBLE_DEVICES);
     const slots = slotCount(settings, gpus.length);
     const host = comfyHost(settings, environment, gpus, paths.slots);
     log("agent_started", { version: AGENT_VERSION, slots, gpus: gpus.length, comfyui: host.description });

@@ -86,7 +86,7 @@ export class NodeLoop {
   }
 
   async #join(): Promise<StoredSession> {
-    const { settings, calls, paths, stop, log, version, slots } = this.#options;
+    const { settings, calls, stop, log, version, slots } = this.#options;
     const { joinToken, url, name } = settings;
     if (joinToken === undefined) {
       throw new NodeRefused("This node has no session: give it a join token (--join-token or PILOTLIGHT_JOIN_TOKEN).");
@@ -109,13 +109,21 @@ export class NodeLoop {
       session: joined.session,
       join_token_sha256: tokenHash(joinToken),
     };
-    await saveSession(paths.session, stored);
+    await this.#save(stored);
     log("node_joined", { nodeId: stored.node_id, podId: stored.pod_id });
     return stored;
   }
 
+  /** A session that cannot be kept works all the same, until the agent ends. */
+  async #save(stored: StoredSession): Promise<void> {
+    const { paths, log } = this.#options;
+    await saveSession(paths.session, stored).catch((error: unknown) => {
+      log("node_session_not_saved", { error: messageOf(error) });
+    });
+  }
+
   async #poll(stored: StoredSession): Promise<void> {
-    const { calls, replicas, stop, paths, settings } = this.#options;
+    const { calls, replicas, stop, settings } = this.#options;
     // News that comes while the message is made must cut the poll short, so the listener is there first.
     const changed = new AbortController();
     this.#changed = changed;
@@ -130,7 +138,7 @@ export class NodeLoop {
     }
     if (answer.session !== undefined && answer.session !== stored.session) {
       this.#stored = { ...stored, session: answer.session };
-      await saveSession(paths.session, this.#stored);
+      await this.#save(this.#stored);
     }
     const acted = replicas.apply(answer.replicas);
     const tookMs = performance.now() - startedAt;

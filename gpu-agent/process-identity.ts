@@ -51,6 +51,16 @@ export function cpuTicks(pid: number): number | null {
   return Number.isFinite(ticks) ? ticks : null;
 }
 
+/** Bytes a process has read from disks, mapped files included, or null where the system does not say. */
+export function diskBytesRead(pid: number): number | null {
+  try {
+    const found = /^read_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"));
+    return found === null ? null : Number(found[1]);
+  } catch {
+    return null;
+  }
+}
+
 /** The fields of /proc/<pid>/stat after the program's name, from the state on. */
 function statFields(pid: number): string[] | null {
   try {

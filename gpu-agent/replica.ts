@@ -167,7 +167,7 @@ export class Replica {
   async #tryOut(session: ComfySession): Promise<void> {
     const { settings } = this.#options;
     const { signal } = this.#drain;
-    if ((await session.http.missingClasses(["EmptyImage", "PreviewImage"], signal)).length > 0) return;
+    if ((await session.classes.missing(["EmptyImage", "PreviewImage"], signal)).length > 0) return;
     const empty = { width: 64, height: 64, batch_size: 1, color: Math.floor(Math.random() * 0xffffff) };
     const promptId = randomUUID();
     await drivePrompt({
@@ -195,7 +195,7 @@ export class Replica {
     if (this.#release === null || signal.aborted) return;
     try {
       const release = await this.#releases.get(this.#release, signal);
-      const missing = await comfy.http.missingClasses(release.classes, signal);
+      const missing = await comfy.classes.missing(release.classes, signal);
       if (missing.length > 0) this.#log("node_classes_missing", { classes: missing.join(",").slice(0, 1_000) });
     } catch (error) {
       if (!signal.aborted) this.#log("release_not_checked", { error: messageOf(error) });

@@ -1,13 +1,15 @@
 /** One job, from its lease to its final report. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Lease } from "#contract/agent";
+import type { Lease, ReleaseForAgent } from "#contract/agent";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { JobError } from "#contract/job";
 import { fillGraph } from "#workflow/fill-graph";
+import { ComfyUnreachable } from "./comfy/comfy-http.ts";
 import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
+import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
 import type { AgentCalls } from "./control/agent-calls.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
@@ -153,7 +155,7 @@ class JobRun implements RunningJob {
       freeBytesMin: settings.freeBytesMin,
       signal,
     });
-    const graph = this.#fill(release.graph, release.inputs, files, folder);
+    const graph = await this.#fill(release, files, folder);
 
     this.#phases.begin("queue");
     const result = await this.#drive(graph);
@@ -194,19 +196,19 @@ class JobRun implements RunningJob {
     }
   }
 
-  #fill(
-    graph: string,
-    inputs: Parameters<typeof fillGraph>[0]["inputs"],
-    files: Record<string, string>,
-    folder: string,
-  ): JsonObject {
+  async #fill(release: ReleaseForAgent, files: Record<string, string>, folder: string): Promise<JsonObject> {
+    const { lease, comfy } = this.#options;
+    const outputNodes = release.outputs.map((output) => output.node);
     try {
-      const parsed = parseExactJson(graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
-      const values = parseExactJson(this.#options.lease.inputs);
-      if (!isJsonObject(parsed) || !isJsonObject(values)) throw new Error("the graph or the inputs are no object");
+      const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
+      const values = parseExactJson(lease.inputs);
+      if (!isJsonObject(graph) || !isJsonObject(values)) throw new Error("the graph or the inputs are no object");
+      await stateDefaultPrefixes(graph, outputNodes, comfy.classes, this.#stop.signal);
       const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
-      return fillGraph({ graph: parsed, inputs, values, files, filenamePrefix });
+      return fillGraph({ graph, inputs: release.inputs, values, files, filenamePrefix });
     } catch (error) {
+      this.#stop.signal.throwIfAborted();
+      if (error instanceof ComfyUnreachable) throw error;
       throw new JobFailure("invalid_workflow", `The workflow cannot be filled: ${messageOf(error)}`, { cause: error });
     }
   }
@@ -305,6 +307,5 @@ function comfyHealth(error: unknown): ComfyHealth {
 
 function asJobError(error: unknown): JobError {
   if (error instanceof JobFailure) return error.jobError;
-  const code = error instanceof ControlError ? "output_failed" : "replica_failed";
-  return { code, message: redact(`The GPU agent could not finish the job: ${messageOf(error)}`) };
+  return { code: "replica_failed", message: redact(`The GPU agent could not finish the job: ${messageOf(error)}`) };
 }

@@ -82,14 +82,11 @@ export class ComfyHttp {
     }
   }
 
-  /** Which of these node classes the server lacks. */
-  async missingClasses(classes: readonly string[], signal?: AbortSignal): Promise<string[]> {
-    const missing: string[] = [];
-    for (const name of classes) {
-      const info = await this.#json("GET", `/object_info/${encodeURIComponent(name)}`, { signal });
-      if (!isJsonObject(info) || !(name in info)) missing.push(name);
-    }
-    return missing;
+  /** How the server describes a node class, or null when it has none of that name. */
+  async classInfo(name: string, signal?: AbortSignal): Promise<JsonObject | null> {
+    const answer = await this.#json("GET", `/object_info/${encodeURIComponent(name)}`, { signal });
+    const info = isJsonObject(answer) && Object.hasOwn(answer, name) ? answer[name] : undefined;
+    return isJsonObject(info) ? info : null;
   }
 
   /** @throws ComfyRefused with the validation errors in its body */

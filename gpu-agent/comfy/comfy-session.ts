@@ -4,11 +4,13 @@ import type { Timings } from "../settings.ts";
 import { ComfyHttp } from "./comfy-http.ts";
 import type { ComfyServer } from "./comfy-server.ts";
 import { ComfySocket } from "./comfy-socket.ts";
+import { NodeClasses } from "./node-classes.ts";
 
 export interface ComfySession {
   readonly server: ComfyServer;
   readonly http: ComfyHttp;
   readonly socket: ComfySocket;
+  readonly classes: NodeClasses;
   readonly version: string | null;
   /** GET /api/jobs and an atomic cancel: the newer generation of the protocol. */
   readonly jobsApi: boolean;
@@ -34,7 +36,7 @@ export async function openSession(
     }
     log("comfy_socket_late", { error: messageOf(error) });
   }
-  return { server, http, socket, version, jobsApi };
+  return { server, http, socket, classes: new NodeClasses(http), version, jobsApi };
 }
 
 /** Closes the socket and ends the process, if it is the agent's own. */

@@ -8,7 +8,7 @@ import type { Gpu } from "#contract/replica";
 import { pause } from "../control/backoff.ts";
 import { gpuUtilization } from "../inventory.ts";
 import { messageOf } from "../log.ts";
-import { cpuTicks } from "../process-identity.ts";
+import { cpuTicks, diskBytesRead } from "../process-identity.ts";
 import type { Timings } from "../settings.ts";
 import { ComfyHttp } from "./comfy-http.ts";
 import type { ComfyFolders, ComfyHost, ComfyServer, StartOptions } from "./comfy-server.ts";
@@ -43,6 +43,7 @@ const ANSWER_POLL_MS = 100;
 /** A process below this share of one core over a second of looking is idle. */
 const BUSY_SHARE = 0.2;
 const BUSY_LOOK_MS = 1_000;
+const BUSY_READ_BYTES = 1024 * 1024;
 const TICKS_PER_SECOND = 100;
 const HELP_MS = 120_000;
 
@@ -152,8 +153,12 @@ export class SpawnHost implements ComfyHost {
       stop: () => child.stop(),
       isBusy: async () => {
         const before = cpuTicks(child.pid);
+        const readBefore = diskBytesRead(child.pid);
         await pause(BUSY_LOOK_MS);
         const after = cpuTicks(child.pid);
+        const readAfter = diskBytesRead(child.pid);
+        // A model that comes from a slow disk moves neither the CPU nor the GPU.
+        if (readBefore !== null && readAfter !== null && readAfter - readBefore > BUSY_READ_BYTES) return true;
         const utilization = gpu === undefined ? null : await gpuUtilization(gpu);
         if (utilization !== null && utilization > 0) return true;
         if (before === null || after === null) return utilization === null ? null : false;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { gpuUtilization, listGpus, parseGpus } from "#gpu-agent/inventory";
+import { gpuUtilization, listGpus, parseGpus, visibleGpus } from "#gpu-agent/inventory";
 
 const csv = `1, NVIDIA GeForce RTX 4090, GPU-bbbb, 24564, 560.35
 0, NVIDIA H200, GPU-aaaa, 143771, 560.35
@@ -27,6 +27,17 @@ describe("the inventory of GPUs", () => {
     expect(parseGpus("0, GB10, GPU-c, [N/A], [N/A]\nNo devices were found\n\n")).toEqual([
       { index: 0, name: "GB10", uuid: "GPU-c", vram_mb: 0, driver: null },
     ]);
+  });
+
+  it("leaves out those that the agent was not given", () => {
+    const gpus = parseGpus(csv);
+    const indices = (visible: string | undefined) => visibleGpus(gpus, visible).map((gpu) => gpu.index);
+    expect(indices(undefined)).toEqual([0, 1]);
+    expect(indices("1")).toEqual([1]);
+    expect(indices("GPU-bb, 0")).toEqual([1, 0]);
+    expect(indices("0,7,1")).toEqual([0]);
+    expect(indices("")).toEqual([]);
+    expect(indices("-1")).toEqual([]);
   });
 
   it("tells how busy one GPU is, or that nobody knows", async () => {
