@@ -25,6 +25,8 @@ const RESTARTS_MAX = 3;
 const ERROR_LENGTH_MAX = 4_000;
 /** Outputs that take longer than this to go up go up beside the next job. Below it, asking apart costs more. */
 const UPLOAD_PATIENCE_MS = 150;
+/** Jobs that follow each other without a look at the free disk space. */
+const JOBS_WITHOUT_PAUSE = 50;
 /** An answer without work that comes faster than this is not asked for again at once. */
 const IDLE_ANSWER_MS = 250;
 
@@ -58,6 +60,9 @@ export class Replica {
   #lastReport = "";
   /** A job whose outputs go up while the next one runs. */
   #sending: RunningJob | null = null;
+  /** Resolves when the jobs that have ended left nothing behind. */
+  #cleaned: Promise<void> = Promise.resolve();
+  #jobs = 0;
   /** Times ComfyUI failed since the last finished job. */
   #failures = 0;
   /** Resolves when it has ended and said so. Never rejects. */
@@ -160,6 +165,7 @@ export class Replica {
     const comfy = this.#comfy;
     this.#comfy = null;
     if (comfy === null) return;
+    await this.#cleaned;
     await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
   }
 
@@ -221,6 +227,7 @@ export class Replica {
       }
       this.#enter("busy");
       const job = this.#runJob(lease, comfy, pollId);
+      this.#cleaned = Promise.all([this.#cleaned, job.cleaned]).then(() => undefined);
       const end = await this.#endOrSend(job, comfy);
       if (end === null) {
         lease = null;
@@ -235,7 +242,7 @@ export class Replica {
         if (lease !== null) await this.#giveBack(lease, "ComfyUI died before the job began");
         lease = null;
         await this.#letGo(comfy, end.stuckPrompt);
-      } else await this.#tidy(comfy, TEMP_BYTES_MAX);
+      } else if (lease === null) await this.#tidy(comfy, TEMP_BYTES_MAX);
       this.#enter("ready");
     }
     if (lease !== null) await this.#giveBack(lease, "the replica drains");
@@ -289,6 +296,7 @@ export class Replica {
 
   #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): RunningJob {
     const { calls, settings, paths } = this.#options;
+    this.#jobs += 1;
     const job: RunningJob = runJob({
       lease,
       calls,
@@ -299,8 +307,10 @@ export class Replica {
       log: this.#log,
       hurry: this.#hurry.signal,
       nextPollId: () => {
+        // Now and then the replica stops to look after its disk, however much work there is.
+        const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
         const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#sending === job;
-        return isLast ? undefined : nextPollId;
+        return isLast || isPause ? undefined : nextPollId;
       },
     });
     return job;

@@ -58,6 +58,8 @@ export interface RunningJob {
   readonly free: Promise<void>;
   /** Never rejects. */
   readonly end: Promise<JobEnd>;
+  /** Nothing of the job is left in ComfyUI. The next job need not wait for it. Never rejects. */
+  readonly cleaned: Promise<void>;
   /** The final report is on its way. */
   readonly isReporting: boolean;
 }
@@ -83,6 +85,7 @@ class JobRun implements RunningJob {
   readonly lease: Lease;
   readonly free: Promise<void>;
   readonly end: Promise<JobEnd>;
+  readonly cleaned: Promise<void>;
   isReporting = false;
   readonly #options: RunJobOptions;
   readonly #log: Log;
@@ -108,6 +111,7 @@ class JobRun implements RunningJob {
       onEnd: (end) => this.#stop.abort(new Stopped(end)),
     });
     this.end = this.#run(resolve);
+    this.cleaned = this.end.then((end) => this.#clean(end.comfy));
   }
 
   async #run(setFree: () => void): Promise<JobEnd> {
@@ -137,7 +141,6 @@ class JobRun implements RunningJob {
       outcome: end.outcome,
       ...Object.fromEntries(this.#phases.times.map((t) => [t.phase, t.ms])),
     });
-    await this.#clean(end.comfy);
     return end;
   }
 
