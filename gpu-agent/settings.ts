@@ -16,7 +16,8 @@ export const Timings = z.strictObject({
   callMs: z.int().positive().default(30_000),
   retryBaseMs: z.int().positive().default(500),
   retryMaxMs: z.int().positive().default(15_000),
-  leaseRenewMs: z.int().positive().default(LEASE_RENEW_MS),
+  /** Shorter than the lease needs: the answer to a renewal is also how a quiet job hears that it was canceled. */
+  leaseRenewMs: z.int().positive().default(Math.min(LEASE_RENEW_MS, 3_000)),
   /** Progress and previews go out at most this often. */
   progressMs: z.int().positive().default(500),
   /** ComfyUI imports torch and every custom node first: minutes on slow disks. */
