@@ -4,8 +4,15 @@ import { runCommandLine } from "#cli/run-command";
 
 const first = new AbortController();
 const second = new AbortController();
+/** One press or one `kill` may arrive twice: from the terminal or service manager, and passed on by npm. */
+const SAME_INTERRUPT_MS = 100;
 let interrupted = 0;
+let lastSignalAt = Number.NEGATIVE_INFINITY;
 const onSignal = (): void => {
+  const now = performance.now();
+  const isSame = now - lastSignalAt < SAME_INTERRUPT_MS;
+  lastSignalAt = now;
+  if (isSame) return;
   interrupted += 1;
   if (interrupted === 1) first.abort(new Error("Interrupted"));
   else if (interrupted === 2) second.abort(new Error("Interrupted"));

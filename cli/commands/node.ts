@@ -8,6 +8,7 @@ import type { Pilotlight } from "#client/pilotlight";
 import type { NodeSummary } from "#contract/replica";
 
 const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
+const END_WITH_PARENT = new URL("../local/end-with-parent.ts", import.meta.url).href;
 const TOKEN_S_MAX = 365 * 86_400;
 
 export const nodeJoin: Command = {
@@ -49,21 +50,22 @@ export const nodeJoin: Command = {
     const child = spawn(
       process.execPath,
       [
-        AGENT_PROGRAM,
+        ...["--disable-warning=ExperimentalWarning", "--import", END_WITH_PARENT, AGENT_PROGRAM],
         ...["--url", url, ...agentArguments(choice)],
         ...[...option("name"), ...option("state-directory"), ...option("slots")],
       ],
       {
         env: { ...env, ...(token === undefined ? {} : { PILOTLIGHT_JOIN_TOKEN: token }) },
-        stdio: ["ignore", "inherit", "inherit"],
+        // The channel tells the agent of our end, even by a kill -9: nothing is left running.
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
         // In a group of its own, so that a Ctrl-C reaches it once, through us.
         detached: true,
       },
     );
-    const passOn = (signal: AbortSignal, name: NodeJS.Signals) =>
-      signal.addEventListener("abort", () => child.kill(name), { once: true });
-    passOn(call.interrupts.signal, "SIGTERM");
-    passOn(call.interrupts.force, "SIGKILL");
+    // The agent drains at the first one; at the second it gives its jobs back, stops ComfyUI and leaves.
+    for (const signal of [call.interrupts.signal, call.interrupts.force]) {
+      signal.addEventListener("abort", () => child.kill("SIGTERM"), { once: true });
+    }
     const code = await new Promise<number | null>((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", resolve);
