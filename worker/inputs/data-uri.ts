@@ -4,11 +4,16 @@ export type DecodedDataUri =
 
 /** Reads a data: URI (RFC 2397) in base64. `contentType` is what it claims, without parameters. */
 export function decodeDataUri(uri: string): DecodedDataUri {
-  const match = /^data:([^;,]*)(?:;[^;,]*)*;base64,/i.exec(uri);
-  if (match === null) return { ok: false, reason: "Must be data:<type>;base64,<bytes>." };
-  const bytes = fromBase64(uri.slice(match[0].length));
+  // By position, not by a pattern: one that repeats runs out of stack on millions of parameters.
+  const comma = uri.indexOf(",");
+  const head = uri.slice(0, Math.max(0, comma));
+  if (head.slice(0, 5).toLowerCase() !== "data:" || head.slice(-7).toLowerCase() !== ";base64") {
+    return { ok: false, reason: "Must be data:<type>;base64,<bytes>." };
+  }
+  const bytes = fromBase64(uri.slice(comma + 1));
   if (bytes === undefined) return { ok: false, reason: "The base64 is broken." };
-  return { ok: true, contentType: match[1]?.trim().toLowerCase() || "application/octet-stream", bytes };
+  const contentType = head.slice(5, head.indexOf(";")).trim().toLowerCase() || "application/octet-stream";
+  return { ok: true, contentType, bytes };
 }
 
 function fromBase64(text: string): Uint8Array | undefined {
