@@ -105,7 +105,8 @@ function describeChoice(
       ? { ...base, type: "boolean", default: value }
       : undefined;
   }
-  if (typeof value !== "string" && numeric(value) === undefined) return undefined;
+  // Infinity, which Python writes, is no value that JSON could say again.
+  if (typeof value !== "string" && !Number.isFinite(Number(numeric(value)))) return undefined;
   const isFileList = isModelFile(field, value) || choices.some((choice) => isFileName(choice));
   const isShort = choices.length > 0 && choices.length <= CHOICES_MAX;
   const isStable = choices.length > 0 && choices.length <= STABLE_CHOICES_MAX && STABLE_CHOICES.test(field);

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
-import { isJsonObject, type JsonObject } from "#contract/exact-json";
+import { isJsonObject, type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, makeId } from "#contract/ids";
 import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
 import {
@@ -72,6 +72,18 @@ describe("creating an endpoint", () => {
       const refusal = await refusalOf(await create({ slug: "broken", workflow }));
       expect(refusal).toMatchObject({ status: 422, code: "invalid_workflow" });
     }
+  });
+
+  it("refuses a data URI of millions of parameters", async () => {
+    const answer = await create({ slug: "endless", workflow: `data:${";".repeat(4_100_000)}` });
+    expect(await refusalOf(answer)).toEqual({ status: 422, code: "invalid_workflow", paths: ["/workflow"] });
+  });
+
+  it("can be read again, whatever Python wrote into the graph", async () => {
+    const workflow = stringifyExactJson(scaleGraph()).replace('"nearest-exact"', "Infinity");
+    expect((await create({ slug: "infinite", workflow })).status).toBe(201);
+    const read = await send("GET", "/v1/endpoints/infinite", { key: workspace.key });
+    expect(inputsOf(await jsonOf(read)).map((input) => input.name)).not.toContain("upscale_method");
   });
 
   it("refuses fields that mean nothing", async () => {
