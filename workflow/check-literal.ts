@@ -83,7 +83,8 @@ export function converted(value: Json, type: string): Json {
         return exact(BigInt(value.trim().replace("+", "")));
       return typeof value === "number" && Number.isFinite(value) ? Math.trunc(value) : value;
     case "FLOAT":
-      return typeof value === "string" && /^\s*[+-]?[0-9]{1,30}(\.[0-9]{0,30})?\s*$/.test(value)
+      return typeof value === "string" &&
+        /^\s*[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})(e[+-]?[0-9]{1,3})?\s*$/i.test(value)
         ? Number(value)
         : value;
     case "STRING":

@@ -582,8 +582,14 @@ describe("types of fields", () => {
       { minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER },
     ],
     ["a tooltip", ["INT", { tooltip: "How much." }], 3, { description: "How much." }],
+    ["a small number as text", ["FLOAT", { min: 0 }], "1e-05", { type: "number", default: 0.00001 }],
+    ["a fraction as text", ["FLOAT", {}], " .5 ", { type: "number", default: 0.5 }],
   ])("%s", async (_what, spec, value, expected) => {
     expect(await withSpec(spec, value)).toMatchObject(expected);
+  });
+
+  it.each([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN])("%s is no choice", async (value) => {
+    expect(await withSpec([["a", "b"], {}], value)).toBeUndefined();
   });
 });
 
