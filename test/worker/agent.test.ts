@@ -468,9 +468,15 @@ describe("outputs of a lease", () => {
       { part: 1, etag: expect.any(String) },
       { part: 2, etag: expect.any(String) },
     ]);
+    for (const odd of [[...parts, parts[0]], [{ ...parts[0], part: 10_001 }]]) {
+      const answer = await message("POST", "/complete", { json: { upload_id: uploadId, parts: odd } });
+      expect(await refusalOf(answer)).toEqual({ status: 422, code: "invalid_body", paths: ["/parts"] });
+    }
     const unknown = await message("POST", "/complete", { json: { upload_id: "nonsense", parts } });
     expect([409, 503]).toContain(unknown.status);
-    expect((await message("POST", "/complete", { json: { upload_id: uploadId, parts } })).status).toBe(204);
+    expect(
+      (await message("POST", "/complete", { json: { upload_id: uploadId, parts: parts.toReversed() } })).status,
+    ).toBe(204);
     expect((await message("POST", "/complete", { json: { upload_id: uploadId, parts } })).status).toBe(204);
     const entry = {
       index: 0,

@@ -80,19 +80,33 @@ export async function putPart(
   return uploaded.etag;
 }
 
-/** Joins the parts. Asked again after it was done, it says so again. */
+/** R2 numbers parts from 1 to this. */
+const PARTS_MAX = 10_000;
+
+/**
+ * Joins the parts. Asked again after it was done, it says so again.
+ * @throws Problem invalid_body for a list that names a part twice or one that cannot be, output_missing, output_conflict
+ */
 export async function completeMultipart(
   store: R2Bucket,
   key: string,
   uploadId: string,
   parts: readonly { part: number; etag: string }[],
 ): Promise<void> {
+  if (new Set(parts.map(({ part }) => part)).size < parts.length || parts.some(({ part }) => part > PARTS_MAX)) {
+    // R2 calls this a fault of its own, so that the agent would be told to try again.
+    const reason = `Must name each part once, by a number from 1 to ${PARTS_MAX}.`;
+    throw new Problem("invalid_body", `/parts: ${reason}`, { errors: [{ path: "/parts", reason }] });
+  }
   // R2 has no create-only for parts; the key holds the lease's token, so only this lease could have written it.
   if ((await store.head(key)) !== null) return;
   try {
     await store
       .resumeMultipartUpload(key, uploadId)
-      .complete(parts.map(({ part, etag }) => ({ partNumber: part, etag })));
+      // In any order but theirs R2 takes a short last part for one that is too small.
+      .complete(
+        parts.map(({ part, etag }) => ({ partNumber: part, etag })).toSorted((a, b) => a.partNumber - b.partNumber),
+      );
   } catch (error) {
     throw putProblem(error);
   }
