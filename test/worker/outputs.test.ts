@@ -142,6 +142,13 @@ describe("downloading an output", () => {
     expect(await answer.text()).toBe("");
   });
 
+  it.each(["bytes=0-9", "bytes=5000-"])("answers HEAD with %s as without", async (range) => {
+    const answer = await get({ range }, "HEAD");
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get("content-length")).toBe("1000");
+    expect(answer.headers.get("content-range")).toBeNull();
+  });
+
   it("refuses names the job does not have", async () => {
     for (const name of ["other.png", "..", "image.png.", "0"]) {
       const answer = await send("GET", `/v1/jobs/${String(job.id)}/outputs/${name}`, { key: workspace.key });

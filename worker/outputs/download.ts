@@ -42,7 +42,9 @@ export async function downloadAnswer(
   }
   if (noneMatchHits(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
 
-  const asked = ifRangeHolds(request.headers.get("if-range"), etag) ? request.headers.get("range") : null;
+  // A Range means something in a GET only (RFC 9110, 14.2).
+  const isGet = request.method === "GET";
+  const asked = isGet && ifRangeHolds(request.headers.get("if-range"), etag) ? request.headers.get("range") : null;
   const choice = chooseRange(asked, output.size);
   if (choice.type === "outside") {
     return problemAnswer("range_not_satisfiable", `The file has ${output.size} bytes.`, requestId, {
