@@ -94,6 +94,7 @@ describe("addresses of inputs", () => {
     "javascript:alert(1)",
     "blob:https://images.example.com/1",
     "https://pilotlight.example.com/v1/me",
+    "https://pilotlight.example.com./v1/me",
     `https://images.example.com/${"a".repeat(5_000)}`,
   ])("%j is refused", (text) => {
     expect(guardUrl(text, outside)).toMatchObject({ ok: false });

@@ -58,7 +58,8 @@ export function guardUrl(text: string, options: { allowLoopback: boolean; ownHos
   if (PRIVATE_SUFFIXES.some((suffix) => name === suffix || name.endsWith(`.${suffix}`))) {
     return no("Must name a public host.");
   }
-  if (url.host.toLowerCase() === options.ownHost.toLowerCase()) {
+  // The name without its root dot, which leads to the same host.
+  if (name === options.ownHost.toLowerCase().replace(/\.?(?::[0-9]+)?$/, "")) {
     return no("Must not point at this service; use the id of the file instead.");
   }
   return { ok: true, url };
