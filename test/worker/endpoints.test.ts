@@ -79,6 +79,20 @@ describe("creating an endpoint", () => {
     expect(await refusalOf(answer)).toEqual({ status: 422, code: "invalid_workflow", paths: ["/workflow"] });
   });
 
+  it("refuses overrides that no row holds", async () => {
+    for (const override of [
+      { hidden: true, default: "x".repeat(600_000) },
+      { choices: Array.from({ length: 1_000 }, () => "x".repeat(600)) },
+    ]) {
+      const answer = await create({
+        slug: "large",
+        workflow: textGraph(),
+        overrides: { inputs: { prompt: override } },
+      });
+      expect(await refusalOf(answer)).toEqual({ status: 422, code: "invalid_body", paths: ["/overrides"] });
+    }
+  });
+
   it("can be read again, whatever Python wrote into the graph", async () => {
     const workflow = stringifyExactJson(scaleGraph()).replace('"nearest-exact"', "Infinity");
     expect((await create({ slug: "infinite", workflow })).status).toBe(201);

@@ -13,6 +13,8 @@ import type { ObjectInfo } from "#workflow/object-info";
 
 /** D1 refuses rows above 2 MB; the rest of the row is small. */
 const RELEASE_BYTES_MAX = 1_900_000;
+/** Overrides are kept beside the endpoint, in a row of their own; those of hundreds of inputs take a tenth of this. */
+const OVERRIDES_BYTES_MAX = 250_000;
 /** ComfyUI's own description of a class is deeper than a request's fields, but bounded by the request's depth. */
 const STORED_DEPTH_MAX = 96;
 
@@ -63,6 +65,7 @@ async function release(
   overrides: Overrides,
   made: NewRelease,
 ): Promise<ReleaseRow> {
+  refuseLargeOverrides(overrides);
   const { previous, ...names } = made;
   const imported = await importWorkflow(source, {
     ...(objectInfo === undefined ? {} : { objectInfo }),
@@ -88,6 +91,13 @@ async function release(
     );
   }
   return row;
+}
+
+/** What an override of a hidden input holds is looked at by nobody else. */
+function refuseLargeOverrides(overrides: Overrides): void {
+  if (new TextEncoder().encode(stringifyExactJson(overrides)).byteLength <= OVERRIDES_BYTES_MAX) return;
+  const reason = `Must have at most ${OVERRIDES_BYTES_MAX} bytes.`;
+  throw new Problem("invalid_body", `/overrides: ${reason}`, { errors: [{ path: "/overrides", reason }] });
 }
 
 /** The graph as text, whichever way it was sent. */
