@@ -14,6 +14,7 @@ import {
   type TestWorkspace,
   textGraph,
 } from "#test/worker/workspace";
+import { findEndpointCached, selectEndpoints } from "#worker/catalog/endpoints";
 import { randomBytes } from "#worker/http/fresh-id";
 
 let workspace: TestWorkspace;
@@ -257,6 +258,20 @@ describe("an endpoint", () => {
     const slugs = [first, second].flatMap((page) => (page.data as { slug: string }[]).map((one) => one.slug));
     expect(slugs).toEqual(["a", "b", "c"]);
     expect(second.next_cursor).toBeNull();
+  });
+});
+
+describe("endpoints in memory", () => {
+  it("are held without their graphs, which may take a megabyte each", async () => {
+    const own = await makeWorkspace();
+    await makeEndpoint(own.key, "fox");
+    const cached = await findEndpointCached(env.CATALOG, own.workspaceId, "fox");
+    const listed = await selectEndpoints(env.CATALOG, own.workspaceId, undefined, 10);
+    for (const found of [cached, ...listed]) {
+      expect(found?.release.inputs.length).toBeGreaterThan(0);
+      expect(found?.release).not.toHaveProperty("graph");
+      expect(found?.release).not.toHaveProperty("objectInfo");
+    }
   });
 });
 

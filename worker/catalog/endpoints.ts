@@ -1,5 +1,5 @@
 /** Endpoints and releases in the catalog. */
-import { and, asc, count, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, getTableColumns, gt, isNull, lt, or, sql } from "drizzle-orm";
 import * as z from "zod";
 import { type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
 import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
@@ -46,6 +46,14 @@ export interface EndpointWithRelease {
   readonly release: ReleaseRow;
 }
 
+/** A release without its large texts: what lists show and what checking a job's inputs needs. */
+export type ReleaseSummary = Omit<ReleaseRow, "graph" | "objectInfo">;
+
+export interface EndpointSummary {
+  readonly endpoint: EndpointRow;
+  readonly release: ReleaseSummary;
+}
+
 /** Depth of stored JSON: overrides and schemas came through the same bound. */
 const StringList = z.array(z.string());
 const Inputs = z.array(InputSpec);
@@ -64,6 +72,10 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
 }
 
 function releaseRow(row: typeof releases.$inferSelect): ReleaseRow {
+  return { ...releaseSummary(row), graph: row.graph, objectInfo: row.objectInfo };
+}
+
+function releaseSummary(row: Omit<typeof releases.$inferSelect, "graph" | "objectInfo">): ReleaseSummary {
   return {
     ...row,
     endpointId: EndpointId.parse(row.endpointId),
@@ -115,20 +127,29 @@ export async function findEndpoint(
   return row === undefined ? undefined : { endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) };
 }
 
-const ENDPOINTS_CACHED_MAX = 1_000;
-const byName = new ExpiringCache<EndpointWithRelease>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
+/** A page or a cache of whole releases, a megabyte each, would not fit into a Worker's memory. */
+const { graph: _graph, objectInfo: _objectInfo, ...summaryColumns } = getTableColumns(releases);
 
-/** As {@link findEndpoint}, remembered for CATALOG_CACHE_MS: for the hot path. */
+const ENDPOINTS_CACHED_MAX = 1_000;
+const byName = new ExpiringCache<EndpointSummary>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
+
+/** As {@link findEndpoint}, without the large texts, remembered for CATALOG_CACHE_MS: for the hot path. */
 export async function findEndpointCached(
   database: D1Database,
   workspaceId: WorkspaceId,
   name: string,
-): Promise<EndpointWithRelease | undefined> {
+): Promise<EndpointSummary | undefined> {
   const cacheKey = `${workspaceId} ${name}`;
   const known = byName.get(cacheKey, Date.now());
   if (known !== undefined) return known;
-  const found = await findEndpoint(database, workspaceId, name);
-  if (found !== undefined) byName.set(cacheKey, found, Date.now());
+  const [row] = await catalogOf(database)
+    .select({ endpoint: endpoints, release: summaryColumns })
+    .from(endpoints)
+    .innerJoin(releases, joined)
+    .where(and(eq(endpoints.workspaceId, workspaceId), named(name), living));
+  if (row === undefined) return undefined;
+  const found = { endpoint: endpointRow(row.endpoint), release: releaseSummary(row.release) };
+  byName.set(cacheKey, found, Date.now());
   return found;
 }
 
@@ -167,9 +188,9 @@ export async function selectEndpoints(
   workspaceId: WorkspaceId,
   afterSlug: string | undefined,
   limit: number,
-): Promise<EndpointWithRelease[]> {
+): Promise<EndpointSummary[]> {
   const rows = await catalogOf(database)
-    .select()
+    .select({ endpoint: endpoints, release: summaryColumns })
     .from(endpoints)
     .innerJoin(releases, joined)
     .where(
@@ -181,7 +202,7 @@ export async function selectEndpoints(
     )
     .orderBy(asc(endpoints.slug))
     .limit(limit);
-  return rows.map((row) => ({ endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) }));
+  return rows.map((row) => ({ endpoint: endpointRow(row.endpoint), release: releaseSummary(row.release) }));
 }
 
 /** Keys of every endpoint whose jobs may still be kept: living ones, and those deleted after `deletedAfter`. */

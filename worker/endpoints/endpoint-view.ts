@@ -1,9 +1,9 @@
 import type { Endpoint } from "#contract/endpoint";
-import type { EndpointWithRelease } from "#worker/catalog/endpoints";
+import type { EndpointSummary } from "#worker/catalog/endpoints";
 import { iso } from "#worker/jobs/job-view";
 
 /** The endpoint as callers see it, with its active release. */
-export function endpointView({ endpoint, release }: EndpointWithRelease, origin: string): Endpoint {
+export function endpointView({ endpoint, release }: EndpointSummary, origin: string): Endpoint {
   const self = `${origin}/v1/endpoints/${endpoint.slug}`;
   return {
     id: endpoint.id,

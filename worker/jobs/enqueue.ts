@@ -1,5 +1,5 @@
 import type { EnqueueRequest, JobSnapshot } from "#durable-objects/endpoint/rpc";
-import type { EndpointWithRelease } from "#worker/catalog/endpoints";
+import type { EndpointSummary } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
 import { isProblem } from "#worker/http/is-problem";
 import { applyConfig } from "#worker/placement/apply-config";
@@ -13,7 +13,7 @@ import { ownEndpoint } from "#worker/placement/own-endpoint";
  */
 export async function enqueue(
   env: Env,
-  found: EndpointWithRelease,
+  found: EndpointSummary,
   request: Omit<EnqueueRequest, "release">,
 ): Promise<{ job: JobSnapshot; replayed: boolean }> {
   const { endpoint } = found;

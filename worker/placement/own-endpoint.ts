@@ -1,7 +1,13 @@
 /** From a name in a request to an endpoint of the caller's own workspace. Foreign and unknown answer alike. */
 import { type JobId, type OwnerKey, ownerKey, type WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
-import { type EndpointWithRelease, findEndpoint, findEndpointCached, findKeyOwner } from "#worker/catalog/endpoints";
+import {
+  type EndpointSummary,
+  type EndpointWithRelease,
+  findEndpoint,
+  findEndpointCached,
+  findKeyOwner,
+} from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
 
 const detail = "Your workspace has no such endpoint.";
@@ -14,11 +20,7 @@ export async function ownEndpoint(env: Env, workspaceId: WorkspaceId, name: stri
 }
 
 /** The endpoint as this isolate remembers it, at most CATALOG_CACHE_MS old. */
-export async function ownEndpointCached(
-  env: Env,
-  workspaceId: WorkspaceId,
-  name: string,
-): Promise<EndpointWithRelease> {
+export async function ownEndpointCached(env: Env, workspaceId: WorkspaceId, name: string): Promise<EndpointSummary> {
   const found = await findEndpointCached(env.CATALOG, workspaceId, name);
   if (found === undefined) throw new Problem("endpoint_not_found", detail);
   return found;

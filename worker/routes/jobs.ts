@@ -8,7 +8,7 @@ import { Problem } from "#contract/problems";
 import type { EnqueueRequest, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import { sha256Hex } from "#worker/auth/digest";
 import type { Principal } from "#worker/auth/principal";
-import type { EndpointWithRelease } from "#worker/catalog/endpoints";
+import type { EndpointSummary } from "#worker/catalog/endpoints";
 import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
@@ -128,7 +128,7 @@ function watched(call: Caller, key: OwnerKey, jobId: JobId) {
 
 function watchNew(
   call: Caller,
-  found: EndpointWithRelease,
+  found: EndpointSummary,
   job: JobSnapshot,
   headers: Record<string, string>,
 ): Promise<Response> {
