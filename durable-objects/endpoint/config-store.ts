@@ -103,6 +103,16 @@ export class ConfigStore {
     this.#db.exec("UPDATE progress SET counter_reserved = ? WHERE id = 1", upTo);
   }
 
+  /** When leases were last given time because the object had been away; 0 before the first time. */
+  readWokeAt(): number {
+    const [row] = this.#db.exec("SELECT woke_at FROM progress WHERE id = 1");
+    return row === undefined ? 0 : integer(row, "woke_at");
+  }
+
+  putWokeAt(at: number): void {
+    this.#db.exec("UPDATE progress SET woke_at = ? WHERE id = 1", at);
+  }
+
   readPurgeMark(): PurgeMark {
     const [row] = this.#db.exec("SELECT purged_finished_at, purged_job_id FROM progress WHERE id = 1");
     if (row === undefined) return { finishedAt: 0, jobId: "" };

@@ -77,7 +77,11 @@ export class EndpointCore {
     if (!hasSchema(db)) return;
     migrate(db, endpointMigrations, world.now());
     this.#state.load();
-    this.#mutate((now) => this.#dueNext(now));
+    if (this.#state.config === null) return;
+    this.#mutate((now) => {
+      this.#state.giveTime(now);
+      this.#dueNext(now);
+    });
   }
 
   /** What must happen outside, now that the changes are committed; empties the list. */

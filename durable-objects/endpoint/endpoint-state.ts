@@ -10,7 +10,7 @@ import { LeaseStore } from "#durable-objects/endpoint/lease-store";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import type { EndedJob, JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
-import type { LeaseOutcome } from "#durable-objects/queue/lease";
+import { GRACE_MS, graced, type LeaseOutcome, lastHeardAt } from "#durable-objects/queue/lease";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 
 /** What the outside must do or hear once a change is committed. */
@@ -64,6 +64,9 @@ export class EndpointState {
   /** Since when the pod could be told of a smaller demand, see demand.ts. */
   lowerSince: number | null = null;
 
+  /** Until then no attempt has overrun: what its agent had to say may have had nobody to hear it. */
+  graceUntil = 0;
+
   config: StoredConfig | null = null;
   effects: EndpointEffect[] = [];
   /** The earliest moment, found in this turn, at which the alarm must have rung. */
@@ -90,9 +93,10 @@ export class EndpointState {
   load(): void {
     this.config = this.configs.read();
     if (this.config === null) return;
+    const wokeAt = this.configs.readWokeAt();
     for (const job of this.jobs.running()) {
       // Renewals of the last moments may not have been written: a living lease must not end early for that.
-      if (job.lease.confirmed && this.live.get(job.id).until === 0) {
+      if (job.lease.confirmed && this.live.get(job.id).until === 0 && lastHeardAt(job.lease) > wokeAt) {
         this.live.set(job.id, {
           ...this.live.get(job.id),
           until: job.lease.until + PROGRESS_PERSIST_MS,
@@ -100,6 +104,19 @@ export class EndpointState {
         });
       }
     }
+  }
+
+  /** Leases do not end because this object was away: once, when it wakes. */
+  giveTime(now: number): void {
+    const wokeAt = this.configs.readWokeAt();
+    for (const stored of this.jobs.running()) {
+      const job = this.live.renewed(stored);
+      const lease = graced(job.lease, wokeAt, now);
+      if (lease === null) continue;
+      this.jobs.putRunning({ ...job, lease }, this.jobs.progress(job.id));
+      this.graceUntil = now + GRACE_MS;
+    }
+    if (this.graceUntil > now) this.configs.putWokeAt(now);
   }
 
   /** Drops all that is derived from tables, after a transaction was undone. */

@@ -82,7 +82,7 @@ function overrunAt(state: EndpointState, job: RunningJob): number {
       .some(
         (other) => other.id !== job.id && other.lease.grantedAt <= job.lease.grantedAt && other.executingAt !== null,
       );
-  return waitsItsTurn ? Number.POSITIVE_INFINITY : job.deadlineAt;
+  return waitsItsTurn ? Number.POSITIVE_INFINITY : Math.max(job.deadlineAt, state.graceUntil);
 }
 
 function cancelLiving(state: EndpointState, now: number): void {

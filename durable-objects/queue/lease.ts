@@ -52,6 +52,27 @@ export const LEASES_PER_REPLICA_MAX = 2;
  */
 export const GIVE_BACK_QUIET_MS = LEASE_RENEW_MS + 2_000;
 
+/**
+ * After the object was away, a lease lives at least this long. An agent whose heartbeat failed tries again each second,
+ * so this is plenty; more would keep the jobs of a dead agent waiting.
+ */
+export const GRACE_MS = LEASE_RENEW_MS;
+/** A lease whose end the alarm missed by more than this was not ended because the object could not run. */
+const ALARM_LATE_MS = 10_000;
+
+/**
+ * The lease as it stands when the object wakes. Messages could not arrive while it was away, so silence until then
+ * proves nothing; but one that stays silent from one waking to the next is over, or a dead one would never end.
+ * @param wokeAt when leases were last given time in this way
+ * @returns null when nothing is to be added
+ */
+export function graced(lease: HeldLease, wokeAt: number, now: number): HeldLease | null {
+  const heardSince = lastHeardAt(lease) > wokeAt;
+  if (!heardSince && now <= lease.until + ALARM_LATE_MS) return null;
+  const until = now + (lease.confirmed ? GRACE_MS : LEASE_CONFIRM_MS);
+  return until > lease.until ? { ...lease, until } : null;
+}
+
 /** A token: a counter that only grows, so that newer beats older, and 96 random bits, so that none can be guessed. */
 export function makeToken(counter: number, randomBytes: RandomBytes): string {
   return `${counter}.${Array.from(randomBytes(12), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;

@@ -1,0 +1,94 @@
+import { describe, expect, it } from "vitest";
+import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS } from "#contract/limits";
+import { GRACE_MS } from "#durable-objects/queue/lease";
+import { EndpointHarness } from "./endpoint-harness.ts";
+
+/** The server is killed and comes back after `ms`; nothing rings meanwhile. */
+function away(world: EndpointHarness, ms: number): void {
+  world.pass(ms, true);
+  world.restart();
+  world.pass(1);
+}
+
+describe("an object that was away", () => {
+  it("takes no lease from an agent that could not reach it", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit();
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    away(world, 10 * LEASE_MS);
+    world.pass(LEASE_RENEW_MS - 2);
+    expect(world.job(id)).toMatchObject({ state: "running", attempt: 1 });
+    expect(world.progress(replica, lease)).toMatchObject({ ok: true, answer: { cancel: false } });
+    expect(world.complete(replica, lease)).toMatchObject({ ok: true });
+    expect(world.job(id).state).toBe("succeeded");
+  });
+
+  it("takes no lease that was not confirmed yet", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    const lease = world.take(replica);
+    away(world, 10 * LEASE_MS);
+    world.pass(LEASE_CONFIRM_MS - 2);
+    expect(world.progress(replica, lease)).toMatchObject({ ok: true, answer: { cancel: false } });
+  });
+
+  it("does not hold its absence against the time an execution may take", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit({ timeoutMs: 20_000 });
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    away(world, 10 * LEASE_MS);
+    world.pass(5_000);
+    expect(world.complete(replica, lease)).toMatchObject({ ok: true });
+    expect(world.job(id).state).toBe("succeeded");
+  });
+
+  it("still ends an execution that takes too long", () => {
+    const world = new EndpointHarness({ attempts_max: 1 });
+    const replica = world.replica();
+    const id = world.submit({ timeoutMs: 20_000 });
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    away(world, 10 * LEASE_MS);
+    for (let round = 0; round < 4; round += 1) {
+      world.progress(replica, lease);
+      world.pass(GRACE_MS / 2);
+    }
+    expect(world.job(id)).toMatchObject({ state: "failed", error: { code: "execution_timeout" } });
+  });
+
+  it("gives time once: a dead agent's lease ends although each alarm finds the object thrown out of memory", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit();
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    const heardAt = world.now;
+    for (let alarms = 0; world.job(id).state === "running" && alarms < 20; alarms += 1) {
+      if (world.armedAt === null) throw new Error("no alarm is set");
+      world.now = Math.max(world.now, world.armedAt);
+      world.restart();
+      world.ring();
+    }
+    expect(world.job(id).state).toBe("queued");
+    expect(world.now - heardAt).toBeLessThanOrEqual(45_000);
+  });
+
+  it("gives time again to an agent that was heard since", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit();
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    for (let round = 0; round < 3; round += 1) {
+      away(world, 10 * LEASE_MS);
+      world.pass(LEASE_RENEW_MS - 2);
+      expect(world.progress(replica, lease)).toMatchObject({ ok: true });
+    }
+    expect(world.job(id)).toMatchObject({ state: "running", attempt: 1 });
+  });
+});
