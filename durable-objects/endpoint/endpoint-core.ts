@@ -37,6 +37,7 @@ import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
 import type { Demand, PlacedReplica } from "#durable-objects/pod/rpc";
 import { admit, newJob } from "#durable-objects/queue/admit";
 import { type Authority, authorityOf } from "#durable-objects/queue/authority";
+import { checkIdempotency } from "#durable-objects/queue/idempotency";
 import { isEnded, type RunningJob } from "#durable-objects/queue/job-record";
 import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durable-objects/queue/lease";
 import { cancel, complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
@@ -175,6 +176,19 @@ export class EndpointCore {
       dispatch(this.#state, now);
       return { ok: true, job: snapshotOf(this.#state, jobs.get(id) ?? job, now), replayed: false };
     });
+  }
+
+  findReplay(
+    workspaceId: WorkspaceId,
+    idempotency: { readonly key: string; readonly fingerprint: string },
+  ): Reply<{ job: JobSnapshot | null }> {
+    const refused = this.#stranger(workspaceId);
+    if (refused !== null) return refused;
+    const { jobs } = this.#state;
+    const now = this.#world.now();
+    const answer = checkIdempotency(jobs.idempotency(idempotency.key), idempotency.fingerprint, now);
+    const job = answer.type === "replay" ? jobs.get(answer.jobId) : null;
+    return { ok: true, job: job === null ? null : snapshotOf(this.#state, job, now) };
   }
 
   getJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {

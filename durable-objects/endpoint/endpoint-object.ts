@@ -75,6 +75,13 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return this.#turn((core) => core.enqueue(request));
   }
 
+  async findReplay(
+    workspaceId: WorkspaceId,
+    idempotency: { readonly key: string; readonly fingerprint: string },
+  ): Promise<Reply<{ job: JobSnapshot | null }>> {
+    return this.#turn((core) => core.findReplay(workspaceId, idempotency));
+  }
+
   async getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
     return this.#turn((core) => core.getJob(workspaceId, jobId));
   }

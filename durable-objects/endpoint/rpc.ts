@@ -147,6 +147,11 @@ export interface EndpointRpc {
   remove(workspaceId: WorkspaceId): Promise<Reply<object>>;
 
   enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>>;
+  /** The job that a repeated request got the first time; null when the key is new, over, or came with another body. */
+  findReplay(
+    workspaceId: WorkspaceId,
+    idempotency: { readonly key: string; readonly fingerprint: string },
+  ): Promise<Reply<{ job: JobSnapshot | null }>>;
   getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
   /** Answers when the job has ended or after `waitMs`, whichever is first. */
   waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>>;

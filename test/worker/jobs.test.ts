@@ -111,6 +111,26 @@ describe("an Idempotency-Key", () => {
     expect((await submit("fox", '{"inputs": {"steps": 5}}', headers)).status).toBe(202);
   });
 
+  it("gives the first job though the release of now takes other inputs", async () => {
+    const own = await makeWorkspace();
+    await makeEndpoint(own.key, "fox");
+    const again = (inputs: JsonObject) =>
+      send("POST", "/v1/endpoints/fox/jobs", {
+        key: own.key,
+        json: { inputs },
+        headers: { "idempotency-key": "first-answer" },
+      });
+    const first = await jsonOf(await again({ negative_prompt: "x" }));
+    const overrides = { inputs: { negative_prompt: { hidden: true } } };
+    expect((await send("PATCH", "/v1/endpoints/fox", { key: own.key, json: { overrides } })).status).toBe(200);
+    const replay = await again({ negative_prompt: "x" });
+    expect(replay.status).toBe(202);
+    expect(replay.headers.get("idempotency-replayed")).toBe("true");
+    expect(await jsonOf(replay)).toMatchObject({ id: first.id, release: 1 });
+    const other = await again({ negative_prompt: "y" });
+    expect(await refusalOf(other)).toMatchObject({ status: 422, code: "invalid_inputs" });
+  });
+
   it("means nothing to another workspace or endpoint", async () => {
     await makeEndpoint(stranger.key, "fox");
     await makeEndpoint(workspace.key, "other");

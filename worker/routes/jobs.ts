@@ -10,10 +10,11 @@ import { sha256Hex } from "#worker/auth/digest";
 import type { Principal } from "#worker/auth/principal";
 import type { EndpointSummary } from "#worker/catalog/endpoints";
 import { jsonAnswer } from "#worker/http/answer";
-import type { Arrival } from "#worker/http/call";
+import type { Arrival, Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
+import { isProblem } from "#worker/http/is-problem";
 import { handle } from "#worker/http/router";
-import { resolveInputs } from "#worker/inputs/resolve-inputs";
+import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
 import { enqueue } from "#worker/jobs/enqueue";
 import { eventStreamAnswer } from "#worker/jobs/event-stream";
 import { idempotencyKey } from "#worker/jobs/idempotency-key";
@@ -26,25 +27,11 @@ import { ownEndpointCached, ownJobKey } from "#worker/placement/own-endpoint";
 type Caller = Arrival & { readonly principal: Principal };
 
 const submit = handle(createJob, async (call) => {
-  const { principal, params, body, headers } = call;
+  const { principal, params, headers } = call;
   const key = idempotencyKey(headers["idempotency-key"]);
+  const idempotency = key === undefined ? undefined : { key, fingerprint: await sha256Hex(call.raw.bytes) };
   const found = await ownEndpointCached(call.env, principal.workspaceId, params.endpoint);
-  // The values as they were sent: a schema's copy could drop a field whose name is special to JavaScript.
-  const sent = (call.raw.document.inputs ?? {}) as JsonObject;
-  const inputs = await resolveInputs(call, principal.workspaceId, found.release.inputs, sent);
-  const request: Omit<EnqueueRequest, "release"> = {
-    workspaceId: principal.workspaceId,
-    keyId: principal.keyId,
-    inputs: stringifyExactJson(inputs.values),
-    files: inputs.files,
-    lane: body.lane,
-    priority: body.priority ?? PRIORITY_DEFAULT,
-    tags: body.tags,
-    expiresInMs: (body.expires_in ?? EXPIRES_IN_S_DEFAULT) * 1000,
-    timeoutMs: (body.timeout ?? found.endpoint.settings.timeout_s) * 1000,
-    ...(key === undefined ? {} : { idempotency: { key, fingerprint: await sha256Hex(call.raw.bytes) } }),
-  };
-  const { job, replayed } = await enqueue(call.env, found, request);
+  const { job, replayed } = await accept(call, found, idempotency);
   const headersOut: Record<string, string> = { location: `${call.url.origin}/v1/jobs/${job.id}` };
   if (replayed) headersOut["idempotency-replayed"] = "true";
   if (acceptsEvents(call.request)) return watchNew(call, found, job, headersOut);
@@ -54,6 +41,60 @@ const submit = handle(createJob, async (call) => {
   const later = isTerminal(job.state) ? job : await waited(call, found.endpoint.key, job.id, wait);
   return answerJob(call, later, isTerminal(later.state) ? 200 : 202, headersOut);
 });
+
+type Accepted = { readonly job: JobSnapshot; readonly replayed: boolean };
+
+/**
+ * Queues the job, or finds the one that the same request got before. What was fine then may be refused now, because a
+ * link in it has run out or another release is active: the first answer still holds.
+ */
+async function accept(
+  call: Call<typeof createJob>,
+  found: EndpointSummary,
+  idempotency: EnqueueRequest["idempotency"],
+): Promise<Accepted> {
+  const { workspaceId, keyId } = call.principal;
+  const { body } = call;
+  // The values as they were sent: a schema's copy could drop a field whose name is special to JavaScript.
+  const sent = (call.raw.document.inputs ?? {}) as JsonObject;
+  let inputs: ResolvedInputs;
+  try {
+    inputs = await resolveInputs(call, workspaceId, found.release.inputs, sent);
+  } catch (error) {
+    const before = idempotency === undefined ? null : await replayOf(call, found, idempotency);
+    if (before === null) throw error;
+    return { job: before, replayed: true };
+  }
+  return enqueue(call.env, found, {
+    workspaceId,
+    keyId,
+    inputs: stringifyExactJson(inputs.values),
+    files: inputs.files,
+    lane: body.lane,
+    priority: body.priority ?? PRIORITY_DEFAULT,
+    tags: body.tags,
+    expiresInMs: (body.expires_in ?? EXPIRES_IN_S_DEFAULT) * 1000,
+    timeoutMs: (body.timeout ?? found.endpoint.settings.timeout_s) * 1000,
+    ...(idempotency === undefined ? {} : { idempotency }),
+  });
+}
+
+/** The job that the same request got before; null when there is none, or an object too new to know any. */
+async function replayOf(
+  call: Caller,
+  { endpoint }: EndpointSummary,
+  idempotency: { readonly key: string; readonly fingerprint: string },
+): Promise<JobSnapshot | null> {
+  try {
+    const { job } = await askEndpoint(call.env, endpoint.key, "repeatable", (object) =>
+      object.findReplay(call.principal.workspaceId, idempotency),
+    );
+    return job;
+  } catch (error) {
+    if (isProblem(error, "endpoint_not_found")) return null;
+    throw error;
+  }
+}
 
 const get = handle(getJob, async (call) => {
   const key = await ownJobKey(call.env, call.principal.workspaceId, call.params.job);
