@@ -54,6 +54,8 @@ const POLLS_REMEMBERED = 16;
 const REPEAT_MS = 3_000;
 /** A heartbeat is written this often; in between it lives in memory. */
 const SEEN_PERSIST_MS = 30_000;
+/** An alarm that is later than this was held up by the object's absence. */
+const ALARM_LATE_MS = 10_000;
 /** An endpoint that would not give up a replica is asked again after this. */
 const RECLAIM_AGAIN_MS = 5_000;
 /** A farewell that was not taken is repeated after about this, with backoff. */
@@ -65,7 +67,8 @@ export class PodCore {
   readonly #db: SqlDatabase;
   readonly #world: World;
   readonly #store: PodStore;
-  readonly #wokeAt: number;
+  /** A node that this object has not heard itself counts as heard then. */
+  #heardFrom: number;
   readonly #memory = new Map<NodeId, NodeMemory>();
   readonly #askedAt = new Map<ReplicaId, number>();
   #pod: { podId: PodId; workspaceId: WorkspaceId } | null = null;
@@ -78,11 +81,12 @@ export class PodCore {
     this.#world = world;
     this.#armedAt = armedAt;
     this.#store = new PodStore(db);
-    this.#wokeAt = world.now();
+    this.#heardFrom = world.now();
     if (!hasSchema(db)) return;
     migrate(db, podMigrations, world.now());
     this.#pod = this.#store.pod();
-    this.#mutate(() => undefined);
+    if (this.#pod === null) return;
+    this.#mutate((now) => this.#giveTime(now));
   }
 
   takeEffects(): PodEffect[] {
@@ -294,17 +298,30 @@ export class PodCore {
     this.#effects.push({ type: "arm", at });
   }
 
+  /**
+   * Nodes are not lost because this object was away: each waking gives them the time to speak up. But not again and again
+   * without a word from any of them, or an object that is thrown out of memory and woken by its alarm would never lose one.
+   */
+  #giveTime(now: number): void {
+    const wokeAt = this.#store.wokeAt();
+    const online = this.#store.nodes().filter((node) => node.online);
+    if (online.length === 0) return;
+    const missedAlarm = now > wokeAt + NODE_LOST_MS + ALARM_LATE_MS;
+    if (missedAlarm || online.some((node) => node.seenAt > wokeAt)) this.#store.putWokeAt(now);
+    else this.#heardFrom = wokeAt;
+  }
+
   #remember(nodeId: NodeId): NodeMemory {
     const known = this.#memory.get(nodeId);
     if (known !== undefined) return known;
-    const memory: NodeMemory = { seenAt: this.#wokeAt, waiter: null, foreign: [], told: null, polls: [] };
+    const memory: NodeMemory = { seenAt: this.#heardFrom, waiter: null, foreign: [], told: null, polls: [] };
     this.#memory.set(nodeId, memory);
     return memory;
   }
 
-  /** When the node was last heard; just after this object woke, it gets the time to speak up. */
+  /** When the node was last heard, or could have been. */
   #seenAt(node: NodeRecord): number {
-    return Math.max(node.seenAt, this.#memory.get(node.id)?.seenAt ?? this.#wokeAt);
+    return Math.max(node.seenAt, this.#memory.get(node.id)?.seenAt ?? this.#heardFrom);
   }
 
   #noteNode(known: NodeRecord, poll: NodePoll, now: number): NodeRecord {
@@ -317,7 +334,8 @@ export class PodCore {
       online: true,
     };
     const changed = JSON.stringify(stated) !== JSON.stringify(known);
-    if (!changed && now - known.seenAt < SEEN_PERSIST_MS) return known;
+    const isFresh = now - known.seenAt < SEEN_PERSIST_MS && known.seenAt > this.#heardFrom;
+    if (!changed && isFresh) return known;
     const node = { ...stated, seenAt: now };
     this.#store.putNode(node);
     return node;

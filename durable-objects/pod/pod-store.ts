@@ -67,6 +67,16 @@ export class PodStore {
     this.#db.exec("INSERT OR REPLACE INTO pod (id, pod_id, workspace_id) VALUES (1, ?, ?)", podId, workspaceId);
   }
 
+  /** When nodes were last given time because the object had been away; 0 before the first time. */
+  wokeAt(): number {
+    const [row] = this.#db.exec("SELECT woke_at FROM pod WHERE id = 1");
+    return row === undefined ? 0 : integer(row, "woke_at");
+  }
+
+  putWokeAt(at: number): void {
+    this.#db.exec("UPDATE pod SET woke_at = ? WHERE id = 1", at);
+  }
+
   nodes(): NodeRecord[] {
     return this.#db.exec("SELECT * FROM nodes ORDER BY id").map(nodeOf);
   }

@@ -1,4 +1,5 @@
 import { capacity } from "./0001-capacity.ts";
+import { absence } from "./0002-absence.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity];
+export const podMigrations = [capacity, absence];

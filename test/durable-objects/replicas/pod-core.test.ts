@@ -225,6 +225,37 @@ describe("a node", () => {
     expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(false);
   });
 
+  it("is lost although each alarm finds the object thrown out of memory", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const replicaId = pod.wanted(node);
+    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    for (let alarms = 0; pod.core.verifyReplica(endpoint, replicaId, node) && alarms < 20; alarms += 1) {
+      pod.now = Math.max(pod.now, pod.armedAt ?? pod.now);
+      pod.restart();
+      pod.armedAt = null;
+      pod.call((core) => core.wake());
+    }
+    expect(pod.farewells()).toMatchObject([{ replicaId }]);
+  });
+
+  it("that polls after each waking is never lost, however often the object restarts", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const replicaId = pod.wanted(node);
+    for (let round = 0; round < 20; round += 1) {
+      pod.restart();
+      pod.pass(2_000);
+      pod.poll(node, [held(replicaId)], { waitMs: 0 });
+      pod.pass(NODE_LOST_MS - 3_000);
+    }
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+  });
+
   it("that restarted runs nothing any more: its replicas are gone", () => {
     const pod = new PodHarness();
     const node = pod.node();
