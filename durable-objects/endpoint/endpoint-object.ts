@@ -55,6 +55,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   #opened: EndpointCore | null = null;
   #sendingDemand = false;
   #demandChanged = false;
+  #deletingOutputs = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -186,7 +187,8 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   override async alarm(): Promise<void> {
     try {
       this.#turn((core) => core.wake());
-      await this.#deleteOldOutputs();
+      // Not awaited: no other alarm rings while this one lasts, and leases would not end.
+      this.ctx.waitUntil(this.#deleteOldOutputs());
     } catch (error) {
       console.error(
         JSON.stringify({ event: "endpoint_alarm_failed", endpoint: this.ctx.id.name, error: String(error) }),
@@ -311,22 +313,35 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     }
   }
 
-  /** Deletes outputs whose retention is over, in the order in which their jobs ended. */
+  /** Deletes outputs whose retention is over, in the order in which their jobs ended. What fails, the alarm repeats. */
   async #deleteOldOutputs(): Promise<void> {
-    for (;;) {
-      const ended = this.#turn((core) => core.outputsDue(PURGE_JOBS));
-      const last = ended.at(-1);
-      if (last === undefined) return;
-      const keys: string[] = [];
-      for (const job of ended) {
-        if (job.keys === null) keys.push(...(await this.#keysUnder(this.#turn((core) => core.jobPrefix(job.jobId)))));
-        else keys.push(...job.keys);
-      }
-      for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
-        await this.env.STORE.delete(keys.slice(at, at + DELETE_KEYS_MAX));
-      }
-      this.#turn((core) => core.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }));
+    if (this.#deletingOutputs) return;
+    this.#deletingOutputs = true;
+    try {
+      let more = true;
+      while (more) more = await this.#deleteSomeOutputs();
+    } catch (error) {
+      console.error(JSON.stringify({ event: "outputs_not_deleted", endpoint: this.ctx.id.name, error: String(error) }));
+    } finally {
+      this.#deletingOutputs = false;
     }
+  }
+
+  /** @returns whether there were any */
+  async #deleteSomeOutputs(): Promise<boolean> {
+    const ended = this.#turn((core) => core.outputsDue(PURGE_JOBS));
+    const last = ended.at(-1);
+    if (last === undefined) return false;
+    const keys: string[] = [];
+    for (const job of ended) {
+      if (job.keys === null) keys.push(...(await this.#keysUnder(this.#turn((core) => core.jobPrefix(job.jobId)))));
+      else keys.push(...job.keys);
+    }
+    for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
+      await this.env.STORE.delete(keys.slice(at, at + DELETE_KEYS_MAX));
+    }
+    this.#turn((core) => core.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }));
+    return true;
   }
 
   async #keysUnder(prefix: string): Promise<string[]> {

@@ -226,9 +226,44 @@ describe("the alarm", () => {
     });
     expect(await objects.job(clean)).toMatchObject({ outputsExpired: true, outputs: [{ key: kept }] });
     await runDurableObjectAlarm(objects.endpointStub);
-    for (const key of [kept ?? "", ...litter]) expect(await env.STORE.head(key), key).toBeNull();
+    for (const key of [kept ?? "", ...litter]) {
+      await eventually(async () => ((await env.STORE.head(key)) === null ? "gone" : null));
+    }
     expect(await env.STORE.head(fresh ?? "")).not.toBeNull();
     expect(await objects.job(young)).toMatchObject({ outputsExpired: false });
+  });
+});
+
+describe("a store that does not answer", () => {
+  it("holds up no alarm", async () => {
+    const objects = await Objects.open();
+    const old = await objects.submit();
+    const { node, replicaId } = await objects.machine();
+    const { proof } = await objects.take(node, replicaId);
+    const { grant } = await must(objects.endpoint.grantOutput(proof));
+    await must(succeed(objects, proof, `${grant.keyPrefix}0`));
+    let release = () => {};
+    const silence = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await runInDurableObject(objects.endpointStub, (instance, { storage }) => {
+      const ago = (OUTPUT_RETENTION_DAYS * 24 + 1) * 3_600_000;
+      storage.sql.exec("UPDATE jobs SET finished_at = finished_at - ? WHERE id = ?", ago, old);
+      const opened = instance as unknown as { env: { STORE: Pick<R2Bucket, "delete"> } };
+      opened.env = { ...opened.env, STORE: { delete: () => silence } };
+    });
+    try {
+      await runDurableObjectAlarm(objects.endpointStub);
+      const id = await objects.submit({ expiresInMs: 300 });
+      await eventually(async () => {
+        const row = await runInDurableObject(objects.endpointStub, (_, { storage }) =>
+          storage.sql.exec<{ state: string }>("SELECT state FROM jobs WHERE id = ?", id).one(),
+        );
+        return row.state === "expired" ? row.state : null;
+      });
+    } finally {
+      release();
+    }
   });
 });
 
