@@ -181,6 +181,10 @@ describe("a signed link", () => {
     }
     const part = await send("GET", String(link), { headers: { range: "bytes=0-1" } });
     expect(part.status).toBe(206);
+    const beyond = await send("GET", String(link), { headers: { range: "bytes=5000-" } });
+    expect(beyond.status).toBe(416);
+    expect(beyond.headers.get("access-control-allow-origin")).toBe("*");
+    expect((await get()).headers.get("access-control-allow-origin")).toBeNull();
   });
 
   it.each<[string, (url: URL) => void]>([
@@ -199,7 +203,9 @@ describe("a signed link", () => {
     ["another job", (url) => (url.pathname = url.pathname.replace(/job_.{26}/, "job_0dpx4n3m8k7q2wz6tgr1vyc5ha"))],
     ["no job at all", (url) => (url.pathname = url.pathname.replace(/job_.{26}/, "x"))],
   ])("with %s opens nothing", async (_name, change) => {
-    expect(await refusalOf(await open(altered(change)))).toEqual({ status: 403, code: "invalid_signature" });
+    const answer = await open(altered(change));
+    expect(answer.headers.get("access-control-allow-origin")).toBe("*");
+    expect(await refusalOf(answer)).toEqual({ status: 403, code: "invalid_signature" });
   });
 
   it("of one workspace is worth nothing for another's job", async () => {
@@ -225,7 +231,7 @@ describe("an output whose retention is over", () => {
   it("is told apart from one that never was", async () => {
     const key = "out/d7/x";
     const output = { ...(outputNamed("image.png") as unknown as StoredOutput), index: 0, key };
-    const gone = downloadAnswer(env, new Request(ORIGIN), "req_x", output, true, false);
+    const gone = downloadAnswer(env, new Request(ORIGIN), "req_x", output, true);
     await expect(gone).rejects.toSatisfy((error) => isProblem(error, "output_expired"));
   });
 });

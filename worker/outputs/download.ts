@@ -12,7 +12,6 @@ const SANDBOXED = "default-src 'none'; sandbox; frame-ancestors 'none'";
 /**
  * Answers with an output's bytes, or a part of them, streamed from R2.
  * @param expired whether retention has taken the bytes, or may at any moment
- * @param openToAll true on signed links, which any page may load
  * @throws Problem output_expired when retention took the bytes, unavailable when they are lost
  */
 export async function downloadAnswer(
@@ -21,7 +20,6 @@ export async function downloadAnswer(
   requestId: string,
   output: StoredOutput,
   expired: boolean,
-  openToAll: boolean,
 ): Promise<Response> {
   if (expired) throw new Problem("output_expired", `Outputs are kept for ${OUTPUT_RETENTION_DAYS} days.`);
   // The hash names the bytes, so nobody has to ask R2 what it called them.
@@ -31,15 +29,11 @@ export async function downloadAnswer(
     "content-type": type,
     "content-disposition": contentDisposition(type, output.filename),
     "content-security-policy": SANDBOXED,
-    "cross-origin-resource-policy": openToAll ? "cross-origin" : "same-origin",
+    "cross-origin-resource-policy": "same-origin",
     "cache-control": "private, max-age=3600, no-transform",
     "accept-ranges": "bytes",
     etag,
   };
-  if (openToAll) {
-    headers["access-control-allow-origin"] = "*";
-    headers["access-control-expose-headers"] = "content-disposition, content-length, content-range, etag, request-id";
-  }
   if (noneMatchHits(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
 
   // A Range means something in a GET only (RFC 9110, 14.2).

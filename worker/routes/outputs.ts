@@ -7,6 +7,7 @@ import { requireScope } from "#worker/auth/principal";
 import { invalidLink, isSignedLink, verifySignedLink } from "#worker/auth/signed-link";
 import { findKeyOwner } from "#worker/catalog/endpoints";
 import type { Arrival } from "#worker/http/call";
+import { errorAnswer } from "#worker/http/error-handler";
 import { type Mounted, readCall } from "#worker/http/router";
 import { downloadAnswer } from "#worker/outputs/download";
 import { askEndpoint } from "#worker/placement/objects";
@@ -17,21 +18,35 @@ const download: Mounted = {
   method: getOutput.method,
   path: getOutput.path,
   answer: async (arrival, rawParams) => {
-    const signed = isSignedLink(arrival.url);
-    const workspaceId = signed ? await workspaceOfLink(arrival, rawParams.job) : await workspaceOfKey(arrival);
-    if (!signed) await readCall(getOutput, arrival, rawParams);
-    const params = JobParams.safeParse({ job: rawParams.job });
-    if (!params.success) throw unknownJob();
-    const jobId = params.data.job;
-    const key = await ownJobKey(arrival.env, workspaceId, jobId);
-    const { job } = await askEndpoint(arrival.env, key, "repeatable", (endpoint) =>
-      endpoint.getJob(workspaceId, jobId),
-    );
-    const output = job.outputs.find((one) => one.name === rawParams.name);
-    if (output === undefined) throw new Problem("output_not_found", "The job has no output of that name.");
-    return downloadAnswer(arrival.env, arrival.request, arrival.requestId, output, job.outputsExpired, signed);
+    if (!isSignedLink(arrival.url)) return answerOutput(arrival, rawParams, false);
+    let answer: Response;
+    try {
+      answer = await answerOutput(arrival, rawParams, true);
+    } catch (error) {
+      // A page that loads the link must be able to read why it cannot.
+      answer = errorAnswer(error, arrival.requestId, arrival.request.method, arrival.url.pathname);
+    }
+    answer.headers.set("access-control-allow-origin", "*");
+    answer.headers.set("access-control-expose-headers", EXPOSED_HEADERS);
+    answer.headers.set("cross-origin-resource-policy", "cross-origin");
+    return answer;
   },
 };
+
+const EXPOSED_HEADERS = "content-disposition, content-length, content-range, etag, request-id, retry-after";
+
+async function answerOutput(arrival: Arrival, rawParams: Record<string, string>, signed: boolean): Promise<Response> {
+  const workspaceId = signed ? await workspaceOfLink(arrival, rawParams.job) : await workspaceOfKey(arrival);
+  if (!signed) await readCall(getOutput, arrival, rawParams);
+  const params = JobParams.safeParse({ job: rawParams.job });
+  if (!params.success) throw unknownJob();
+  const jobId = params.data.job;
+  const key = await ownJobKey(arrival.env, workspaceId, jobId);
+  const { job } = await askEndpoint(arrival.env, key, "repeatable", (endpoint) => endpoint.getJob(workspaceId, jobId));
+  const output = job.outputs.find((one) => one.name === rawParams.name);
+  if (output === undefined) throw new Problem("output_not_found", "The job has no output of that name.");
+  return downloadAnswer(arrival.env, arrival.request, arrival.requestId, output, job.outputsExpired);
+}
 
 export const outputRoutes = [download];
 
