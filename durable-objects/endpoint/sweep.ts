@@ -24,8 +24,10 @@ export function sweep(state: EndpointState, now: number): void {
   repeatDemand(state, now);
   forgetOldJobs(state, now);
   const idle = state.replicas.all().every((replica) => isOver(replica.state));
-  if (state.config?.removed && idle && state.demand.dueAt === null && state.jobs.isEmpty())
-    state.effect({ type: "erase" });
+  // The pod must have heard it, or it would start replicas for an endpoint that nobody remembers.
+  const { wanted, needed, dueAt } = state.demand;
+  const isForgotten = wanted === 0 && needed === 0 && dueAt === null;
+  if (state.config?.removed && idle && isForgotten && state.jobs.isEmpty()) state.effect({ type: "erase" });
 }
 
 /** The earliest moment at which `sweep` will have something to do. */

@@ -92,3 +92,21 @@ describe("an object that was away", () => {
     expect(world.job(id)).toMatchObject({ state: "running", attempt: 1 });
   });
 });
+
+describe("a removed endpoint", () => {
+  it("is not erased before the pod has heard that it wants nothing any more", () => {
+    const world = new EndpointHarness({ min_replicas: 1 });
+    const replica = world.replica();
+    world.pass(1_000);
+    world.answerDemand([replica]);
+    world.call((core) => core.reportReplica(replica.node, replica.id, { state: "crashed", phases: [] }));
+    world.call((core) => core.remove(world.workspaceId));
+    expect(world.erased).toBe(false);
+    world.pass(10_000);
+    expect(world.core.demand()).toMatchObject({ wanted: 0, needed: 0 });
+    expect(world.erased).toBe(false);
+    world.answerDemand([]);
+    world.pass(3_600_000);
+    expect(world.erased).toBe(true);
+  });
+});
