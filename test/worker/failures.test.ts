@@ -2,6 +2,7 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import type { EnqueueRequest } from "#durable-objects/endpoint/rpc";
 import {
   jsonOf,
   makeEndpoint,
@@ -27,11 +28,17 @@ afterEach(() => {
 });
 
 /** One request to an app of its own, some of whose bindings are broken. */
-async function sendWith(bindings: Partial<Env>, method: string, path: string, json?: unknown): Promise<Response> {
+async function sendWith(
+  bindings: Partial<Env>,
+  method: string,
+  path: string,
+  json?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const context = createExecutionContext();
   const request = new Request(`${ORIGIN}${path}`, {
     method,
-    headers: { authorization: `Bearer ${workspace.key}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${workspace.key}`, "content-type": "application/json", ...headers },
     ...(json === undefined ? {} : { body: JSON.stringify(json) }),
   });
   const answer = await createApp().fetch(request, { ...env, ...bindings }, context);
@@ -88,6 +95,27 @@ describe("an object that does not answer", () => {
     expect(answer.headers.get("retry-after")).toMatch(/^[1-9]/);
     expect(await refusalOf(answer)).toEqual({ status: 503, code: "unavailable" });
     expect(asked).toEqual(["enqueue"]);
+  });
+
+  it.each([
+    ["Prefer", "wait=5"],
+    ["Accept", "text/event-stream"],
+  ])("after it took a job is no reason to refuse it, with %s: %s", async (name, value) => {
+    const ENDPOINTS = new Proxy(env.ENDPOINTS, {
+      get: (target, member) =>
+        member !== "getByName"
+          ? Reflect.get(target, member)
+          : (key: string) =>
+              new Proxy(target.getByName(key), {
+                get: (stub, method) =>
+                  method === "enqueue"
+                    ? (request: EnqueueRequest) => stub.enqueue(request)
+                    : () => Promise.reject(failure({ retryable: true, overloaded: true })),
+              }),
+    });
+    const answer = await sendWith({ ENDPOINTS }, "POST", "/v1/endpoints/fox/jobs", {}, { [name]: value });
+    expect(answer.status).toBe(202);
+    expect(await jsonOf(answer)).toMatchObject({ state: "queued" });
   });
 
   it("is left alone when it is overloaded", async () => {

@@ -12,6 +12,7 @@ import type { EndpointSummary } from "#worker/catalog/endpoints";
 import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival, Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
+import { isUnavailable } from "#worker/http/error-handler";
 import { isProblem } from "#worker/http/is-problem";
 import { handle } from "#worker/http/router";
 import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
@@ -34,12 +35,19 @@ const submit = handle(createJob, async (call) => {
   const { job, replayed } = await accept(call, found, idempotency);
   const headersOut: Record<string, string> = { location: `${call.url.origin}/v1/jobs/${job.id}` };
   if (replayed) headersOut["idempotency-replayed"] = "true";
-  if (acceptsEvents(call.request)) return watchNew(call, found, job, headersOut);
   const wait = preferredWait(headers.prefer);
-  if (wait === undefined) return answerJob(call, job, 202, headersOut);
-  headersOut["preference-applied"] = `wait=${wait}`;
-  const later = isTerminal(job.state) ? job : await waited(call, found.endpoint.key, job.id, wait);
-  return answerJob(call, later, isTerminal(later.state) ? 200 : 202, headersOut);
+  try {
+    if (acceptsEvents(call.request)) return await watchNew(call, found, job, headersOut);
+    if (wait !== undefined) {
+      const later = isTerminal(job.state) ? job : await waited(call, found.endpoint.key, job.id, wait);
+      const applied = { ...headersOut, "preference-applied": `wait=${wait}` };
+      return await answerJob(call, later, isTerminal(later.state) ? 200 : 202, applied);
+    }
+  } catch (error) {
+    // The job is in the queue: an answer that reads as a refusal would have the caller send it again.
+    if (!isUnavailable(error) && !isProblem(error, "too_many_watchers")) throw error;
+  }
+  return answerJob(call, job, 202, headersOut);
 });
 
 type Accepted = { readonly job: JobSnapshot; readonly replayed: boolean };
