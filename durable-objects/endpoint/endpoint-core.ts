@@ -327,7 +327,9 @@ export class EndpointCore {
   }
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): void {
-    if (this.#state.config?.podId !== podId || this.#state.replicas.get(replicaId) === null) return;
+    if (this.#state.config?.podId !== podId) return;
+    this.#state.replicaEnded(replicaId);
+    if (this.#state.replicas.get(replicaId) === null) return;
     this.#mutate((now) => {
       replicas.gone(this.#state, replicaId, reason, now);
       dispatch(this.#state, now);

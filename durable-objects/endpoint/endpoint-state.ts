@@ -47,6 +47,9 @@ export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
 /** Lease counters are taken from storage in blocks of this many: one row written for so many leases. */
 const COUNTER_BLOCK = 100;
 
+/** Ended replicas that are remembered: an older message about one is on its way for seconds at most. */
+const ENDED_REMEMBERED = 1_000;
+
 /**
  * An endpoint's memory: its tables, what is derived from them, and what the turn in progress has changed. Everything
  * derived can be dropped and read again, which is what happens when a transaction is undone.
@@ -77,6 +80,7 @@ export class EndpointState {
   #running: Map<JobId, RunningNote> | null = null;
   #demand: StoredDemand | null = null;
   #counter: { next: number; reserved: number } | null = null;
+  readonly #ended = new Set<ReplicaId>();
   readonly #seenAt = new Map<ReplicaId, number>();
   readonly #usedAt = new Map<ReplicaId, number>();
 
@@ -223,6 +227,17 @@ export class EndpointState {
     if (known !== undefined) return known;
     const ready = this.replicas.get(replicaId)?.changes.findLast((change) => change.state === "ready")?.at ?? 0;
     return Math.max(this.wokeAt, ready);
+  }
+
+  /** The replica is no more, whatever older messages still on their way say. */
+  replicaEnded(replicaId: ReplicaId): void {
+    this.#ended.add(replicaId);
+    const [oldest] = this.#ended;
+    if (oldest !== undefined && this.#ended.size > ENDED_REMEMBERED) this.#ended.delete(oldest);
+  }
+
+  hasEnded(replicaId: ReplicaId): boolean {
+    return this.#ended.has(replicaId);
   }
 
   forgetReplica(replicaId: ReplicaId): void {

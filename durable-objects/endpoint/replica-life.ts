@@ -12,8 +12,9 @@ import { chance } from "#durable-objects/sql/database";
 /** Crashed replicas are shown for this long, with their error. */
 const CRASHED_SHOWN_MS = 60 * 60_000;
 
-/** A replica the pod has placed becomes known. */
+/** A replica the pod has placed becomes known, unless the news of its end was faster. */
 export function admit(state: EndpointState, id: ReplicaId, nodeId: NodeId, now: number): void {
+  if (state.hasEnded(id)) return;
   const { raisedAt } = state.demand;
   const requestedAt = raisedAt > 0 && raisedAt < now ? raisedAt : now;
   state.replicas.put({
@@ -99,6 +100,7 @@ export function reclaim(state: EndpointState, id: ReplicaId): boolean {
 
 /** The replica is no more: its leases go back to the queue. */
 export function gone(state: EndpointState, id: ReplicaId, reason: string, now: number): void {
+  state.replicaEnded(id);
   loseLeases(state, id, reason, now);
   dismiss(state, id);
   const replica = state.replicas.get(id);

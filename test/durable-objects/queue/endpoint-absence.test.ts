@@ -110,3 +110,25 @@ describe("a removed endpoint", () => {
     expect(world.erased).toBe(true);
   });
 });
+
+describe("a replica that has ended", () => {
+  it("does not come back by an answer of the pod that is older than its end", () => {
+    const world = new EndpointHarness();
+    world.submit();
+    const replica = world.replica();
+    world.call((core) => core.replicaGone(world.podId, replica.id, "The replica stopped."));
+    world.answerDemand([replica]);
+    expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
+    world.call((core) => core.admitReplica(replica.node, replica.id));
+    expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
+  });
+
+  it("does not come in by an answer of the pod when the news of its end came first", () => {
+    const world = new EndpointHarness();
+    world.submit();
+    const { id, node } = new EndpointHarness({}, 2).replica();
+    world.call((core) => core.replicaGone(world.podId, id, "The replica stopped."));
+    world.answerDemand([{ id, node }]);
+    expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
+  });
+});
