@@ -56,6 +56,16 @@ describe("uploading a file", () => {
     expect((await jsonOf(foreign)).id).not.toBe(first.id);
   });
 
+  it("takes the last word on what is no picture, and silence for none", async () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(100));
+    const typeBy = async (type: string) => (await jsonOf(await upload(bytes, type))).content_type;
+    expect(await typeBy("audio/mpeg")).toBe("audio/mpeg");
+    expect(await typeBy("video/mp4")).toBe("video/mp4");
+    const silent = await jsonOf(await upload(bytes, "application/octet-stream"));
+    expect(silent.content_type).toBe("video/mp4");
+    expect(await jsonOf(await send("GET", `/v1/files/${String(silent.id)}`, { key: workspace.key }))).toEqual(silent);
+  });
+
   it("makes one file of the same bytes sent many times at once", async () => {
     const answers = await Promise.all([1, 2, 3, 4, 5].map(() => upload(png(8, 8, 3), "image/png")));
     const ids = await Promise.all(answers.map(async (answer) => (await jsonOf(answer)).id));
@@ -188,6 +198,13 @@ describe("uploading by form", () => {
     const file = await jsonOf(answer);
     expect(file).toMatchObject({ filename: 'my "cat".png', content_type: "image/png", size: bytes.byteLength });
     expect(await storedBytes(String(file.id))).toEqual(bytes);
+  });
+
+  it("takes a name that is written with its encoding", async () => {
+    const head = `--b\r\nContent-Disposition: form-data; name="file"; filename*=utf-8''%E2%82%AC%20rates.mp4\r\n\r\n`;
+    const body = new Blob([head, crypto.getRandomValues(new Uint8Array(50)), "\r\n--b--\r\n"]);
+    const answer = await upload(body, "multipart/form-data; boundary=b");
+    expect(await jsonOf(answer)).toMatchObject({ filename: "€ rates.mp4" });
   });
 
   it("takes bytes that look like a boundary", async () => {

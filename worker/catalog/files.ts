@@ -83,11 +83,11 @@ export async function extendFiles(
     .where(and(eq(files.workspaceId, workspaceId), inArray(files.id, [...ids])));
 }
 
-/** Keeps a file that came again for another retention time, at the key where its bytes are now. */
+/** Keeps a file that came again for another retention time, at the key where its bytes are now and by its last type. */
 export async function renewFile(database: D1Database, row: FileRow): Promise<void> {
   await catalogOf(database)
     .update(files)
-    .set({ expiresAt: row.expiresAt, key: row.key })
+    .set({ expiresAt: row.expiresAt, key: row.key, contentType: row.contentType })
     .where(and(eq(files.workspaceId, row.workspaceId), eq(files.id, row.id)));
 }
 

@@ -33,7 +33,7 @@ export async function readFormFile(contentType: string, body: AsyncIterable<Uint
     throw new Problem("invalid_file", `The form must have one part called "file"; this one is called "${name ?? ""}".`);
   }
   return {
-    filename: parameterOf(disposition, "filename") ?? "file",
+    filename: encodedName(disposition) ?? parameterOf(disposition, "filename") ?? "file",
     contentType: headerOf(head, "content-type") ?? "application/octet-stream",
     chunks: partBody(input, new TextEncoder().encode(`\r\n--${boundary}`)),
   };
@@ -69,6 +69,16 @@ function parameterOf(header: string, name: string): string | undefined {
     ?.replaceAll(/\\(["\\])/g, "$1")
     .replaceAll("%22", '"')
     .replaceAll(/%0[DA]/gi, "");
+}
+
+/** A name as RFC 8187 writes it, which older Python clients do with every name that is not ASCII. */
+function encodedName(disposition: string): string | undefined {
+  const encoded = /;\s*filename\*\s*=\s*utf-8'[^';]*'([^;\s]+)/i.exec(disposition)?.[1];
+  try {
+    return encoded === undefined ? undefined : decodeURIComponent(encoded);
+  } catch {
+    return undefined;
+  }
 }
 
 function broken(how: string): Problem {

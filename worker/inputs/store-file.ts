@@ -44,7 +44,8 @@ export async function storeFile(env: Env, workspaceId: WorkspaceId, incoming: In
   const { known } = written;
   if (known !== undefined) {
     // A row whose object was lost gets the bytes that have just come.
-    const renewed = { ...known, key: written.stored ? key : known.key, expiresAt };
+    const kept = written.stored ? key : known.key;
+    const renewed = { ...known, key: kept, contentType: laterType(known.contentType, written.contentType), expiresAt };
     await renewFile(env.CATALOG, renewed);
     return { file: renewed, created: false };
   }
@@ -62,6 +63,11 @@ export async function storeFile(env: Env, workspaceId: WorkspaceId, incoming: In
   const kept = await insertFile(env.CATALOG, row);
   if (kept.id !== row.id) await env.STORE.delete(key);
   return { file: kept, created: kept.id === row.id };
+}
+
+/** What is no picture is what its sender calls it: a wrong word said once must not stay. No word changes nothing. */
+function laterType(before: string, now: string): string {
+  return now === "application/octet-stream" ? before : now;
 }
 
 /** Removes a few files that are over; called beside uploads, so that the store needs no clock of its own. */
