@@ -69,6 +69,8 @@ function bestMatch(
     for (const limit of [1, LOOK_AHEAD]) {
       const jobs = state.jobs.ready(lane, limit);
       for (const job of jobs.slice(limit === 1 ? 0 : 1)) {
+        // So many have expired at once that the next turn ends the rest.
+        if (job.startedAt === null && job.expiresAt <= now) continue;
         const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
         if (candidate !== undefined) return { job, candidate };
         if (job.avoid !== null) state.due(job.avoid.until);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS } from "#contract/limits";
+import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import { GRACE_MS } from "#durable-objects/queue/lease";
 import { EndpointHarness } from "./endpoint-harness.ts";
 
@@ -130,5 +131,17 @@ describe("a replica that has ended", () => {
     world.call((core) => core.replicaGone(world.podId, id, "The replica stopped."));
     world.answerDemand([{ id, node }]);
     expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
+  });
+});
+
+describe("a start deadline", () => {
+  it("is kept though more jobs have expired at once than one turn ends", () => {
+    const world = new EndpointHarness();
+    const ids = Array.from({ length: SWEEP_ROWS_MAX + 2 }, () => world.submit({ expiresInMs: 5_000 }));
+    const replica = world.replica();
+    world.pass(6_000, true);
+    expect(world.poll(replica)).toBe("waiting");
+    world.pass(1_000);
+    expect(new Set(ids.map((id) => world.job(id).state))).toEqual(new Set(["expired"]));
   });
 });
