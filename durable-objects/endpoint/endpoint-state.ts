@@ -283,9 +283,11 @@ export class EndpointState {
     this.live.forget(before.id);
     this.used(before.lease.replicaId, now);
     this.moved(before, after);
-    // The agent hears of the end of a lease it did not end itself from its waiting poll.
+    // The agent hears of the end of a lease it did not end itself from its waiting poll, also when it got the lease, in
+    // the answer of `complete`, after that poll began to wait.
     const waiter = this.waiters.get(before.lease.replicaId);
-    if (waiter?.listed.includes(before.lease.id) && outcome !== "completed") {
+    const isRevoked = outcome === "canceled" || outcome === "timed_out";
+    if (waiter !== undefined && outcome !== "completed" && (isRevoked || waiter.listed.includes(before.lease.id))) {
       this.answer(waiter, { lease: null, ended: [before.lease.id], stop: false });
     }
   }

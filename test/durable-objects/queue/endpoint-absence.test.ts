@@ -145,3 +145,23 @@ describe("a start deadline", () => {
     expect(new Set(ids.map((id) => world.job(id).state))).toEqual(new Set(["expired"]));
   });
 });
+
+describe("a cancel", () => {
+  it("reaches the agent by its waiting poll, also under a lease that is newer than the poll", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    const first = world.take(replica);
+    world.progress(replica, first);
+    expect(world.poll(replica, [first])).toBe("waiting");
+    const [, second] = [world.complete(replica, first), world.submit()];
+    const lease = world.answers.at(-1)?.answer.lease;
+    if (lease === null || lease === undefined) throw new Error("no lease");
+    world.progress(replica, lease);
+    expect(world.poll(replica, [])).toBe("waiting");
+    world.call((core) => core.cancelJob(world.workspaceId, second));
+    expect(world.answers.at(-1)?.answer).toEqual({ lease: null, ended: [lease.lease_id], stop: false });
+    expect(world.complete(replica, lease)).toMatchObject({ ok: false, code: "lease_lost" });
+    expect(world.job(second).state).toBe("canceled");
+  });
+});
