@@ -325,7 +325,7 @@ describe("retention", () => {
       expect(world.db.exec(`SELECT * FROM ${table}`), table).toEqual([]);
     }
     expect(world.core.getJob(world.workspaceId, id)).toMatchObject({ ok: false, code: "job_not_found" });
-  });
+  }, 30_000);
 
   it("sets no alarm when there is nothing to wait for", () => {
     const world = new EndpointHarness();
