@@ -203,11 +203,19 @@ export class EndpointCore {
     return job === null ? noJob() : { ok: true, ...watchReplyOf(this.#state, job, after) };
   }
 
-  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[] }> {
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[]; cut: boolean }> {
     const refused = this.#stranger(workspaceId);
     if (refused !== null) return refused;
     const now = this.#world.now();
-    return { ok: true, jobs: this.#state.jobs.list(filter).map((job) => snapshotOf(this.#state, job, now)) };
+    const jobs: JobSnapshot[] = [];
+    let bytes = 0;
+    for (const job of this.#state.jobs.list(filter)) {
+      const snapshot = snapshotOf(this.#state, job, now);
+      bytes += JSON.stringify(snapshot).length;
+      if (jobs.length > 0 && bytes > filter.bytesMax) return { ok: true, jobs, cut: true };
+      jobs.push(snapshot);
+    }
+    return { ok: true, jobs, cut: false };
   }
 
   cancelJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {

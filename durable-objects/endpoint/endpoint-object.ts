@@ -103,7 +103,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return this.#until(jobId, waitMs, read, isNews);
   }
 
-  async listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[] }>> {
+  async listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[]; cut: boolean }>> {
     return this.#turn((core) => core.listJobs(workspaceId, filter));
   }
 

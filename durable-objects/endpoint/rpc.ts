@@ -120,6 +120,8 @@ export interface JobFilter {
   /** Only jobs with an id below this one (older). */
   readonly before?: JobId;
   readonly limit: number;
+  /** Fewer jobs than `limit` when they would take more than this together, but always one: a message holds 32 MiB. */
+  readonly bytesMax: number;
 }
 
 /** Who the agent's session says it is. */
@@ -161,8 +163,8 @@ export interface EndpointRpc {
     after: { seq: number; version: number },
     waitMs: number,
   ): Promise<Reply<WatchReply>>;
-  /** Newest first. */
-  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[] }>>;
+  /** Newest first. `cut`: there are more that `bytesMax` left out. */
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[]; cut: boolean }>>;
   cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
   queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
   listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>>;

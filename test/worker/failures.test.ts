@@ -77,7 +77,7 @@ describe("an object that does not answer", () => {
     const ENDPOINTS = endpointsThat(async (method, attempt) => {
       asked.push(method);
       if (attempt === 1) throw failure({ retryable: true });
-      return { ok: true, jobs: [] };
+      return { ok: true, jobs: [], cut: false };
     });
     const answer = await sendWith({ ENDPOINTS }, "GET", "/v1/jobs");
     expect(answer.status).toBe(200);

@@ -318,6 +318,37 @@ describe("the list of jobs", () => {
   });
 });
 
+describe("the list of very large jobs", () => {
+  it("has shorter pages, and every job once, newest first", async () => {
+    const own = await makeWorkspace();
+    const words = Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((number) => [`words${number}`, "a"]));
+    const workflow = {
+      "1": { class_type: "Joiner", inputs: words },
+      "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: "x" } },
+    };
+    const inputs = Object.fromEntries(Object.keys(words).map((name) => [name, "x".repeat(99_000)]));
+    await makeEndpoint(own.key, "large", { workflow });
+    await makeEndpoint(own.key, "small");
+    const made: unknown[] = [];
+    for (let round = 0; round < 8; round += 1) {
+      made.unshift((await submitJob(own.key, "large", inputs)).id, (await submitJob(own.key, "small")).id);
+    }
+    const listed: unknown[] = [];
+    let pages = 0;
+    for (let cursor: unknown = ""; cursor !== null; pages += 1) {
+      const query = cursor === "" ? "" : `&cursor=${String(cursor)}`;
+      const page = await jsonOf(await send("GET", `/v1/jobs?limit=100${query}`, { key: own.key }));
+      const jobs = Array.isArray(page.data) ? page.data.filter(isJsonObject) : [];
+      expect(jobs.length).toBeGreaterThan(0);
+      listed.push(...jobs.map((job) => job.id));
+      cursor = page.next_cursor ?? null;
+    }
+    expect(pages).toBeGreaterThan(1);
+    expect([...listed].sort()).toEqual([...made].sort());
+    expect(listed).toEqual([...listed].sort().reverse());
+  });
+});
+
 describe("a job's events", () => {
   const stream = (own: TestWorkspace, id: unknown, headers: Record<string, string> = {}) =>
     send("GET", `/v1/jobs/${String(id)}/events`, { key: own.key, headers });

@@ -24,7 +24,7 @@ describe("an object nobody has configured", () => {
     const asked = {
       endpoint_not_found: [
         endpoint.enqueue(objects.request()),
-        endpoint.listJobs(workspaceId, { limit: 1 }),
+        endpoint.listJobs(workspaceId, { limit: 1, bytesMax: 1_000_000 }),
         endpoint.queueSummary(workspaceId),
         endpoint.listReplicas(workspaceId),
         endpoint.remove(workspaceId),

@@ -65,7 +65,9 @@ describe("submitting", () => {
     expect(world.core.getJob(stranger, id)).toMatchObject({ code: "job_not_found" });
     expect(world.core.cancelJob(stranger, id)).toMatchObject({ code: "job_not_found" });
     expect(world.core.watchJob(stranger, id, { seq: 0, version: 0 })).toMatchObject({ code: "job_not_found" });
-    expect(world.core.listJobs(stranger, { limit: 10 })).toMatchObject({ code: "endpoint_not_found" });
+    expect(world.core.listJobs(stranger, { limit: 10, bytesMax: 1_000_000 })).toMatchObject({
+      code: "endpoint_not_found",
+    });
     expect(world.core.queueSummary(stranger)).toMatchObject({ code: "endpoint_not_found" });
     expect(world.core.listReplicas(stranger)).toMatchObject({ code: "endpoint_not_found" });
     expect(world.core.remove(stranger)).toMatchObject({ code: "endpoint_not_found" });
@@ -212,7 +214,7 @@ describe("listing", () => {
     world.complete(replica, world.take(replica));
     world.take(replica);
     const list = (filter: object) => {
-      const reply = world.core.listJobs(world.workspaceId, { limit: 10, ...filter });
+      const reply = world.core.listJobs(world.workspaceId, { limit: 10, bytesMax: 1_000_000, ...filter });
       return reply.ok ? reply.jobs.map(({ id }) => ids.indexOf(id)) : reply.code;
     };
     expect(list({})).toEqual([3, 2, 1, 0]);
