@@ -189,7 +189,9 @@ export function stringifyExactJson(value: unknown): string {
     case "bigint":
       return value.toString();
     case "number":
-      return Number.isFinite(value) ? JSON.stringify(value) : String(value);
+      if (!Number.isFinite(value)) return String(value);
+      // With an exponent, a double beyond 2^53 is read as the double it is, and not as a whole number with its digits.
+      return Number.isInteger(value) && !Number.isSafeInteger(value) ? value.toExponential() : JSON.stringify(value);
     case "string":
     case "boolean":
       return JSON.stringify(value);

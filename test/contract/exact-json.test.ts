@@ -118,6 +118,15 @@ describe("writing", () => {
     );
   });
 
+  it("keeps a double a double, however large", () => {
+    fc.assert(
+      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+        expect(parseExactJson(stringifyExactJson(value))).toBe(value === 0 ? 0 : value);
+      }),
+    );
+    expect(parseExactJson(stringifyExactJson(2 ** 64))).toBe(2 ** 64);
+  });
+
   it("leaves out undefined fields and writes numbers as Python reads them", () => {
     expect(stringifyExactJson({ a: undefined, b: [undefined, Number.NaN], c: 2n ** 64n - 1n })).toBe(
       '{"b":[null,NaN],"c":18446744073709551615}',

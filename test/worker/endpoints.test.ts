@@ -198,6 +198,17 @@ describe("an endpoint", () => {
     expect(await refusalOf(await patch({ slug: "other" }))).toMatchObject({ status: 422, paths: ["/slug"] });
   });
 
+  it("can be read again when a bound is a double beyond 2^53", async () => {
+    const workflow = {
+      "1": { class_type: "EmptyAudio", inputs: { duration: 1.5, sample_rate: 44100, channels: 2 } },
+      "2": { class_type: "SaveAudio", inputs: { audio: ["1", 0], filename_prefix: "sound" } },
+    };
+    await makeEndpoint(workspace.key, "sound", { workflow });
+    const endpoint = await jsonOf(await send("GET", "/v1/endpoints/sound", { key: workspace.key }));
+    expect(inputsOf(endpoint).find((input) => input.name === "duration")?.maximum).toBe(2 ** 64);
+    expect((await send("POST", "/v1/endpoints/sound/jobs", { key: workspace.key, json: {} })).status).toBe(202);
+  });
+
   it("keeps its release when the same workflow comes again", async () => {
     await makeEndpoint(workspace.key, "repeated");
     const patch = async (json: unknown) =>
