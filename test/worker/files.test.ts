@@ -1,9 +1,12 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
+import { FileId, makeId } from "#contract/ids";
 import { FILE_BYTES_MAX } from "#contract/limits";
 import { gif, jpeg, png, webp } from "#test/worker/pictures";
 import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
 import { sha256Hex } from "#worker/auth/digest";
+import { extendFiles } from "#worker/catalog/files";
+import { randomBytes } from "#worker/http/fresh-id";
 
 let workspace: TestWorkspace;
 let stranger: TestWorkspace;
@@ -241,6 +244,18 @@ describe("uploading by form", () => {
     ["endless headers", "multipart/form-data; boundary=a", `--a\r\n${"x".repeat(20_000)}`, 400],
   ])("refuses a form with %s", async (_name, type, body, status) => {
     expect((await upload(body, type)).status).toBe(status);
+  });
+});
+
+describe("many files at once", () => {
+  it("are kept longer, more of them than one statement takes", async () => {
+    const now = Date.now();
+    const ids = Array.from({ length: 199 }, () => makeId(FileId, "file", now, randomBytes));
+    const file = await jsonOf(await upload(png(43, 43, 10), "image/png"));
+    const last = FileId.parse(file.id);
+    await extendFiles(env.CATALOG, workspace.workspaceId, [...ids, last], now + 1_000_000_000_000);
+    const kept = await jsonOf(await send("GET", `/v1/files/${last}`, { key: workspace.key }));
+    expect(kept.expires_at).toBe(new Date(now + 1_000_000_000_000).toISOString());
   });
 });
 

@@ -69,6 +69,9 @@ export async function insertFile(database: D1Database, row: FileRow): Promise<Fi
   return (await findFileByHash(database, row.workspaceId, row.sha256)) ?? row;
 }
 
+/** D1 takes 100 variables in one statement; a job may name 200 files. */
+const IDS_IN_STATEMENT = 90;
+
 /** Keeps files that are used again for another retention time. */
 export async function extendFiles(
   database: D1Database,
@@ -76,11 +79,12 @@ export async function extendFiles(
   ids: readonly FileId[],
   expiresAt: number,
 ): Promise<void> {
-  if (ids.length === 0) return;
-  await catalogOf(database)
-    .update(files)
-    .set({ expiresAt })
-    .where(and(eq(files.workspaceId, workspaceId), inArray(files.id, [...ids])));
+  for (let at = 0; at < ids.length; at += IDS_IN_STATEMENT) {
+    await catalogOf(database)
+      .update(files)
+      .set({ expiresAt })
+      .where(and(eq(files.workspaceId, workspaceId), inArray(files.id, ids.slice(at, at + IDS_IN_STATEMENT))));
+  }
 }
 
 /** Keeps a file that came again for another retention time, at the key where its bytes are now and by its last type. */
