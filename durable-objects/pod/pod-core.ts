@@ -55,7 +55,7 @@ const REPEAT_MS = 3_000;
 /** A heartbeat is written this often; in between it lives in memory. */
 const SEEN_PERSIST_MS = 30_000;
 /** An alarm that is later than this was held up by the object's absence. */
-const ALARM_LATE_MS = 10_000;
+const ALARM_LATE_MS = 3_000;
 /** An endpoint that would not give up a replica is asked again after this. */
 const RECLAIM_AGAIN_MS = 5_000;
 /** A farewell that was not taken is repeated after about this, with backoff. */

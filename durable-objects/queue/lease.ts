@@ -58,7 +58,7 @@ export const GIVE_BACK_QUIET_MS = LEASE_RENEW_MS + 2_000;
  */
 export const GRACE_MS = LEASE_RENEW_MS;
 /** A lease whose end the alarm missed by more than this was not ended because the object could not run. */
-const ALARM_LATE_MS = 10_000;
+const ALARM_LATE_MS = 3_000;
 
 /**
  * The lease as it stands when the object wakes. Messages could not arrive while it was away, so silence until then

@@ -79,6 +79,17 @@ describe("an object that was away", () => {
     expect(world.now - heardAt).toBeLessThanOrEqual(45_000);
   });
 
+  it("gives time again when it went away before anybody could be heard", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    away(world, 10 * LEASE_MS);
+    away(world, GRACE_MS + 5_000);
+    expect(world.progress(replica, lease)).toMatchObject({ ok: true });
+  });
+
   it("gives time again to an agent that was heard since", () => {
     const world = new EndpointHarness();
     const replica = world.replica();

@@ -241,6 +241,20 @@ describe("a node", () => {
     expect(pod.farewells()).toMatchObject([{ replicaId }]);
   });
 
+  it("has its time again when the object went away before anybody could be heard", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    const replicaId = pod.wanted(node);
+    for (const away of [10 * NODE_LOST_MS, NODE_LOST_MS + 5_000]) {
+      pod.now += away;
+      pod.restart();
+      pod.pass(1);
+    }
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+  });
+
   it("that polls after each waking is never lost, however often the object restarts", () => {
     const pod = new PodHarness();
     const node = pod.node();
