@@ -6,7 +6,10 @@ export interface Connection {
   readonly token: string;
 }
 
-const LOCAL_URL = "http://127.0.0.1:8787";
+/** Where the local server listens when it has not told its address: before it starts, and after it was stopped. */
+export function localUrl(env: NodeJS.ProcessEnv): string {
+  return `http://127.0.0.1:${nonEmpty(env.PILOTLIGHT_PORT) ?? "8787"}`;
+}
 
 /**
  * Which service to call and with which key. An option goes before the environment (PILOTLIGHT_API_URL,
@@ -24,9 +27,9 @@ export async function connectionOf(
   }
   const state = stateFolderAt(stateRootOf(env));
   const running = await readJsonFile(state.server, RunningServer);
-  const baseUrl = named ?? running?.url ?? LOCAL_URL;
+  const baseUrl = named ?? running?.url ?? localUrl(env);
   if (token !== undefined) return { baseUrl, token };
-  const isLocal = named === undefined || named.replace(/\/+$/, "") === (running?.url ?? LOCAL_URL);
+  const isLocal = named === undefined || named.replace(/\/+$/, "") === (running?.url ?? localUrl(env));
   const credentials = isLocal ? await readJsonFile(state.credentials, Credentials) : null;
   if (credentials === null) throw new CliError("not_logged_in", `There is no key for ${baseUrl}`);
   return { baseUrl, token: credentials.key };

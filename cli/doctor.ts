@@ -1,7 +1,7 @@
 /** What `pilotlight doctor` looks at. Each look gives one finding with a stable code. */
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Connection } from "#cli/connection";
+import { type Connection, localUrl } from "#cli/connection";
 import { chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
 import { stateRootOf } from "#cli/local/state-folder";
 import { byteSize } from "#cli/text-table";
@@ -46,7 +46,7 @@ const ANSWER_MS_MAX = 5_000;
 
 export async function findings(options: DoctorOptions): Promise<Finding[]> {
   const all: Finding[] = [nodeVersion(options.nodeVersion ?? process.versions.node), await diskSpace(options.env)];
-  const baseUrl = options.connection?.baseUrl ?? options.url ?? "http://127.0.0.1:8787";
+  const baseUrl = options.connection?.baseUrl ?? options.url ?? localUrl(options.env);
   const client = new Pilotlight({
     baseUrl,
     token: options.connection?.token,

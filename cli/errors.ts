@@ -46,6 +46,7 @@ export const cliErrors = {
   demo_failed: { exitCode: ExitCode.failed, hint: "`pilotlight doctor` looks for the cause." },
   doctor_found: { exitCode: ExitCode.failed, hint: null },
   interrupted: { exitCode: ExitCode.interrupted, hint: null },
+  file_unusable: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_STATE_DIR chooses another state directory." },
   internal: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_LOG=debug shows where." },
 } as const satisfies Record<string, ErrorRow>;
 export type CliErrorCode = keyof typeof cliErrors;
@@ -132,6 +133,9 @@ function hintOf(error: PilotlightError): string | null {
       return error.status === 401 ? "The key is not known here: check PILOTLIGHT_TOKEN." : null;
     case ExitCode.waitTimeout:
       return "The job goes on; `pilotlight jobs watch <job>` shows it.";
+    case ExitCode.notFound:
+      if (error.code === "endpoint_not_found") return "`pilotlight endpoints ls` lists them.";
+      return error.code === "job_not_found" ? "`pilotlight jobs ls` lists them." : null;
     case ExitCode.limit:
       return error.retryAfterS === undefined ? null : `Try again in ${error.retryAfterS} s.`;
     default:

@@ -4,6 +4,7 @@ import type { Call, Command, Interrupts, Outcome } from "#cli/command";
 import { commands } from "#cli/commands/all";
 import { connectionOf } from "#cli/connection";
 import { CliError, ExitCode, shownError } from "#cli/errors";
+import { readable } from "#cli/file-reason";
 import { commandHelp } from "#cli/help-text";
 import { nearestWord } from "#cli/nearest-word";
 import { OUTPUT_FORMATS, Output, type OutputFormat, type TextSink } from "#cli/output";
@@ -55,7 +56,7 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
       output.fail(name, shownError(new CliError("interrupted", "Interrupted")));
       return ExitCode.interrupted;
     }
-    const shown = shownError(error);
+    const shown = shownError(readable(error));
     output.fail(name, shown);
     if (line.env.PILOTLIGHT_LOG === "debug" && error instanceof Error) line.stderr.write(`${error.stack}\n`);
     return shown.exitCode;
@@ -153,7 +154,9 @@ function callOf(line: CommandLine, output: Output, values: Values, positionals: 
     interrupts: line.interrupts,
     connect: async () => {
       const options = { url: text("url"), token: text("token") };
-      return new Pilotlight(await connectionOf(options, line.env));
+      const onRetry = ({ detail }: { readonly detail: string }) =>
+        output.progress(`${detail}; trying again …`, "trying again");
+      return new Pilotlight({ ...(await connectionOf(options, line.env)), onRetry });
     },
     readStdin: line.readStdin,
   };

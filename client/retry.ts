@@ -12,6 +12,8 @@ export interface RetryPolicy {
   readonly signal?: AbortSignal | undefined;
   /** Errors worth another try; those marked retryable when left out. */
   readonly isRetryable?: (error: PilotlightError) => boolean;
+  /** Told before each pause. */
+  readonly onRetry?: ((error: PilotlightError) => void) | undefined;
 }
 
 /**
@@ -31,6 +33,7 @@ export async function retrying<T>(policy: RetryPolicy, call: () => Promise<T>): 
       if (!again(error) || (error.retryAfterS ?? 0) > RETRY_AFTER_S_MAX) throw error;
       const pauseMs = Math.max((error.retryAfterS ?? 0) * 1_000, pauseBefore(attempt));
       if (performance.now() - startedAt + pauseMs > policy.forMs) throw error;
+      policy.onRetry?.(error);
       await pause(pauseMs, policy.signal);
     }
   }

@@ -14,6 +14,8 @@ export interface PilotlightOptions {
   readonly fetch?: typeof fetch | undefined;
   /** How long a call that may be repeated is repeated, ms. 0 turns retries off. */
   readonly retryForMs?: number | undefined;
+  /** Told why before a call is repeated, so that a wait is not a silent one. */
+  readonly onRetry?: ((error: PilotlightError) => void) | undefined;
   /** An answer's headers must arrive within this, ms, besides the time a call asks the server to wait. */
   readonly answerTimeoutMs?: number | undefined;
 }
@@ -57,6 +59,7 @@ const ANSWER_DEPTH_MAX = 96;
 export class Transport {
   readonly baseUrl: string;
   readonly retryForMs: number;
+  readonly #onRetry: PilotlightOptions["onRetry"];
   readonly #token: string | undefined;
   readonly #fetch: typeof fetch;
   readonly #answerTimeoutMs: number;
@@ -64,6 +67,7 @@ export class Transport {
   constructor(options: PilotlightOptions) {
     this.baseUrl = options.baseUrl.replace(/\/+$/, "");
     this.retryForMs = options.retryForMs ?? RETRY_FOR_MS_DEFAULT;
+    this.#onRetry = options.onRetry;
     this.#token = options.token;
     this.#fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
     this.#answerTimeoutMs = options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS_DEFAULT;
@@ -92,6 +96,7 @@ export class Transport {
       {
         forMs: this.retryForMs,
         signal: input.signal,
+        onRetry: this.#onRetry,
         // What the server refused it did not do; only a lost answer is dangerous to repeat.
         isRetryable: (error) => !isStream && error.retryable && (repeatable || error.status === 429),
       },
