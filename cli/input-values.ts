@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { CliError } from "#cli/errors";
+import { fileReason } from "#cli/file-reason";
 import { nearestWord } from "#cli/nearest-word";
 import type { Pilotlight } from "#client/pilotlight";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
@@ -113,9 +114,7 @@ export async function readLocalFile(path: string, workingDirectory: string): Pro
   try {
     return new Uint8Array(await readFile(resolve(workingDirectory, path)));
   } catch (cause) {
-    const why =
-      cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file" : String(cause);
-    throw new CliError("file_unreadable", `${path} cannot be read: ${why}`, undefined, { cause });
+    throw new CliError("file_unreadable", `${path} cannot be read: ${fileReason(cause)}`, undefined, { cause });
   }
 }
 

@@ -112,7 +112,9 @@ export class Output {
     }
     const write = (line: string) => this.#options.stderr.write(`${line}\n`);
     write(`error: ${error.message} (${error.code})`);
-    for (const { path, reason } of error.errors ?? []) write(`  ${path}: ${reason}`);
+    const wrong = (error.errors ?? []).map(({ path, reason }) => `${path}: ${reason}`);
+    // A single wrong field is the message already.
+    for (const line of wrong) if (line !== error.message) write(`  ${line}`);
     if (error.hint !== null) write(`hint: ${error.hint}`);
     if (error.requestId !== undefined) write(`request: ${error.requestId}`);
   }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { link, mkdir, open, rename, rm } from "node:fs/promises";
 import { extname, join, resolve } from "node:path";
 import { CliError } from "#cli/errors";
+import { fileReason } from "#cli/file-reason";
 import type { Output } from "#cli/output";
 import { byteSize } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
@@ -105,6 +106,6 @@ async function giveName(draft: string, folder: string, name: string, replace: bo
 }
 
 function unwritable(path: string, cause: unknown): CliError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = fileReason(cause);
   return new CliError("output_unwritable", `${path} cannot be written: ${why}`, undefined, { cause });
 }

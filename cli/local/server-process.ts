@@ -3,6 +3,7 @@
  * failed; its output is the server's log. It ends with its parent, however that ends.
  */
 
+import { readable } from "#cli/file-reason";
 import { type LocalServer, ServerRunning, startLocalServer } from "#cli/local/server";
 import type { ServerMessage } from "#cli/local/server-message";
 import { PROJECT_ROOT, stateFolderAt, stateRootOf } from "#cli/local/state-folder";
@@ -39,7 +40,8 @@ try {
   tell({ type: "ready", url: server.url, isFirstStart: server.isFirstStart });
   watch(server);
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
+  const shown = readable(error);
+  const message = shown instanceof Error ? shown.message : String(shown);
   say(`failed: ${error instanceof Error ? (error.stack ?? message) : message}`);
   if (error instanceof ServerRunning) tell({ type: "running", detail: message, url: error.running?.url ?? null });
   else tell({ type: "failed", detail: message });
