@@ -63,7 +63,9 @@ export function findOutputs(candidates: Candidates): OutputCandidate[] {
   });
 }
 
+/** Text is no file in a temp folder: shown is delivered, whatever the node is called. */
 function isTemporary(node: GraphNode): boolean {
+  if (kindOf(node) === "text") return false;
   return TEMPORARY.test(node.classType) && !/save/i.test(node.classType);
 }
 

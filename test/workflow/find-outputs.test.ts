@@ -50,8 +50,10 @@ describe("outputs", () => {
     expect(await outputsOf({ preview })).toEqual(["image preview image temporary"]);
   });
 
-  it("of text are previews too", async () => {
-    expect(await outputsOf({ b: node("PreviewAny", { source: ["a", 0] }) })).toEqual(["text b text temporary"]);
+  it("of text count beside saved pictures: text shown is in no temp folder", async () => {
+    const text = node("PreviewAny", { source: ["a", 0] });
+    expect(await outputsOf({ b: text })).toEqual(["text b text"]);
+    expect(await outputsOf({ save: save(), text })).toEqual(["image save image", "text text text"]);
   });
 
   it("are called by the titles their author gave, or counted", async () => {
