@@ -334,12 +334,13 @@ export class EndpointCore {
     return this.#mutate(() => replicas.reclaim(this.#state, replicaId));
   }
 
-  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): void {
+  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {
     if (this.#state.config?.podId !== podId) return;
     this.#state.replicaEnded(replicaId);
-    if (this.#state.replicas.get(replicaId) === null) return;
+    if (this.#state.replicas.get(replicaId) === null && this.#state.held(replicaId) === 0) return;
     this.#mutate((now) => {
-      replicas.gone(this.#state, replicaId, reason, now);
+      if (!silent) replicas.loseLeases(this.#state, replicaId, reason, now);
+      replicas.gone(this.#state, replicaId);
       dispatch(this.#state, now);
     });
   }

@@ -179,8 +179,8 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return this.#turn((core) => core.reclaimIdle(podId, replicaId));
   }
 
-  async replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): Promise<void> {
-    this.#turn((core) => core.replicaGone(podId, replicaId, reason));
+  async replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void> {
+    this.#turn((core) => core.replicaGone(podId, replicaId, reason, silent));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */

@@ -42,7 +42,8 @@ export function report(
 ): ReplicaRecord | null {
   if (isOver(known.state)) return null;
   if (message.state === "stopped") {
-    gone(state, known.id, message.error ?? "The replica stopped.", now);
+    loseLeases(state, known.id, message.error ?? "The replica stopped.", now);
+    gone(state, known.id);
     return null;
   }
   const stated = message.state === "busy" ? "ready" : message.state === "requested" ? "placed" : message.state;
@@ -98,10 +99,9 @@ export function reclaim(state: EndpointState, id: ReplicaId): boolean {
   return true;
 }
 
-/** The replica is no more: its leases go back to the queue. */
-export function gone(state: EndpointState, id: ReplicaId, reason: string, now: number): void {
+/** The replica is no more. Its leases live on, for as long as somebody is heard under them, unless they are lost apart. */
+export function gone(state: EndpointState, id: ReplicaId): void {
   state.replicaEnded(id);
-  loseLeases(state, id, reason, now);
   dismiss(state, id);
   const replica = state.replicas.get(id);
   if (replica !== null && replica.state !== "crashed") state.forgetReplica(id);
@@ -115,7 +115,7 @@ export function reconcile(state: EndpointState, placed: readonly PlacedReplica[]
   }
   for (const replica of state.replicas.all()) {
     if (!there.has(replica.id) && !isOver(replica.state) && replica.startedAt < sentAt) {
-      gone(state, replica.id, "The pod no longer has the replica.", now);
+      gone(state, replica.id);
     }
   }
 }
@@ -200,7 +200,7 @@ export function listed(state: EndpointState): Replica[] {
 }
 
 /** All leases of the replica are lost. */
-function loseLeases(state: EndpointState, id: ReplicaId, reason: string, now: number): void {
+export function loseLeases(state: EndpointState, id: ReplicaId, reason: string, now: number): void {
   for (const stored of state.jobs.runningOf(id)) {
     const job = state.live.renewed(stored);
     state.leaseEnded(job, loseLease(job, reason, now, chance(state.world)), "lost", [], now);

@@ -198,6 +198,9 @@ export interface EndpointRpc {
 
   /** The pod wants this replica's slot for somebody who waits: true when it was idle and is now draining. */
   reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean>;
-  /** The pod says this replica is gone (node lost, crashed, stopped): its leases go back to the queue. */
-  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string): Promise<void>;
+  /**
+   * The pod says this replica is gone (crashed, stopped): its leases go back to the queue. When it was only not heard of
+   * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.
+   */
+  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void>;
 }

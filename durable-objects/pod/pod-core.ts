@@ -404,10 +404,10 @@ export class PodCore {
   }
 
   /** The replica is no more: its slot is free, and its endpoint will hear of it. */
-  #end(replica: SlotRecord, reason: string, now: number): void {
+  #end(replica: SlotRecord, reason: string, now: number, silent = false): void {
     this.#store.deleteReplica(replica.id);
     this.#askedAt.delete(replica.id);
-    this.#say({ replicaId: replica.id, endpointId: replica.endpointId, reason, tries: 0, dueAt: now }, now);
+    this.#say({ replicaId: replica.id, endpointId: replica.endpointId, reason, silent, tries: 0, dueAt: now }, now);
   }
 
   /** Says a farewell, and keeps it to be said again until it is taken. */
@@ -423,7 +423,7 @@ export class PodCore {
     this.#store.putNode({ ...node, online: false, seenAt: Math.max(node.seenAt, Math.min(memory.seenAt, now)) });
     memory.foreign = [];
     for (const replica of this.#store.replicasOn(node.id))
-      this.#end(replica, `The node ${node.name} was not heard of.`, now);
+      this.#end(replica, `The node ${node.name} was not heard of.`, now, true);
   }
 
   #drain(replica: SlotRecord): void {

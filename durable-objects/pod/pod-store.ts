@@ -45,6 +45,8 @@ export interface Farewell {
   readonly replicaId: ReplicaId;
   readonly endpointId: EndpointId;
   readonly reason: string;
+  /** Nobody said so: its node was not heard of. */
+  readonly silent: boolean;
   readonly tries: number;
   readonly dueAt: number;
 }
@@ -202,10 +204,11 @@ export class PodStore {
 
   putFarewell(farewell: Farewell): void {
     this.#db.exec(
-      "INSERT OR REPLACE INTO farewells (replica_id, endpoint_id, reason, tries, due_at) VALUES (?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO farewells (replica_id, endpoint_id, reason, silent, tries, due_at) VALUES (?, ?, ?, ?, ?, ?)",
       farewell.replicaId,
       farewell.endpointId,
       farewell.reason,
+      farewell.silent ? 1 : 0,
       farewell.tries,
       farewell.dueAt,
     );
@@ -216,6 +219,7 @@ export class PodStore {
       replicaId: text(row, "replica_id") as ReplicaId,
       endpointId: text(row, "endpoint_id") as EndpointId,
       reason: text(row, "reason"),
+      silent: integer(row, "silent") === 1,
       tries: integer(row, "tries"),
       dueAt: integer(row, "due_at"),
     }));

@@ -52,7 +52,7 @@ describe("an object nobody has configured", () => {
       for (const reply of replies) expect(await code(reply)).toMatchObject({ ok: false, code: expected });
     }
     expect(await endpoint.reclaimIdle(podId, replicaId)).toBe(false);
-    await endpoint.replicaGone(podId, replicaId, "gone");
+    await endpoint.replicaGone(podId, replicaId, "gone", false);
     await endpoint.abandonPoll(replicaId, "poll-0001");
     const left = await runInDurableObject(objects.endpointStub, async (_, state) => ({
       tables: state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '_cf_%'").toArray(),

@@ -128,7 +128,7 @@ describe("a replica that has ended", () => {
     const world = new EndpointHarness();
     world.submit();
     const replica = world.replica();
-    world.call((core) => core.replicaGone(world.podId, replica.id, "The replica stopped."));
+    world.call((core) => core.replicaGone(world.podId, replica.id, "The replica stopped.", false));
     world.answerDemand([replica]);
     expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
     world.call((core) => core.admitReplica(replica.node, replica.id));
@@ -139,9 +139,43 @@ describe("a replica that has ended", () => {
     const world = new EndpointHarness();
     world.submit();
     const { id, node } = new EndpointHarness({}, 2).replica();
-    world.call((core) => core.replicaGone(world.podId, id, "The replica stopped."));
+    world.call((core) => core.replicaGone(world.podId, id, "The replica stopped.", false));
     world.answerDemand([{ id, node }]);
     expect(world.core.listReplicas(world.workspaceId)).toEqual({ ok: true, replicas: [] });
+  });
+});
+
+describe("a node that the pod does not hear", () => {
+  it("keeps the lease under which the endpoint hears it", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const id = world.submit();
+    const lease = world.take(replica);
+    world.progress(replica, lease);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "The node was not heard of.", true));
+    world.pass(1_000);
+    world.answerDemand([]);
+    for (let beat = 0; beat < 5; beat += 1) {
+      expect(world.progress(replica, lease)).toMatchObject({ ok: true, answer: { cancel: false } });
+      world.pass(LEASE_RENEW_MS);
+    }
+    expect(world.complete(replica, lease, "poll-next")).toEqual({ ok: true, next: null });
+    expect(world.job(id)).toMatchObject({ state: "succeeded", attempt: 1 });
+  });
+
+  it("loses it in time when nobody is heard, and at once when its agent says so", () => {
+    for (const silent of [true, false]) {
+      const world = new EndpointHarness();
+      const replica = world.replica();
+      const id = world.submit();
+      world.progress(replica, world.take(replica));
+      world.pass(1_000);
+      world.answerDemand([]);
+      world.call((core) => core.replicaGone(world.podId, replica.id, "It is gone.", silent));
+      expect(world.job(id).state).toBe(silent ? "running" : "queued");
+      world.pass(LEASE_MS);
+      expect(world.job(id).state).toBe("queued");
+    }
   });
 });
 

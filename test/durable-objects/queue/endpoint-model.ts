@@ -159,7 +159,7 @@ export class EndpointModel {
         const gone = this.replicas[at];
         if (gone === undefined) return;
         this.takenFrom = gone.id;
-        world.call((core) => core.replicaGone(world.podId, gone.id, "the machine burned down"));
+        world.call((core) => core.replicaGone(world.podId, gone.id, "the machine burned down", false));
         for (const known of this.leases.values()) if (known.replica.id === gone.id) known.held = false;
         this.replicas[at] = world.replica(gone.node);
         return;
@@ -505,7 +505,7 @@ export class EndpointModel {
         .map((row) => row.id);
       this.replicas.forEach((replica, at) => {
         if (placed.includes(replica.id)) return;
-        world.call((core) => core.replicaGone(world.podId, replica.id, "replaced"));
+        world.call((core) => core.replicaGone(world.podId, replica.id, "replaced", false));
         this.replicas[at] = world.replica(replica.node);
       });
       for (const replica of this.replicas) {

@@ -212,10 +212,10 @@ export class Cluster {
     return result;
   }
 
-  #tellGone({ endpointId, replicaId, reason }: Farewell): void {
+  #tellGone({ endpointId, replicaId, reason, silent }: Farewell): void {
     const box = this.endpoints.find(({ id }) => id === endpointId);
     if (box === undefined || this.happens(this.faults.lostMessage)) return;
-    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason));
+    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason, silent));
     if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { REPLICA_LOST_MS } from "#contract/limits";
+import { LEASE_MS, REPLICA_LOST_MS } from "#contract/limits";
 import { DEMAND_SETTLE_MS } from "#durable-objects/endpoint/demand";
 import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts";
 
@@ -185,6 +185,9 @@ describe("a replica", () => {
     const { version } = world.core.demand() ?? { version: 0 };
     world.call((core) => core.demandAnswered(version, [], sentAt));
     expect(world.core.listReplicas(world.workspaceId)).toMatchObject({ replicas: [{ id: young.id }] });
+    // Its lease lives on for as long as its agent is heard under it, which it is not.
+    expect(world.job(id).state).toBe("running");
+    world.pass(LEASE_MS);
     expect(world.job(id).state).toBe("queued");
   });
 });
@@ -207,7 +210,7 @@ describe("a pod that needs the slot", () => {
     const ask = (podId: string, replica: FakeReplica) =>
       world.call((core) => core.reclaimIdle(podId as typeof world.podId, replica.id));
     expect(ask(world.podId, busy)).toBe(false);
-    world.call((core) => core.replicaGone(world.podId, busy.id, "gone"));
+    world.call((core) => core.replicaGone(world.podId, busy.id, "gone", false));
     expect(ask(world.podId, floor)).toBe(false);
     expect(ask("pod_00000000000000000000000000", floor)).toBe(false);
   });
