@@ -6,6 +6,7 @@ const first = new AbortController();
 const second = new AbortController();
 /** One press or one `kill` may arrive twice: from the terminal or service manager, and passed on by npm. */
 const SAME_INTERRUPT_MS = 100;
+const PARENT_LOOK_MS = 500;
 let interrupted = 0;
 let lastSignalAt = Number.NEGATIVE_INFINITY;
 const onSignal = (): void => {
@@ -26,6 +27,17 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 
 // Paths are meant relative to where the person stands, which npm hides behind INIT_CWD.
 const byNpm = ["pilotlight", "start", "demo"].includes(process.env.npm_lifecycle_event ?? "");
+
+// A `kill` of npm ends npm and its shell, which do not pass the signal on: without this look everything would run on.
+if (byNpm) {
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    onSignal();
+  }, PARENT_LOOK_MS);
+  watch.unref();
+}
 
 process.exitCode = await runCommandLine({
   argv: process.argv.slice(2),

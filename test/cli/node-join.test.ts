@@ -18,15 +18,16 @@ afterEach(async () => {
 });
 
 /** Joins a server that does not answer, which the agent tries for ever. @returns the agent's process id */
-async function startJoining(): Promise<number> {
-  joining = spawn(
-    process.execPath,
-    [
-      ...["cli/main.ts", "node", "join", "--stand-in", "--url", "http://127.0.0.1:1"],
-      ...["--join-token", "plj_x", "--state-directory", state],
-    ],
-    { stdio: "ignore" },
-  );
+async function startJoining(through: "node" | "sh" = "node"): Promise<number> {
+  const words = [
+    ...[process.execPath, "cli/main.ts", "node", "join", "--stand-in", "--url", "http://127.0.0.1:1"],
+    ...["--join-token", "plj_x", "--state-directory", state],
+  ];
+  const [program = "", ...args] = through === "node" ? words : ["sh", "-c", '"$@"; true', "sh", ...words];
+  joining = spawn(program, args, {
+    stdio: "ignore",
+    env: { ...process.env, npm_lifecycle_event: "pilotlight", INIT_CWD: process.cwd() },
+  });
   return await until("the agent's lock", async () => {
     const lock = await readFile(join(state, "agent.lock"), "utf8").catch(() => "");
     return lock === "" ? undefined : (JSON.parse(lock) as { pid: number }).pid;
@@ -53,3 +54,10 @@ it.skipIf(process.platform !== "linux")(
     expect(isGone(agent)).toBe(true);
   },
 );
+
+it.skipIf(process.platform !== "linux")("ends when the shell that npm started it in is killed", async () => {
+  const agent = await startJoining("sh");
+  joining?.kill("SIGKILL");
+  await until("the agent's end", () => isGone(agent) || undefined);
+  expect(isGone(agent)).toBe(true);
+});
