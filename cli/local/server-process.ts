@@ -3,6 +3,7 @@
  * failed; its output is the server's log. It ends with its parent, however that ends.
  */
 
+import { statfs } from "node:fs/promises";
 import { readable } from "#cli/file-reason";
 import { type LocalServer, ServerRunning, startLocalServer } from "#cli/local/server";
 import type { ServerMessage } from "#cli/local/server-message";
@@ -14,6 +15,8 @@ const CHECK_ANSWER_MS = 10_000;
 /** Miniflare restarts a dead workerd within a second; one that has not answered for so many checks is beyond that. */
 const CHECKS_FAILED_MAX = 4;
 const EXIT_UNHEALTHY = 75;
+/** With less room than this, a failed start is blamed on it. */
+const FULL_BELOW_BYTES = 1024 * 1024;
 
 const say = (line: string): void => console.log(`${new Date().toISOString()} ${line}`);
 const tell = (message: ServerMessage): void => void process.send?.(message);
@@ -41,12 +44,19 @@ try {
   watch(server);
 } catch (error) {
   const shown = readable(error);
-  const message = shown instanceof Error ? shown.message : String(shown);
+  const reason = shown instanceof Error ? shown.message : String(shown);
+  const message = (await isFull(state.root)) ? `The disk of ${state.root} is full` : reason;
   say(`failed: ${error instanceof Error ? (error.stack ?? message) : message}`);
   if (error instanceof ServerRunning) tell({ type: "running", detail: message, url: error.running?.url ?? null });
   else tell({ type: "failed", detail: message });
   process.exitCode = 1;
   if (process.connected) process.disconnect();
+}
+
+/** A database says of a full disk only that it failed. */
+async function isFull(folder: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(folder).catch(() => ({ bavail: 1, bsize: FULL_BELOW_BYTES }));
+  return bavail * bsize < FULL_BELOW_BYTES;
 }
 
 function wantedPort(text: string): number {
