@@ -59,6 +59,8 @@ export const dev: Command = {
       say("Development mode: it listens on this machine alone, and inputs may be fetched from it.");
       say("");
       say("Next, in a second terminal:");
+      // There the commands must find this server and its key too.
+      if ((call.env.PILOTLIGHT_STATE_DIR ?? "") !== "") say(`  export PILOTLIGHT_STATE_DIR='${state.root}'`);
       say("  npm run pilotlight -- deploy examples/text-to-image.json");
       say('  npm run pilotlight -- run text-to-image -i prompt="a fox in the snow" -o out');
       say("");
