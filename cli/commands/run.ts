@@ -162,6 +162,7 @@ async function detached(call: Call, client: Pilotlight, jobId: string): Promise<
     call.interrupts.force.addEventListener("abort", onForce, { once: true });
   });
   if (!wantsCancel) return new CliError("interrupted", `Stopped watching ${jobId}`);
+  call.output.note(`canceling ${jobId} …`);
   const job = await client.jobs.cancel(jobId, { signal: AbortSignal.timeout(CANCEL_MS_MAX) });
   return new CliError("interrupted", `${jobId} is ${job.state}`);
 }
