@@ -52,7 +52,7 @@ export const WATCHERS_PER_JOB_MAX = 100;
 export const LEASE_CONFIRM_MS = 10_000;
 /** A confirmed lease; each message renews it. */
 export const LEASE_MS = 30_000;
-/** How often an agent renews. */
+/** An agent renews at least this often; ours does so every 3 s, because the answer is how it hears of a cancel. */
 export const LEASE_RENEW_MS = 10_000;
 /** Tries of one job. */
 export const ATTEMPTS_MAX = 3;
