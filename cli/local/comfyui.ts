@@ -31,7 +31,9 @@ export async function chooseComfyUi(
   if (env.COMFYUI_STAND_IN === "1") return { kind: "stand-in" };
   if (env.COMFYUI_DIR !== undefined && env.COMFYUI_DIR !== "") return { kind: "directory", directory: env.COMFYUI_DIR };
   if (env.COMFYUI_URL !== undefined && env.COMFYUI_URL !== "") {
-    return { kind: "url", url: env.COMFYUI_URL, found: await comfyUiAt(env.COMFYUI_URL, fetchFrom) };
+    // It may be a list, one server for each slot; the first one speaks for them.
+    const [first = env.COMFYUI_URL] = env.COMFYUI_URL.split(",");
+    return { kind: "url", url: env.COMFYUI_URL, found: await comfyUiAt(first.trim(), fetchFrom) };
   }
   const found = await comfyUiAt(COMFYUI_DEFAULT_URL, fetchFrom);
   return found === null ? { kind: "stand-in" } : { kind: "url", url: COMFYUI_DEFAULT_URL, found };

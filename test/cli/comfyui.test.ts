@@ -35,6 +35,16 @@ describe("what drives the jobs", () => {
     expect(describeComfyUi(choice)).toContain("does not answer yet");
   });
 
+  it("may be several: the first address of the list is asked", async () => {
+    const urls = "http://gpu:8188, http://gpu:8189";
+    const choice = await chooseComfyUi(
+      { COMFYUI_URL: urls },
+      comfyAt("http://gpu:8188", { comfyui_version: "0.3.64" }),
+    );
+    expect(choice).toEqual({ kind: "url", url: urls, found: { version: "0.3.64", isStandIn: false } });
+    expect(agentArguments(choice)).toEqual(["--comfyui-url", urls]);
+  });
+
   it("is never taken for a real one when it says that it is a stand-in", async () => {
     const system = { comfyui_version: "0.3.64", pilotlight_stand_in: true };
     const choice = await chooseComfyUi({}, comfyAt("http://127.0.0.1:8188", system));
