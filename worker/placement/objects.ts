@@ -1,5 +1,5 @@
 /** Reaches the object that keeps a thing. Refusals arrive as data and leave here as Problems. */
-import { type EndpointId, type OwnerKey, ownerKey, type PodId } from "#contract/ids";
+import { type OwnerKey, ownerKey, type PodId } from "#contract/ids";
 import { Problem, type Refusal } from "#contract/problems";
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
 import type { PodRpc } from "#durable-objects/pod/rpc";
@@ -18,16 +18,6 @@ export async function askEndpoint<T extends object>(
   // The namespace's type describes the class over RPC; EndpointRpc is what that class promises.
   const attempt = () => ask(env.ENDPOINTS.getByName(key) as unknown as EndpointRpc);
   return accepted(await withRetry(attempt, repeatable));
-}
-
-/** As {@link askEndpoint}, by the endpoint's id. */
-export function askEndpointOf<T extends object>(
-  env: Env,
-  id: EndpointId,
-  repeatable: Repeatable,
-  ask: (endpoint: EndpointRpc) => Promise<Reply<T>>,
-): Promise<T> {
-  return askEndpoint(env, ownerKey(id), repeatable, ask);
 }
 
 /** Calls a PodObject. */

@@ -15,7 +15,6 @@ import {
 } from "#contract/agent";
 import { route } from "#contract/api/route";
 import { LeaseId } from "#contract/ids";
-import { Sha256 } from "#contract/job";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
@@ -24,6 +23,7 @@ import { handleAgent, leaseProof } from "#worker/http/agent-router";
 import { emptyAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { isProblem } from "#worker/http/is-problem";
+import { statedHash } from "#worker/http/stated-hash";
 import { completeMultipart, putOutput, putPart, startMultipart } from "#worker/outputs/upload";
 import { verifyManifest } from "#worker/outputs/verify-manifest";
 import { agentEndpointKey } from "#worker/placement/agent-endpoint";
@@ -238,11 +238,3 @@ const join = handleAgent(routes.completeMultipart, async (call) => {
 });
 
 export const agentLeaseRoutes = [progress, complete, fail, release, input, output, start, part, join];
-
-function statedHash(request: Request): string | undefined {
-  const header = request.headers.get(SHA256_HEADER);
-  if (header === null) return undefined;
-  const hash = Sha256.safeParse(header);
-  if (!hash.success) throw new Problem("malformed_request", `${SHA256_HEADER} must be 64 hexadecimal digits.`);
-  return hash.data;
-}

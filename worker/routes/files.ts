@@ -1,14 +1,13 @@
 /** Uploading input files. */
 
-import { SHA256_HEADER } from "#contract/agent";
 import { getFile, uploadFile } from "#contract/api/files";
-import { Sha256 } from "#contract/job";
 import { FILE_BYTES_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import { fileView, selectFiles } from "#worker/catalog/files";
 import { jsonAnswer } from "#worker/http/answer";
 import { countedBody, statedLength, tooLarge } from "#worker/http/read-body";
 import { handle } from "#worker/http/router";
+import { statedHash } from "#worker/http/stated-hash";
 import { readFormFile } from "#worker/inputs/multipart-form";
 import { type IncomingFile, storeFile, sweepFiles } from "#worker/inputs/store-file";
 
@@ -38,12 +37,4 @@ async function fromForm(request: Request, type: string, filename: string | undef
   if ((statedLength(request) ?? 0) > FILE_BYTES_MAX + FORM_BYTES_MAX) throw tooLarge(FILE_BYTES_MAX);
   const form = await readFormFile(type, countedBody(request, FILE_BYTES_MAX + FORM_BYTES_MAX));
   return { chunks: form.chunks, contentType: form.contentType, filename: filename ?? form.filename };
-}
-
-function statedHash(request: Request): string | undefined {
-  const header = request.headers.get(SHA256_HEADER);
-  if (header === null) return undefined;
-  const hash = Sha256.safeParse(header);
-  if (!hash.success) throw new Problem("malformed_request", `${SHA256_HEADER} must be 64 hexadecimal digits.`);
-  return hash.data;
 }

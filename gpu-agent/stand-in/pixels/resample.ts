@@ -9,7 +9,6 @@ import { resizeLanczos } from "./lanczos.ts";
 
 const f = Math.fround;
 
-export type Resampling = "nearest-exact" | "bilinear" | "area" | "bicubic" | "lanczos";
 export type Crop = "disabled" | "center";
 
 /**
