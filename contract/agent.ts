@@ -5,6 +5,7 @@
  * then one line of JSON. Everything may arrive twice: a repeated message gets the same answer.
  */
 import * as z from "zod";
+import { Region } from "#contract/endpoint";
 import { EndpointId, FileId, JobId, LeaseId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { JobError, JobProgress, RunningPhase, Sha256 } from "#contract/job";
 import { OUTPUTS_PER_JOB_MAX, SLOTS_PER_NODE_MAX } from "#contract/limits";
@@ -32,6 +33,8 @@ export const JoinNode = z.strictObject({
   comfyui: z.string().max(200),
   gpus: z.array(Gpu).max(SLOTS_PER_NODE_MAX),
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),
+  /** Where the machine is, as its owner calls it. */
+  region: Region.optional(),
 });
 export type JoinNode = z.infer<typeof JoinNode>;
 
@@ -54,6 +57,7 @@ export const NodePoll = z.strictObject({
   comfyui: z.string().max(200),
   gpus: z.array(Gpu).max(SLOTS_PER_NODE_MAX),
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),
+  region: Region.optional(),
   /** The node is shutting down: give it nothing new. */
   draining: z.boolean(),
   replicas: z.array(HeldReplica).max(SLOTS_PER_NODE_MAX * 2),

@@ -5,6 +5,7 @@ import {
   ATTEMPTS_MAX,
   IDLE_TIMEOUT_S_DEFAULT,
   IDLE_TIMEOUT_S_MAX,
+  QUEUE_DEPTH_DEFAULT,
   QUEUE_DEPTH_MAX,
   REPLICAS_MAX,
   TIMEOUT_S_DEFAULT,
@@ -17,6 +18,11 @@ export const Slug = z
   .string()
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "1 to 63 lower-case letters, digits and inner hyphens")
   .meta({ examples: ["text-to-image"] });
+
+/** What a node says about where it is: `eu-west`, `home`, `rack-2`. */
+export const Region = z
+  .string()
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "1 to 40 lower-case letters, digits, inner hyphens");
 
 export const EndpointSettings = z
   .strictObject({
@@ -31,6 +37,12 @@ export const EndpointSettings = z
     attempts_max: z.int().min(1).max(10),
     /** Jobs that may wait; the next one is refused with 429. */
     queue_depth_max: z.int().min(1).max(QUEUE_DEPTH_MAX),
+    /** Attempts that may start within a minute; null: as many as there are replicas. */
+    starts_per_minute_max: z.int().min(1).max(100_000).nullable(),
+    /** GPU-seconds of attempts within one UTC day, after which no job starts and new ones are refused with 402; null: no bound. */
+    gpu_seconds_per_day_max: z.int().min(1).max(1_000_000_000).nullable(),
+    /** Regions in which its replicas may run, as nodes name theirs when they join; empty: any. */
+    regions: z.array(Region).max(20),
   })
   .meta({ id: "EndpointSettings" });
 export type EndpointSettings = z.infer<typeof EndpointSettings>;
@@ -41,7 +53,10 @@ export const DEFAULT_SETTINGS: EndpointSettings = {
   idle_timeout_s: IDLE_TIMEOUT_S_DEFAULT,
   timeout_s: TIMEOUT_S_DEFAULT,
   attempts_max: ATTEMPTS_MAX,
-  queue_depth_max: QUEUE_DEPTH_MAX,
+  queue_depth_max: QUEUE_DEPTH_DEFAULT,
+  starts_per_minute_max: null,
+  gpu_seconds_per_day_max: null,
+  regions: [],
 };
 
 export const Release = z

@@ -32,6 +32,10 @@ export const PodId = id("pod", "PodId");
 export const NodeId = id("node", "NodeId");
 export const JoinTokenId = id("jt", "JoinTokenId");
 export const FileId = id("file", "FileId");
+export const BatchId = id("batch", "BatchId");
+export const OperationId = id("op", "OperationId");
+export const WebhookId = id("wh", "WebhookId");
+export const DeliveryId = id("dlv", "DeliveryId");
 export type WorkspaceId = z.infer<typeof WorkspaceId>;
 export type KeyId = z.infer<typeof KeyId>;
 export type EndpointId = z.infer<typeof EndpointId>;
@@ -42,6 +46,10 @@ export type PodId = z.infer<typeof PodId>;
 export type NodeId = z.infer<typeof NodeId>;
 export type JoinTokenId = z.infer<typeof JoinTokenId>;
 export type FileId = z.infer<typeof FileId>;
+export type BatchId = z.infer<typeof BatchId>;
+export type OperationId = z.infer<typeof OperationId>;
+export type WebhookId = z.infer<typeof WebhookId>;
+export type DeliveryId = z.infer<typeof DeliveryId>;
 
 /** 8 characters that name the object (EndpointObject, PodObject) keeping a thing. */
 export const OwnerKey = z
@@ -60,7 +68,11 @@ export type AnyId =
   | PodId
   | NodeId
   | JoinTokenId
-  | FileId;
+  | FileId
+  | BatchId
+  | OperationId
+  | WebhookId
+  | DeliveryId;
 
 /** Fills a buffer with chance; `crypto.getRandomValues` outside tests. */
 export type RandomBytes = (length: number) => Uint8Array;

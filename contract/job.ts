@@ -1,6 +1,6 @@
 /** A job as callers see it. What is stored is durable-objects/queue/job-record.ts. */
 import * as z from "zod";
-import { EndpointId, JobId } from "#contract/ids";
+import { BatchId, EndpointId, JobId, KeyId } from "#contract/ids";
 import { EXPIRES_IN_S_MAX, PRIORITY_MAX, PRIORITY_MIN, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_MAX } from "#contract/limits";
 import { OutputKind } from "#contract/workflow";
 
@@ -91,6 +91,18 @@ export const JobOutput = z
   .meta({ id: "JobOutput" });
 export type JobOutput = z.infer<typeof JobOutput>;
 
+/** What a webhook can hear of a job. */
+export const JobEventType = z.enum([
+  "job.queued",
+  "job.started",
+  "job.progress",
+  "job.succeeded",
+  "job.failed",
+  "job.canceled",
+  "job.expired",
+]);
+export type JobEventType = z.infer<typeof JobEventType>;
+
 /** One stretch of the job's life; the last one of a living job has no end. */
 export const TimelineEntry = z
   .object({
@@ -101,6 +113,19 @@ export const TimelineEntry = z
   })
   .meta({ id: "TimelineEntry" });
 export type TimelineEntry = z.infer<typeof TimelineEntry>;
+
+/** Where to tell of this one job, beside the workspace's subscriptions. */
+export const JobWebhook = z
+  .strictObject({
+    url: z.string().max(4_096).meta({ description: "https://; signed with the workspace's default secret" }),
+    events: z
+      .array(JobEventType)
+      .min(1)
+      .max(JobEventType.options.length)
+      .default(["job.succeeded", "job.failed", "job.canceled", "job.expired"]),
+  })
+  .meta({ id: "JobWebhook" });
+export type JobWebhook = z.infer<typeof JobWebhook>;
 
 export const Job = z
   .object({
@@ -129,7 +154,12 @@ export const Job = z
     finished_at: z.iso.datetime().nullable(),
     expires_at: z.iso.datetime().nullable().meta({ description: "Not started by then, it expires" }),
     timeline: z.array(TimelineEntry),
-    urls: z.object({ self: z.string(), events: z.string(), cancel: z.string() }),
+    key_id: KeyId.meta({ description: "The API key that submitted it" }),
+    batch_id: BatchId.nullable(),
+    retry_of: JobId.nullable().meta({ description: "The ended job that this one runs again" }),
+    retried_as: JobId.nullable().meta({ description: "The newest job that runs this one again" }),
+    webhook: JobWebhook.nullable(),
+    urls: z.object({ self: z.string(), events: z.string(), cancel: z.string(), why: z.string() }),
   })
   .meta({ id: "Job" });
 export type Job = z.infer<typeof Job>;
@@ -152,9 +182,64 @@ export const NewJob = z
       .optional()
       .meta({ description: "Seconds until it must have started" }),
     timeout: z.int().min(1).max(TIMEOUT_S_MAX).optional().meta({ description: "Seconds one attempt may execute" }),
+    webhook: JobWebhook.optional(),
   })
   .meta({ id: "NewJob" });
 export type NewJob = z.infer<typeof NewJob>;
+
+/** Changes a job that still waits. */
+export const JobPatch = z
+  .strictObject({
+    lane: Lane.optional(),
+    priority: z.int().min(PRIORITY_MIN).max(PRIORITY_MAX).optional(),
+    position: z.literal("front").optional().meta({ description: "Before every other job of its lane" }),
+  })
+  .refine((patch) => Object.keys(patch).length > 0, "name at least one of lane, priority, position")
+  .meta({ id: "JobPatch" });
+export type JobPatch = z.infer<typeof JobPatch>;
+
+/** Why a job has not started. The design's reasons, and those of a single job. */
+export const WaitReasonCode = z.enum([
+  "paused",
+  "budget_exhausted",
+  "rate_limited",
+  "no_node_online",
+  "region_unavailable",
+  "crash_looping",
+  "replica_starting",
+  "all_slots_busy",
+  "retry_backoff",
+  "prefers_another_node",
+  "about_to_start",
+]);
+export type WaitReasonCode = z.infer<typeof WaitReasonCode>;
+
+export const WaitReason = z
+  .object({
+    code: WaitReasonCode,
+    detail: z.string().meta({ description: "For people: what holds the job up and what would help" }),
+    /** When it is expected to be over; null when nobody can tell. */
+    until: z.iso.datetime().nullable(),
+    replica_id: z.string().optional(),
+    phase: z.string().optional().meta({ description: "Of the replica that starts" }),
+    error: z.string().optional().meta({ description: "The last error of a replica that keeps crashing" }),
+    ahead: z.int().nonnegative().optional().meta({ description: "Jobs that go first" }),
+  })
+  .meta({ id: "WaitReason" });
+export type WaitReason = z.infer<typeof WaitReason>;
+
+export const JobWhy = z
+  .object({
+    job_id: JobId,
+    state: JobState,
+    phase: JobPhase.nullable(),
+    position: z.int().positive().nullable(),
+    eta_ms: z.int().nonnegative().nullable().meta({ description: "Milliseconds until it should start; null: unknown" }),
+    reasons: z.array(WaitReason).meta({ description: "The weightiest first; empty when the job does not wait" }),
+    summary: z.string().meta({ description: "One sentence for people" }),
+  })
+  .meta({ id: "JobWhy" });
+export type JobWhy = z.infer<typeof JobWhy>;
 
 /** A numbered event of a job. Numbers have no gaps; the terminal event is the last. */
 export const JobEvent = z

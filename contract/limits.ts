@@ -26,8 +26,18 @@ export const OUTPUTS_PER_JOB_MAX = 1_000;
 /** Text outputs up to this size are shown inside the job as well as stored. */
 export const INLINE_TEXT_BYTES_MAX = 4 * KIB;
 
-/** Jobs waiting in one endpoint. */
-export const QUEUE_DEPTH_MAX = 100_000;
+/** Jobs waiting in one endpoint, unless its settings say otherwise. */
+export const QUEUE_DEPTH_DEFAULT = 100_000;
+/** The most an endpoint's settings may allow: a million waiting rows of 4 KiB stay within half of an object's 10 GB. */
+export const QUEUE_DEPTH_MAX = 1_000_000;
+/** Jobs of one batch: all of them are taken in one transaction, which must not hold up the queue. */
+export const BATCH_JOBS_MAX = 1_000;
+/** Values of one swept field. */
+export const SWEEP_VALUES_MAX = BATCH_JOBS_MAX;
+/** Operations (bulk cancel, retry, redrive, purge) that run on one endpoint at once. */
+export const OPERATIONS_RUNNING_MAX = 10;
+/** Records of ended operations are kept this many days. */
+export const OPERATION_RETENTION_DAYS = 7;
 /** Tags of one job, and bytes of one tag. */
 export const TAGS_MAX = 16;
 export const TAG_BYTES_MAX = 256;
@@ -76,6 +86,25 @@ export const IDEMPOTENCY_KEY_MS = 86_400_000;
 export const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
 /** Progress is written to storage at most this often; in between it lives in memory. */
 export const PROGRESS_PERSIST_MS = 5_000;
+
+/** Webhook subscriptions of one workspace. */
+export const WEBHOOKS_PER_WORKSPACE_MAX = 100;
+/** Body of a webhook message: links to outputs, never their bytes. */
+export const WEBHOOK_BODY_BYTES_MAX = 20 * KIB;
+/** A receiver must have answered, headers and body, by then. */
+export const WEBHOOK_TIMEOUT_MS = 15_000;
+/** So much of a receiver's answer is kept in the delivery log. */
+export const WEBHOOK_ANSWER_BYTES_MAX = 4 * KIB;
+/** Seconds after the first try at which the further ones follow it, one after the other: ten tries over 75 hours. */
+export const WEBHOOK_RETRY_DELAYS_S = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] as const;
+/** A rotated secret signs beside the new one for this long. */
+export const WEBHOOK_SECRET_OVERLAP_MS = 86_400_000;
+/** A destination that has failed for this long without one success is disabled. */
+export const WEBHOOK_DISABLE_AFTER_MS = 5 * 86_400_000;
+/** Deliveries and their tries are kept this many days. */
+export const DELIVERY_RETENTION_DAYS = 30;
+/** A listening command that has not asked for this long is gone, and its subscription with it. */
+export const LISTEN_LOST_MS = 5 * 60_000;
 
 /** Outputs are kept this many days, records of ended jobs this many. */
 export const OUTPUT_RETENTION_DAYS = 7;

@@ -46,6 +46,7 @@ export const NodeSummary = z
     id: NodeId,
     pod_id: PodId,
     name: z.string(),
+    region: z.string().nullable(),
     online: z.boolean(),
     draining: z.boolean(),
     comfyui: z.string().meta({ description: "What drives the jobs: spawned, attached or stand-in, with its version" }),
@@ -71,17 +72,3 @@ export const JoinToken = z
   })
   .meta({ id: "JoinToken" });
 export type JoinToken = z.infer<typeof JoinToken>;
-
-/** How one endpoint's queue stands. */
-export const QueueSummary = z
-  .object({
-    endpoint_id: EndpointId,
-    queued: z.object({ interactive: z.int().nonnegative(), batch: z.int().nonnegative() }),
-    running: z.int().nonnegative(),
-    oldest_wait_ms: z.int().nonnegative().nullable(),
-    replicas: z.array(Replica),
-    finished_last_hour: z.object({ succeeded: z.int(), failed: z.int(), canceled: z.int(), expired: z.int() }),
-    service_ms_p50: z.int().nonnegative().nullable().meta({ description: "Median of the last 100 successful runs" }),
-  })
-  .meta({ id: "QueueSummary" });
-export type QueueSummary = z.infer<typeof QueueSummary>;

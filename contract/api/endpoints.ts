@@ -4,7 +4,7 @@ import { route } from "#contract/api/route";
 import { Endpoint, EndpointPatch, EndpointSchema, NewEndpoint, Slug } from "#contract/endpoint";
 import { EndpointId } from "#contract/ids";
 import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
-import { QueueSummary, Replica } from "#contract/replica";
+import { Replica } from "#contract/replica";
 
 /** An endpoint's slug or its id. */
 export const EndpointParams = z.object({ endpoint: z.union([EndpointId, Slug]) });
@@ -84,18 +84,6 @@ export const getEndpointSchema = route({
   params: EndpointParams,
   status: 200,
   returns: EndpointSchema,
-  problems: ["endpoint_not_found"],
-});
-export const getQueue = route({
-  id: "getQueue",
-  tag,
-  method: "get",
-  path: "/v1/endpoints/{endpoint}/queue",
-  summary: "How the endpoint's queue stands",
-  scope: "read",
-  params: EndpointParams,
-  status: 200,
-  returns: QueueSummary,
   problems: ["endpoint_not_found"],
 });
 export const listReplicas = route({

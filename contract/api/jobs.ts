@@ -3,8 +3,8 @@ import { EndpointParams } from "#contract/api/endpoints";
 import { PageQuery, page } from "#contract/api/page";
 import { route } from "#contract/api/route";
 import { Slug } from "#contract/endpoint";
-import { EndpointId, JobId } from "#contract/ids";
-import { Job, JobState, NewJob, Tag } from "#contract/job";
+import { BatchId, EndpointId, JobId, KeyId } from "#contract/ids";
+import { Job, JobErrorCode, JobState, Lane, NewJob, Tag } from "#contract/job";
 
 const tag = "Jobs";
 export const JobParams = z.object({ job: JobId });
@@ -39,8 +39,9 @@ export const createJob = route({
     "file_not_found",
     "invalid_idempotency_key",
     "idempotency_key_reused",
-    "request_in_flight",
     "queue_full",
+    "queue_paused",
+    "budget_exceeded",
   ],
 });
 export const listJobs = route({
@@ -49,11 +50,19 @@ export const listJobs = route({
   method: "get",
   path: "/v1/jobs",
   summary: "List jobs, newest first",
+  description:
+    "All filters given must hold. A page may hold fewer jobs than asked for, even none, while `next_cursor` is not null: a filter that hardly anything fits is answered piece by piece.",
   scope: "read",
   query: PageQuery.extend({
     endpoint: z.union([EndpointId, Slug]).optional(),
     state: JobState.optional(),
+    lane: Lane.optional(),
     tag: Tag.optional(),
+    key_id: KeyId.optional(),
+    batch: BatchId.optional(),
+    error_code: JobErrorCode.optional(),
+    created_after: z.iso.datetime({ offset: true }).optional().meta({ description: "At or after" }),
+    created_before: z.iso.datetime({ offset: true }).optional(),
   }),
   status: 200,
   returns: page(Job),

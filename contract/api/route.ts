@@ -23,6 +23,8 @@ export interface Route {
   readonly bodyBytesMax?: number;
   /** Content types of a body that is not JSON; such a body is streamed, not parsed. */
   readonly bodyTypes?: readonly string[];
+  /** `catalog`: a repeated request with the same Idempotency-Key gets the first answer from the catalog. */
+  readonly idempotent?: "catalog";
   readonly status: 200 | 201 | 202 | 204;
   /** The JSON answer. */
   readonly returns?: z.ZodType;

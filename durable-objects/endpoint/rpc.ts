@@ -16,10 +16,35 @@ import type {
   ReplicaReportAnswer,
 } from "#contract/agent";
 import type { EndpointSettings } from "#contract/endpoint";
-import type { EndpointId, JobId, KeyId, LeaseId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
-import type { JobError, JobPhase, JobProgress, JobState, Lane, TerminalState } from "#contract/job";
+import type {
+  BatchId,
+  EndpointId,
+  JobId,
+  KeyId,
+  LeaseId,
+  NodeId,
+  OperationId,
+  PodId,
+  ReplicaId,
+  WorkspaceId,
+} from "#contract/ids";
+import type {
+  JobError,
+  JobErrorCode,
+  JobPatch,
+  JobPhase,
+  JobProgress,
+  JobState,
+  JobWebhook,
+  JobWhy,
+  Lane,
+  TerminalState,
+} from "#contract/job";
 import type { Refusal } from "#contract/problems";
-import type { QueueSummary, Replica } from "#contract/replica";
+import type { JobSelection, Operation, OperationKind, QueueEntry, QueueSummary } from "#contract/queue";
+import type { Replica } from "#contract/replica";
+import type { UsageRow } from "#contract/usage";
+import type { Interest } from "#durable-objects/webhooks/rpc";
 
 export type Reply<T> = ({ readonly ok: true } & T) | Refusal;
 
@@ -50,8 +75,58 @@ export interface EnqueueRequest {
   readonly tags: readonly string[];
   readonly expiresInMs: number;
   readonly timeoutMs: number;
-  /** `fingerprint` is the sha256 of the request's raw body. */
-  readonly idempotency?: { readonly key: string; readonly fingerprint: string };
+  readonly webhook?: JobWebhook;
+  readonly batchId?: BatchId;
+  readonly retryOf?: JobId;
+  readonly idempotency?: Idempotency;
+}
+
+/** `fingerprint` is the sha256 of the request's raw body. */
+export interface Idempotency {
+  readonly key: string;
+  readonly fingerprint: string;
+}
+
+/** The inputs of one job of a batch, in the order of the request. */
+export interface BatchItem {
+  readonly inputs: string;
+  readonly files: readonly StoredInputFile[];
+}
+
+/** Everything the jobs of a batch share, and what each has of its own. */
+export interface EnqueueBatchRequest
+  extends Omit<EnqueueRequest, "inputs" | "files" | "batchId" | "retryOf" | "idempotency"> {
+  readonly items: readonly BatchItem[];
+  readonly idempotency?: Idempotency;
+}
+
+/** A batch as stored; counts are read from its jobs. */
+export interface BatchSnapshot {
+  readonly id: BatchId;
+  readonly endpointId: EndpointId;
+  readonly slug: string;
+  readonly total: number;
+  readonly counts: Readonly<Record<JobState, number>>;
+  readonly createdAt: number;
+  /** When the last of its jobs ended; null while one lives. */
+  readonly finishedAt: number | null;
+}
+
+/** Where a queue listing goes on: after this job's place. */
+export interface QueuePlace {
+  readonly lane: Lane;
+  readonly rank: number;
+  readonly id: JobId;
+}
+
+export interface OperationRequest {
+  readonly kind: OperationKind;
+  readonly keyId: KeyId;
+  /** Times as in the request; state `retrying` and `dead` exist for purge only. */
+  readonly selection: Omit<JobSelection, "state"> & { readonly state?: JobState | "retrying" | "dead" };
+  /** Only these jobs. */
+  readonly jobs?: readonly JobId[];
+  readonly idempotency?: Idempotency;
 }
 
 /** An output as stored; `key` is where R2 has it. */
@@ -90,6 +165,11 @@ export interface JobSnapshot {
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
   readonly expiresAt: number | null;
+  readonly keyId: KeyId;
+  readonly batchId: BatchId | null;
+  readonly retryOf: JobId | null;
+  readonly retriedAs: JobId | null;
+  readonly webhook: JobWebhook | null;
   readonly timeline: readonly TimelineRow[];
 }
 
@@ -116,7 +196,15 @@ export interface WatchReply {
 
 export interface JobFilter {
   readonly state?: JobState;
+  readonly lane?: Lane;
   readonly tag?: string;
+  readonly keyId?: KeyId;
+  readonly batchId?: BatchId;
+  readonly errorCode?: JobErrorCode;
+  /** Unix ms, inclusive. */
+  readonly createdFrom?: number;
+  /** Unix ms, exclusive. */
+  readonly createdTo?: number;
   /** Only jobs with an id below this one (older). */
   readonly before?: JobId;
   readonly limit: number;
@@ -150,10 +238,20 @@ export interface EndpointRpc {
 
   enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>>;
   /** The job that a repeated request got the first time; null when the key is new, over, or came with another body. */
-  findReplay(
+  findReplay(workspaceId: WorkspaceId, idempotency: Idempotency): Promise<Reply<{ job: JobSnapshot | null }>>;
+  /** All of them or none, in one transaction. */
+  enqueueBatch(request: EnqueueBatchRequest): Promise<Reply<{ batch: BatchSnapshot; replayed: boolean }>>;
+  /** As findReplay, for a batch. */
+  findBatchReplay(workspaceId: WorkspaceId, idempotency: Idempotency): Promise<Reply<{ batch: BatchSnapshot | null }>>;
+  getBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>>;
+  cancelBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>>;
+  /** Jobs of the batch in the order of the request, after `after`; fewer than all when they exceed `bytesMax`. */
+  batchJobs(
     workspaceId: WorkspaceId,
-    idempotency: { readonly key: string; readonly fingerprint: string },
-  ): Promise<Reply<{ job: JobSnapshot | null }>>;
+    batchId: BatchId,
+    after: JobId | null,
+    bytesMax: number,
+  ): Promise<Reply<{ jobs: JobSnapshot[]; more: boolean }>>;
   getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
   /** Answers when the job has ended or after `waitMs`, whichever is first. */
   waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>>;
@@ -163,9 +261,58 @@ export interface EndpointRpc {
     after: { seq: number; version: number },
     waitMs: number,
   ): Promise<Reply<WatchReply>>;
-  /** Newest first. `cut`: there are more that `bytesMax` left out. */
-  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[]; cut: boolean }>>;
+  /**
+   * Newest first. `next`: where to go on (`before`), null at the end. A filter that hardly anything fits is looked through
+   * piece by piece, so there may be fewer jobs than `limit`, even none, and more behind `next`.
+   */
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>>;
   cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
+  whyJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ why: JobWhy }>>;
+  patchJob(workspaceId: WorkspaceId, jobId: JobId, patch: JobPatch): Promise<Reply<{ job: JobSnapshot }>>;
+  /** A new job with the inputs of an ended one, on the active release. */
+  retryJob(
+    workspaceId: WorkspaceId,
+    jobId: JobId,
+    keyId: KeyId,
+    idempotency: Idempotency | null,
+  ): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>>;
+
+  /** Waiting jobs in the order in which they will start. */
+  listQueue(
+    workspaceId: WorkspaceId,
+    page: { readonly lane?: Lane; readonly after?: QueuePlace; readonly limit: number },
+  ): Promise<Reply<{ entries: QueueEntry[]; next: QueuePlace | null }>>;
+  /** Dead letters, newest first. */
+  listDead(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: JobId; readonly limit: number; readonly bytesMax: number },
+  ): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>>;
+  pauseQueue(
+    workspaceId: WorkspaceId,
+    pause: { readonly reason: string | null; readonly refuseNew: boolean },
+  ): Promise<Reply<{ summary: QueueSummary }>>;
+  resumeQueue(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
+  startOperation(
+    workspaceId: WorkspaceId,
+    request: OperationRequest,
+  ): Promise<Reply<{ operation: Operation; replayed: boolean }>>;
+  getOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>>;
+  /** Newest first. */
+  listOperations(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: OperationId; readonly limit: number },
+  ): Promise<Reply<{ operations: Operation[]; next: OperationId | null }>>;
+  cancelOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>>;
+  /** Ended attempts of jobs in the order of their ids, after the job `after`; all rows of a job are on one page. */
+  usage(
+    workspaceId: WorkspaceId,
+    page: {
+      readonly after?: JobId;
+      readonly createdFrom?: number;
+      readonly createdTo?: number;
+      readonly limit: number;
+    },
+  ): Promise<Reply<{ rows: UsageRow[]; next: JobId | null }>>;
   queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
   listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>>;
 
@@ -195,6 +342,9 @@ export interface EndpointRpc {
   ): Promise<Reply<{ next: Lease | null }>>;
   fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>>;
   release(proof: LeaseProof, reason: string): Promise<Reply<object>>;
+
+  /** The workspace's subscriptions have changed. An older version than the known one is ignored. */
+  setInterest(workspaceId: WorkspaceId, interest: Interest): Promise<void>;
 
   /** The pod wants this replica's slot for somebody who waits: true when it was idle and is now draining. */
   reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean>;

@@ -17,6 +17,8 @@ export interface Demand {
   readonly needed: number;
   /** Replicas the endpoint has let go: they drain and stop. */
   readonly drain: readonly ReplicaId[];
+  /** Regions in which its replicas may run; empty: any. */
+  readonly regions: readonly string[];
 }
 
 export interface PlacedReplica {
