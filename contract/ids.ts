@@ -26,7 +26,15 @@ export const WorkspaceId = id("ws", "WorkspaceId");
 export const KeyId = id("key", "KeyId");
 export const EndpointId = id("ep", "EndpointId");
 export const JobId = id("job", "JobId");
-export const LeaseId = id("lse", "LeaseId");
+/**
+ * A lease is named after its job: the job's 26 characters, a hyphen and its number among the job's leases, from 1. So a
+ * message that names a lease leads to its job's row, and leases need neither a table nor an index of their own.
+ */
+export const LeaseId = z
+  .string()
+  .regex(/^lse_[0-9a-hjkmnp-tv-z]{26}-[1-9][0-9]{0,3}$/, "an id of the form lse_, 26 characters, a hyphen and a number")
+  .brand<"LeaseId">()
+  .meta({ title: "LeaseId", examples: ["lse_0dpx4n3m8k7q2wz6tgr1vyc5ha-1"] });
 export const ReplicaId = id("rep", "ReplicaId");
 export const PodId = id("pod", "PodId");
 export const NodeId = id("node", "NodeId");
@@ -113,4 +121,19 @@ export function makeId<Id extends AnyId>(
 export function ownerKey(anyId: AnyId): OwnerKey {
   const body = anyId.slice(anyId.indexOf("_") + 1);
   return body.slice(TIME_LENGTH, TIME_LENGTH + KEY_LENGTH) as OwnerKey;
+}
+
+/** The id of a job's lease. @param number which of the job's leases, from 1 */
+export function leaseIdOf(jobId: JobId, number: number): LeaseId {
+  return `lse_${jobId.slice(4)}-${number}` as LeaseId;
+}
+
+/** The job that a lease is of. */
+export function jobIdOf(leaseId: LeaseId): JobId {
+  return `job_${leaseId.slice(4, leaseId.indexOf("-"))}` as JobId;
+}
+
+/** Which of its job's leases it is, from 1. */
+export function leaseNumber(leaseId: LeaseId): number {
+  return Number(leaseId.slice(leaseId.indexOf("-") + 1));
 }

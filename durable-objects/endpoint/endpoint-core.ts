@@ -9,16 +9,17 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
-import type { JobId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { JobId, LeaseId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LEASE_MS, LONG_POLL_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
-import type { QueueSummary, Replica } from "#contract/replica";
+import type { QueueSummary } from "#contract/queue";
+import type { Replica } from "#contract/replica";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import { acknowledgeDemand, planDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
-import { dispatch, nextFor, wireLease } from "#durable-objects/endpoint/matcher";
+import { dispatch, nextFor, presentLease, wireLease } from "#durable-objects/endpoint/matcher";
 import * as replicas from "#durable-objects/endpoint/replica-life";
 import type {
   EndpointConfig,
@@ -37,8 +38,8 @@ import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
 import type { Demand, PlacedReplica } from "#durable-objects/pod/rpc";
 import { admit, newJob } from "#durable-objects/queue/admit";
 import { type Authority, authorityOf } from "#durable-objects/queue/authority";
-import { checkIdempotency } from "#durable-objects/queue/idempotency";
-import { isEnded, type RunningJob } from "#durable-objects/queue/job-record";
+import { checkIdempotency, dayIsOver, dayOf } from "#durable-objects/queue/idempotency";
+import { isEnded, type JobRecord, type RunningJob } from "#durable-objects/queue/job-record";
 import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durable-objects/queue/lease";
 import { cancel, complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
 import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
@@ -55,6 +56,8 @@ export type PollOutcome =
   | { readonly type: "waiting"; readonly ms: number }
   | Unverified;
 
+/** The scope of a job's Idempotency-Key. */
+const CREATE_JOB = "createJob";
 const DONE = { ok: true } as const;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
@@ -144,13 +147,16 @@ export class EndpointCore {
         idempotency:
           idempotency === undefined
             ? null
-            : { known: jobs.idempotency(idempotency.key), fingerprint: idempotency.fingerprint },
+            : {
+                known: this.#state.idempotency.find(CREATE_JOB, idempotency.key, now),
+                fingerprint: idempotency.fingerprint,
+              },
       });
       if ("ok" in answer) return answer;
       if (answer.type === "replay") {
-        const job = jobs.get(answer.jobId);
-        if (job === null) return refusal("job_not_found", "The job of this Idempotency-Key is gone.");
-        return { ok: true, job: snapshotOf(this.#state, job, now), replayed: true };
+        const known = jobs.find(answer.result as JobId);
+        if (known === null) return refusal("job_not_found", "The job of this Idempotency-Key is gone.");
+        return { ok: true, job: snapshotOf(this.#state, known.job, known.payload, now), replayed: true };
       }
       const id = this.#state.nextJobId(now);
       const job = newJob(
@@ -162,19 +168,20 @@ export class EndpointCore {
           attemptsMax: config.settings.attempts_max,
           timeoutMs: request.timeoutMs,
           expiresInMs: request.expiresInMs,
+          ...(request.batchId === undefined ? {} : { batchId: request.batchId }),
+          ...(request.retryOf === undefined ? {} : { retryOf: request.retryOf }),
         },
         now,
       );
-      this.#state.add(job, {
-        keyId: request.keyId,
-        inputs: request.inputs,
-        files: request.files,
-        tags: request.tags,
-        idempotencyKey: idempotency?.key ?? null,
-      });
-      if (idempotency !== undefined) jobs.putIdempotency({ ...idempotency, jobId: id, createdAt: now });
+      const { keyId, inputs, files, tags } = request;
+      const payload = { keyId, inputs, files, tags, webhook: request.webhook ?? null };
+      this.#state.add(job, payload);
+      if (idempotency !== undefined) {
+        this.#state.idempotency.put({ scope: CREATE_JOB, ...idempotency, result: id, createdAt: now });
+        this.#state.due(dayIsOver(dayOf(now)));
+      }
       dispatch(this.#state, now);
-      return { ok: true, job: snapshotOf(this.#state, jobs.get(id) ?? job, now), replayed: false };
+      return { ok: true, job: snapshotOf(this.#state, jobs.get(id) ?? job, payload, now), replayed: false };
     });
   }
 
@@ -186,15 +193,17 @@ export class EndpointCore {
     if (refused !== null) return refused;
     const { jobs } = this.#state;
     const now = this.#world.now();
-    const answer = checkIdempotency(jobs.idempotency(idempotency.key), idempotency.fingerprint, now);
-    const job = answer.type === "replay" ? jobs.get(answer.jobId) : null;
-    return { ok: true, job: job === null ? null : snapshotOf(this.#state, job, now) };
+    const known = this.#state.idempotency.find(CREATE_JOB, idempotency.key, now);
+    const answer = checkIdempotency(known, idempotency.fingerprint, now);
+    const found = answer.type === "replay" ? jobs.find(answer.result as JobId) : null;
+    return { ok: true, job: found === null ? null : snapshotOf(this.#state, found.job, found.payload, now) };
   }
 
   getJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {
     if (this.#stranger(workspaceId) !== null) return noJob();
-    const job = this.#state.jobs.get(jobId);
-    return job === null ? noJob() : { ok: true, job: snapshotOf(this.#state, job, this.#world.now()) };
+    const found = this.#state.jobs.find(jobId);
+    if (found === null) return noJob();
+    return { ok: true, job: snapshotOf(this.#state, found.job, found.payload, this.#world.now()) };
   }
 
   watchJob(workspaceId: WorkspaceId, jobId: JobId, after: { seq: number; version: number }): Reply<WatchReply> {
@@ -209,8 +218,8 @@ export class EndpointCore {
     const now = this.#world.now();
     const jobs: JobSnapshot[] = [];
     let bytes = 0;
-    for (const job of this.#state.jobs.list(filter)) {
-      const snapshot = snapshotOf(this.#state, job, now);
+    for (const { job, payload } of this.#state.jobs.list(filter)) {
+      const snapshot = snapshotOf(this.#state, job, payload, now);
       bytes += JSON.stringify(snapshot).length;
       if (jobs.length > 0 && bytes > filter.bytesMax) return { ok: true, jobs, cut: true };
       jobs.push(snapshot);
@@ -221,14 +230,15 @@ export class EndpointCore {
   cancelJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {
     if (this.#stranger(workspaceId) !== null) return noJob();
     return this.#mutate((now) => {
-      const job = this.#state.jobs.get(jobId);
-      if (job === null) return noJob();
-      if (isEnded(job)) return { ok: true, job: snapshotOf(this.#state, job, now) };
-      const canceled = cancel(job, now);
-      if (job.state === "running") this.#state.leaseEnded(job, canceled, "canceled", [], now);
+      const found = this.#state.jobs.find(jobId);
+      if (found === null) return noJob();
+      const { job, payload } = found;
+      if (isEnded(job)) return { ok: true, job: snapshotOf(this.#state, job, payload, now) };
+      let canceled: JobRecord = cancel(job, now);
+      if (job.state === "running") canceled = this.#state.leaseEnded(job, cancel(job, now), "canceled", [], now);
       else this.#state.moved(job, canceled);
       dispatch(this.#state, now);
-      return { ok: true, job: snapshotOf(this.#state, canceled, now) };
+      return { ok: true, job: snapshotOf(this.#state, canceled, payload, now) };
     });
   }
 
@@ -386,7 +396,7 @@ export class EndpointCore {
       const state = this.#state;
       const authority = this.#authority(proof);
       if (authority.type === "none") return leaseLost();
-      const { lease } = authority;
+      const { job, lease } = authority;
       if (authority.type === "over") {
         if (lease.outcome !== "completed") return leaseLost();
         return {
@@ -395,7 +405,7 @@ export class EndpointCore {
         };
       }
       // Success without durable outputs cannot happen: each one named was checked, under this very token.
-      const prefix = `${this.jobPrefix(lease.jobId)}${lease.token}/`;
+      const prefix = `${this.jobPrefix(job.id)}${lease.token}/`;
       if (outputs.length !== message.outputs.length || !outputs.every(({ key }) => key.startsWith(prefix))) {
         return refusal("output_missing", "Not every output of the manifest is stored under this lease.");
       }
@@ -543,9 +553,8 @@ export class EndpointCore {
 
   #authority(proof: LeaseProof): Authority {
     if (!this.#mine(proof)) return { type: "none" };
-    const lease = this.#state.leases.get(proof.leaseId);
-    const job = lease === null ? null : this.#state.jobs.get(lease.jobId);
-    const authority = authorityOf(lease, job, proof.token, proof.nodeId);
+    const found = this.#state.leaseOf(proof.leaseId);
+    const authority = authorityOf(found?.lease ?? null, found?.job ?? null, proof.token, proof.nodeId);
     if (authority.type !== "current") return authority;
     return { ...authority, job: this.#state.live.renewed(authority.job) };
   }
@@ -585,7 +594,7 @@ export class EndpointCore {
     for (const stored of state.jobs.runningOf(replicaId)) {
       const job = state.live.renewed(stored);
       if (listed.has(job.lease.id)) continue;
-      if (state.leases.get(job.lease.id)?.pollId === poll.poll_id) {
+      if (presentLease(job)?.pollId === poll.poll_id) {
         again = this.#grantedTo(replicaId, poll.poll_id, now);
       } else if (job.lease.confirmed && now - lastHeardAt(job.lease) >= GIVE_BACK_QUIET_MS) {
         const after = handBack(job, "The replica no longer has the lease.", now, chance(this.#world));
@@ -599,22 +608,21 @@ export class EndpointCore {
   #grantedTo(replicaId: ReplicaId, pollId: string, now: number): Lease | null {
     const state = this.#state;
     for (const job of state.jobs.runningOf(replicaId)) {
-      const record = state.leases.get(job.lease.id);
-      if (record?.pollId !== pollId) continue;
-      if (!job.lease.confirmed) {
-        const waiting: RunningJob = { ...job, lease: { ...job.lease, until: now + LEASE_CONFIRM_MS } };
-        state.jobs.putRunning(waiting, null);
-        state.due(waiting.lease.until);
-      }
-      return wireLease(state, record, now);
+      const payload = presentLease(job)?.pollId === pollId ? state.jobs.payload(job.id) : null;
+      if (payload === null) continue;
+      if (job.lease.confirmed) return wireLease(state, job, payload, now);
+      const waiting: RunningJob = { ...job, lease: { ...job.lease, until: now + LEASE_CONFIRM_MS } };
+      state.jobs.putRunning(waiting, null);
+      state.due(waiting.lease.until);
+      return wireLease(state, waiting, payload, now);
     }
     return null;
   }
 
-  #lives(leaseId: string, token: string, replicaId: ReplicaId): boolean {
+  #lives(leaseId: LeaseId, token: string, replicaId: ReplicaId): boolean {
     return this.#state.jobs
       .runningOf(replicaId)
-      .some((job) => job.lease.id === leaseId && this.#state.leases.get(job.lease.id)?.token === token);
+      .some((job) => job.lease.id === leaseId && presentLease(job)?.token === token);
   }
 
   /** Lets this poll take part in a match with those that wait already. */

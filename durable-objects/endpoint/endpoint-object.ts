@@ -14,7 +14,8 @@ import { type JobId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } fr
 import { isTerminal } from "#contract/job";
 import { WAIT_S_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
-import type { QueueSummary, Replica } from "#contract/replica";
+import type { QueueSummary } from "#contract/queue";
+import type { Replica } from "#contract/replica";
 import { EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";

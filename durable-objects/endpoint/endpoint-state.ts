@@ -1,16 +1,25 @@
 import type * as z from "zod";
 import type { PhaseTimes, ReplicaPollAnswer } from "#contract/agent";
-import { type JobId, type LeaseId, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
+import { type JobId, jobIdOf, type LeaseId, leaseNumber, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
+import { ExpiryWatch } from "#durable-objects/endpoint/expiry";
+import { IdempotencyStore } from "#durable-objects/endpoint/idempotency-store";
 import { JobIds } from "#durable-objects/endpoint/job-ids";
-import { type JobPayload, JobStore } from "#durable-objects/endpoint/job-store";
-import { LeaseStore } from "#durable-objects/endpoint/lease-store";
+import type { JobPayload } from "#durable-objects/endpoint/job-rows";
+import { JobStore } from "#durable-objects/endpoint/job-store";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import type { EndedJob, JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
-import { GRACE_MS, graced, type LeaseOutcome, lastHeardAt } from "#durable-objects/queue/lease";
+import {
+  closed,
+  GRACE_MS,
+  graced,
+  type LeaseOutcome,
+  type LeaseRecord,
+  lastHeardAt,
+} from "#durable-objects/queue/lease";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 
 /** What the outside must do or hear once a change is committed. */
@@ -58,9 +67,10 @@ export class EndpointState {
   readonly world: World;
   readonly configs: ConfigStore;
   readonly jobs: JobStore;
-  readonly leases: LeaseStore;
+  readonly idempotency: IdempotencyStore;
   readonly replicas: ReplicaStore;
   readonly live = new LiveJobs();
+  readonly expiry: ExpiryWatch;
   readonly waiters = new Map<ReplicaId, Waiter>();
   /** When this object woke: before that, nothing is remembered of who was heard when. */
   readonly wokeAt: number;
@@ -89,7 +99,8 @@ export class EndpointState {
     this.wokeAt = world.now();
     this.configs = new ConfigStore(db);
     this.jobs = new JobStore(db);
-    this.leases = new LeaseStore(db);
+    this.idempotency = new IdempotencyStore(db);
+    this.expiry = new ExpiryWatch(this.jobs);
     this.replicas = new ReplicaStore(db);
   }
 
@@ -130,6 +141,7 @@ export class EndpointState {
     this.#demand = null;
     this.#counter = null;
     this.replicas.forget();
+    this.expiry.forget();
     this.effects = [];
     this.load();
   }
@@ -271,18 +283,29 @@ export class EndpointState {
     this.#announce(after);
   }
 
-  /** Ends the lease of a running job, whatever becomes of the job. */
+  /** A lease and its job as they stand; null when there never was such a lease. */
+  leaseOf(id: LeaseId): { readonly job: JobRecord; readonly lease: LeaseRecord } | null {
+    const job = this.jobs.get(jobIdOf(id));
+    const lease = job?.leases[leaseNumber(id) - 1];
+    return job === null || lease === undefined ? null : { job, lease };
+  }
+
+  /**
+   * Ends the lease of a running job, whatever becomes of the job.
+   * @returns the job as written
+   */
   leaseEnded(
     before: RunningJob,
     after: QueuedJob | EndedJob,
     outcome: LeaseOutcome,
     phases: z.infer<typeof PhaseTimes>,
     now: number,
-  ): void {
-    this.leases.end(before.lease.id, outcome, phases, now);
+  ): QueuedJob | EndedJob {
+    const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";
+    const written = { ...after, leases: closed(after.leases, { outcome, phases, heard, endedAt: now }) };
     this.live.forget(before.id);
     this.used(before.lease.replicaId, now);
-    this.moved(before, after);
+    this.moved(before, written);
     // The agent hears of the end of a lease it did not end itself from its waiting poll, also when it got the lease, in
     // the answer of `complete`, after that poll began to wait.
     const waiter = this.waiters.get(before.lease.replicaId);
@@ -290,6 +313,7 @@ export class EndpointState {
     if (waiter !== undefined && outcome !== "completed" && (isRevoked || waiter.listed.includes(before.lease.id))) {
       this.answer(waiter, { lease: null, ended: [before.lease.id], stop: false });
     }
+    return written;
   }
 
   /** Answers a waiting poll. */
@@ -301,6 +325,7 @@ export class EndpointState {
   #announce(job: JobRecord): void {
     this.effect({ type: "job_changed", jobId: job.id });
     if (job.state === "queued") {
+      this.expiry.queued(job);
       if (job.startedAt === null) this.due(job.expiresAt);
       if (job.availableAt !== null) this.due(job.availableAt);
     } else if (job.state === "running") this.due(Math.min(job.lease.until, job.deadlineAt));

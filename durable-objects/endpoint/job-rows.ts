@@ -1,6 +1,15 @@
 /** A job's row and its record: the one place that knows both. */
-import type { JobId, LeaseId, NodeId, ReplicaId } from "#contract/ids";
-import type { JobError, JobState, Lane, RunningPhase } from "#contract/job";
+import {
+  type BatchId,
+  type JobId,
+  type KeyId,
+  type LeaseId,
+  leaseIdOf,
+  type NodeId,
+  type ReplicaId,
+} from "#contract/ids";
+import type { JobError, JobState, JobWebhook, Lane, RunningPhase } from "#contract/job";
+import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
 import type {
   JobBase,
   JobEventRecord,
@@ -9,6 +18,7 @@ import type {
   RecordedOutput,
   RunningJob,
 } from "#durable-objects/queue/job-record";
+import type { LeaseRecord } from "#durable-objects/queue/lease";
 import {
   integer,
   integerOrNull,
@@ -24,19 +34,44 @@ export const LANES: readonly Lane[] = ["interactive", "batch"];
 export const laneNumber = (lane: Lane): number => LANES.indexOf(lane);
 export const laneName = (number: number): Lane => (number === 0 ? "interactive" : "batch");
 
-/** Every column but the id, in the order of `columnsOf`. */
-export const COLUMNS = [
+/** A payload of more characters than this has a row of its own, so that the job's row, which is written often, is small. */
+export const INLINE_PAYLOAD_LENGTH_MAX = 4_096;
+
+/** The part of a job that never changes and may be large. */
+export interface JobPayload {
+  readonly keyId: KeyId;
+  /** Exact JSON text. */
+  readonly inputs: string;
+  readonly files: readonly StoredInputFile[];
+  readonly tags: readonly string[];
+  readonly webhook: JobWebhook | null;
+}
+
+/** Columns that are written once, in the order of `fixedOf`. */
+export const FIXED_COLUMNS = [
+  "id",
+  "release",
+  "attempts_max",
+  "timeout_ms",
+  "created_at",
+  "expires_at",
+  "batch_id",
+  "retry_of",
+  "key_id",
+  "webhook",
+  "inputs",
+  "files",
+  "tags",
+] as const;
+
+/** Columns that every change writes, in the order of `changingOf`. */
+export const CHANGING_COLUMNS = [
   "state",
   "lane",
   "priority",
   "rank",
-  "release",
   "attempt",
-  "attempts_max",
   "handbacks",
-  "timeout_ms",
-  "created_at",
-  "expires_at",
   "started_at",
   "leases",
   "events",
@@ -55,12 +90,60 @@ export const COLUMNS = [
   "finished_at",
   "service_ms",
   "error",
+  "error_code",
+  "dead",
+  "retried_as",
   "outputs",
   "progress",
 ] as const;
 
-/** Values for `COLUMNS`; what a state does not have is null, and so is progress, which a running job writes apart. */
-export function columnsOf(job: JobRecord): SqlValue[] {
+/** The large parts of a payload as text. */
+export interface PayloadText {
+  readonly inputs: string;
+  readonly files: string;
+  readonly tags: string;
+}
+
+export function payloadText(payload: JobPayload): PayloadText {
+  return { inputs: payload.inputs, files: JSON.stringify(payload.files), tags: JSON.stringify(payload.tags) };
+}
+
+export function isInline({ inputs, files, tags }: PayloadText): boolean {
+  return inputs.length + files.length + tags.length <= INLINE_PAYLOAD_LENGTH_MAX;
+}
+
+/** Values for `FIXED_COLUMNS`. @param inline the payload's text when it belongs into the row, else null */
+export function fixedOf(job: JobRecord, payload: JobPayload, inline: PayloadText | null): SqlValue[] {
+  return [
+    job.id,
+    job.release,
+    job.attemptsMax,
+    job.timeoutMs,
+    job.createdAt,
+    job.expiresAt,
+    job.batchId,
+    job.retryOf,
+    payload.keyId,
+    payload.webhook === null ? null : JSON.stringify(payload.webhook),
+    inline?.inputs ?? null,
+    inline?.files ?? null,
+    inline?.tags ?? null,
+  ];
+}
+
+/** The payload of a job's row. @param spilled its row in `payloads` when it has one, else the job's row again */
+export function payloadOf(row: SqlRow, spilled: SqlRow): JobPayload {
+  return {
+    keyId: text(row, "key_id") as KeyId,
+    webhook: storedOrNull<JobWebhook>(row, "webhook"),
+    inputs: text(spilled, "inputs"),
+    files: stored<StoredInputFile[]>(spilled, "files"),
+    tags: stored<string[]>(spilled, "tags"),
+  };
+}
+
+/** Values for `CHANGING_COLUMNS`; what a state does not have is null, and so is progress, which a running job writes apart. */
+export function changingOf(job: JobRecord): SqlValue[] {
   const queued = job.state === "queued" ? job : null;
   const running = job.state === "running" ? job : null;
   const ended = job.state === "queued" || job.state === "running" ? null : job;
@@ -69,15 +152,10 @@ export function columnsOf(job: JobRecord): SqlValue[] {
     laneNumber(job.lane),
     job.priority,
     job.rank,
-    job.release,
     job.attempt,
-    job.attemptsMax,
     job.handbacks,
-    job.timeoutMs,
-    job.createdAt,
-    job.expiresAt,
     job.startedAt,
-    JSON.stringify(job.leases),
+    leasesText(job.leases),
     JSON.stringify(job.events),
     queued?.availableAt ?? null,
     queued?.avoid?.nodeId ?? null,
@@ -94,14 +172,31 @@ export function columnsOf(job: JobRecord): SqlValue[] {
     ended?.finishedAt ?? null,
     ended?.state === "succeeded" ? ended.serviceMs : null,
     ended?.state === "failed" ? JSON.stringify(ended.error) : null,
+    ended?.state === "failed" ? (ended.error?.code ?? null) : null,
+    ended !== null && ended.state !== "succeeded" && ended.dead ? 1 : 0,
+    ended?.retriedAs ?? null,
     ended?.state === "succeeded" ? JSON.stringify(ended.outputs) : null,
     null,
   ];
 }
 
+/** A lease's id follows from its place, so it is not stored. */
+type StoredLease = Omit<LeaseRecord, "id">;
+
+function leasesText(leases: readonly LeaseRecord[]): string {
+  return JSON.stringify(leases.map(({ id: _, ...lease }): StoredLease => lease));
+}
+
+export function leasesOf(row: SqlRow): LeaseRecord[] {
+  const id = text(row, "id") as JobId;
+  return stored<StoredLease[]>(row, "leases").map((lease, index) => ({ id: leaseIdOf(id, index + 1), ...lease }));
+}
+
 function baseOf(row: SqlRow): JobBase {
   return {
     id: text(row, "id") as JobId,
+    batchId: textOrNull(row, "batch_id") as BatchId | null,
+    retryOf: textOrNull(row, "retry_of") as JobId | null,
     release: integer(row, "release"),
     lane: laneName(integer(row, "lane")),
     priority: integer(row, "priority"),
@@ -113,7 +208,7 @@ function baseOf(row: SqlRow): JobBase {
     createdAt: integer(row, "created_at"),
     expiresAt: integer(row, "expires_at"),
     startedAt: integerOrNull(row, "started_at"),
-    leases: stored<LeaseId[]>(row, "leases"),
+    leases: leasesOf(row),
     events: stored<JobEventRecord[]>(row, "events"),
   };
 }
@@ -163,6 +258,7 @@ export function recordOf(row: SqlRow): JobRecord {
         finishedAt: integer(row, "finished_at"),
         serviceMs: integer(row, "service_ms"),
         outputs: stored<RecordedOutput[]>(row, "outputs"),
+        retriedAs: textOrNull(row, "retried_as") as JobId | null,
       };
     default:
       return {
@@ -170,6 +266,8 @@ export function recordOf(row: SqlRow): JobRecord {
         state,
         finishedAt: integer(row, "finished_at"),
         error: storedOrNull<JobError>(row, "error"),
+        dead: integer(row, "dead") === 1,
+        retriedAs: textOrNull(row, "retried_as") as JobId | null,
       };
   }
 }

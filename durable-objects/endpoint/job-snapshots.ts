@@ -1,14 +1,13 @@
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
+import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { JobSnapshot, StoredOutput, WatchReply } from "#durable-objects/endpoint/rpc";
 import { isEnded, type JobRecord, phaseOf } from "#durable-objects/queue/job-record";
 import { timelineOf } from "#durable-objects/queue/timeline";
 
-/** Everything that is shown of a job. @throws Error when the job's payload is missing: they are written together */
-export function snapshotOf(state: EndpointState, job: JobRecord, now: number): JobSnapshot {
-  const payload = state.jobs.payload(job.id);
-  if (state.config === null || payload === null) throw new Error(`no payload for ${job.id}`);
-  const leases = job.leases.map((id) => state.leases.get(id)).filter((lease) => lease !== null);
+/** Everything that is shown of a job. @throws Error when the endpoint is not configured: then there are no jobs */
+export function snapshotOf(state: EndpointState, job: JobRecord, payload: JobPayload, now: number): JobSnapshot {
+  if (state.config === null) throw new Error("the endpoint is not configured");
   const ended = isEnded(job) ? job : null;
   return {
     id: job.id,
@@ -32,7 +31,12 @@ export function snapshotOf(state: EndpointState, job: JobRecord, now: number): J
     startedAt: job.startedAt,
     finishedAt: ended?.finishedAt ?? null,
     expiresAt: job.state === "queued" && job.startedAt === null ? job.expiresAt : null,
-    timeline: timelineOf(job, leases),
+    keyId: payload.keyId,
+    batchId: job.batchId,
+    retryOf: job.retryOf,
+    retriedAs: ended?.retriedAs ?? null,
+    webhook: payload.webhook,
+    timeline: timelineOf(job),
   };
 }
 

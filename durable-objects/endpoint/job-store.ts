@@ -1,37 +1,38 @@
-import type { JobId, KeyId, LeaseId, ReplicaId } from "#contract/ids";
+import type { JobId, ReplicaId } from "#contract/ids";
 import type { JobProgress, JobState, Lane } from "#contract/job";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import {
-  COLUMNS,
-  columnsOf,
+  CHANGING_COLUMNS,
+  changingOf,
+  FIXED_COLUMNS,
+  fixedOf,
+  isInline,
+  type JobPayload,
   LANES,
   laneName,
   laneNumber,
+  payloadOf,
+  payloadText,
   queuedOf,
   recordOf,
   runningOf,
 } from "#durable-objects/endpoint/job-rows";
-import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
-import type { IdempotencyRecord } from "#durable-objects/queue/idempotency";
 import type { JobRecord, QueuedJob, RecordedOutput, RunningJob } from "#durable-objects/queue/job-record";
 import {
   integer,
   integerOrNull,
   type SqlDatabase,
+  type SqlRow,
   type SqlValue,
   stored,
   storedOrNull,
   text,
-  textOrNull,
 } from "#durable-objects/sql/database";
 
-/** The part of a job that never changes and may be large. */
-export interface JobPayload {
-  readonly keyId: KeyId;
-  readonly inputs: string;
-  readonly files: readonly StoredInputFile[];
-  readonly tags: readonly string[];
-  readonly idempotencyKey: string | null;
+/** A job with its payload: what one look at its row gives. */
+export interface StoredJob {
+  readonly job: JobRecord;
+  readonly payload: JobPayload;
 }
 
 export interface Counts {
@@ -47,12 +48,33 @@ export interface EndedFiles {
   readonly keys: readonly string[] | null;
 }
 
-const UPDATE = `UPDATE jobs SET ${COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
+/** A place within a lane. */
+export interface Place {
+  readonly rank: number;
+  readonly id: JobId;
+}
+
+/** What decides whether a waiting job has expired. */
+export interface Deadline {
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly startedAt: number | null;
+}
+
+/**
+ * How long most jobs may wait for their start. The number is also written in the index jobs_expiring, which leaves those
+ * jobs out; it need not follow the contract's default, but while it does, a job's insert writes one row less.
+ */
+export const USUAL_WAIT_MS = 86_400_000;
+
+const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
+const INSERT = `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map(() => "?").join(", ")})`;
+const UPDATE = `UPDATE jobs SET ${CHANGING_COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
 
 /** Jobs ahead of one are counted one by one up to here from either end of the queue, all of them only in the middle. */
 const COUNT_MAX = 1_000;
 
-/** Jobs, their payloads, tags and idempotency keys. One method, one statement, as far as that goes. */
+/** Jobs, their payloads and tags. One method, one statement, as far as that goes. */
 export class JobStore {
   readonly #db: SqlDatabase;
 
@@ -61,28 +83,26 @@ export class JobStore {
   }
 
   insert(job: QueuedJob, payload: JobPayload): void {
-    this.#write("INSERT INTO jobs", job);
-    this.#db.exec(
-      "INSERT INTO payloads (job_id, key_id, inputs, files, tags, idempotency_key) VALUES (?, ?, ?, ?, ?, ?)",
-      job.id,
-      payload.keyId,
-      payload.inputs,
-      JSON.stringify(payload.files),
-      JSON.stringify(payload.tags),
-      payload.idempotencyKey,
-    );
+    const large = payloadText(payload);
+    const inline = isInline(large) ? large : null;
+    this.#db.exec(INSERT, ...fixedOf(job, payload, inline), ...changingOf(job));
+    if (inline === null) {
+      const { inputs, files, tags } = large;
+      this.#db.exec(
+        "INSERT INTO payloads (job_id, inputs, files, tags) VALUES (?, ?, ?, ?)",
+        job.id,
+        inputs,
+        files,
+        tags,
+      );
+    }
     for (const tag of new Set(payload.tags))
       this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, job.id);
   }
 
-  /** Writes every column anew, so that nothing of an earlier state can stay behind. */
+  /** Writes every column that can change anew, so that nothing of an earlier state can stay behind. */
   put(job: JobRecord): void {
-    this.#db.exec(UPDATE, ...columnsOf(job), job.id);
-  }
-
-  #write(verb: string, job: JobRecord): void {
-    const placeholders = COLUMNS.map(() => "?").join(", ");
-    this.#db.exec(`${verb} (${COLUMNS.join(", ")}, id) VALUES (${placeholders}, ?)`, ...columnsOf(job), job.id);
+    this.#db.exec(UPDATE, ...changingOf(job), job.id);
   }
 
   get(id: JobId): JobRecord | null {
@@ -90,19 +110,27 @@ export class JobStore {
     return row === undefined ? null : recordOf(row);
   }
 
+  /** The job with its payload. */
+  find(id: JobId): StoredJob | null {
+    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
+    return row === undefined ? null : this.#whole(row);
+  }
+
   payload(id: JobId): JobPayload | null {
-    const [row] = this.#db.exec(
-      "SELECT key_id, inputs, files, tags, idempotency_key FROM payloads WHERE job_id = ?",
-      id,
-    );
-    if (row === undefined) return null;
-    return {
-      keyId: text(row, "key_id") as KeyId,
-      inputs: text(row, "inputs"),
-      files: stored<StoredInputFile[]>(row, "files"),
-      tags: stored<string[]>(row, "tags"),
-      idempotencyKey: textOrNull(row, "idempotency_key"),
-    };
+    const [row] = this.#db.exec("SELECT id, key_id, webhook, inputs, files, tags FROM jobs WHERE id = ?", id);
+    return row === undefined ? null : this.#payloadOf(row);
+  }
+
+  #whole(row: SqlRow): StoredJob {
+    return { job: recordOf(row), payload: this.#payloadOf(row) };
+  }
+
+  /** @throws Error when a large payload is missing: it is written and deleted with its job */
+  #payloadOf(row: SqlRow): JobPayload {
+    if (row.inputs !== null) return payloadOf(row, row);
+    const [spilled] = this.#db.exec("SELECT inputs, files, tags FROM payloads WHERE job_id = ?", text(row, "id"));
+    if (spilled === undefined) throw new Error(`no payload for ${text(row, "id")}`);
+    return payloadOf(row, spilled);
   }
 
   progress(id: JobId): JobProgress | null {
@@ -173,15 +201,51 @@ export class JobStore {
       .map(queuedOf);
   }
 
+  /** Overdue jobs with a start deadline of their own. Those with the default are found by their rank, see expiry.ts. */
   expiredBy(now: number, limit: number): QueuedJob[] {
     return this.#db
       .exec(
-        `SELECT * FROM jobs INDEXED BY jobs_expiring WHERE state = 'queued' AND started_at IS NULL AND expires_at <= ?
+        `SELECT * FROM jobs INDEXED BY jobs_expiring
+         WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS} AND expires_at <= ?
          ORDER BY expires_at LIMIT ?`,
         now,
         limit,
       )
       .map(queuedOf);
+  }
+
+  /** Ready jobs of a lane after a place in it and up to a rank, in order, as far as expiry needs them. */
+  readyUpTo(lane: Lane, after: Place | null, rankMax: number, limit: number): (Place & Deadline)[] {
+    return this.#db
+      .exec(
+        `SELECT rank, id, created_at, expires_at, started_at FROM jobs INDEXED BY jobs_ready
+         WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) > (?, ?) AND rank <= ?
+         ORDER BY rank, id LIMIT ?`,
+        laneNumber(lane),
+        after?.rank ?? Number.MIN_SAFE_INTEGER,
+        after?.id ?? "",
+        rankMax,
+        limit,
+      )
+      .map((row) => ({ rank: integer(row, "rank"), id: text(row, "id") as JobId, ...deadlineOf(row) }));
+  }
+
+  /** The rank of the first ready job of a lane after that rank. */
+  readyRankAfter(lane: Lane, rank: number): number | null {
+    const [row] = this.#db.exec(
+      `SELECT rank FROM jobs INDEXED BY jobs_ready
+       WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND rank > ? ORDER BY rank LIMIT 1`,
+      laneNumber(lane),
+      rank,
+    );
+    return row === undefined ? null : integer(row, "rank");
+  }
+
+  /** Jobs in their backoff, as far as expiry needs them. */
+  delayedDeadlines(): ({ readonly id: JobId } & Deadline)[] {
+    return this.#db
+      .exec("SELECT id, created_at, expires_at, started_at FROM jobs WHERE available_at IS NOT NULL")
+      .map((row) => ({ id: text(row, "id") as JobId, ...deadlineOf(row) }));
   }
 
   /** Any living jobs, running ones first. */
@@ -204,7 +268,8 @@ export class JobStore {
   nextQueuedDue(): number | null {
     return this.#least(
       "SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL",
-      "SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring WHERE state = 'queued' AND started_at IS NULL",
+      `SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring
+       WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS}`,
     );
   }
 
@@ -304,7 +369,7 @@ export class JobStore {
       .map((row) => integer(row, "service_ms"));
   }
 
-  list(filter: { state?: JobState; tag?: string; before?: JobId; limit: number }): JobRecord[] {
+  list(filter: { state?: JobState; tag?: string; before?: JobId; limit: number }): StoredJob[] {
     const conditions: string[] = [];
     const bindings: SqlValue[] = [];
     if (filter.before !== undefined) {
@@ -330,35 +395,14 @@ export class JobStore {
     const order = filter.tag === undefined ? "jobs.id" : "job_tags.job_id";
     return this.#db
       .exec(`SELECT jobs.* FROM ${source} ${where} ORDER BY ${order} DESC LIMIT ?`, ...bindings, filter.limit)
-      .map(recordOf);
-  }
-
-  idempotency(key: string): IdempotencyRecord | null {
-    const [row] = this.#db.exec("SELECT * FROM idempotency_keys WHERE key = ?", key);
-    if (row === undefined) return null;
-    return {
-      key: text(row, "key"),
-      fingerprint: text(row, "fingerprint"),
-      jobId: text(row, "job_id") as JobId,
-      createdAt: integer(row, "created_at"),
-    };
-  }
-
-  putIdempotency(record: IdempotencyRecord): void {
-    this.#db.exec(
-      "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, job_id, created_at) VALUES (?, ?, ?, ?)",
-      record.key,
-      record.fingerprint,
-      record.jobId,
-      record.createdAt,
-    );
+      .map((row) => this.#whole(row));
   }
 
   /** Ended jobs after the mark, oldest end first, that ended at or before `endedBy`. */
   endedAfter(mark: PurgeMark, endedBy: number, limit: number): EndedFiles[] {
     return this.#db
       .exec(
-        `SELECT id, state, finished_at, leases, outputs FROM jobs INDEXED BY jobs_ended
+        `SELECT id, finished_at, leases, outputs FROM jobs INDEXED BY jobs_ended
          WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?) AND finished_at <= ? ORDER BY finished_at, id LIMIT ?`,
         mark.finishedAt,
         mark.jobId,
@@ -367,7 +411,7 @@ export class JobStore {
       )
       .map((row) => {
         const outputs = storedOrNull<RecordedOutput[]>(row, "outputs");
-        const leases = stored<LeaseId[]>(row, "leases");
+        const leases = stored<unknown[]>(row, "leases");
         // Without a lease there is nothing in R2; with one successful lease, exactly the outputs.
         const known =
           leases.length === 0 ? [] : leases.length === 1 && outputs !== null ? outputs.map(({ key }) => key) : null;
@@ -389,31 +433,30 @@ export class JobStore {
     return this.#least("SELECT min(finished_at) AS due FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL");
   }
 
-  /** Ids and lease ids of jobs that ended at or before `endedBy` and are not beyond the mark, oldest end first. */
-  endedBy(endedBy: number, mark: PurgeMark, limit: number): { id: JobId; leases: LeaseId[] }[] {
+  /** Jobs that ended at or before `endedBy` and are not beyond the mark, oldest end first. */
+  endedBy(endedBy: number, mark: PurgeMark, limit: number): JobId[] {
     return this.#db
       .exec(
-        `SELECT id, leases FROM jobs INDEXED BY jobs_ended
+        `SELECT id FROM jobs INDEXED BY jobs_ended
          WHERE finished_at IS NOT NULL AND finished_at <= ? AND (finished_at, id) <= (?, ?) ORDER BY finished_at, id LIMIT ?`,
         endedBy,
         mark.finishedAt,
         mark.jobId,
         limit,
       )
-      .map((row) => ({ id: text(row, "id") as JobId, leases: stored<LeaseId[]>(row, "leases") }));
+      .map((row) => text(row, "id") as JobId);
   }
 
-  /** Forgets a job and all that hangs on it, its leases excepted. */
+  /** Forgets a job and all that hangs on it. */
   delete(id: JobId): void {
-    const payload = this.payload(id);
-    for (const tag of new Set(payload?.tags ?? []))
-      this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job_id = ?", tag, id);
-    if (payload?.idempotencyKey) {
-      // An outlived key may belong to a newer job by now.
-      this.#db.exec("DELETE FROM idempotency_keys WHERE key = ? AND job_id = ?", payload.idempotencyKey, id);
+    const [row] = this.#db.exec("DELETE FROM jobs WHERE id = ? RETURNING tags", id);
+    if (row === undefined) return;
+    let tags = storedOrNull<string[]>(row, "tags");
+    if (tags === null) {
+      const [spilled] = this.#db.exec("DELETE FROM payloads WHERE job_id = ? RETURNING tags", id);
+      tags = spilled === undefined ? [] : stored<string[]>(spilled, "tags");
     }
-    this.#db.exec("DELETE FROM payloads WHERE job_id = ?", id);
-    this.#db.exec("DELETE FROM jobs WHERE id = ?", id);
+    for (const tag of new Set(tags)) this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job_id = ?", tag, id);
   }
 
   isEmpty(): boolean {
@@ -426,6 +469,14 @@ export class JobStore {
       .filter((due) => due !== null);
     return dues.length === 0 ? null : Math.min(...dues);
   }
+}
+
+function deadlineOf(row: SqlRow): Deadline {
+  return {
+    createdAt: integer(row, "created_at"),
+    expiresAt: integer(row, "expires_at"),
+    startedAt: integerOrNull(row, "started_at"),
+  };
 }
 
 const INDEX_OF_STATE: Readonly<Record<JobState, string>> = {

@@ -1,10 +1,11 @@
 import type { Lease } from "#contract/agent";
-import { type JobId, LeaseId, makeId, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
+import type { NodeId, ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
-import type { QueuedJob } from "#durable-objects/queue/job-record";
-import { granted, LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
+import type { JobPayload } from "#durable-objects/endpoint/job-rows";
+import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import { LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
 import { lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
@@ -95,35 +96,24 @@ function grant(
   const { config, world } = state;
   const payload = state.jobs.payload(job.id);
   if (config === null || payload === null) return null;
-  const randomBytes = (length: number) => world.randomBytes(length);
-  const id = makeId(LeaseId, "lse", now, randomBytes, ownerKey(config.endpointId));
-  const running = grantLease(job, granted(id, to.replicaId, to.nodeId, now));
   const replica = state.replicas.get(to.replicaId);
-  const record: LeaseRecord = {
-    id,
-    jobId: job.id,
-    token: makeToken(state.nextCounter(), randomBytes),
+  const running = grantLease(job, {
+    token: makeToken(state.nextCounter(), (length) => world.randomBytes(length)),
     replicaId: to.replicaId,
     nodeId: to.nodeId,
     pollId: to.pollId,
-    attempt: running.attempt,
     grantedAt: now,
-    endedAt: null,
-    outcome: null,
-    phases: [],
     boot: replica === null ? [] : bootWithin(replica.changes, job.createdAt, now),
-  };
-  state.leases.insert(record);
+  });
   state.moved(job, running);
   state.used(to.replicaId, now);
-  return wireLease(state, record, now);
+  return wireLease(state, running, payload, now);
 }
 
-/** The lease as the agent gets it; null when its job or payload is gone. */
-export function wireLease(state: EndpointState, record: LeaseRecord, now: number): Lease | null {
-  const job = state.jobs.get(record.jobId as JobId);
-  const payload = state.jobs.payload(record.jobId);
-  if (state.config === null || job?.state !== "running" || payload === null) return null;
+/** The present lease of a running job as the agent gets it. */
+export function wireLease(state: EndpointState, job: RunningJob, payload: JobPayload, now: number): Lease | null {
+  const record = presentLease(job);
+  if (state.config === null || record === null) return null;
   return {
     lease_id: record.id,
     token: record.token as Lease["token"],
@@ -137,4 +127,9 @@ export function wireLease(state: EndpointState, record: LeaseRecord, now: number
     confirm_within_ms: job.lease.confirmed ? LEASE_CONFIRM_MS : Math.max(1, job.lease.until - now),
     renew_within_ms: LEASE_MS,
   };
+}
+
+/** The record of the lease under which the job runs. */
+export function presentLease(job: RunningJob): LeaseRecord | null {
+  return job.leases.at(-1) ?? null;
 }

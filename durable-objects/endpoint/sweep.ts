@@ -23,6 +23,7 @@ export function sweep(state: EndpointState, now: number): void {
   drainIdle(state, now);
   repeatDemand(state, now);
   forgetOldJobs(state, now);
+  state.idempotency.deleteOver(now, SWEEP_ROWS_MAX);
   const idle = state.replicas.all().every((replica) => isOver(replica.state));
   // The pod must have heard it, or it would start replicas for an endpoint that nobody remembers.
   const { wanted, needed, dueAt } = state.demand;
@@ -34,6 +35,8 @@ export function sweep(state: EndpointState, now: number): void {
 export function nextDue(state: EndpointState, now: number): number | null {
   const dues: (number | null)[] = [
     state.jobs.nextQueuedDue(),
+    state.expiry.nextDue(),
+    state.idempotency.nextDue(),
     state.demand.dueAt,
     drainIdle(state, now),
     giveUpSilent(state, now),
@@ -95,12 +98,6 @@ function cancelLiving(state: EndpointState, now: number): void {
 }
 
 function forgetOldJobs(state: EndpointState, now: number): void {
-  for (const { id, leases } of state.jobs.endedBy(
-    now - JOB_RETENTION_MS,
-    state.configs.readPurgeMark(),
-    SWEEP_ROWS_MAX,
-  )) {
-    for (const lease of leases) state.leases.delete(lease);
-    state.jobs.delete(id);
-  }
+  const mark = state.configs.readPurgeMark();
+  for (const id of state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) state.jobs.delete(id);
 }

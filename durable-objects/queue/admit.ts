@@ -1,5 +1,5 @@
 /** Whether a new job is taken, decided before anything is stored. */
-import type { JobId } from "#contract/ids";
+import type { BatchId, JobId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { type Refusal, refusal } from "#contract/problems";
 import { checkIdempotency, type IdempotencyRecord } from "#durable-objects/queue/idempotency";
@@ -20,7 +20,7 @@ export interface Admission {
 
 export type AdmissionAnswer =
   | { readonly type: "admitted" }
-  | { readonly type: "replay"; readonly jobId: JobId }
+  | { readonly type: "replay"; readonly result: string }
   | Refusal;
 
 /** A repeated request gets its job even when the queue is full by now. */
@@ -50,13 +50,17 @@ export interface NewJobFields {
   readonly attemptsMax: number;
   readonly timeoutMs: number;
   readonly expiresInMs: number;
+  readonly batchId?: BatchId;
+  readonly retryOf?: JobId;
 }
 
 /** The first record of an admitted job, with its first event. */
 export function newJob(fields: NewJobFields, now: number): QueuedJob {
-  const { expiresInMs, ...kept } = fields;
+  const { expiresInMs, batchId, retryOf, ...kept } = fields;
   const job: QueuedJob = {
     ...kept,
+    batchId: batchId ?? null,
+    retryOf: retryOf ?? null,
     state: "queued",
     rank: rankOf(now, fields.priority),
     attempt: 0,

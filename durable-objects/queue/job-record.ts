@@ -1,8 +1,8 @@
 /** A job as stored. Each state has only the fields of that state, so a queued job with a lease cannot be written. */
 import type { ManifestEntry } from "#contract/agent";
-import type { JobId, LeaseId, NodeId } from "#contract/ids";
+import type { BatchId, JobId, NodeId } from "#contract/ids";
 import type { JobError, JobPhase, Lane, RunningPhase, TerminalState } from "#contract/job";
-import type { HeldLease } from "#durable-objects/queue/lease";
+import type { HeldLease, LeaseRecord } from "#durable-objects/queue/lease";
 
 export interface JobEventRecord {
   readonly seq: number;
@@ -34,10 +34,13 @@ export interface JobBase {
   readonly expiresAt: number;
   /** When an agent first spoke under a lease of this job. */
   readonly startedAt: number | null;
-  /** All of its leases, oldest first; bounded by the attempts and free handbacks. */
-  readonly leases: readonly LeaseId[];
+  /** All of its leases, oldest first; bounded by the attempts and free handbacks. Only a running job's last one is open. */
+  readonly leases: readonly LeaseRecord[];
   /** Numbered from 1 without gaps. */
   readonly events: readonly JobEventRecord[];
+  readonly batchId: BatchId | null;
+  /** The ended job that this one runs again. */
+  readonly retryOf: JobId | null;
 }
 
 export interface QueuedJob extends JobBase {
@@ -63,12 +66,17 @@ export interface SucceededJob extends JobBase {
   readonly finishedAt: number;
   readonly serviceMs: number;
   readonly outputs: readonly RecordedOutput[];
+  readonly retriedAs: JobId | null;
 }
 
 export interface UnsuccessfulJob extends JobBase {
   readonly state: Exclude<TerminalState, "succeeded">;
   readonly finishedAt: number;
   readonly error: JobError | null;
+  /** It failed, and nobody has redriven or dismissed it: it is in the dead-letter list. */
+  readonly dead: boolean;
+  /** The newest job that runs this one again. Beside `dead` the only thing that may change after the end. */
+  readonly retriedAs: JobId | null;
 }
 
 export type EndedJob = SucceededJob | UnsuccessfulJob;

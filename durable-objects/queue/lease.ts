@@ -2,7 +2,7 @@
 
 import type * as z from "zod";
 import type { PhaseTimes } from "#contract/agent";
-import type { JobId, LeaseId, NodeId, RandomBytes, ReplicaId } from "#contract/ids";
+import type { LeaseId, NodeId, RandomBytes, ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS } from "#contract/limits";
 
 /** How a lease ended. All but `completed` leave nothing behind. */
@@ -15,10 +15,9 @@ export interface BootStretch {
   readonly ms: number;
 }
 
-/** Everything that is remembered of one lease, for its whole life and as long as its job. */
+/** Everything that is remembered of one lease, for its whole life and as long as its job, inside the job's record. */
 export interface LeaseRecord {
   readonly id: LeaseId;
-  readonly jobId: JobId;
   readonly token: string;
   readonly replicaId: ReplicaId;
   readonly nodeId: NodeId;
@@ -28,6 +27,8 @@ export interface LeaseRecord {
   readonly grantedAt: number;
   readonly endedAt: number | null;
   readonly outcome: LeaseOutcome | null;
+  /** The agent has spoken under it, judged at its end: only such a lease is an attempt that used a GPU (I9). */
+  readonly heard: boolean;
   readonly phases: z.infer<typeof PhaseTimes>;
   readonly boot: readonly BootStretch[];
 }
@@ -78,8 +79,19 @@ export function makeToken(counter: number, randomBytes: RandomBytes): string {
   return `${counter}.${Array.from(randomBytes(12), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-export function granted(id: LeaseId, replicaId: ReplicaId, nodeId: NodeId, at: number): HeldLease {
-  return { id, replicaId, nodeId, grantedAt: at, until: at + LEASE_CONFIRM_MS, confirmed: false };
+/** The living part of a lease as it begins. */
+export function granted(lease: Pick<LeaseRecord, "id" | "replicaId" | "nodeId" | "grantedAt">): HeldLease {
+  const { id, replicaId, nodeId, grantedAt } = lease;
+  return { id, replicaId, nodeId, grantedAt, until: grantedAt + LEASE_CONFIRM_MS, confirmed: false };
+}
+
+/** The leases with the last one over. A lease ends once: one that is over stays as it is. */
+export function closed(
+  leases: readonly LeaseRecord[],
+  end: Pick<LeaseRecord, "outcome" | "phases" | "heard"> & { readonly endedAt: number },
+): readonly LeaseRecord[] {
+  const last = leases.at(-1);
+  return last === undefined || last.endedAt !== null ? leases : [...leases.slice(0, -1), { ...last, ...end }];
 }
 
 /** The lease after a message under it. Never shortens it. */

@@ -14,13 +14,12 @@ export interface TimelineStretch {
 /**
  * Stretches in the order in which they began, all by the server's clock except the lengths of an ended attempt's
  * phases, which the agent measured on the spot.
- * @param leases all leases of the job, oldest first
  */
-export function timelineOf(job: JobRecord, leases: readonly LeaseRecord[]): TimelineStretch[] {
+export function timelineOf(job: JobRecord): TimelineStretch[] {
   const stretches: TimelineStretch[] = [];
   let waitingSince = job.createdAt;
   let attempt = 0;
-  for (const lease of leases) {
+  for (const lease of job.leases) {
     stretches.push(...waiting(attempt, waitingSince, lease.grantedAt, lease));
     stretches.push(...working(job, lease));
     waitingSince = lease.endedAt ?? lease.grantedAt;

@@ -1,4 +1,5 @@
 /** Every way in which a job changes. Whether a message may speak for a lease is checked before, in authority.ts. */
+import { leaseIdOf } from "#contract/ids";
 import { type JobError, RunningPhase } from "#contract/job";
 import { phaseDeadline } from "#durable-objects/queue/deadlines";
 import {
@@ -11,21 +12,26 @@ import {
   type UnsuccessfulJob,
   withEvent,
 } from "#durable-objects/queue/job-record";
-import { type HeldLease, renewed } from "#durable-objects/queue/lease";
+import { granted, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
 import { AVOID_NODE_MS, FREE_HANDBACKS_MAX, isRetryable, retryDelayMs } from "#durable-objects/queue/retry";
 
 const PHASE_ORDER = RunningPhase.options;
 
-/** A waiting job gets a lease. */
-export function grantLease(job: QueuedJob, lease: HeldLease): RunningJob {
+/** What is decided when a lease is granted; the rest of its record follows from the job. */
+export type Grant = Pick<LeaseRecord, "token" | "replicaId" | "nodeId" | "pollId" | "grantedAt" | "boot">;
+
+/** A waiting job gets its next lease. */
+export function grantLease(job: QueuedJob, grant: Grant): RunningJob {
   const attempt = job.attempt + 1;
+  const id = leaseIdOf(job.id, job.leases.length + 1);
+  const lease: LeaseRecord = { ...grant, id, attempt, endedAt: null, outcome: null, heard: false, phases: [] };
   const running: RunningJob = {
     ...base(job),
     state: "running",
     attempt,
-    leases: [...job.leases, lease.id],
+    leases: [...job.leases, lease],
     phase: "assigned",
-    lease,
+    lease: granted(lease),
     deadlineAt: phaseDeadline("assigned", lease.grantedAt, job.timeoutMs),
     executingAt: null,
   };
@@ -58,6 +64,7 @@ export function complete(job: RunningJob, outputs: readonly RecordedOutput[], at
     finishedAt: at,
     serviceMs: Math.max(0, at - (job.executingAt ?? job.lease.grantedAt)),
     outputs,
+    retriedAs: null,
   };
   return withEvent(ended, "succeeded", at, { outputs: outputs.length });
 }
@@ -119,7 +126,8 @@ function endUnsuccessfully(
   error: JobError | null,
   at: number,
 ): UnsuccessfulJob {
-  const ended: UnsuccessfulJob = { ...base(job), state, finishedAt: at, error };
+  const dead = state === "failed";
+  const ended: UnsuccessfulJob = { ...base(job), state, finishedAt: at, error, dead, retriedAs: null };
   return withEvent(ended, state, at, error === null ? {} : { error });
 }
 
@@ -140,5 +148,7 @@ function base(job: JobBase): JobBase {
     startedAt: job.startedAt,
     leases: job.leases,
     events: job.events,
+    batchId: job.batchId,
+    retryOf: job.retryOf,
   };
 }

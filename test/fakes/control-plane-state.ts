@@ -10,7 +10,7 @@ import type {
   ReleaseForAgent,
   ReplicaReport,
 } from "#contract/agent";
-import { EndpointId, FileId, JobId, LeaseId, makeId, NodeId, PodId, ReplicaId } from "#contract/ids";
+import { EndpointId, FileId, JobId, type LeaseId, leaseIdOf, makeId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { DETERMINISTIC_ERRORS, type JobError } from "#contract/job";
 import { ATTEMPTS_MAX, LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
@@ -183,7 +183,7 @@ export class ControlPlaneState {
     job.attempts += 1;
     this.#counter += 1;
     const lease: Lease = {
-      lease_id: makeId(LeaseId, "lse", Date.now(), random),
+      lease_id: leaseIdOf(job.id, job.attempts),
       token: `${this.#counter}.${randomBytes(12).toString("hex")}`,
       job_id: job.id,
       endpoint_id: job.endpointId,

@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { JobId, LeaseId, makeId, NodeId, ownerKey, ReplicaId } from "#contract/ids";
+import { JobId, leaseIdOf, makeId, NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { OUTPUT_RETENTION_DAYS, WATCHERS_PER_JOB_MAX } from "#contract/limits";
 import type { LeaseProof, StoredOutput } from "#durable-objects/endpoint/rpc";
 import { eventually, must, Objects, randomBytes } from "./objects.ts";
@@ -17,7 +17,7 @@ describe("an object nobody has configured", () => {
     const node = { workspaceId, podId, nodeId };
     const proof = {
       ...node,
-      leaseId: makeId(LeaseId, "lse", Date.now(), randomBytes, owner),
+      leaseId: leaseIdOf(id, 1),
       token: `1.${"0".repeat(24)}`,
     };
     const code = async (reply: Promise<object>) => (await reply) as { code?: string };

@@ -54,8 +54,8 @@ describe("submitting", () => {
     world.submit();
     const refused = world.core.enqueue(world.request({ ...key("f1"), tags: ["t"] }));
     expect(refused).toMatchObject({ ok: false, code: "queue_full", retryAfterS: 5 });
-    for (const table of ["idempotency_keys", "job_tags"]) expect(world.db.exec(`SELECT * FROM ${table}`)).toEqual([]);
-    expect(world.db.exec("SELECT * FROM payloads")).toHaveLength(2);
+    for (const table of ["idempotency", "job_tags"]) expect(world.db.exec(`SELECT * FROM ${table}`)).toEqual([]);
+    expect(world.db.exec("SELECT * FROM jobs")).toHaveLength(2);
   });
 
   it("is unknown to strangers, and so is everything else", () => {
@@ -323,7 +323,7 @@ describe("retention", () => {
     expect(world.job(id).state).toBe("succeeded");
     world.call((core) => core.outputsDeleted({ finishedAt: endedAt, jobId: id }));
     world.pass(120_000);
-    for (const table of ["jobs", "payloads", "job_tags", "idempotency_keys", "leases"]) {
+    for (const table of ["jobs", "payloads", "job_tags", "idempotency"]) {
       expect(world.db.exec(`SELECT * FROM ${table}`), table).toEqual([]);
     }
     expect(world.core.getJob(world.workspaceId, id)).toMatchObject({ ok: false, code: "job_not_found" });

@@ -4,10 +4,10 @@
  */
 import fc from "fast-check";
 import type { Lease } from "#contract/agent";
-import type { JobId, LeaseId, ReplicaId } from "#contract/ids";
+import { type JobId, jobIdOf, type LeaseId, leaseIdOf, leaseNumber, type ReplicaId } from "#contract/ids";
 import { isTerminal } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS, PROGRESS_PERSIST_MS } from "#contract/limits";
-import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX } from "#durable-objects/queue/lease";
+import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, type LeaseRecord } from "#durable-objects/queue/lease";
 import { rankOf } from "#durable-objects/queue/order";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";
 import type { SqlRow } from "#durable-objects/sql/database";
@@ -351,7 +351,8 @@ export class EndpointModel {
   }
 
   #outcome(id: LeaseId): unknown {
-    return this.world.db.exec("SELECT outcome FROM leases WHERE id = ?", id)[0]?.outcome;
+    const row = this.#row(jobIdOf(id));
+    return row === undefined ? undefined : leasesIn(row)[leaseNumber(id) - 1]?.outcome;
   }
 
   #open(replicaId: ReplicaId): LeaseId[] {
@@ -391,30 +392,28 @@ export class EndpointModel {
     const terminalAt = events.findIndex(({ type }) => isTerminal(type as "failed"));
     must(terminalAt === (ended ? events.length - 1 : -1), "the terminal event is not the last");
     // I10: attempts are bounded.
-    const leases = JSON.parse(row.leases as string) as string[];
-    must(leases.length <= ATTEMPTS_MAX + FREE_HANDBACKS_MAX, "I10: too many leases");
+    must(leasesIn(row).length <= ATTEMPTS_MAX + FREE_HANDBACKS_MAX, "I10: too many leases");
     // I12: the place follows from the arrival and the priority alone.
     must(row.rank === rankOf(Number(row.created_at), Number(row.priority)), "I12: the place has changed");
   }
 
   #checkLeases(rows: readonly SqlRow[]): void {
-    const { world } = this;
+    const leases = rows.flatMap((row) =>
+      leasesIn(row).map((lease, at) => ({ ...lease, id: leaseIdOf(row.id as JobId, at + 1) })),
+    );
     // I3: every running job has exactly one open lease, and no other lease is open.
-    const open = world.db.exec("SELECT id, job_id FROM leases WHERE outcome IS NULL ORDER BY job_id");
+    const open = leases.filter(({ outcome }) => outcome === null);
     const running = rows.filter((row) => row.state === "running");
     must(
-      open.length === running.length &&
-        open.every((row, at) => row.id === running[at]?.lease_id && row.job_id === running[at]?.id),
+      open.length === running.length && open.every(({ id }, at) => id === running[at]?.lease_id),
       "I3: open leases and running jobs differ",
     );
-    for (const row of world.db.exec("SELECT id, replica_id, ended_at FROM leases WHERE outcome = 'lost'")) {
-      const id = row.id as LeaseId;
-      if (this.knownLost.has(id)) continue;
+    for (const { id, replicaId, endedAt, outcome } of leases) {
+      if (outcome !== "lost" || endedAt === null || this.knownLost.has(id)) continue;
       this.knownLost.add(id);
       const known = this.leases.get(id);
-      if (known === undefined || row.replica_id === this.takenFrom) continue;
+      if (known === undefined || replicaId === this.takenFrom) continue;
       // I7: a living lease is not taken away. Time alone, or the agent's own word after a silence, ends it.
-      const endedAt = Number(row.ended_at);
       const ranOut =
         known.heardAt === null ? endedAt - known.offeredAt >= LEASE_CONFIRM_MS : endedAt - known.heardAt >= LEASE_MS;
       const givenUp = this.unlisted.has(id) && endedAt - (known.heardAt ?? endedAt) >= GIVE_BACK_QUIET_MS;
@@ -518,6 +517,10 @@ export class EndpointModel {
     }
     throw new Error("jobs are left after all faults have stopped");
   }
+}
+
+function leasesIn(row: SqlRow): Omit<LeaseRecord, "id">[] {
+  return JSON.parse(row.leases as string) as Omit<LeaseRecord, "id">[];
 }
 
 /** Cheaper than an assertion library where it runs a million times. */

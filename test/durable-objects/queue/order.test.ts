@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { JobId } from "#contract/ids";
 import { AGEING_MS_PER_LEVEL, IDEMPOTENCY_KEY_MS, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "#contract/limits";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
 import { makeToken } from "#durable-objects/queue/lease";
@@ -68,11 +67,11 @@ describe("a token", () => {
 });
 
 describe("an idempotency key", () => {
-  const known = { key: "k", fingerprint: "f", jobId: "job_1" as JobId, createdAt: 0 };
+  const known = { scope: "createJob", key: "k", fingerprint: "f", result: "job_1", createdAt: 0 };
 
   it("means its first request for a day, and then nothing", () => {
     expect(checkIdempotency(null, "f", 5)).toEqual({ type: "fresh" });
-    expect(checkIdempotency(known, "f", IDEMPOTENCY_KEY_MS - 1)).toEqual({ type: "replay", jobId: "job_1" });
+    expect(checkIdempotency(known, "f", IDEMPOTENCY_KEY_MS - 1)).toEqual({ type: "replay", result: "job_1" });
     expect(checkIdempotency(known, "g", IDEMPOTENCY_KEY_MS - 1)).toEqual({ type: "reused" });
     expect(checkIdempotency(known, "g", IDEMPOTENCY_KEY_MS)).toEqual({ type: "fresh" });
   });

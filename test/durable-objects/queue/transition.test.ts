@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { JobId, LeaseId, NodeId, ReplicaId } from "#contract/ids";
+import type { JobId, NodeId, ReplicaId } from "#contract/ids";
 import { DETERMINISTIC_ERRORS, JobErrorCode, RunningPhase } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import { newJob } from "#durable-objects/queue/admit";
 import { isEnded, type QueuedJob, type RunningJob } from "#durable-objects/queue/job-record";
-import { granted } from "#durable-objects/queue/lease";
+import { closed } from "#durable-objects/queue/lease";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";
 import {
   cancel,
@@ -30,14 +30,29 @@ const fields = {
   expiresInMs: 60_000,
 } as const;
 const queued = newJob(fields, NOW);
-const lease = (name: string, at: number) => granted(name as LeaseId, "rep_1" as ReplicaId, "node_1" as NodeId, at);
-const running = grantLease(queued, lease("lse_1", NOW));
+const lease = (at: number) => ({
+  token: `${at}.0`,
+  replicaId: "rep_1" as ReplicaId,
+  nodeId: "node_1" as NodeId,
+  pollId: "poll-1",
+  grantedAt: at,
+  boot: [],
+});
+const running = grantLease(queued, lease(NOW));
 const oops = { code: "out_of_memory", message: "no memory" } as const;
 
 describe("a lease", () => {
   it("begins an attempt and runs out soon unless it is confirmed", () => {
-    expect(running).toMatchObject({ state: "running", phase: "assigned", attempt: 1, leases: ["lse_1"] });
+    expect(running).toMatchObject({ state: "running", phase: "assigned", attempt: 1 });
+    expect(running.leases).toMatchObject([{ id: "lse_1-1", attempt: 1, endedAt: null, outcome: null, heard: false }]);
     expect(running.lease).toMatchObject({ confirmed: false, until: NOW + LEASE_CONFIRM_MS });
+  });
+
+  it("ends once, whatever is said of it later", () => {
+    const end = { outcome: "completed", phases: [], heard: true, endedAt: NOW + 9 } as const;
+    const over = closed(running.leases, end);
+    expect(over).toMatchObject([{ id: "lse_1-1", ...end }]);
+    expect(closed(over, { ...end, outcome: "lost", endedAt: NOW + 20 })).toBe(over);
   });
 
   it("is renewed by each word, which starts the job once", () => {
