@@ -25,7 +25,7 @@ export default defineConfig({
               bindings: {
                 CATALOG_MIGRATIONS: await readD1Migrations("./migrations/catalog"),
                 SIGNING_SECRET: "a secret of the test run, 32 bytes or more",
-                DEVELOPMENT: "true",
+                ALLOW_LOOPBACK_URLS: "true",
               },
             },
           })),

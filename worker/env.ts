@@ -10,6 +10,6 @@ export interface Env {
   readonly ASSETS: Fetcher;
   /** Signs links and node sessions; at least 32 bytes. */
   readonly SIGNING_SECRET: string;
-  /** "true" on a developer's machine. */
-  readonly DEVELOPMENT: string;
+  /** "true" on a developer's machine alone: URLs that callers give may point at loopback addresses. */
+  readonly ALLOW_LOOPBACK_URLS: string;
 }

@@ -10,22 +10,25 @@ export const dev: Command = {
   summary: "Run the whole system on this machine: server and GPU agent, until Ctrl-C",
   examples: ["npm start", "pilotlight dev --port 9000", "COMFYUI_URL=http://127.0.0.1:8188 pilotlight dev"],
   positionals: [],
-  options: { port: { type: "string" }, "no-agent": { type: "boolean" } },
+  options: { port: { type: "string" }, "no-agent": { type: "boolean" }, "no-loopback-urls": { type: "boolean" } },
   optionHelp: {
     port: "PILOTLIGHT_PORT, or 8787; the next free one when it is taken",
     "no-agent": "the server alone; nodes join from elsewhere",
+    "no-loopback-urls": "refuse URLs that point at this machine, as a deployed server does",
   },
   forPeople: true,
   run: async (call) => {
     const state = stateFolderAt(stateRootOf(call.env));
     const { signal, force } = call.interrupts;
     const port = call.integer("port", 0, 65_535);
+    const allowLoopbackUrls = !call.flag("no-loopback-urls");
     call.output.progress("starting the server …", "server");
     let stack: LocalStack;
     try {
       stack = await startStack({
         state,
         ...(port === undefined ? {} : { port }),
+        allowLoopbackUrls,
         report: (line) => call.output.note(line),
         signal,
       });
@@ -56,7 +59,12 @@ export const dev: Command = {
         `  Jobs       ${withAgent ? describeComfyUi(choice) : "No agent here; `pilotlight node token` lets machines join."}`,
       );
       say("");
-      say("Development mode: it listens on this machine alone, and inputs may be fetched from it.");
+      say("It listens on this machine alone.");
+      say(
+        allowLoopbackUrls
+          ? "URLs to this machine are allowed: development setting, turned off by --no-loopback-urls."
+          : "URLs to this machine are refused, as on a deployed server.",
+      );
       say("");
       say("Next, in a second terminal:");
       // There the commands must find this server and its key too.

@@ -37,6 +37,7 @@ try {
     projectRoot: PROJECT_ROOT,
     state,
     port: wantedPort(process.env.PILOTLIGHT_PORT ?? ""),
+    allowLoopbackUrls: process.env.ALLOW_LOOPBACK_URLS === "true",
     report: say,
   });
   say(`ready at ${server.url}`);

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { Log, LogLevel, Miniflare, type MiniflareOptions } from "miniflare";
 import { type WorkerConfig, workerBundle } from "#cli/local/bundle";
 import { applyMigrations, bootstrapCatalog } from "#cli/local/catalog";
+import { EGRESS_WORKER, egressWorker } from "#cli/local/egress";
 import { freePort } from "#cli/local/free-port";
 import { killLeftovers, ownedEnvironment } from "#cli/local/leftovers";
 import {
@@ -36,6 +37,8 @@ export interface LocalServerOptions {
   readonly state: StateFolder;
   /** The wanted port; the next free one is taken when another program has it. 0: any. */
   readonly port: number;
+  /** A developer's machine: the server may fetch from and post to loopback addresses when a caller's URL says so. */
+  readonly allowLoopbackUrls: boolean;
   /** One line for people: what is being done, or what went wrong. */
   readonly report: (line: string) => void;
 }
@@ -100,7 +103,12 @@ async function startLocked(options: LocalServerOptions, lock: StateLock): Promis
       state,
       port,
       bundle,
-      vars: { ...bundle.config.vars, DEVELOPMENT: "true", SIGNING_SECRET: signing_secret },
+      vars: {
+        ...bundle.config.vars,
+        ALLOW_LOOPBACK_URLS: String(options.allowLoopbackUrls),
+        SIGNING_SECRET: signing_secret,
+      },
+      allowLoopbackUrls: options.allowLoopbackUrls,
       report,
     }),
   );
@@ -161,11 +169,20 @@ interface Plan {
   readonly port: number;
   readonly bundle: { readonly config: WorkerConfig; readonly script: string; readonly sourceMap: string };
   readonly vars: Readonly<Record<string, string>>;
+  readonly allowLoopbackUrls: boolean;
   readonly report: (line: string) => void;
 }
 
 /** wrangler.toml and this machine, in Miniflare's words. */
-function miniflareOptions({ projectRoot, state, port, bundle, vars, report }: Plan): MiniflareOptions {
+function miniflareOptions({
+  projectRoot,
+  state,
+  port,
+  bundle,
+  vars,
+  allowLoopbackUrls,
+  report,
+}: Plan): MiniflareOptions {
   const { config } = bundle;
   const env: NonNullable<MiniflareOptions["workers"][number]["config"]["env"]> = {
     [config.assets.binding]: { type: "worker", worker: ASSETS_WORKER },
@@ -214,8 +231,12 @@ function miniflareOptions({ projectRoot, state, port, bundle, vars, report }: Pl
             ]),
           ),
         },
-        dev: { unsafeDirectSockets: [{ host: HOST, port }] },
+        dev: {
+          unsafeDirectSockets: [{ host: HOST, port }],
+          outboundService: { type: "worker", worker: EGRESS_WORKER },
+        },
       },
+      egressWorker(common, allowLoopbackUrls),
       {
         // The assets live in a worker of their own: beside the Worker, each request would pass a router first.
         config: {

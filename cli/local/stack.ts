@@ -50,6 +50,8 @@ export interface StackOptions {
   readonly state: StateFolder;
   /** Left out: PILOTLIGHT_PORT or 8787. */
   readonly port?: number;
+  /** URLs that callers give may point at this machine; left out: they may not. */
+  readonly allowLoopbackUrls?: boolean;
   /** One line for people when something dies and is started again. */
   readonly report: (line: string) => void;
   readonly signal: AbortSignal;
@@ -79,6 +81,8 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
   let isFirstStart = false;
   const serverEnv = (port: number | undefined) => ({
     PILOTLIGHT_STATE_DIR: state.root,
+    // Decided here: what the shell happens to hold must not open anything.
+    ALLOW_LOOPBACK_URLS: String(options.allowLoopbackUrls ?? false),
     ...(port === undefined ? {} : { PILOTLIGHT_PORT: String(port) }),
   });
   const server = new Keeper("The server", report, async () => {

@@ -53,7 +53,7 @@ describe("the local server", () => {
       },
     ]);
     expect(await get(server, "/settings")).toMatchObject({
-      development: "true",
+      loopback: "false",
       secret: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
     expect(await (await fetch(`${server.url}/hello.txt`)).text()).toBe("hello");

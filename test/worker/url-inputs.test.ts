@@ -1,5 +1,7 @@
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { FILE_BYTES_MAX } from "#contract/limits";
+import { guardUrl } from "#contract/public-url";
+import { HONEST_URLS, HOSTILE_URLS, OWN_HOST } from "#test/contract/url-table";
 import { png } from "#test/worker/pictures";
 import {
   jsonOf,
@@ -118,5 +120,16 @@ describe("an input given by its address", () => {
     });
     expect(answer.status).toBe(422);
     expect(outside).not.toHaveBeenCalled();
+  });
+});
+
+describe("the guard of addresses, with workerd's own parser", () => {
+  const rules = { allowLoopback: false, ownHosts: [OWN_HOST] };
+
+  it("takes every honest one", () => {
+    expect(HONEST_URLS.filter((text) => !guardUrl(text, rules).ok)).toEqual([]);
+  });
+  it("refuses every hostile one", () => {
+    expect(HOSTILE_URLS.flatMap(({ urls }) => urls).filter((text) => guardUrl(text, rules).ok)).toEqual([]);
   });
 });

@@ -1,5 +1,7 @@
 import { FILE_BYTES_MAX, INPUT_FETCH_MS } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import type { PublicUrl } from "#contract/public-url";
+import { FetchBroken, type FetchFailure, openGuarded } from "#durable-objects/egress/guarded-fetch";
 
 export interface FetchedInput {
   readonly chunks: AsyncIterable<Uint8Array>;
@@ -8,49 +10,48 @@ export interface FetchedInput {
 }
 
 /**
- * Fetches a guarded URL: no redirects, no credentials, at most FILE_BYTES_MAX bytes within INPUT_FETCH_MS in all.
+ * Fetches a guarded URL: at most FILE_BYTES_MAX bytes within INPUT_FETCH_MS in all.
  * @throws Problem url_fetch_failed, also out of `chunks`
  */
-export async function fetchInput(url: URL): Promise<FetchedInput> {
-  const signal = AbortSignal.timeout(INPUT_FETCH_MS);
-  let response: Response;
-  try {
-    response = await fetch(url, { redirect: "manual", signal, headers: { accept: "*/*", "user-agent": "pilotlight" } });
-  } catch (error) {
-    throw failed(signal.aborted ? `did not answer within ${INPUT_FETCH_MS} ms` : "could not be reached", error);
-  }
-  if (response.status !== 200 || response.body === null) {
-    await response.body?.cancel();
-    const redirect = response.status >= 300 && response.status < 400;
-    throw failed(redirect ? "redirects, which is not followed" : `answered ${response.status}`, undefined);
+export async function fetchInput(url: PublicUrl): Promise<FetchedInput> {
+  const answer = await openGuarded(url, { method: "GET", deadlineMs: INPUT_FETCH_MS });
+  if (!answer.ok) throw refused(answer);
+  const { status, headers } = answer;
+  if (status !== 200) {
+    await answer.discard();
+    throw failed(status >= 300 && status < 400 ? "redirects, which is not followed" : `answered ${status}`);
   }
   return {
-    chunks: bounded(response.body, signal),
-    contentType: response.headers.get("content-type") ?? "application/octet-stream",
+    chunks: bounded(answer.chunks),
+    contentType: headers.get("content-type") ?? "application/octet-stream",
     filename: decodedName(url.pathname.split("/").at(-1) ?? ""),
   };
 }
 
-async function* bounded(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const reader = body.getReader();
+async function* bounded(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let count = 0;
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      count += value.byteLength;
-      if (count > FILE_BYTES_MAX) throw failed(`has more than ${FILE_BYTES_MAX} bytes`, undefined);
-      yield value;
+    for await (const chunk of chunks) {
+      count += chunk.byteLength;
+      if (count > FILE_BYTES_MAX) throw failed(`has more than ${FILE_BYTES_MAX} bytes`);
+      yield chunk;
     }
   } catch (error) {
-    if (error instanceof Problem) throw error;
-    throw failed(signal.aborted ? `did not arrive within ${INPUT_FETCH_MS} ms` : "broke off", error);
-  } finally {
-    reader.cancel().catch(() => undefined);
+    throw error instanceof FetchBroken ? refused(error.failure) : error;
   }
 }
 
-function failed(how: string, cause: unknown): Problem {
+const FAILURES: Readonly<Record<FetchFailure["why"], string>> = {
+  timeout: `did not arrive within ${INPUT_FETCH_MS} ms`,
+  unreachable: "could not be reached; its name must lead to a public address",
+  broken_off: "broke off",
+};
+
+function refused({ why, cause }: FetchFailure): Problem {
+  return failed(FAILURES[why], cause);
+}
+
+function failed(how: string, cause?: unknown): Problem {
   return new Problem("url_fetch_failed", `The URL ${how}.`, { cause });
 }
 

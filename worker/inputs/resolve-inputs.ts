@@ -3,6 +3,7 @@ import type { JsonObject } from "#contract/exact-json";
 import { FileId, type WorkspaceId } from "#contract/ids";
 import { DATA_URI_BYTES_MAX, FILE_RETENTION_DAYS } from "#contract/limits";
 import { type FieldError, Problem, type ProblemCode } from "#contract/problems";
+import { guardUrl } from "#contract/public-url";
 import type { InputSpec, MediaKind } from "#contract/workflow";
 import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
 import { extendFiles, type FileRow, selectFiles } from "#worker/catalog/files";
@@ -12,7 +13,6 @@ import { misfit } from "#worker/inputs/check-file";
 import { decodeDataUri } from "#worker/inputs/data-uri";
 import { fetchInput } from "#worker/inputs/fetch-input";
 import { storeFile } from "#worker/inputs/store-file";
-import { guardUrl } from "#worker/inputs/url-guard";
 import { problemOf } from "#worker/placement/objects";
 import { validateInputs } from "#workflow/validate-inputs";
 
@@ -39,7 +39,7 @@ export async function resolveInputs(
   specs: readonly InputSpec[],
   sent: JsonObject,
 ): Promise<ResolvedInputs> {
-  const allowLoopback = arrival.env.DEVELOPMENT === "true";
+  const allowLoopback = arrival.env.ALLOW_LOOPBACK_URLS === "true";
   const validated = validateInputs(specs, allowLoopback ? withLoopbackAsHttps(sent, specs) : sent, { randomSeed });
   if (!validated.ok) throw problemOf(validated);
   const found: { name: string; result: Found }[] = [];
@@ -119,7 +119,10 @@ async function fileFor(arrival: Arrival, workspaceId: WorkspaceId, value: string
     return (await storeFile(env, workspaceId, { chunks: once(bytes), filename: "file", contentType })).file;
   }
   if (/^[a-z][a-z0-9+.-]*:/i.test(value)) {
-    const guarded = guardUrl(value, { allowLoopback: env.DEVELOPMENT === "true", ownHost: arrival.url.host });
+    const guarded = guardUrl(value, {
+      allowLoopback: env.ALLOW_LOOPBACK_URLS === "true",
+      ownHosts: [arrival.url.host],
+    });
     if (!guarded.ok) throw new Problem("invalid_url", guarded.reason);
     return (await storeFile(env, workspaceId, await fetchInput(guarded.url))).file;
   }
@@ -135,7 +138,7 @@ function withLoopbackAsHttps(sent: JsonObject, specs: readonly InputSpec[]): Jso
   for (const { name, type } of specs) {
     const value = values[name];
     if (type !== "file" || typeof value !== "string" || !/^http:/i.test(value)) continue;
-    if (guardUrl(value, { allowLoopback: true, ownHost: "" }).ok) values[name] = value.replace(/^http:/i, "https:");
+    if (guardUrl(value, { allowLoopback: true, ownHosts: [] }).ok) values[name] = value.replace(/^http:/i, "https:");
   }
   return values;
 }

@@ -10,6 +10,8 @@ export interface ToyServer {
   readonly isFirstStart: boolean;
   /** Lines for people, so far. */
   readonly reports: readonly string[];
+  /** What it and workerd wrote to standard error, so far. */
+  readonly log: readonly string[];
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
@@ -25,14 +27,17 @@ export async function runToyServer(
   stateRoot: string,
   port = 0,
   killed?: AbortSignal,
+  loopback: "allowed" | "refused" = "refused",
 ): Promise<ToyServer> {
   const child = spawn(
     process.execPath,
-    ["--disable-warning=ExperimentalWarning", PROGRAM, projectRoot, stateRoot, String(port)],
-    { stdio: ["ignore", "pipe", "inherit"] },
+    ["--disable-warning=ExperimentalWarning", PROGRAM, projectRoot, stateRoot, String(port), loopback],
+    { stdio: ["ignore", "pipe", "pipe"] },
   );
   killed?.addEventListener("abort", () => child.kill("SIGKILL"), { once: true });
   const reports: string[] = [];
+  const log: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
   const lines = createInterface({ input: child.stdout });
   const ready = await new Promise<{ ready: string; key: string; isFirstStart: boolean }>((resolve, reject) => {
     lines.on("line", (line) => {
@@ -43,7 +48,7 @@ export async function runToyServer(
         resolve({ ready: message.ready, key: String(message.key), isFirstStart: message.isFirstStart === true });
       }
     });
-    child.once("exit", (code) => reject(new Error(`ended with ${code}`)));
+    child.once("exit", (code) => reject(new Error(`ended with ${code}\n${log.join("\n")}`)));
   });
   return {
     process: child,
@@ -51,6 +56,7 @@ export async function runToyServer(
     key: ready.key,
     isFirstStart: ready.isFirstStart,
     reports,
+    log,
     kill: async (signal) => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = once(child, "exit");
