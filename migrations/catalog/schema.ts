@@ -3,7 +3,7 @@
  * Times are Unix ms. JSON columns hold exact JSON text, because inputs may have whole numbers beyond 2^53.
  */
 import { sql } from "drizzle-orm";
-import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { check, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 /** Tenants. Everything below belongs to one, and every lookup names it. */
 export const workspaces = sqliteTable("workspaces", {
@@ -136,5 +136,34 @@ export const files = sqliteTable(
   (table) => [
     uniqueIndex("files_sha256").on(table.workspaceId, table.sha256),
     index("files_expiry").on(table.workspaceId, table.expiresAt),
+  ],
+);
+
+/**
+ * Creating calls that carried an Idempotency-Key: one row for each key from the call's start. `answer` is sealed, because
+ * it may hold a secret that is shown once.
+ */
+export const idempotencyKeys = sqliteTable(
+  "idempotency_keys",
+  {
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    /** Method and path: the same key may be used for different things. */
+    operation: text("operation").notNull(),
+    key: text("key").notNull(),
+    /** SHA-256 of the body's bytes. */
+    fingerprint: text("fingerprint").notNull(),
+    /** Drawn by the call that runs, so that one which was taken over changes nothing any more. */
+    claim: text("claim").notNull(),
+    /** Null while the call runs. */
+    status: integer("status"),
+    answer: text("answer"),
+    createdAt: integer("created_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.workspaceId, table.operation, table.key] }),
+    index("idempotency_keys_age").on(table.createdAt),
+    check("idempotency_keys_answered", sql`(status IS NULL) = (answer IS NULL)`),
   ],
 );
