@@ -12,18 +12,24 @@ import { accessRoutes } from "#worker/routes/access";
 import { agentLeaseRoutes } from "#worker/routes/agent-leases";
 import { agentNodeRoutes } from "#worker/routes/agent-nodes";
 import { agentReplicaRoutes } from "#worker/routes/agent-replicas";
+import { batchRoutes } from "#worker/routes/batches";
 import { documentRoutes } from "#worker/routes/documents";
 import { endpointRoutes } from "#worker/routes/endpoints";
 import { fileRoutes } from "#worker/routes/files";
 import { jobRoutes } from "#worker/routes/jobs";
 import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
+import { queueRoutes } from "#worker/routes/queue";
+import { usageRoutes } from "#worker/routes/usage";
 
 const mounted: readonly Mounted[] = [
   ...documentRoutes,
   ...endpointRoutes,
   ...jobRoutes,
   ...outputRoutes,
+  ...batchRoutes,
+  ...queueRoutes,
+  ...usageRoutes,
   ...fileRoutes,
   ...podRoutes,
   ...accessRoutes,

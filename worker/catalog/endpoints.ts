@@ -1,5 +1,5 @@
 /** Endpoints and releases in the catalog. */
-import { and, asc, count, desc, eq, getTableColumns, gt, isNull, lt, or, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, getTableColumns, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
 import * as z from "zod";
 import { type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
 import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
@@ -219,6 +219,32 @@ export async function selectEndpointKeys(
     .orderBy(sql`${endpoints.deletedAt} IS NOT NULL`, desc(endpoints.deletedAt))
     .limit(limit);
   return rows.map((row) => OwnerKey.parse(row.key));
+}
+
+/**
+ * Endpoints whose jobs may still be kept, in the order of their ids.
+ * @param from leaves out those before it
+ */
+export async function selectKeptEndpointIds(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  deletedAfter: number,
+  from: EndpointId | undefined,
+  limit: number,
+): Promise<EndpointId[]> {
+  const rows = await catalogOf(database)
+    .select({ id: endpoints.id })
+    .from(endpoints)
+    .where(
+      and(
+        eq(endpoints.workspaceId, workspaceId),
+        or(living, gt(endpoints.deletedAt, deletedAfter)),
+        from === undefined ? undefined : gte(endpoints.id, from),
+      ),
+    )
+    .orderBy(asc(endpoints.id))
+    .limit(limit);
+  return rows.map((row) => EndpointId.parse(row.id));
 }
 
 export async function countEndpoints(database: D1Database, workspaceId: WorkspaceId): Promise<number> {

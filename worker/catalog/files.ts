@@ -35,6 +35,9 @@ export function fileView(row: FileRow): File {
   };
 }
 
+/** D1 takes 100 variables in one statement; a job may name 200 files, a batch thousands. */
+const IDS_IN_STATEMENT = 90;
+
 /** The files of these ids that the workspace has and that are not over. */
 export async function selectFiles(
   database: D1Database,
@@ -42,12 +45,16 @@ export async function selectFiles(
   ids: readonly FileId[],
   nowMs: number,
 ): Promise<FileRow[]> {
-  if (ids.length === 0) return [];
-  const rows = await catalogOf(database)
-    .select()
-    .from(files)
-    .where(and(eq(files.workspaceId, workspaceId), inArray(files.id, [...ids]), gt(files.expiresAt, nowMs)));
-  return rows.map((row) => fileRow(row, workspaceId));
+  const found: FileRow[] = [];
+  for (let at = 0; at < ids.length; at += IDS_IN_STATEMENT) {
+    const some = ids.slice(at, at + IDS_IN_STATEMENT);
+    const rows = await catalogOf(database)
+      .select()
+      .from(files)
+      .where(and(eq(files.workspaceId, workspaceId), inArray(files.id, some), gt(files.expiresAt, nowMs)));
+    found.push(...rows.map((row) => fileRow(row, workspaceId)));
+  }
+  return found;
 }
 
 /** The file with these bytes, if the workspace has it. */
@@ -68,9 +75,6 @@ export async function insertFile(database: D1Database, row: FileRow): Promise<Fi
   await catalogOf(database).insert(files).values(row).onConflictDoNothing();
   return (await findFileByHash(database, row.workspaceId, row.sha256)) ?? row;
 }
-
-/** D1 takes 100 variables in one statement; a job may name 200 files. */
-const IDS_IN_STATEMENT = 90;
 
 /** Keeps files that are used again for another retention time. */
 export async function extendFiles(

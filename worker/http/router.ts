@@ -101,6 +101,10 @@ const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
   pod: "pod_not_found",
   node: "node_not_found",
   replica: "replica_not_found",
+  batch: "batch_not_found",
+  operation: "operation_not_found",
+  webhook: "webhook_not_found",
+  delivery: "delivery_not_found",
 };
 
 export const UNKNOWN_DETAIL = "There is nothing of that name in your workspace.";

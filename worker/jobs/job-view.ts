@@ -17,7 +17,6 @@ export async function jobView(
   origin: string,
 ): Promise<Omit<Job, "inputs"> & { inputs: JsonObject }> {
   const self = `${origin}/v1/jobs/${snapshot.id}`;
-  const expires = Math.floor(Date.now() / 1000) + SIGNED_LINK_S;
   return {
     id: snapshot.id,
     endpoint_id: snapshot.endpointId,
@@ -28,14 +27,12 @@ export async function jobView(
     lane: snapshot.lane,
     priority: snapshot.priority,
     tags: [...snapshot.tags],
-    inputs: parseExactJson(snapshot.inputs, { depthMax: INPUTS_DEPTH_MAX }) as JsonObject,
+    inputs: inputsView(snapshot),
     attempt: snapshot.attempt,
     attempts_max: snapshot.attemptsMax,
     position: snapshot.position,
     progress: snapshot.progress,
-    outputs: await Promise.all(
-      snapshot.outputs.map((output) => outputView(output, snapshot, env, workspaceId, origin, expires)),
-    ),
+    outputs: await outputsView(snapshot, env, workspaceId, origin),
     error: snapshot.error,
     created_at: iso(snapshot.createdAt),
     started_at: isoOrNull(snapshot.startedAt),
@@ -47,8 +44,29 @@ export async function jobView(
       started_at: iso(row.startedAt),
       ms: row.ms,
     })),
-    urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+    key_id: snapshot.keyId,
+    batch_id: snapshot.batchId,
+    retry_of: snapshot.retryOf,
+    retried_as: snapshot.retriedAs,
+    webhook: snapshot.webhook,
+    urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, why: `${self}/why` },
   };
+}
+
+/** What a job was asked for, with every digit. */
+export function inputsView(snapshot: JobSnapshot): JsonObject {
+  return parseExactJson(snapshot.inputs, { depthMax: INPUTS_DEPTH_MAX }) as JsonObject;
+}
+
+/** A job's outputs with fresh signed links. */
+export function outputsView(
+  snapshot: JobSnapshot,
+  env: Env,
+  workspaceId: WorkspaceId,
+  origin: string,
+): Promise<JobOutput[]> {
+  const expires = Math.floor(Date.now() / 1000) + SIGNED_LINK_S;
+  return Promise.all(snapshot.outputs.map((output) => outputView(output, snapshot, env, workspaceId, origin, expires)));
 }
 
 async function outputView(
@@ -77,6 +95,6 @@ export function iso(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function isoOrNull(ms: number | null): string | null {
+export function isoOrNull(ms: number | null): string | null {
   return ms === null ? null : iso(ms);
 }

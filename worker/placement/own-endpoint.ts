@@ -1,5 +1,5 @@
 /** From a name in a request to an endpoint of the caller's own workspace. Foreign and unknown answer alike. */
-import { type JobId, type OwnerKey, ownerKey, type WorkspaceId } from "#contract/ids";
+import { type BatchId, type JobId, type OperationId, type OwnerKey, ownerKey, type WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import {
   type EndpointSummary,
@@ -10,7 +10,7 @@ import {
 } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
 
-const detail = "Your workspace has no such endpoint.";
+const detail = "There is no such endpoint.";
 
 /** The endpoint as D1 has it now. */
 export async function ownEndpoint(env: Env, workspaceId: WorkspaceId, name: string): Promise<EndpointWithRelease> {
@@ -29,11 +29,28 @@ export async function ownEndpointCached(env: Env, workspaceId: WorkspaceId, name
 /** The key of the object that keeps a job; the catalog knows it first, so that an invented id creates no object. */
 export async function ownJobKey(env: Env, workspaceId: WorkspaceId, jobId: JobId): Promise<OwnerKey> {
   const key = ownerKey(jobId);
-  const owner = await findKeyOwner(env.CATALOG, key);
-  if (owner === undefined || owner.workspaceId !== workspaceId) throw unknownJob();
+  if (!(await isOwn(env, workspaceId, key))) throw unknownJob();
   return key;
 }
 
+/** As {@link ownJobKey}, for a batch. */
+export async function ownBatchKey(env: Env, workspaceId: WorkspaceId, batchId: BatchId): Promise<OwnerKey> {
+  const key = ownerKey(batchId);
+  if (!(await isOwn(env, workspaceId, key))) throw new Problem("batch_not_found", "There is no such batch.");
+  return key;
+}
+
+/** As {@link ownJobKey}, for an operation. */
+export async function ownOperationKey(env: Env, workspaceId: WorkspaceId, id: OperationId): Promise<OwnerKey> {
+  const key = ownerKey(id);
+  if (await isOwn(env, workspaceId, key)) return key;
+  throw new Problem("operation_not_found", "There is no such operation.");
+}
+
+async function isOwn(env: Env, workspaceId: WorkspaceId, key: OwnerKey): Promise<boolean> {
+  return (await findKeyOwner(env.CATALOG, key))?.workspaceId === workspaceId;
+}
+
 export function unknownJob(): Problem {
-  return new Problem("job_not_found", "Your workspace has no such job.");
+  return new Problem("job_not_found", "There is no such job.");
 }

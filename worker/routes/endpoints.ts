@@ -4,7 +4,6 @@ import {
   deleteEndpoint,
   getEndpoint,
   getEndpointSchema,
-  getQueue,
   listEndpoints,
   listReplicas,
   patchEndpoint,
@@ -146,14 +145,6 @@ const schema = handle(getEndpointSchema, async ({ env, principal, params }) => {
   };
 });
 
-const queue = handle(getQueue, async ({ env, principal, params }) => {
-  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
-  const { summary } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
-    object.queueSummary(principal.workspaceId),
-  );
-  return summary;
-});
-
 const replicas = handle(listReplicas, async ({ env, principal, params }) => {
   const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
   const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
@@ -162,7 +153,7 @@ const replicas = handle(listReplicas, async ({ env, principal, params }) => {
   return { data: reply.replicas };
 });
 
-export const endpointRoutes = [create, list, get, patch, remove, schema, queue, replicas];
+export const endpointRoutes = [create, list, get, patch, remove, schema, replicas];
 
 function slugTaken(slug: string): Problem {
   return new Problem(

@@ -1,14 +1,13 @@
 /** Submitting, reading, watching and canceling jobs. */
 import { cancelJob, createJob, getJob, getJobEvents, listJobs } from "#contract/api/jobs";
+import { getJobWhy, patchJob, retryJob } from "#contract/api/queue";
 import { type JsonObject, stringifyExactJson } from "#contract/exact-json";
-import { JobId, type OwnerKey } from "#contract/ids";
+import { JobId, type OwnerKey, ownerKey } from "#contract/ids";
 import { isTerminal } from "#contract/job";
-import { EXPIRES_IN_S_DEFAULT, PRIORITY_DEFAULT } from "#contract/limits";
 import { Problem } from "#contract/problems";
-import type { EnqueueRequest, JobSnapshot } from "#durable-objects/endpoint/rpc";
-import { sha256Hex } from "#worker/auth/digest";
+import type { Idempotency, JobFilter, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import type { Principal } from "#worker/auth/principal";
-import type { EndpointSummary } from "#worker/catalog/endpoints";
+import { type EndpointSummary, findKeyOwner } from "#worker/catalog/endpoints";
 import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival, Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
@@ -18,10 +17,11 @@ import { handle } from "#worker/http/router";
 import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
 import { enqueue } from "#worker/jobs/enqueue";
 import { eventStreamAnswer } from "#worker/jobs/event-stream";
-import { idempotencyKey } from "#worker/jobs/idempotency-key";
+import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
 import { jobView } from "#worker/jobs/job-view";
 import { newestJobs } from "#worker/jobs/newest-jobs";
 import { preferredWait } from "#worker/jobs/prefer";
+import { submitFields } from "#worker/jobs/submit-fields";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpointCached, ownJobKey } from "#worker/placement/own-endpoint";
 
@@ -29,12 +29,10 @@ type Caller = Arrival & { readonly principal: Principal };
 
 const submit = handle(createJob, async (call) => {
   const { principal, params, headers } = call;
-  const key = idempotencyKey(headers["idempotency-key"]);
-  const idempotency = key === undefined ? undefined : { key, fingerprint: await sha256Hex(call.raw.bytes) };
+  const idempotency = await idempotencyOf(headers["idempotency-key"], call.raw.bytes);
   const found = await ownEndpointCached(call.env, principal.workspaceId, params.endpoint);
   const { job, replayed } = await accept(call, found, idempotency);
-  const headersOut: Record<string, string> = { location: `${call.url.origin}/v1/jobs/${job.id}` };
-  if (replayed) headersOut["idempotency-replayed"] = "true";
+  const headersOut = { location: `${call.url.origin}/v1/jobs/${job.id}`, ...replayedHeader(replayed) };
   const wait = preferredWait(headers.prefer);
   try {
     if (acceptsEvents(call.request)) return await watchNew(call, found, job, headersOut);
@@ -59,30 +57,24 @@ type Accepted = { readonly job: JobSnapshot; readonly replayed: boolean };
 async function accept(
   call: Call<typeof createJob>,
   found: EndpointSummary,
-  idempotency: EnqueueRequest["idempotency"],
+  idempotency: Idempotency | undefined,
 ): Promise<Accepted> {
-  const { workspaceId, keyId } = call.principal;
-  const { body } = call;
   // The values as they were sent: a schema's copy could drop a field whose name is special to JavaScript.
   const sent = (call.raw.document.inputs ?? {}) as JsonObject;
+  let fields: ReturnType<typeof submitFields>;
   let inputs: ResolvedInputs;
   try {
-    inputs = await resolveInputs(call, workspaceId, found.release.inputs, sent);
+    fields = submitFields(call, found);
+    inputs = await resolveInputs(call, call.principal.workspaceId, found.release.inputs, sent);
   } catch (error) {
     const before = idempotency === undefined ? null : await replayOf(call, found, idempotency);
     if (before === null) throw error;
     return { job: before, replayed: true };
   }
   return enqueue(call.env, found, {
-    workspaceId,
-    keyId,
+    ...fields,
     inputs: stringifyExactJson(inputs.values),
     files: inputs.files,
-    lane: body.lane,
-    priority: body.priority ?? PRIORITY_DEFAULT,
-    tags: body.tags,
-    expiresInMs: (body.expires_in ?? EXPIRES_IN_S_DEFAULT) * 1000,
-    timeoutMs: (body.timeout ?? found.endpoint.settings.timeout_s) * 1000,
     ...(idempotency === undefined ? {} : { idempotency }),
   });
 }
@@ -91,7 +83,7 @@ async function accept(
 async function replayOf(
   call: Caller,
   { endpoint }: EndpointSummary,
-  idempotency: { readonly key: string; readonly fingerprint: string },
+  idempotency: Idempotency,
 ): Promise<JobSnapshot | null> {
   try {
     const { job } = await askEndpoint(call.env, endpoint.key, "repeatable", (object) =>
@@ -114,21 +106,44 @@ const get = handle(getJob, async (call) => {
 const list = handle(listJobs, async (call) => {
   const { env, principal, query } = call;
   const { workspaceId } = principal;
-  const place = await readCursor(env.SIGNING_SECRET, "jobs", workspaceId, query.cursor);
   const only =
     query.endpoint === undefined ? undefined : (await ownEndpointCached(env, workspaceId, query.endpoint)).endpoint.key;
-  const { jobs, more } = await newestJobs(env, workspaceId, only, {
-    limit: query.limit,
-    ...(place === undefined ? {} : { before: JobId.parse(place) }),
-    ...(query.state === undefined ? {} : { state: query.state }),
-    ...(query.tag === undefined ? {} : { tag: query.tag }),
-  });
-  const last = jobs.at(-1);
+  const filter = filterOf(query);
+  const filters = JSON.stringify([only ?? null, filter]);
+  const place = await readCursor(env.SIGNING_SECRET, "jobs", workspaceId, query.cursor, filters);
+  const before = place === undefined ? {} : { before: JobId.parse(place) };
+  // A batch lies in one object, which its id names.
+  const batchKey = query.batch === undefined ? undefined : ownerKey(query.batch);
+  const isNowhere = batchKey !== undefined && !(await isKeyOf(call, batchKey, only));
+  const { jobs, next } = isNowhere
+    ? { jobs: [], next: null }
+    : await newestJobs(env, workspaceId, batchKey ?? only, { ...filter, ...before, limit: query.limit });
   return {
     data: await Promise.all(jobs.map((job) => jobView(job, env, workspaceId, call.url.origin))),
-    next_cursor: more && last !== undefined ? await makeCursor(env.SIGNING_SECRET, "jobs", workspaceId, last.id) : null,
+    next_cursor: next === null ? null : await makeCursor(env.SIGNING_SECRET, "jobs", workspaceId, next, filters),
   };
 });
+
+/** The filters of a list, in one order, without those that were not given. */
+function filterOf(query: Call<typeof listJobs>["query"]): Omit<JobFilter, "before" | "limit" | "bytesMax"> {
+  const { state, lane, tag, key_id, batch, error_code, created_after, created_before } = query;
+  return {
+    ...(state === undefined ? {} : { state }),
+    ...(lane === undefined ? {} : { lane }),
+    ...(tag === undefined ? {} : { tag }),
+    ...(key_id === undefined ? {} : { keyId: key_id }),
+    ...(batch === undefined ? {} : { batchId: batch }),
+    ...(error_code === undefined ? {} : { errorCode: error_code }),
+    ...(created_after === undefined ? {} : { createdFrom: Date.parse(created_after) }),
+    ...(created_before === undefined ? {} : { createdTo: Date.parse(created_before) }),
+  };
+}
+
+/** Whether a key is of the caller's workspace, and of the endpoint asked about. */
+async function isKeyOf(call: Caller, key: OwnerKey, only: OwnerKey | undefined): Promise<boolean> {
+  if (only !== undefined) return key === only;
+  return (await findKeyOwner(call.env.CATALOG, key))?.workspaceId === call.principal.workspaceId;
+}
 
 const events = handle(getJobEvents, async (call) => {
   const key = await ownJobKey(call.env, call.principal.workspaceId, call.params.job);
@@ -144,7 +159,39 @@ const cancel = handle(cancelJob, async (call) => {
   return answerJob(call, job, 200);
 });
 
-export const jobRoutes = [submit, list, get, events, cancel];
+const why = handle(getJobWhy, async (call) => {
+  const { workspaceId } = call.principal;
+  const key = await ownJobKey(call.env, workspaceId, call.params.job);
+  const reply = await askEndpoint(call.env, key, "repeatable", (endpoint) =>
+    endpoint.whyJob(workspaceId, call.params.job),
+  );
+  return reply.why;
+});
+
+const patch = handle(patchJob, async (call) => {
+  const { workspaceId } = call.principal;
+  const key = await ownJobKey(call.env, workspaceId, call.params.job);
+  const { job } = await askEndpoint(call.env, key, "repeatable", (endpoint) =>
+    endpoint.patchJob(workspaceId, call.params.job, call.body),
+  );
+  return answerJob(call, job, 200);
+});
+
+const retry = handle(retryJob, async (call) => {
+  const { workspaceId, keyId } = call.principal;
+  const said = `POST ${call.url.pathname}`;
+  const idempotency = (await idempotencyOf(call.headers["idempotency-key"], said)) ?? null;
+  const key = await ownJobKey(call.env, workspaceId, call.params.job);
+  const { job, replayed } = await askEndpoint(call.env, key, idempotency === null ? "once" : "repeatable", (endpoint) =>
+    endpoint.retryJob(workspaceId, call.params.job, keyId, idempotency),
+  );
+  return answerJob(call, job, 202, {
+    location: `${call.url.origin}/v1/jobs/${job.id}`,
+    ...replayedHeader(replayed),
+  });
+});
+
+export const jobRoutes = [submit, list, get, events, cancel, why, patch, retry];
 
 async function answerJob(
   call: Caller,
