@@ -123,6 +123,11 @@ export function ownerKey(anyId: AnyId): OwnerKey {
   return body.slice(TIME_LENGTH, TIME_LENGTH + KEY_LENGTH) as OwnerKey;
 }
 
+/** Sorts before every id of that kind made at `atMs` or later, and after every earlier one. */
+export function leastIdAt(prefix: string, atMs: number): string {
+  return `${prefix}_${timePart(atMs)}`;
+}
+
 /** The id of a job's lease. @param number which of the job's leases, from 1 */
 export function leaseIdOf(jobId: JobId, number: number): LeaseId {
   return `lse_${jobId.slice(4)}-${number}` as LeaseId;

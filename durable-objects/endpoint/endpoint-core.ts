@@ -244,12 +244,10 @@ export class EndpointCore {
 
   queueSummary(workspaceId: WorkspaceId): Reply<{ summary: QueueSummary }> {
     const refused = this.#stranger(workspaceId);
-    const { config, jobs } = this.#state;
+    const { config } = this.#state;
     if (refused !== null || config === null) return refused ?? noEndpoint();
     const now = this.#world.now();
-    const finished = jobs.finishedSince(now - 3_600_000);
-    const services = jobs.lastServiceMs(100).toSorted((a, b) => a - b);
-    const oldest = jobs.oldestQueuedAt();
+    const oldest = this.#state.waiting.oldestCreatedAt();
     return {
       ok: true,
       summary: {
@@ -258,13 +256,8 @@ export class EndpointCore {
         running: this.#state.running.size,
         oldest_wait_ms: oldest === null ? null : Math.max(0, now - oldest),
         replicas: replicas.listed(this.#state),
-        finished_last_hour: {
-          succeeded: finished.succeeded ?? 0,
-          failed: finished.failed ?? 0,
-          canceled: finished.canceled ?? 0,
-          expired: finished.expired ?? 0,
-        },
-        service_ms_p50: services[Math.floor((services.length - 1) / 2)] ?? null,
+        finished_last_hour: { ...this.#state.rates.finishedLastHour(now) },
+        service_ms_p50: this.#state.services.median(),
       },
     };
   }

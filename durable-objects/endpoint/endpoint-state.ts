@@ -1,6 +1,15 @@
 import type * as z from "zod";
 import type { PhaseTimes, ReplicaPollAnswer } from "#contract/agent";
-import { type JobId, jobIdOf, type LeaseId, leaseNumber, type NodeId, ownerKey, type ReplicaId } from "#contract/ids";
+import {
+  type JobId,
+  jobIdOf,
+  type LeaseId,
+  leaseNumber,
+  leastIdAt,
+  type NodeId,
+  ownerKey,
+  type ReplicaId,
+} from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
@@ -11,6 +20,8 @@ import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import { JobStore } from "#durable-objects/endpoint/job-store";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
+import { RunningJobs, type RunningNote } from "#durable-objects/endpoint/running-jobs";
+import { WaitingJobs } from "#durable-objects/endpoint/waiting-jobs";
 import type { EndedJob, JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import {
   closed,
@@ -20,6 +31,7 @@ import {
   type LeaseRecord,
   lastHeardAt,
 } from "#durable-objects/queue/lease";
+import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 
 /** What the outside must do or hear once a change is committed. */
@@ -45,13 +57,12 @@ export interface Waiter {
   readonly listed: readonly LeaseId[];
 }
 
-/** The living lease of a running job, as far as matching needs it. */
-interface RunningNote {
-  readonly leaseId: LeaseId;
-  readonly replicaId: ReplicaId;
-}
-
 export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
+
+/** What happened before this object woke is counted as far back as anybody asks for. */
+const ARRIVALS_READ_MS = 60_000;
+const ENDS_READ_MS = 3_600_000;
+const SERVICES_READ = 100;
 
 /** Lease counters are taken from storage in blocks of this many: one row written for so many leases. */
 const COUNTER_BLOCK = 100;
@@ -71,6 +82,7 @@ export class EndpointState {
   readonly replicas: ReplicaStore;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
+  readonly waiting: WaitingJobs;
   readonly waiters = new Map<ReplicaId, Waiter>();
   /** When this object woke: before that, nothing is remembered of who was heard when. */
   readonly wokeAt: number;
@@ -86,8 +98,10 @@ export class EndpointState {
   dueAt: number | null = null;
 
   #jobIds: JobIds | null = null;
-  #queued: Record<Lane, number> | null = null;
-  #running: Map<JobId, RunningNote> | null = null;
+  #running: RunningJobs | null = null;
+  #rates: EventRates | null = null;
+  #services: ServiceTimes | null = null;
+  #dead: number | null = null;
   #demand: StoredDemand | null = null;
   #counter: { next: number; reserved: number } | null = null;
   readonly #ended = new Set<ReplicaId>();
@@ -101,6 +115,7 @@ export class EndpointState {
     this.jobs = new JobStore(db);
     this.idempotency = new IdempotencyStore(db);
     this.expiry = new ExpiryWatch(this.jobs);
+    this.waiting = new WaitingJobs(db);
     this.replicas = new ReplicaStore(db);
   }
 
@@ -136,8 +151,11 @@ export class EndpointState {
 
   /** Drops all that is derived from tables, after a transaction was undone. */
   forget(): void {
-    this.#queued = null;
+    this.waiting.forget();
     this.#running = null;
+    this.#rates = null;
+    this.#services = null;
+    this.#dead = null;
     this.#demand = null;
     this.#counter = null;
     this.replicas.forget();
@@ -156,26 +174,56 @@ export class EndpointState {
 
   // --- counts ------------------------------------------------------------------------------------------------------
 
+  /** Waiting jobs by lane, those in their backoff included. */
   get queued(): Readonly<Record<Lane, number>> {
-    this.#queued ??= { ...this.jobs.counts().queued };
-    return this.#queued;
+    return { interactive: this.waiting.queued("interactive"), batch: this.waiting.queued("batch") };
   }
 
   get queuedTotal(): number {
-    return this.queued.interactive + this.queued.batch;
+    return this.waiting.queued("interactive") + this.waiting.queued("batch");
   }
 
   get running(): ReadonlyMap<JobId, RunningNote> {
-    this.#running ??= new Map(
-      this.jobs.running().map((job) => [job.id, { leaseId: job.lease.id, replicaId: job.lease.replicaId }]),
-    );
-    return this.#running;
+    return this.#runningJobs().notes;
   }
 
+  /** Leases that the replica holds. */
   held(replicaId: ReplicaId): number {
-    let count = 0;
-    for (const note of this.running.values()) if (note.replicaId === replicaId) count += 1;
-    return count;
+    return this.#runningJobs().held(replicaId);
+  }
+
+  /** What came and ended lately; what was before this object woke is read from storage once. */
+  get rates(): EventRates {
+    if (this.#rates !== null) return this.#rates;
+    const rates = new EventRates();
+    const now = this.world.now();
+    const earliest = leastIdAt("job", now - ARRIVALS_READ_MS);
+    for (const { at, count } of this.jobs.arrivedSince(earliest)) rates.arrived(at, count);
+    for (const { state, at, count } of this.jobs.endedSince(now - ENDS_READ_MS)) rates.finished(state, at, count);
+    this.#rates = rates;
+    return rates;
+  }
+
+  /** How long the latest successful runs took. */
+  get services(): ServiceTimes {
+    this.#services ??= new ServiceTimes(this.jobs.lastServiceMs(SERVICES_READ).reverse());
+    return this.#services;
+  }
+
+  /** How many dead letters there are. */
+  get dead(): number {
+    this.#dead ??= this.jobs.countDead();
+    return this.#dead;
+  }
+
+  /** So many failed jobs have left the dead-letter list (or, below 0, come back to it). */
+  deadLeft(count: number): void {
+    if (this.#dead !== null) this.#dead -= count;
+  }
+
+  #runningJobs(): RunningJobs {
+    this.#running ??= new RunningJobs(this.jobs.running());
+    return this.#running;
   }
 
   nextJobId(now: number): JobId {
@@ -261,25 +309,27 @@ export class EndpointState {
   // --- changes of jobs ---------------------------------------------------------------------------------------------
 
   add(job: QueuedJob, payload: JobPayload): void {
-    const queued = { ...this.queued };
+    this.waiting.load();
+    this.#rates?.arrived(job.createdAt);
     this.jobs.insert(job, payload);
-    queued[job.lane] += 1;
-    this.#queued = queued;
+    this.waiting.entered(job);
     this.#announce(job);
   }
 
   /** Writes a job that moved on, and keeps the counts with it. */
   moved(before: QueuedJob | RunningJob, after: JobRecord): void {
-    const queued = { ...this.queued };
-    const running = new Map(this.running);
+    this.waiting.load();
+    const running = this.#runningJobs();
     this.jobs.put(after);
-    if (before.state === "queued") queued[before.lane] -= 1;
-    else running.delete(before.id);
-    if (after.state === "queued") queued[after.lane] += 1;
-    else if (after.state === "running")
-      running.set(after.id, { leaseId: after.lease.id, replicaId: after.lease.replicaId });
-    this.#queued = queued;
-    this.#running = running;
+    if (before.state === "queued") this.waiting.left(before);
+    else running.remove(before.id);
+    if (after.state === "queued") this.waiting.entered(after);
+    else if (after.state === "running") running.add(after);
+    else {
+      this.#rates?.finished(after.state, after.finishedAt);
+      if (after.state === "succeeded") this.#services?.add(after.serviceMs);
+      else if (after.dead) this.deadLeft(-1);
+    }
     this.#announce(after);
   }
 

@@ -42,11 +42,7 @@ export function snapshotOf(state: EndpointState, job: JobRecord, payload: JobPay
 
 /** Place in the queue, 1 is next; null when the job does not wait. */
 export function positionOf(state: EndpointState, job: JobRecord): number | null {
-  if (job.state !== "queued") return null;
-  const queued = state.queued;
-  const delayed = state.jobs.delayedAhead(job);
-  const ready = state.jobs.readyAhead(job, queued[job.lane] - delayed.inLane);
-  return 1 + ready + delayed.ahead + (job.lane === "batch" ? queued.interactive : 0);
+  return job.state === "queued" ? state.waiting.position(job) : null;
 }
 
 /** What a watcher gets who has seen events up to `seq` and live news up to `version`. */

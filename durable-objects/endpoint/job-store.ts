@@ -1,5 +1,5 @@
 import type { JobId, ReplicaId } from "#contract/ids";
-import type { JobProgress, JobState, Lane } from "#contract/job";
+import type { JobProgress, JobState, Lane, TerminalState } from "#contract/job";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import {
   CHANGING_COLUMNS,
@@ -8,8 +8,6 @@ import {
   fixedOf,
   isInline,
   type JobPayload,
-  LANES,
-  laneName,
   laneNumber,
   payloadOf,
   payloadText,
@@ -33,11 +31,6 @@ import {
 export interface StoredJob {
   readonly job: JobRecord;
   readonly payload: JobPayload;
-}
-
-export interface Counts {
-  readonly queued: Readonly<Record<Lane, number>>;
-  readonly running: number;
 }
 
 /** An ended job that may have left files in R2. */
@@ -67,12 +60,12 @@ export interface Deadline {
  */
 export const USUAL_WAIT_MS = 86_400_000;
 
+/** Counts of what happened are read by such slices of time. */
+const SLICE_MS = 1_000;
+
 const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
 const INSERT = `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map(() => "?").join(", ")})`;
 const UPDATE = `UPDATE jobs SET ${CHANGING_COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
-
-/** Jobs ahead of one are counted one by one up to here from either end of the queue, all of them only in the middle. */
-const COUNT_MAX = 1_000;
 
 /** Jobs, their payloads and tags. One method, one statement, as far as that goes. */
 export class JobStore {
@@ -183,14 +176,6 @@ export class JobStore {
       .map(runningOf);
   }
 
-  /** Jobs held by each replica that holds any. */
-  heldCounts(): Map<ReplicaId, number> {
-    const rows = this.#db.exec(
-      "SELECT replica_id, count(*) AS held FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > '' GROUP BY replica_id",
-    );
-    return new Map(rows.map((row) => [text(row, "replica_id") as ReplicaId, integer(row, "held")]));
-  }
-
   delayedUntil(now: number, limit: number): QueuedJob[] {
     return this.#db
       .exec(
@@ -273,92 +258,35 @@ export class JobStore {
     );
   }
 
-  counts(): Counts {
-    const queued = { interactive: 0, batch: 0 };
-    let running = 0;
-    for (const row of this.#db.exec(
-      "SELECT lane, count(*) AS jobs FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL GROUP BY lane",
-    )) {
-      queued[laneName(integer(row, "lane"))] += integer(row, "jobs");
-    }
-    for (const row of this.#db.exec(
-      "SELECT lane, count(*) AS jobs FROM jobs WHERE available_at IS NOT NULL GROUP BY lane",
-    )) {
-      queued[laneName(integer(row, "lane"))] += integer(row, "jobs");
-    }
-    for (const row of this.#db.exec(
-      "SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_running WHERE state = 'running' AND replica_id > ''",
-    )) {
-      running += integer(row, "jobs");
-    }
-    return { queued, running };
-  }
-
-  /** Ready jobs of the lane ahead of this one. */
-  readyAhead(job: QueuedJob, readyInLane: number): number {
-    const lane = laneNumber(job.lane);
-    const queue =
-      "SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?";
-    const behind = this.#count(`${queue} AND (rank, id) > (?, ?)`, lane, job.rank, job.id);
-    if (behind < COUNT_MAX) return readyInLane - behind - (job.availableAt === null ? 1 : 0);
-    const ahead = this.#count(`${queue} AND (rank, id) < (?, ?)`, lane, job.rank, job.id);
-    if (ahead < COUNT_MAX) return ahead;
-    const [row] = this.#db.exec(
-      `SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_ready
-       WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND (rank, id) < (?, ?)`,
-      lane,
-      job.rank,
-      job.id,
-    );
+  /** How many dead letters there are. */
+  countDead(): number {
+    const [row] = this.#db.exec("SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_dead WHERE dead = 1");
     return row === undefined ? 0 : integer(row, "jobs");
   }
 
-  #count(select: string, ...bindings: SqlValue[]): number {
-    const [row] = this.#db.exec(`SELECT count(*) AS jobs FROM (${select} LIMIT ${COUNT_MAX})`, ...bindings);
-    return row === undefined ? 0 : integer(row, "jobs");
+  /** How many jobs ended since then, and how, by slices of time. */
+  endedSince(at: number): { readonly state: TerminalState; readonly at: number; readonly count: number }[] {
+    return this.#db
+      .exec(
+        `SELECT state, finished_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs INDEXED BY jobs_ended
+         WHERE finished_at IS NOT NULL AND finished_at >= ? GROUP BY slice, state`,
+        at,
+      )
+      .map((row) => ({
+        state: text(row, "state") as TerminalState,
+        at: integer(row, "slice") * SLICE_MS,
+        count: integer(row, "jobs"),
+      }));
   }
 
-  /** Jobs in their backoff, by lane and in all; `ahead` are those of the lane before the job. */
-  delayedAhead(job: QueuedJob): { readonly inLane: number; readonly ahead: number; readonly interactive: number } {
-    const [row] = this.#db.exec(
-      `SELECT coalesce(sum(lane = ?1), 0) AS in_lane, coalesce(sum(lane = ?1 AND (rank, id) < (?2, ?3)), 0) AS ahead,
-         coalesce(sum(lane = 0), 0) AS interactive FROM jobs WHERE available_at IS NOT NULL`,
-      laneNumber(job.lane),
-      job.rank,
-      job.id,
-    );
-    if (row === undefined) return { inLane: 0, ahead: 0, interactive: 0 };
-    return { inLane: integer(row, "in_lane"), ahead: integer(row, "ahead"), interactive: integer(row, "interactive") };
+  /** Jobs made at or after that time, by slices of it. @param from the lowest id of that time */
+  arrivedSince(from: string): { readonly at: number; readonly count: number }[] {
+    return this.#db
+      .exec(`SELECT created_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs WHERE id >= ? GROUP BY slice`, from)
+      .map((row) => ({ at: integer(row, "slice") * SLICE_MS, count: integer(row, "jobs") }));
   }
 
-  /** When the oldest waiting job was made. */
-  oldestQueuedAt(): number | null {
-    // A head's rank is at most nine levels before its age, so only that window can hold an older job.
-    const heads = LANES.flatMap((lane) => this.ready(lane, 1));
-    const candidates = heads.map((head) => {
-      const [row] = this.#db.exec(
-        `SELECT min(id) AS id FROM jobs INDEXED BY jobs_ready
-         WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND rank <= ?`,
-        laneNumber(head.lane),
-        head.createdAt,
-      );
-      const oldest = row === undefined ? null : this.get(text(row, "id") as JobId);
-      return oldest?.createdAt ?? head.createdAt;
-    });
-    const delayed = this.#least("SELECT min(created_at) AS due FROM jobs WHERE available_at IS NOT NULL");
-    if (delayed !== null) candidates.push(delayed);
-    return candidates.length === 0 ? null : Math.min(...candidates);
-  }
-
-  finishedSince(at: number): Readonly<Record<string, number>> {
-    const rows = this.#db.exec(
-      "SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND finished_at >= ? GROUP BY state",
-      at,
-    );
-    return Object.fromEntries(rows.map((row) => [text(row, "state"), integer(row, "jobs")]));
-  }
-
-  /** How long the last successful runs took, ms. */
+  /** How long the last successful runs took, ms, the latest first. */
   lastServiceMs(limit: number): number[] {
     return this.#db
       .exec(

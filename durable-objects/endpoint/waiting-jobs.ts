@@ -1,0 +1,139 @@
+import type { JobId } from "#contract/ids";
+import type { Lane } from "#contract/job";
+import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
+import type { QueuedJob } from "#durable-objects/queue/job-record";
+import { PlaceList } from "#durable-objects/queue/place-list";
+import { type Key, type LaneReader, QueueIndex } from "#durable-objects/queue/queue-index";
+import { integer, integerOrNull, type SqlDatabase, type SqlRow, text, textOrNull } from "#durable-objects/sql/database";
+
+const READY = "FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?";
+const FIRST: Key = { rank: Number.MIN_SAFE_INTEGER, id: "" };
+const LAST: Key = { rank: Number.MAX_SAFE_INTEGER, id: "" };
+
+/** The ready jobs of a lane as storage has them. */
+class StoredLane implements LaneReader {
+  readonly #db: SqlDatabase;
+  readonly #lane: number;
+
+  constructor(db: SqlDatabase, lane: Lane) {
+    this.#db = db;
+    this.#lane = laneNumber(lane);
+  }
+
+  nth(from: Key | null, offset: number): Key | null {
+    const { rank, id } = from ?? FIRST;
+    const [row] = this.#db.exec(
+      `SELECT rank, id ${READY} AND (rank, id) >= (?, ?) ORDER BY rank, id LIMIT 1 OFFSET ?`,
+      this.#lane,
+      rank,
+      id,
+      offset,
+    );
+    return row === undefined ? null : { rank: integer(row, "rank"), id: text(row, "id") };
+  }
+
+  count(from: Key | null, to: Key | null): number {
+    return integer(this.#between("count(*)", from, to), "value");
+  }
+
+  leastId(from: Key | null, to: Key | null): string | null {
+    return textOrNull(this.#between("min(id)", from, to), "value");
+  }
+
+  #between(what: string, from: Key | null, to: Key | null): SqlRow {
+    const first = from ?? FIRST;
+    const last = to ?? LAST;
+    const [row] = this.#db.exec(
+      `SELECT ${what} AS value ${READY} AND (rank, id) >= (?, ?) AND (rank, id) < (?, ?)`,
+      this.#lane,
+      first.rank,
+      first.id,
+      last.rank,
+      last.id,
+    );
+    if (row === undefined) throw new Error("an aggregate has no row");
+    return row;
+  }
+}
+
+interface WaitingLane {
+  readonly ready: QueueIndex;
+  readonly delayed: PlaceList;
+}
+
+/**
+ * How many jobs wait, where each of them stands and which is the oldest, at the same cost for ten as for a million. Read
+ * from storage once, when it is first asked for, then kept up by `entered` and `left`.
+ */
+export class WaitingJobs {
+  readonly #db: SqlDatabase;
+  #lanes: Readonly<Record<Lane, WaitingLane>> | null = null;
+
+  constructor(db: SqlDatabase) {
+    this.#db = db;
+  }
+
+  /** Drops what is in memory, after a transaction was undone. */
+  forget(): void {
+    this.#lanes = null;
+  }
+
+  /** Must be called before a change is written, so that what is read from storage does not hold it already. */
+  load(): Readonly<Record<Lane, WaitingLane>> {
+    if (this.#lanes !== null) return this.#lanes;
+    const [interactive, batch] = LANES.map((lane) => ({
+      ready: new QueueIndex(new StoredLane(this.#db, lane)),
+      delayed: new PlaceList(),
+    }));
+    if (interactive === undefined || batch === undefined) throw new Error("there are two lanes");
+    for (const row of this.#db.exec("SELECT lane, rank, id FROM jobs WHERE available_at IS NOT NULL")) {
+      const lane = integer(row, "lane") === laneNumber("batch") ? batch : interactive;
+      lane.delayed.add({ rank: integer(row, "rank"), id: text(row, "id") });
+    }
+    this.#lanes = { interactive, batch };
+    return this.#lanes;
+  }
+
+  /** The job's row says that it waits. */
+  entered(job: QueuedJob): void {
+    this.#listOf(job).add(job);
+  }
+
+  /** The job's row says so no longer, or says that it waits elsewhere. */
+  left(job: QueuedJob): void {
+    this.#listOf(job).remove(job);
+  }
+
+  queued(lane: Lane): number {
+    const { ready, delayed } = this.load()[lane];
+    return ready.total + delayed.size;
+  }
+
+  /** Those in their backoff. */
+  delayed(): number {
+    const { interactive, batch } = this.load();
+    return interactive.delayed.size + batch.delayed.size;
+  }
+
+  /** Place over both lanes, 1 is next. */
+  position(job: QueuedJob): number {
+    const lane = this.load()[job.lane];
+    const before = job.lane === "batch" ? this.queued("interactive") : 0;
+    return 1 + before + lane.ready.ahead(job, job.availableAt === null) + lane.delayed.ahead(job);
+  }
+
+  /** When the oldest of all that wait was made. */
+  oldestCreatedAt(): number | null {
+    const lanes = Object.values(this.load());
+    const ids = lanes.flatMap(({ ready, delayed }) => [ready.leastId(), delayed.leastId()]).filter((id) => id !== null);
+    const [oldest] = ids.sort();
+    if (oldest === undefined) return null;
+    const [row] = this.#db.exec("SELECT created_at FROM jobs WHERE id = ?", oldest as JobId);
+    return row === undefined ? null : integerOrNull(row, "created_at");
+  }
+
+  #listOf(job: QueuedJob): Pick<QueueIndex, "add" | "remove"> {
+    const lane = this.load()[job.lane];
+    return job.availableAt === null ? lane.ready : lane.delayed;
+  }
+}
