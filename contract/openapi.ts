@@ -43,7 +43,7 @@ function operation(route: Route, components: Components): JsonSchema {
   const parameters = [
     ...parametersOf(route.params, "path", components),
     ...parametersOf(route.query, "query", components),
-    ...parametersOf(route.headers, "header", components),
+    ...parametersOf(headersOf(route), "header", components),
   ];
   return {
     operationId: route.id,
@@ -56,6 +56,18 @@ function operation(route: Route, components: Components): JsonSchema {
     responses: responsesOf(route, components),
     ...(route.scope === null ? {} : { "x-required-scope": route.scope }),
   };
+}
+
+const IdempotencyHeader = z.object({
+  "idempotency-key": z.string().optional().meta({
+    description:
+      "Yours to choose; for 24 h, the same call sent again with it gets the first answer and makes nothing new",
+  }),
+});
+
+function headersOf(route: Route): z.ZodObject | undefined {
+  if (route.idempotent === undefined) return route.headers;
+  return route.headers === undefined ? IdempotencyHeader : route.headers.extend(IdempotencyHeader.shape);
 }
 
 /** A route with `signature` among its parameters opens without a key as well. */
@@ -138,6 +150,9 @@ export function problemsOf(route: Route): ProblemCode[] {
   if (route.body !== undefined) codes.push("malformed_json", "invalid_body");
   if (route.body !== undefined || route.bodyTypes !== undefined) {
     codes.push("request_timeout", "body_too_large", "unsupported_media_type");
+  }
+  if (route.idempotent !== undefined) {
+    codes.push("invalid_idempotency_key", "request_in_flight", "idempotency_key_reused");
   }
   return [...new Set([...codes, ...route.problems, "internal" as const, "unavailable" as const])];
 }

@@ -25,6 +25,7 @@ export const createKey = route({
   summary: "Make an API key; it is shown once",
   scope: "admin",
   body: NewApiKey,
+  idempotent: "catalog",
   status: 201,
   returns: ApiKey,
   problems: [],

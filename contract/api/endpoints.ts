@@ -19,6 +19,7 @@ export const createEndpoint = route({
   scope: "deploy",
   body: NewEndpoint,
   bodyBytesMax: WORKFLOW_BODY_BYTES_MAX,
+  idempotent: "catalog",
   status: 201,
   returns: Endpoint,
   problems: ["slug_taken", "invalid_workflow", "workflow_format_ui", "pod_not_found", "endpoint_limit"],

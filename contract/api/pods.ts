@@ -44,6 +44,7 @@ export const createJoinToken = route({
       .max(365 * 86_400)
       .default(86_400),
   }),
+  idempotent: "catalog",
   status: 201,
   returns: JoinToken,
   problems: ["pod_not_found"],

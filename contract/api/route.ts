@@ -23,7 +23,7 @@ export interface Route {
   readonly bodyBytesMax?: number;
   /** Content types of a body that is not JSON; such a body is streamed, not parsed. */
   readonly bodyTypes?: readonly string[];
-  /** `catalog`: a repeated request with the same Idempotency-Key gets the first answer from the catalog. */
+  /** `catalog`: a repeated request with the same Idempotency-Key gets the first answer from the catalog; see `handleOnce`. */
   readonly idempotent?: "catalog";
   readonly status: 200 | 201 | 202 | 204;
   /** The JSON answer. */

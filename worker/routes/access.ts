@@ -7,6 +7,7 @@ import { sha256Hex } from "#worker/auth/digest";
 import { insertKey, revokeKeyRow, selectKeys } from "#worker/catalog/keys";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
+import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { iso } from "#worker/jobs/job-view";
 import packageJson from "../../package.json" with { type: "json" };
@@ -18,7 +19,7 @@ const me = handle(getMe, async ({ principal }) => ({
   scopes: principal.scopes,
 }));
 
-const create = handle(createKey, async ({ env, principal, body }) => {
+const create = handleOnce(createKey, async ({ env, principal, body }) => {
   const secret = makeSecret("pl", randomBytes);
   const now = Date.now();
   const row = {

@@ -33,13 +33,14 @@ import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
+import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { applyConfig } from "#worker/placement/apply-config";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
 import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
 
-const create = handle(createEndpoint, async (call) => {
+const create = handleOnce(createEndpoint, async (call) => {
   const { env, principal, body } = call;
   const { workspaceId } = principal;
   const settings = changedSettings(DEFAULT_SETTINGS, body.settings);

@@ -7,6 +7,7 @@ import { sha256Hex } from "#worker/auth/digest";
 import { hasPod, insertJoinToken, selectPods } from "#worker/catalog/pods";
 import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
+import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { iso } from "#worker/jobs/job-view";
 import { introducePod } from "#worker/placement/introduce-pod";
@@ -29,7 +30,7 @@ const nodes = handle(listNodes, async ({ env, principal, params }) => {
   return { data: reply.nodes };
 });
 
-const joinToken = handle(createJoinToken, async ({ env, principal, params, body }) => {
+const joinToken = handleOnce(createJoinToken, async ({ env, principal, params, body }) => {
   await requirePod(env, principal.workspaceId, params.pod);
   const token = makeSecret("plj", randomBytes);
   const now = Date.now();

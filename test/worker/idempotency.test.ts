@@ -1,0 +1,146 @@
+import { env } from "cloudflare:workers";
+import { beforeEach, describe, expect, it } from "vitest";
+import { routes } from "#contract/api/all";
+import { IDEMPOTENCY_KEY_MS } from "#contract/limits";
+import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace, textGraph } from "#test/worker/workspace";
+import { unansweredRoutes } from "#worker/app";
+import { RUNNING_MS_MAX } from "#worker/catalog/idempotency-keys";
+
+let workspace: TestWorkspace;
+beforeEach(async () => {
+  workspace = await makeWorkspace();
+});
+
+const newKey = { name: "ci", scopes: ["read"] };
+
+const post = (path: string, key: string | undefined, json: unknown, as = workspace): Promise<Response> =>
+  send("POST", path, { key: as.key, json, headers: key === undefined ? {} : { "idempotency-key": key } });
+
+/** A body for each route that is marked `idempotent`. */
+const BODIES: Readonly<Record<string, () => unknown>> = {
+  createKey: () => newKey,
+  createEndpoint: () => ({ slug: "fox", workflow: textGraph() }),
+  createJoinToken: () => ({ expires_in: 600 }),
+  createWebhook: () => ({ url: "https://hooks.example.com/in" }),
+};
+const marked = routes.filter((route) => "idempotent" in route && !unansweredRoutes().includes(route.id));
+
+/** How many keys of that name the workspace has. */
+async function keysMade(as = workspace): Promise<number> {
+  const { data } = await jsonOf(await send("GET", "/v1/keys?limit=100", { key: as.key }));
+  return (data as { name: string }[]).filter(({ name }) => name === newKey.name).length;
+}
+
+/** Moves a call's row into the past, as if it had been written so much earlier. */
+async function age(ms: number): Promise<void> {
+  await env.CATALOG.prepare("UPDATE idempotency_keys SET created_at = created_at - ? WHERE workspace_id = ?")
+    .bind(ms, workspace.workspaceId)
+    .run();
+}
+
+/** Makes the call look as though its isolate had died in the middle. */
+async function unanswer(): Promise<void> {
+  await env.CATALOG.prepare("UPDATE idempotency_keys SET status = NULL, answer = NULL WHERE workspace_id = ?")
+    .bind(workspace.workspaceId)
+    .run();
+}
+
+const rowsLeft = async (): Promise<unknown> =>
+  env.CATALOG.prepare("SELECT COUNT(*) AS n FROM idempotency_keys WHERE workspace_id = ?")
+    .bind(workspace.workspaceId)
+    .first("n");
+
+describe("a creating call with an Idempotency-Key", () => {
+  it.each(marked)("$id runs once and answers the same again", async ({ id, path: template }) => {
+    const path = template.replace("{pod}", workspace.podId);
+    const body = BODIES[id] ?? (() => expect.fail(`add a body for ${id}`));
+    const first = await post(path, "k1", body());
+    const again = await post(path, '"k1"', body());
+    expect(first.status).toBe(201);
+    expect(again.status).toBe(201);
+    expect(first.headers.has("idempotency-replayed")).toBe(false);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(again.headers.get("content-type")).toBe(first.headers.get("content-type"));
+    expect(again.headers.get("request-id")).not.toBe(first.headers.get("request-id"));
+    expect(await again.text()).toBe(await first.text());
+    expect(await refusalOf(await post(path, "bad key!", body()))).toMatchObject({
+      status: 400,
+      code: "invalid_idempotency_key",
+    });
+  });
+
+  it("makes one thing of fifty at a time; the others hear that it runs, or its answer", async () => {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => post("/v1/keys", "k1", newKey)));
+    const made = answers.filter(({ status }) => status === 201);
+    const refused = answers.filter(({ status }) => status !== 201);
+    expect(await keysMade()).toBe(1);
+    expect(made.filter(({ headers }) => !headers.has("idempotency-replayed"))).toHaveLength(1);
+    expect(new Set(await Promise.all(made.map((answer) => answer.text()))).size).toBe(1);
+    for (const answer of refused) {
+      expect(answer.headers.get("retry-after")).toBe("1");
+      expect(await refusalOf(answer)).toMatchObject({ status: 409, code: "request_in_flight" });
+    }
+  });
+
+  it("refuses the key with another body, and takes it for another operation and workspace", async () => {
+    await post("/v1/keys", "k1", newKey);
+    expect(await refusalOf(await post("/v1/keys", "k1", { ...newKey, name: "other" }))).toMatchObject({
+      status: 422,
+      code: "idempotency_key_reused",
+    });
+    expect((await post("/v1/endpoints", "k1", { slug: "fox", workflow: textGraph() })).status).toBe(201);
+    const stranger = await makeWorkspace();
+    const theirs = await post("/v1/keys", "k1", newKey, stranger);
+    expect(theirs.status).toBe(201);
+    expect(theirs.headers.has("idempotency-replayed")).toBe(false);
+  });
+
+  it("does not burn the key when it fails, whatever for", async () => {
+    await post("/v1/endpoints", undefined, { slug: "fox", workflow: textGraph() });
+    const taken = { slug: "fox", workflow: textGraph() };
+    expect(await refusalOf(await post("/v1/endpoints", "k1", taken))).toMatchObject({
+      status: 409,
+      code: "slug_taken",
+    });
+    expect(await rowsLeft()).toBe(0);
+    expect((await post("/v1/keys", "k1", { name: "" })).status).toBe(422);
+    expect((await post("/v1/endpoints", "k1", { slug: "owl", workflow: textGraph() })).status).toBe(201);
+    expect((await send("POST", "/v1/keys", { json: newKey, headers: { "idempotency-key": "k2" } })).status).toBe(401);
+    expect((await post("/v1/keys", "k2", newKey)).status).toBe(201);
+  });
+
+  it("is taken over when its runner has died, and not before", async () => {
+    await post("/v1/keys", "k1", newKey);
+    await unanswer();
+    expect(await refusalOf(await post("/v1/keys", "k1", newKey))).toMatchObject({ status: 409 });
+    await age(RUNNING_MS_MAX);
+    expect(await refusalOf(await post("/v1/keys", "k1", { ...newKey, name: "other" }))).toMatchObject({ status: 422 });
+    const again = await post("/v1/keys", "k1", newKey);
+    expect(again.status).toBe(201);
+    expect(again.headers.has("idempotency-replayed")).toBe(false);
+    expect(await keysMade()).toBe(2);
+  });
+
+  it("is over after a day, and its row goes", async () => {
+    await post("/v1/keys", "k1", newKey);
+    await post("/v1/keys", "k2", newKey);
+    await age(IDEMPOTENCY_KEY_MS + 1);
+    const again = await post("/v1/keys", "k1", { ...newKey, scopes: ["run"] });
+    expect(again.status).toBe(201);
+    expect(again.headers.has("idempotency-replayed")).toBe(false);
+    await expect.poll(rowsLeft).toBe(1);
+  });
+
+  it("keeps no secret that a reader of the catalog could use", async () => {
+    const { key } = await jsonOf(await post("/v1/keys", "k1", newKey));
+    const row = await env.CATALOG.prepare("SELECT * FROM idempotency_keys WHERE workspace_id = ?")
+      .bind(workspace.workspaceId)
+      .first();
+    expect(JSON.stringify(row)).not.toContain(String(key));
+    // Sealed for this row alone: moved to another one, it opens nothing.
+    await env.CATALOG.prepare("UPDATE idempotency_keys SET key = 'k2' WHERE workspace_id = ?")
+      .bind(workspace.workspaceId)
+      .run();
+    expect(await refusalOf(await post("/v1/keys", "k2", newKey))).toMatchObject({ status: 422 });
+  });
+});

@@ -1,0 +1,118 @@
+/** Calls that may be sent twice and run once: what an Idempotency-Key means on routes that write to the catalog. */
+import * as z from "zod";
+import type { Route } from "#contract/api/route";
+import { Problem } from "#contract/problems";
+import { seal, unseal } from "#durable-objects/secrets/seal";
+import { sha256Hex } from "#worker/auth/digest";
+import {
+  claimCall,
+  findCall,
+  type KeyedCall,
+  type KnownCall,
+  keepAnswer,
+  releaseCall,
+  sweepCalls,
+} from "#worker/catalog/idempotency-keys";
+import type { Call, RawBody } from "#worker/http/call";
+import { finished, type Handler, handle, type Mounted } from "#worker/http/router";
+import { idempotencyKey, replayedHeader } from "#worker/jobs/idempotency-key";
+
+/** A marked route: it has a caller, whose workspace the key belongs to, and a JSON body, which is the call's fingerprint. */
+export type OnceRoute = Route & { readonly idempotent: "catalog"; readonly scope: string; readonly body: z.ZodType };
+
+/** An answer as it is kept. */
+const KeptAnswer = z.object({ headers: z.array(z.tuple([z.string(), z.string()])), body: z.string() });
+
+/**
+ * Joins a route with its handler as {@link handle} does. With an Idempotency-Key, the handler runs once: the same body
+ * again gets the first answer, meanwhile 409, another body 422. Only a success is kept; after a failure the key is free.
+ */
+export function handleOnce<const R extends OnceRoute>(route: R, handler: Handler<R>): Mounted {
+  return handle(route, async (call) => {
+    // The fields are those of this very route; its type cannot be followed through a conditional one.
+    const { principal, raw, env, request, requestId, url, waitUntil } = call as unknown as Call<OnceRoute> & {
+      raw: RawBody;
+    };
+    const key = idempotencyKey(request.headers.get("idempotency-key") ?? undefined);
+    if (key === undefined) return handler(call);
+    const keyed: KeyedCall = {
+      workspaceId: principal.workspaceId,
+      operation: `${request.method} ${url.pathname}`,
+      key,
+    };
+    const fingerprint = await sha256Hex(raw.bytes);
+    const claim = crypto.randomUUID();
+    const now = Date.now();
+    if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, now))) {
+      return replayed(env.SIGNING_SECRET, keyed, fingerprint, await findCall(env.CATALOG, keyed));
+    }
+    waitUntil(sweepCalls(env.CATALOG, now));
+    // A row that could not be removed is taken over after a minute; the failure itself is what the caller must hear.
+    const release = () => releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
+    let answer: Response;
+    try {
+      answer = finished(route, await handler(call));
+    } catch (error) {
+      await release();
+      throw error;
+    }
+    if (!answer.ok) {
+      await release();
+      return answer;
+    }
+    try {
+      await keepAnswer(env.CATALOG, keyed, claim, answer.status, await sealedAnswer(env.SIGNING_SECRET, keyed, answer));
+    } catch (error) {
+      // The thing is made: whoever asked must have its answer, though a call sent again will not get it.
+      const cause = error instanceof Error ? error.name : typeof error;
+      console.error(JSON.stringify({ event: "idempotent_answer_lost", requestId, operation: keyed.operation, cause }));
+    }
+    return answer;
+  });
+}
+
+async function sealedAnswer(secret: string, call: KeyedCall, answer: Response): Promise<string> {
+  const kept: z.infer<typeof KeptAnswer> = { headers: [...answer.headers], body: await answer.clone().text() };
+  return seal(secret, "idempotent answer", contextOf(call), JSON.stringify(kept));
+}
+
+/** The first answer again, or the refusal that says why there is none. */
+async function replayed(
+  secret: string,
+  call: KeyedCall,
+  fingerprint: string,
+  known: KnownCall | undefined,
+): Promise<Response> {
+  if (known !== undefined && known.fingerprint !== fingerprint) {
+    throw new Problem(
+      "idempotency_key_reused",
+      "The key was used with another body; a new request needs a key of its own.",
+    );
+  }
+  // A row that is gone belonged to a call that has just failed: this one may be sent again like one that still runs.
+  if (known?.answered === undefined) {
+    throw new Problem("request_in_flight", "The first request with this key has not ended; ask again shortly.", {
+      retryAfterS: 1,
+    });
+  }
+  const { status, sealed } = known.answered;
+  let text: string;
+  try {
+    text = await unseal(secret, "idempotent answer", contextOf(call), sealed);
+  } catch (cause) {
+    throw new Problem(
+      "idempotency_key_reused",
+      "The request succeeded before, and its answer can no longer be read, because the service's secret has changed.",
+      { cause },
+    );
+  }
+  const { headers, body } = KeptAnswer.parse(JSON.parse(text));
+  return new Response(body === "" ? null : body, {
+    status,
+    headers: [...headers, ...Object.entries(replayedHeader(true))],
+  });
+}
+
+function contextOf({ workspaceId, operation, key }: KeyedCall): string {
+  return `${workspaceId} ${operation} ${key}`;
+}
