@@ -156,10 +156,17 @@ function callOf(line: CommandLine, output: Output, values: Values, positionals: 
       const options = { url: text("url"), token: text("token") };
       const onRetry = ({ detail }: { readonly detail: string }) =>
         output.progress(`${detail}; trying again …`, "trying again");
-      return new Pilotlight({ ...(await connectionOf(options, line.env)), onRetry });
+      return new Pilotlight({ ...(await connectionOf(options, line.env)), onRetry, retryForMs: retryForMs(line.env) });
     },
     readStdin: line.readStdin,
   };
+}
+
+/** How long calls are repeated, ms; the client's own time when PILOTLIGHT_RETRY_S is not set. */
+function retryForMs({ PILOTLIGHT_RETRY_S: text }: NodeJS.ProcessEnv): number | undefined {
+  if (text === undefined || text === "") return undefined;
+  if (!/^[0-9]{1,6}$/.test(text)) throw new CliError("usage", `PILOTLIGHT_RETRY_S is a number of seconds, not ${text}`);
+  return Number(text) * 1_000;
 }
 
 /** Before the options are read, errors about them must already know where to go. */

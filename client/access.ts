@@ -1,10 +1,10 @@
 import type * as z from "zod";
-import type { AnswerOf, CallOptions, Transport } from "#client/transport";
+import { allPages } from "#client/paging";
+import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
 import type { ApiKey, Me, NewApiKey } from "#contract/access";
 import { createKey, getHealth, getMe, listKeys, revokeKey } from "#contract/api/access";
 
 export type Health = AnswerOf<typeof getHealth>;
-type KeyPage = AnswerOf<typeof listKeys>;
 
 /** API keys. */
 export class Keys {
@@ -14,19 +14,13 @@ export class Keys {
   }
 
   /** Makes a key; its text is in this answer and in no later one. */
-  create(key: z.input<typeof NewApiKey>, options: CallOptions = {}): Promise<ApiKey> {
+  create(key: z.input<typeof NewApiKey>, options: CreateOptions = {}): Promise<ApiKey> {
     return this.#transport.call(createKey, { body: key, ...options });
   }
 
   /** All keys of the workspace, page by page. */
-  async *list(options: CallOptions = {}): AsyncGenerator<ApiKey, void, void> {
-    let cursor: string | null = null;
-    do {
-      const query = cursor === null ? {} : { cursor };
-      const page: KeyPage = await this.#transport.call(listKeys, { query, ...options });
-      yield* page.data;
-      cursor = page.next_cursor;
-    } while (cursor !== null);
+  list(options: CallOptions = {}): AsyncGenerator<ApiKey, void, void> {
+    return allPages((cursor) => this.#transport.call(listKeys, { query: { cursor }, ...options }));
   }
 
   revoke(key: string, options: CallOptions = {}): Promise<void> {

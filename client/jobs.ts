@@ -1,25 +1,39 @@
 import type * as z from "zod";
 import { type JobStreamEvent, watchJob } from "#client/job-events";
+import { allPages } from "#client/paging";
 import { PilotlightError } from "#client/pilotlight-error";
-import type { AnswerOf, CallOptions, Transport } from "#client/transport";
+import type { PageOf } from "#client/queues";
+import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
 import { cancelJob, createJob, getJob, listJobs } from "#contract/api/jobs";
-import { isTerminal, type Job, type JobState, type NewJob } from "#contract/job";
+import { getJobWhy, patchJob, retryJob } from "#contract/api/queue";
+import {
+  isTerminal,
+  type Job,
+  type JobErrorCode,
+  type JobPatch,
+  type JobState,
+  type JobWhy,
+  type Lane,
+  type NewJob,
+} from "#contract/job";
 import { WAIT_S_MAX } from "#contract/limits";
 
-export interface SubmitOptions extends CallOptions {
-  /** A fresh one is drawn when left out. Send the same one to repeat a submit of which the answer got lost. */
-  readonly idempotencyKey?: string | undefined;
+export interface SubmitOptions extends CreateOptions {
   /** Seconds the server holds its answer for the job's end, at most 60. */
   readonly waitS?: number | undefined;
 }
 
-export interface JobQuery {
+/** All filters given must hold; times are ISO, `created_after` inclusive, `created_before` exclusive. */
+export interface JobQuery extends PageOf {
   readonly endpoint?: string | undefined;
   readonly state?: JobState | undefined;
+  readonly lane?: Lane | undefined;
   readonly tag?: string | undefined;
-  readonly cursor?: string | undefined;
-  /** Jobs of one page, at most 100. */
-  readonly limit?: number | undefined;
+  readonly key_id?: string | undefined;
+  readonly batch?: string | undefined;
+  readonly error_code?: JobErrorCode | undefined;
+  readonly created_after?: string | undefined;
+  readonly created_before?: string | undefined;
 }
 
 export type JobPage = AnswerOf<typeof listJobs>;
@@ -36,15 +50,13 @@ export class Jobs {
    * @returns the job as accepted, or ended when `waitS` was long enough
    */
   submit(endpoint: string, job: z.input<typeof NewJob>, options: SubmitOptions = {}): Promise<Job> {
-    const headers: Record<string, string> = { "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() };
-    if (options.waitS !== undefined) headers.prefer = `wait=${waitOf(options.waitS)}`;
     return this.#transport.call(createJob, {
       params: { endpoint },
-      headers,
+      headers: options.waitS === undefined ? {} : { prefer: `wait=${waitOf(options.waitS)}` },
       body: job,
-      repeatable: true,
       heldMs: (options.waitS ?? 0) * 1_000,
       signal: options.signal,
+      idempotencyKey: options.idempotencyKey,
     });
   }
 
@@ -92,19 +104,29 @@ export class Jobs {
     return this.#transport.call(cancelJob, { params: { job }, repeatable: true, ...options });
   }
 
-  /** One page, newest first. */
+  /** Runs an ended job again, as a new job with the same inputs and the active release. */
+  retry(job: string, options: CreateOptions = {}): Promise<Job> {
+    return this.#transport.call(retryJob, { params: { job }, ...options });
+  }
+
+  /** Changes the lane or priority of a waiting job, or moves it to the front. */
+  patch(job: string, patch: z.input<typeof JobPatch>, options: CallOptions = {}): Promise<Job> {
+    return this.#transport.call(patchJob, { params: { job }, body: patch, repeatable: true, ...options });
+  }
+
+  /** Why a job has not started. */
+  why(job: string, options: CallOptions = {}): Promise<JobWhy> {
+    return this.#transport.call(getJobWhy, { params: { job }, ...options });
+  }
+
+  /** One page, newest first. It may be short, even empty, while there are more: go on while next_cursor is not null. */
   page(query: JobQuery = {}, options: CallOptions = {}): Promise<JobPage> {
     return this.#transport.call(listJobs, { query: query as z.input<typeof listJobs.query>, ...options });
   }
 
   /** Jobs, newest first, page by page. */
-  async *list(query: JobQuery = {}, options: CallOptions = {}): AsyncGenerator<Job, void, void> {
-    let cursor: string | null | undefined = query.cursor;
-    do {
-      const page: JobPage = await this.page({ ...query, cursor: cursor ?? undefined }, options);
-      yield* page.data;
-      cursor = page.next_cursor;
-    } while (cursor !== null);
+  list(query: JobQuery = {}, options: CallOptions = {}): AsyncGenerator<Job, void, void> {
+    return allPages((cursor) => this.page({ ...query, cursor }, options), query.cursor);
   }
 }
 

@@ -1,11 +1,15 @@
 import type * as z from "zod";
 import { type Health, health, Keys, me } from "#client/access";
+import { Batches } from "#client/batches";
 import { Endpoints } from "#client/endpoints";
 import { Files } from "#client/files";
 import { Jobs } from "#client/jobs";
+import { Operations } from "#client/operations";
 import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
+import { Queues } from "#client/queues";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
+import { Usage } from "#client/usage";
 import type { Me } from "#contract/access";
 
 /**
@@ -18,11 +22,15 @@ import type { Me } from "#contract/access";
  *     for (const output of ended.outputs) await pilotlight.outputs.bytes({ job: job.id, output });
  *
  * Every call throws PilotlightError when it does not succeed. Calls that may be repeated are, with growing pauses, when
- * the answer is lost, 429 or 503. Whole numbers beyond 2^53 are bigints, in both directions.
+ * the answer is lost, 429 or 503; calls that make something carry an Idempotency-Key, so that it is made once. Whole numbers beyond 2^53 are bigints, in both directions.
  */
 export class Pilotlight {
   readonly endpoints: Endpoints;
   readonly jobs: Jobs;
+  readonly batches: Batches;
+  readonly queues: Queues;
+  readonly operations: Operations;
+  readonly usage: Usage;
   readonly files: Files;
   readonly outputs: Outputs;
   readonly keys: Keys;
@@ -33,6 +41,10 @@ export class Pilotlight {
     const transport = new Transport(options);
     this.endpoints = new Endpoints(transport);
     this.jobs = new Jobs(transport);
+    this.batches = new Batches(transport);
+    this.queues = new Queues(transport);
+    this.operations = new Operations(transport);
+    this.usage = new Usage(transport);
     this.files = new Files(transport);
     this.outputs = new Outputs(transport);
     this.keys = new Keys(transport);

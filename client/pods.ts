@@ -1,4 +1,4 @@
-import type { CallOptions, Transport } from "#client/transport";
+import type { CallOptions, CreateOptions, Transport } from "#client/transport";
 import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
 import type { JoinToken, NodeSummary, Pod } from "#contract/replica";
 
@@ -21,7 +21,7 @@ export class Pods {
    * Makes a token with which machines join the pod; its text is in this answer and in no later one.
    * @param expiresInS seconds; a day when left out
    */
-  createJoinToken(pod: string, expiresInS?: number, options: CallOptions = {}): Promise<JoinToken> {
+  createJoinToken(pod: string, expiresInS?: number, options: CreateOptions = {}): Promise<JoinToken> {
     const body = expiresInS === undefined ? {} : { expires_in: expiresInS };
     return this.#transport.call(createJoinToken, { params: { pod }, body, ...options });
   }

@@ -24,6 +24,12 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Of calls that make something. */
+export interface CreateOptions extends CallOptions {
+  /** A fresh one is drawn when left out. Send the same one to repeat a call of which the answer got lost. */
+  readonly idempotencyKey?: string | undefined;
+}
+
 type InputOf<R extends Route, Key extends "params" | "query" | "body"> = R extends {
   readonly [K in Key]: infer Schema extends z.ZodType;
 }
@@ -45,7 +51,11 @@ export interface CallInput<R extends Route> extends CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: InputOf<R, "body">;
   readonly rawBody?: RawBody;
-  /** Doing it twice is doing it once: lost answers may be retried. True for GET, HEAD and DELETE without saying so. */
+  readonly idempotencyKey?: string | undefined;
+  /**
+   * Doing it twice is doing it once: lost answers may be retried. True for GET, HEAD and DELETE without saying so, and
+   * for routes that take an Idempotency-Key, which is always sent.
+   */
   readonly repeatable?: boolean;
   /** Ms the server was asked to hold the answer. */
   readonly heldMs?: number;
@@ -91,7 +101,12 @@ export class Transport {
   /** Calls a route and gives its answer unread, a success for certain. */
   open<const R extends Route>(route: R, input: CallInput<R> = {}): Promise<Response> {
     const isStream = input.rawBody?.content instanceof ReadableStream;
-    const repeatable = !isStream && (input.repeatable ?? (route.method === "get" || route.method === "delete"));
+    const takesKey = route.idempotent !== undefined || route.headers?.shape["idempotency-key"] !== undefined;
+    // One key for all tries of this call.
+    const key = takesKey ? { "idempotency-key": input.idempotencyKey ?? crypto.randomUUID() } : {};
+    const sent = { ...input, headers: { ...key, ...input.headers } };
+    const isSafe = route.method === "get" || route.method === "delete";
+    const repeatable = !isStream && (input.repeatable ?? (isSafe || takesKey));
     return retrying(
       {
         forMs: this.retryForMs,
@@ -100,7 +115,7 @@ export class Transport {
         // What the server refused it did not do; only a lost answer is dangerous to repeat.
         isRetryable: (error) => !isStream && error.retryable && (repeatable || error.status === 429),
       },
-      () => this.#once(route, input),
+      () => this.#once(route, sent),
     );
   }
 

@@ -78,7 +78,7 @@ describe("submitting a job", () => {
 describe("calls that may not be repeated", () => {
   it("are not, after a lost answer", async () => {
     const server = await scriptedServer(hangUp, json(201, {}));
-    const failure = clientOf(server.url).keys.create({ name: "ci", scopes: ["run"] });
+    const failure = clientOf(server.url).endpoints.patch("a", { workflow: "{}" });
     await expect(failure).rejects.toMatchObject({ code: "network_error", status: 0 });
     expect(server.seen).toHaveLength(1);
   });

@@ -22,7 +22,12 @@ export function exampleJob(changes: Record<string, unknown> = {}): Record<string
     finished_at: null,
     expires_at: null,
     timeline: [],
-    urls: { self: "/v1/jobs/x", events: "/v1/jobs/x/events", cancel: "/v1/jobs/x/cancel" },
+    key_id: "key_0dpx4n3m8k7q2wz6tgr1vyc5hc",
+    batch_id: null,
+    retry_of: null,
+    retried_as: null,
+    webhook: null,
+    urls: { self: "/v1/jobs/x", events: "/v1/jobs/x/events", cancel: "/v1/jobs/x/cancel", why: "/v1/jobs/x/why" },
     ...changes,
   };
 }

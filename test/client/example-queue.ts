@@ -1,0 +1,89 @@
+/** A queue, a batch and an operation as the service shows them. */
+import { EXAMPLE_JOB_ID } from "#test/client/example-job";
+
+const ENDPOINT_ID = "ep_0dpx4n3m8k7q2wz6tgr1vyc5hb";
+
+export function exampleBatch(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    id: "batch_0dpx4n3m8k7q2wz6tgr1vyc5ha",
+    endpoint_id: ENDPOINT_ID,
+    endpoint: "text-to-image",
+    state: "running",
+    total: 3,
+    counts: { queued: 3, running: 0, succeeded: 0, failed: 0, canceled: 0, expired: 0 },
+    progress: 0,
+    created_at: "2026-11-21T10:00:00.000Z",
+    finished_at: null,
+    urls: { self: "/v1/batches/x", results: "/v1/batches/x/results", cancel: "/v1/batches/x/cancel", jobs: "/v1/jobs" },
+    ...changes,
+  };
+}
+
+export function exampleResult(index: number, changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    index,
+    job_id: EXAMPLE_JOB_ID,
+    state: "succeeded",
+    inputs: { seed: index },
+    outputs: [],
+    error: null,
+    ...changes,
+  };
+}
+
+export function exampleOperation(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    id: "op_0dpx4n3m8k7q2wz6tgr1vyc5ha",
+    endpoint_id: ENDPOINT_ID,
+    kind: "cancel",
+    state: "done",
+    looked_at: 5,
+    changed: 3,
+    skipped: 2,
+    progress: 1,
+    created_jobs: [],
+    created_at: "2026-11-21T10:00:00.000Z",
+    finished_at: "2026-11-21T10:00:01.000Z",
+    ...changes,
+  };
+}
+
+export function exampleQueue(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const finished = { succeeded: 7, failed: 1, canceled: 0, expired: 0 };
+  return {
+    endpoint_id: ENDPOINT_ID,
+    paused: null,
+    queued: { interactive: 4, batch: 30 },
+    retrying: 1,
+    running: 2,
+    dead: 5,
+    oldest_wait_ms: 61_000,
+    eta_ms: 42_000,
+    in_flight: [],
+    replicas: [],
+    arrived_last_minute: 12,
+    finished_last_minute: finished,
+    finished_last_hour: { ...finished, succeeded: 420 },
+    service_ms_p50: 3_000,
+    ...changes,
+  };
+}
+
+export function exampleEntry(position: number): Record<string, unknown> {
+  return {
+    job_id: EXAMPLE_JOB_ID,
+    position,
+    eta_ms: 1_000 * position,
+    phase: "waiting",
+    lane: "interactive",
+    priority: 5,
+    attempt: 0,
+    tags: [],
+    key_id: "key_0dpx4n3m8k7q2wz6tgr1vyc5hc",
+    batch_id: null,
+    created_at: "2026-11-21T10:00:00.000Z",
+    waited_ms: 5_000,
+    expires_at: null,
+    available_at: null,
+  };
+}
