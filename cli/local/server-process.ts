@@ -21,6 +21,8 @@ const FULL_BELOW_BYTES = 1024 * 1024;
 const say = (line: string): void => console.log(`${new Date().toISOString()} ${line}`);
 const tell = (message: ServerMessage): void => void process.send?.(message);
 
+// The log may lie on the disk that is full: what cannot be written is lost, and the server goes on.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 // On SIGTERM, Miniflare ends workerd and this process by itself.
 process.on("uncaughtException", (error) => {
   say(`uncaught: ${error.stack ?? error.message}`);
