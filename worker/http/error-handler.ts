@@ -34,13 +34,15 @@ export function errorAnswer(error: unknown, requestId: string, method: string, p
 
 /** R2's code for a fault of its own. */
 const R2_FAULT = /\(10001\)$/;
+/** A full disk, in SQLite's words; a database that fails for such a reason, in the runtime's. */
+const STORAGE_FAULT = /SQLITE_(?:FULL|IOERR)|^internal error; reference = /;
 
 /** An overloaded or restarting object, or a database or store that does not answer. */
 export function isUnavailable(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { overloaded, retryable } = cause as PlatformError;
     if (overloaded === true || retryable === true) return true;
-    if (R2_FAULT.test(cause.message)) return true;
+    if (R2_FAULT.test(cause.message) || STORAGE_FAULT.test(cause.message)) return true;
     if (cause.message.startsWith("D1_ERROR") && !cause.message.includes("SQLITE_CONSTRAINT")) return true;
   }
   return false;
