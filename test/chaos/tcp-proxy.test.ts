@@ -1,0 +1,69 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { until } from "#test/until";
+import { TcpProxy } from "./tcp-proxy.ts";
+
+let server: Server;
+let proxy: TcpProxy;
+let heard: string[];
+
+beforeEach(async () => {
+  heard = [];
+  server = createServer((request, response) => {
+    heard.push(request.url ?? "");
+    if (request.url !== "/never") response.writeHead(request.url === "/late" ? 409 : 200).end("yes");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  proxy = await TcpProxy.start(() => ({ host: "127.0.0.1", port: address.port }));
+});
+afterEach(async () => {
+  await proxy.stop();
+  server.closeAllConnections();
+  server.close();
+});
+
+const get = async (path: string): Promise<string> => (await fetch(`${proxy.url}${path}`)).text();
+
+describe("the wire", () => {
+  it("passes everything on", async () => {
+    expect(await get("/a")).toBe("yes");
+  });
+
+  it("breaks off what is under way when it is cut, and takes new connections", async () => {
+    const answer = get("/never");
+    answer.catch(() => undefined);
+    await until("the request is there", () => heard.includes("/never") || undefined);
+    expect(proxy.cut()).toBeGreaterThan(0);
+    await expect(answer).rejects.toThrow();
+    expect(await get("/b")).toBe("yes");
+  });
+
+  it("lets nothing through while it stalls, and everything afterwards", async () => {
+    proxy.stall();
+    const answer = get("/c");
+    // The answer of another way proves that the server had the time to hear it.
+    const address = server.address();
+    if (address !== null && typeof address !== "string") await fetch(`http://127.0.0.1:${address.port}/beside`);
+    expect(heard).toEqual(["/beside"]);
+    proxy.flow();
+    expect(await answer).toBe("yes");
+  });
+
+  it("holds a message back until it is released, and tells how it was answered, even if its sender is gone", async () => {
+    const caught = proxy.holdNext(/^POST \/late /);
+    const giveUp = new AbortController();
+    const sender = fetch(`${proxy.url}/late`, { method: "POST", body: "{}", signal: giveUp.signal });
+    sender.catch(() => undefined);
+    const message = await caught;
+    expect(message.text).toContain("/late");
+    expect(await get("/other")).toBe("yes");
+    giveUp.abort();
+    expect(heard).toEqual(["/other"]);
+    expect(await message.release(10_000)).toBe(409);
+    expect(heard).toEqual(["/other", "/late"]);
+  });
+});
