@@ -30,6 +30,7 @@ export const uploadFile = route({
   query: z.object({ filename: z.string().min(1).max(255).optional() }),
   bodyTypes: ["application/octet-stream", "image/*", "video/*", "audio/*", "multipart/form-data"],
   bodyBytesMax: FILE_BYTES_MAX,
+  idempotent: "catalog",
   status: 201,
   returns: File,
   alsoReturns: { 200: "The file was already there" },

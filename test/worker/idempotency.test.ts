@@ -23,7 +23,9 @@ const BODIES: Readonly<Record<string, () => unknown>> = {
   createJoinToken: () => ({ expires_in: 600 }),
   createWebhook: () => ({ url: "https://hooks.example.com/in" }),
 };
-const marked = routes.filter((route) => "idempotent" in route && !unansweredRoutes().includes(route.id));
+const marked = routes.filter(
+  (route) => "idempotent" in route && "body" in route && !unansweredRoutes().includes(route.id),
+);
 
 /** How many keys of that name the workspace has. */
 async function keysMade(as = workspace): Promise<number> {
@@ -67,6 +69,20 @@ describe("a creating call with an Idempotency-Key", () => {
       status: 400,
       code: "invalid_idempotency_key",
     });
+  });
+
+  it("takes it for uploads too, where the file's bytes count and not the form around them", async () => {
+    const upload = (text: string) => {
+      const body = new FormData();
+      body.set("file", new Blob([text], { type: "text/plain" }), "a.txt");
+      return send("POST", "/v1/files", { key: workspace.key, body, headers: { "idempotency-key": "k1" } });
+    };
+    const first = await upload("one");
+    const again = await upload("one");
+    expect([first.status, again.status]).toEqual([201, 201]);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(await again.text()).toBe(await first.text());
+    expect(await refusalOf(await upload("two"))).toMatchObject({ status: 422, code: "idempotency_key_reused" });
   });
 
   it("makes one thing of fifty at a time; the others hear that it runs, or its answer", async () => {

@@ -4,6 +4,7 @@ import type { Route } from "#contract/api/route";
 import { Problem } from "#contract/problems";
 import { seal, unseal } from "#durable-objects/secrets/seal";
 import { sha256Hex } from "#worker/auth/digest";
+import type { Principal } from "#worker/auth/principal";
 import {
   claimCall,
   findCall,
@@ -13,7 +14,7 @@ import {
   releaseCall,
   sweepCalls,
 } from "#worker/catalog/idempotency-keys";
-import type { Call, RawBody } from "#worker/http/call";
+import type { Arrival, Call, RawBody } from "#worker/http/call";
 import { finished, type Handler, handle, type Mounted } from "#worker/http/router";
 import { idempotencyKey, replayedHeader } from "#worker/jobs/idempotency-key";
 
@@ -30,45 +31,60 @@ const KeptAnswer = z.object({ headers: z.array(z.tuple([z.string(), z.string()])
 export function handleOnce<const R extends OnceRoute>(route: R, handler: Handler<R>): Mounted {
   return handle(route, async (call) => {
     // The fields are those of this very route; its type cannot be followed through a conditional one.
-    const { principal, raw, env, request, requestId, url, waitUntil } = call as unknown as Call<OnceRoute> & {
-      raw: RawBody;
-    };
-    const key = idempotencyKey(request.headers.get("idempotency-key") ?? undefined);
-    if (key === undefined) return handler(call);
-    const keyed: KeyedCall = {
-      workspaceId: principal.workspaceId,
-      operation: `${request.method} ${url.pathname}`,
-      key,
-    };
-    const fingerprint = await sha256Hex(raw.bytes);
-    const claim = crypto.randomUUID();
-    const now = Date.now();
-    if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, now))) {
-      return replayed(env.SIGNING_SECRET, keyed, fingerprint, await findCall(env.CATALOG, keyed));
-    }
-    waitUntil(sweepCalls(env.CATALOG, now));
-    // A row that could not be removed is taken over after a minute; the failure itself is what the caller must hear.
-    const release = () => releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
-    let answer: Response;
-    try {
-      answer = finished(route, await handler(call));
-    } catch (error) {
-      await release();
-      throw error;
-    }
-    if (!answer.ok) {
-      await release();
-      return answer;
-    }
-    try {
-      await keepAnswer(env.CATALOG, keyed, claim, answer.status, await sealedAnswer(env.SIGNING_SECRET, keyed, answer));
-    } catch (error) {
-      // The thing is made: whoever asked must have its answer, though a call sent again will not get it.
-      const cause = error instanceof Error ? error.name : typeof error;
-      console.error(JSON.stringify({ event: "idempotent_answer_lost", requestId, operation: keyed.operation, cause }));
-    }
-    return answer;
+    const known = call as unknown as Call<OnceRoute> & { raw: RawBody };
+    const keyed = keyedCall(known, known.principal);
+    if (keyed === undefined) return handler(call);
+    return runOnce(known, keyed, await sha256Hex(known.raw.bytes), async () => finished(route, await handler(call)));
   });
+}
+
+/**
+ * The name of a call that has an Idempotency-Key; undefined without one.
+ * @throws Problem invalid_idempotency_key
+ */
+export function keyedCall({ request, url }: Arrival, { workspaceId }: Principal): KeyedCall | undefined {
+  const key = idempotencyKey(request.headers.get("idempotency-key") ?? undefined);
+  return key === undefined ? undefined : { workspaceId, operation: `${request.method} ${url.pathname}`, key };
+}
+
+/**
+ * Runs a call unless it has run before, for routes whose body is not JSON.
+ * @param fingerprint SHA-256 of what was sent, hexadecimal
+ * @throws Problem request_in_flight, idempotency_key_reused, and what `run` throws
+ */
+export async function runOnce(
+  { env, requestId, waitUntil }: Arrival,
+  keyed: KeyedCall,
+  fingerprint: string,
+  run: () => Promise<Response>,
+): Promise<Response> {
+  const claim = crypto.randomUUID();
+  const now = Date.now();
+  if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, now))) {
+    return replayed(env.SIGNING_SECRET, keyed, fingerprint, await findCall(env.CATALOG, keyed));
+  }
+  waitUntil(sweepCalls(env.CATALOG, now));
+  // A row that could not be removed is taken over after a minute; the failure itself is what the caller must hear.
+  const release = () => releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
+  let answer: Response;
+  try {
+    answer = await run();
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  if (!answer.ok) {
+    await release();
+    return answer;
+  }
+  try {
+    await keepAnswer(env.CATALOG, keyed, claim, answer.status, await sealedAnswer(env.SIGNING_SECRET, keyed, answer));
+  } catch (error) {
+    // The thing is made: whoever asked must have its answer, though a call sent again will not get it.
+    const cause = error instanceof Error ? error.name : typeof error;
+    console.error(JSON.stringify({ event: "idempotent_answer_lost", requestId, operation: keyed.operation, cause }));
+  }
+  return answer;
 }
 
 async function sealedAnswer(secret: string, call: KeyedCall, answer: Response): Promise<string> {

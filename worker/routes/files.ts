@@ -5,6 +5,7 @@ import { FILE_BYTES_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import { fileView, selectFiles } from "#worker/catalog/files";
 import { jsonAnswer } from "#worker/http/answer";
+import { keyedCall, runOnce } from "#worker/http/idempotent";
 import { countedBody, statedLength, tooLarge } from "#worker/http/read-body";
 import { handle } from "#worker/http/router";
 import { statedHash } from "#worker/http/stated-hash";
@@ -14,7 +15,9 @@ import { type IncomingFile, storeFile, sweepFiles } from "#worker/inputs/store-f
 /** Boundaries and headers of a form around the file itself. */
 const FORM_BYTES_MAX = 16 * 1024;
 
-const upload = handle(uploadFile, async ({ env, principal, query, request, waitUntil }) => {
+const upload = handle(uploadFile, async (call) => {
+  const { env, principal, query, request, waitUntil } = call;
+  const keyed = keyedCall(call, principal);
   const sha256 = statedHash(request);
   const type = request.headers.get("content-type") ?? "";
   const incoming = /^multipart\/form-data/i.test(type)
@@ -22,7 +25,9 @@ const upload = handle(uploadFile, async ({ env, principal, query, request, waitU
     : { chunks: countedBody(request, FILE_BYTES_MAX), contentType: type, filename: query.filename ?? "file" };
   const { file, created } = await storeFile(env, principal.workspaceId, { ...incoming, sha256 });
   waitUntil(sweepFiles(env, principal.workspaceId));
-  return jsonAnswer(created ? 201 : 200, fileView(file));
+  const answer = jsonAnswer(created ? 201 : 200, fileView(file));
+  // The bytes make the file, so storing them twice makes no second one; and a form's boundary differs at each try.
+  return keyed === undefined ? answer : runOnce(call, keyed, file.sha256, async () => answer);
 });
 
 const get = handle(getFile, async ({ env, principal, params }) => {
