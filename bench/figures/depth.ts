@@ -1,0 +1,128 @@
+/** E: the same figures beside a long queue. An endpoint with an empty queue and the full ones are measured in turn. */
+import { join } from "node:path";
+import { Crew, submitAll, withSubmitters } from "#bench/load/drive";
+import { memoryBelow } from "#bench/load/memory";
+import { type Figure, inTurns, ratio, type Series, type Subject } from "#bench/measure";
+import type { Plan } from "#bench/plan";
+import { fillQueue } from "#bench/product/fill-queue";
+import { productQueue, startProduct } from "#bench/product/product";
+import type { Queue } from "#bench/subject";
+
+const CONNECTIONS = 64;
+const REPLICAS = 16;
+/** How far below the empty queue's rate a full one's may be. */
+const SHARE_LOST_MAX: readonly (readonly [depth: number, share: number])[] = [
+  [100_000, 0.1],
+  [1_000_000, 0.25],
+];
+/** Beyond the jobs that wait, room for those that are submitted while it is measured. */
+const ROOM = 1.5;
+const DEPTH_SETTING_MAX = 1_000_000;
+
+export async function depthFigures(plan: Plan): Promise<Figure> {
+  const product = await startProduct(join(plan.folder, "product"), plan.say);
+  const notes: string[] = [];
+  try {
+    const queues: { readonly depth: number; readonly queue: Queue }[] = [];
+    const memory = async (what: string): Promise<void> => {
+      const mib = (await memoryBelow(process.pid, "workerd")) / 1024 ** 2;
+      notes.push(`workerd holds ${Math.round(mib)} MiB ${what}`);
+      plan.say(notes.at(-1) ?? "");
+    };
+    await memory("at the start");
+    for (const depth of [0, ...plan.depths]) {
+      const slug = `depth-${depth}`;
+      const most = Math.min(DEPTH_SETTING_MAX, Math.max(100_000, Math.round(depth * ROOM)));
+      const queue = await productQueue(product, slug, REPLICAS, most);
+      // A full queue takes no more: one at the highest setting is filled up to where the measured jobs still fit.
+      const jobs = Math.min(depth, most - plan.jobs * (plan.rounds + 1) * 2);
+      const startedAt = performance.now();
+      await fillQueue(product, slug, Math.max(0, jobs), plan.say);
+      if (depth > 0) {
+        const seconds = (performance.now() - startedAt) / 1_000;
+        await memory(`with ${jobs.toLocaleString("en")} jobs more in a queue, filled in ${Math.round(seconds)} s`);
+      }
+      queues.push({ depth, queue });
+    }
+    const nameOf = (what: string, depth: number) => `${what}, ${depth.toLocaleString("en")} queued`;
+    const submits = await inTurns(
+      queues.map(({ depth, queue }) => submitting(nameOf("submits", depth), queue, plan.jobs)),
+      plan.rounds,
+      plan.say,
+    );
+    const crews: Crew<unknown>[] = [];
+    for (const { queue } of queues) crews.push(new Crew(await queue.replicas(REPLICAS), true));
+    const working = queues.flatMap(({ depth, queue }, place) => {
+      const crew = crews[place];
+      if (crew === undefined) return [];
+      return [
+        taking(nameOf("leases taken and completed", depth), crew, Math.floor(plan.jobs / 2)),
+        both(nameOf("both at once", depth), queue, crew, plan.jobs),
+      ];
+    });
+    const worked = await inTurns(working, plan.rounds, plan.say);
+    await memory("at the end");
+    const takes = worked.filter((_, place) => place % 2 === 0);
+    const boths = worked.filter((_, place) => place % 2 === 1);
+    return {
+      id: "E",
+      title: `The product beside a long queue: ${CONNECTIONS} connections that submit, ${REPLICAS} replicas that take`,
+      series: [...submits, ...takes, ...boths],
+      bars: [submits, takes, boths].flatMap((series) => barsOf(series, plan.depths)),
+      notes,
+    };
+  } finally {
+    await product.stop();
+  }
+}
+
+function barsOf(series: readonly Series[], depths: readonly number[]) {
+  const [empty] = series;
+  return depths.flatMap((depth, place) => {
+    const full = series[place + 1];
+    const lost = SHARE_LOST_MAX.find(([upTo]) => depth <= upTo)?.[1] ?? 1;
+    if (empty === undefined || full === undefined) return [];
+    return [{ what: `${full.name} / empty`, value: ratio(full, empty), bound: 1 - lost, is: "at least" as const }];
+  });
+}
+
+/** Before any replica is there, so that nothing is taken. */
+function submitting(name: string, queue: Queue, jobs: number): Subject {
+  const measure = () =>
+    withSubmitters(queue, CONNECTIONS, async (submitters) => {
+      const startedAt = performance.now();
+      await submitAll(submitters, jobs);
+      return (jobs * 1_000) / (performance.now() - startedAt);
+    });
+  return { name, unit: "jobs/s", measure };
+}
+
+/** Fewer than were submitted before: no replica may find the queue empty and wait. */
+function taking(name: string, crew: Crew<unknown>, jobs: number): Subject {
+  const measure = async (): Promise<number> => {
+    const startedAt = performance.now();
+    crew.on();
+    await crew.untilDone(crew.done + jobs);
+    const seconds = (performance.now() - startedAt) / 1_000;
+    crew.off();
+    await crew.untilIdle();
+    return jobs / seconds;
+  };
+  return { name, unit: "jobs/s", measure };
+}
+
+/** Submits while replicas take, as many of each. */
+function both(name: string, queue: Queue, crew: Crew<unknown>, jobs: number): Subject {
+  const measure = () =>
+    withSubmitters(queue, REPLICAS, async (submitters) => {
+      const startedAt = performance.now();
+      crew.on();
+      // Off at once when it has done as many as are submitted, so that the queue keeps its length.
+      const done = crew.untilDone(crew.done + jobs).then(() => crew.off());
+      await Promise.all([submitAll(submitters, jobs), done]);
+      const seconds = (performance.now() - startedAt) / 1_000;
+      await crew.untilIdle();
+      return jobs / seconds;
+    });
+  return { name, unit: "jobs/s", measure };
+}
