@@ -46,6 +46,8 @@ export interface Call {
   /** The service the options, the environment or the local server name. */
   connect(): Promise<Pilotlight>;
   readStdin(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Asks the person at the terminal for a line; null when there is none to ask. */
+  ask(question: string): Promise<string | null>;
 }
 
 export interface Command {

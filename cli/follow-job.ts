@@ -1,5 +1,6 @@
 /** Watching a job to its end, and saying in one line how far it is. */
 import type { Output } from "#cli/output";
+import { progressBar } from "#cli/progress-bar";
 import { duration } from "#cli/text-table";
 import type { JobStreamEvent } from "#client/job-events";
 import type { Pilotlight } from "#client/pilotlight";
@@ -7,9 +8,6 @@ import type { PilotlightErrorFields } from "#client/pilotlight-error";
 import { PilotlightError } from "#client/pilotlight-error";
 import type { JsonObject } from "#contract/exact-json";
 import { isTerminal, type Job, JobProgress } from "#contract/job";
-
-const BAR_LENGTH = 20;
-const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 /**
  * Follows a job's events, writes a progress line for each and every event to `--json-stream`.
@@ -71,12 +69,7 @@ export function progressLine(phase: string, event: JobStreamEvent): string | nul
   const { fraction, class_type, step, steps, nodes_done, nodes_total } = progress.data;
   const what = class_type ?? `${nodes_done}/${nodes_total} nodes`;
   const steps_ = step === undefined || steps === undefined ? "" : ` ${step}/${steps}`;
-  return `${phase} ${what}${steps_} ${bar(fraction)} ${Math.round(fraction * 100)} %`;
-}
-
-function bar(fraction: number): string {
-  const eighths = Math.round(fraction * BAR_LENGTH * 8);
-  return ("█".repeat(Math.floor(eighths / 8)) + (EIGHTHS[eighths % 8] ?? "")).padEnd(BAR_LENGTH);
+  return `${phase} ${what}${steps_} ${progressBar(fraction)} ${Math.round(fraction * 100)} %`;
 }
 
 function textOf(data: JsonObject, name: string): string | undefined {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line's entry: streams, signals and the exit code. */
+import { createInterface } from "node:readline/promises";
 import { runCommandLine } from "#cli/run-command";
 
 const first = new AbortController();
@@ -50,6 +51,15 @@ process.exitCode = await runCommandLine({
     const pieces: Buffer[] = [];
     for await (const piece of process.stdin) pieces.push(piece as Buffer);
     return new Uint8Array(Buffer.concat(pieces));
+  },
+  ask: async (question) => {
+    if (!process.stdin.isTTY || !process.stderr.isTTY) return null;
+    const terminal = createInterface({ input: process.stdin, output: process.stderr });
+    try {
+      return await terminal.question(question, { signal: first.signal });
+    } finally {
+      terminal.close();
+    }
   },
 });
 

@@ -18,6 +18,7 @@ export interface CommandLine {
   readonly stderr: TextSink;
   readonly interrupts: Interrupts;
   readonly readStdin: () => Promise<Uint8Array<ArrayBuffer>>;
+  readonly ask: (question: string) => Promise<string | null>;
 }
 
 /** Options of every command. */
@@ -159,6 +160,7 @@ function callOf(line: CommandLine, output: Output, values: Values, positionals: 
       return new Pilotlight({ ...(await connectionOf(options, line.env)), onRetry, retryForMs: retryForMs(line.env) });
     },
     readStdin: line.readStdin,
+    ask: line.ask,
   };
 }
 

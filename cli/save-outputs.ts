@@ -32,7 +32,11 @@ const NAMES_TRIED = 10_000;
  * Downloads a job's outputs into a folder and checks each against its size and sha256 before it gets its name.
  * @throws CliError `output_unwritable`, `output_damaged`; PilotlightError
  */
-export async function saveOutputs(client: Pilotlight, job: Job, options: SaveOptions): Promise<SavedOutput[]> {
+export async function saveOutputs(
+  client: Pilotlight,
+  job: Pick<Job, "id" | "outputs">,
+  options: SaveOptions,
+): Promise<SavedOutput[]> {
   await mkdir(options.folder, { recursive: true }).catch((cause) => {
     throw unwritable(options.folder, cause);
   });

@@ -1,16 +1,29 @@
 /** Every command, in the order `help` shows them. */
 import type { Command } from "#cli/command";
+import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
 import { doctor } from "#cli/commands/doctor";
-import { endpointsGet, endpointsList, endpointsRemove, queueStats, schema } from "#cli/commands/endpoints";
+import { endpointsGet, endpointsList, endpointsRemove, endpointsSet, schema } from "#cli/commands/endpoints";
 import { filesPut } from "#cli/commands/files";
 import { helpAbout } from "#cli/commands/help";
-import { jobsCancel, jobsGet, jobsList, jobsWatch } from "#cli/commands/jobs";
+import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
+import {
+  queueBump,
+  queueDead,
+  queueList,
+  queuePause,
+  queuePurge,
+  queueRedrive,
+  queueResume,
+  queueStats,
+  queueWhy,
+} from "#cli/commands/queue";
 import { run } from "#cli/commands/run";
+import { usage } from "#cli/commands/usage";
 import { version } from "#cli/commands/version";
 
 export const commands: readonly Command[] = [
@@ -22,9 +35,25 @@ export const commands: readonly Command[] = [
   jobsGet,
   jobsWatch,
   jobsCancel,
+  jobsRetry,
+  jobsWhy,
+  batchSubmit,
+  batchGet,
+  batchCancel,
+  batchResults,
   queueStats,
+  queueList,
+  queuePause,
+  queueResume,
+  queuePurge,
+  queueBump,
+  queueWhy,
+  queueDead,
+  queueRedrive,
+  usage,
   endpointsList,
   endpointsGet,
+  endpointsSet,
   endpointsRemove,
   schema,
   filesPut,

@@ -1,11 +1,12 @@
 import { basename, extname } from "node:path";
 import type * as z from "zod";
 import type { Call, Command, Outcome } from "#cli/command";
+import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
 import { textTable } from "#cli/text-table";
 import { PilotlightError } from "#client/pilotlight-error";
-import type { Endpoint, EndpointPatch, NewEndpoint } from "#contract/endpoint";
+import type { Endpoint, EndpointPatch } from "#contract/endpoint";
 import { Slug } from "#contract/endpoint";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { InputSpec } from "#contract/workflow";
@@ -31,9 +32,7 @@ export const deploy: Command = {
     "object-info": { type: "string" },
     "comfyui-url": { type: "string" },
     "override-file": { type: "string" },
-    "idle-timeout": { type: "string" },
-    "min-replicas": { type: "string" },
-    "max-replicas": { type: "string" },
+    ...settingOptions,
   },
   optionHelp: {
     slug: "the endpoint's name in addresses; the file's name when left out",
@@ -41,9 +40,7 @@ export const deploy: Command = {
     "object-info": "a file with ComfyUI's GET /object_info: types and ranges of custom nodes",
     "comfyui-url": "a running ComfyUI to ask for it",
     "override-file": "JSON: rename, hide, bound inputs and outputs",
-    "idle-timeout": "seconds without work after which a replica stops",
-    "min-replicas": "replicas kept warm",
-    "max-replicas": "replicas at most",
+    ...settingHelp,
   },
   run: async (call) => {
     const path = call.positionals[0] ?? "";
@@ -191,18 +188,6 @@ async function overridesOf(call: Call): Promise<z.input<typeof EndpointPatch>["o
   if (path === undefined) return undefined;
   // The service checks what is in it and names each wrong field.
   return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
-}
-
-function settingsOf(call: Call): z.input<typeof NewEndpoint>["settings"] {
-  const idle = call.integer("idle-timeout", 1, 86_400);
-  const least = call.integer("min-replicas", 0, 100);
-  const most = call.integer("max-replicas", 1, 100);
-  if (idle === undefined && least === undefined && most === undefined) return undefined;
-  return {
-    ...(idle === undefined ? {} : { idle_timeout_s: idle }),
-    ...(least === undefined ? {} : { min_replicas: least }),
-    ...(most === undefined ? {} : { max_replicas: most }),
-  };
 }
 
 function jsonObject(text: string, source: string): JsonObject {

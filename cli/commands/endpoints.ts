@@ -1,6 +1,8 @@
 import type { Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
-import { duration, textTable } from "#cli/text-table";
+import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
+import { CliError } from "#cli/errors";
+import { textTable } from "#cli/text-table";
 import type { Endpoint } from "#contract/endpoint";
 import { stringifyExactJson } from "#contract/exact-json";
 
@@ -52,11 +54,38 @@ export const endpointsGet: Command = {
         "",
         ...inputTable(found.release.inputs),
         "",
-        ...Object.entries(found.settings).map(([name, value]) => `${name} = ${value}`),
+        ...settingLines(found),
       ],
     };
   },
 };
+
+export const endpointsSet: Command = {
+  path: ["endpoints", "set"],
+  summary: "Change an endpoint's settings",
+  examples: [
+    "pilotlight endpoints set text-to-image --max-replicas 4 --queue-depth 5000",
+    "pilotlight endpoints set text-to-image --gpu-seconds-per-day none",
+  ],
+  positionals: [endpoint],
+  options: settingOptions,
+  optionHelp: settingHelp,
+  run: async (call) => {
+    const settings = settingsOf(call);
+    if (settings === undefined) throw new CliError("usage", "Nothing to change: give at least one setting");
+    const client = await call.connect();
+    const { signal } = call.interrupts;
+    const changed = await client.endpoints.patch(call.positionals[0] ?? "", { settings }, { signal });
+    return { data: { endpoint: changed }, ids: [changed.id], text: settingLines(changed) };
+  },
+};
+
+function settingLines({ settings }: Endpoint): string[] {
+  return Object.entries(settings).map(([name, value]) => {
+    const shown = Array.isArray(value) ? value.join(", ") || "any" : (value ?? "no bound");
+    return `${name} = ${shown}`;
+  });
+}
 
 export const endpointsRemove: Command = {
   path: ["endpoints", "rm"],
@@ -95,38 +124,3 @@ function keepDigits(_key: string, value: unknown, context?: { source?: string })
   if (typeof value !== "number" || source === undefined || raw === undefined) return value;
   return raw(source);
 }
-
-export const queueStats: Command = {
-  path: ["queue", "stats"],
-  summary: "Show how an endpoint's queue and replicas stand",
-  examples: ["pilotlight queue stats text-to-image"],
-  positionals: [endpoint],
-  options: {},
-  optionHelp: {},
-  run: async (call) => {
-    const client = await call.connect();
-    const queue = await client.endpoints.queue(call.positionals[0] ?? "", { signal: call.interrupts.signal });
-    const { queued, running, oldest_wait_ms, finished_last_hour: hour, service_ms_p50 } = queue;
-    return {
-      data: queue,
-      text: [
-        `queued    ${queued.interactive} interactive, ${queued.batch} batch` +
-          (oldest_wait_ms === null ? "" : `; the oldest waits ${duration(oldest_wait_ms)}`),
-        `running   ${running}${service_ms_p50 === null ? "" : `; half of the last ones took ${duration(service_ms_p50)} or less`}`,
-        `last hour ${hour.succeeded} succeeded, ${hour.failed} failed, ${hour.canceled} canceled, ${hour.expired} expired`,
-        "",
-        ...textTable(
-          ["replica", "node", "state", "release", "since", "error"],
-          queue.replicas.map(({ id, node_id, state, release, started_at, error }) => [
-            id,
-            node_id,
-            state,
-            String(release),
-            started_at,
-            error ?? "",
-          ]),
-        ),
-      ],
-    };
-  },
-};

@@ -1,62 +1,46 @@
-import type { Command } from "#cli/command";
+import type { Call, Command, Outcome } from "#cli/command";
 import { watchAndSave } from "#cli/commands/run";
 import { CliError } from "#cli/errors";
 import { phasesLine } from "#cli/follow-job";
+import { followOperation } from "#cli/follow-operation";
+import { jobFilterHelp, jobFilterOptions, jobFilters } from "#cli/job-filters";
 import { byteSize, duration, textTable } from "#cli/text-table";
-import { type Job, JobState } from "#contract/job";
+import type { Job } from "#contract/job";
 import { PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX } from "#contract/limits";
 
 const job = { name: "job", required: true };
+const maybeJob = { name: "job", required: false };
 
 export const jobsList: Command = {
   path: ["jobs", "ls"],
   summary: "List jobs, newest first",
-  examples: ["pilotlight jobs ls --endpoint text-to-image --state failed"],
+  examples: [
+    "pilotlight jobs ls --endpoint text-to-image --state failed",
+    "pilotlight jobs ls --tag nightly --since 2d --error out_of_memory",
+  ],
   positionals: [],
   options: {
-    endpoint: { type: "string" },
-    state: { type: "string" },
-    tag: { type: "string" },
+    ...jobFilterOptions,
     limit: { type: "string" },
     cursor: { type: "string" },
   },
   optionHelp: {
-    endpoint: "of this endpoint alone",
-    state: JobState.options.join(", "),
-    tag: "with this tag",
+    ...jobFilterHelp,
     limit: `1 to ${PAGE_SIZE_MAX}, ${PAGE_SIZE_DEFAULT} when left out`,
     cursor: "next_cursor of the page before",
   },
   run: async (call) => {
-    const state = JobState.optional().safeParse(call.text("state"));
-    if (!state.success) throw new CliError("usage", `--state is one of ${JobState.options.join(", ")}`);
+    const { batch_id, ...filters } = jobFilters(call);
     const limit = call.integer("limit", 1, PAGE_SIZE_MAX);
     const client = await call.connect();
     const page = await client.jobs.page(
-      {
-        endpoint: call.text("endpoint"),
-        state: state.data,
-        tag: call.text("tag"),
-        cursor: call.text("cursor"),
-        limit,
-      },
+      { ...filters, endpoint: call.text("endpoint"), batch: batch_id, cursor: call.text("cursor"), limit },
       { signal: call.interrupts.signal },
     );
-    const rows = page.data.map((each) => [
-      each.id,
-      each.endpoint,
-      each.phase === null ? each.state : `${each.state} ${each.phase}`,
-      each.created_at,
-      each.finished_at === null ? "" : duration(Date.parse(each.finished_at) - Date.parse(each.created_at)),
-      each.error?.code ?? "",
-    ]);
     return {
       data: page,
       ids: page.data.map(({ id }) => id),
-      text: [
-        ...textTable(["job", "endpoint", "state", "created", "took", "error"], rows),
-        ...(page.next_cursor === null ? [] : ["", `More: --cursor ${page.next_cursor}`]),
-      ],
+      text: [...jobTable(page.data), ...(page.next_cursor === null ? [] : ["", `More: --cursor ${page.next_cursor}`])],
     };
   },
 };
@@ -90,17 +74,111 @@ export const jobsWatch: Command = {
 
 export const jobsCancel: Command = {
   path: ["jobs", "cancel"],
-  summary: "Cancel a job that waits or runs",
-  examples: ["pilotlight jobs cancel job_…"],
-  positionals: [job],
-  options: {},
-  optionHelp: {},
+  summary: "Cancel a job that waits or runs, or all that fit",
+  examples: [
+    "pilotlight jobs cancel job_…",
+    "pilotlight jobs cancel --endpoint text-to-image --state queued --tag nightly",
+  ],
+  positionals: [maybeJob],
+  options: jobFilterOptions,
+  optionHelp: jobFilterHelp,
   run: async (call) => {
+    const one = chosenJob(call);
+    if (one === undefined) return operate(call, "cancel");
     const client = await call.connect();
-    const after = await client.jobs.cancel(call.positionals[0] ?? "", { signal: call.interrupts.signal });
+    const after = await client.jobs.cancel(one, { signal: call.interrupts.signal });
     return { data: { job: after }, ids: [after.id], text: `${after.id} is ${after.state}.` };
   },
 };
+
+export const jobsRetry: Command = {
+  path: ["jobs", "retry"],
+  summary: "Run an ended job again as a new job, or all that fit",
+  examples: [
+    "pilotlight jobs retry job_…",
+    "pilotlight jobs retry --endpoint text-to-image --state failed --error out_of_memory --since 1h",
+  ],
+  positionals: [maybeJob],
+  options: { ...jobFilterOptions, "idempotency-key": { type: "string" } },
+  optionHelp: { ...jobFilterHelp, "idempotency-key": "repeat it to get the first new job again" },
+  run: async (call) => {
+    const one = chosenJob(call);
+    if (one === undefined) return operate(call, "retry");
+    const client = await call.connect();
+    const { signal } = call.interrupts;
+    const made = await client.jobs.retry(one, { signal, idempotencyKey: call.text("idempotency-key") });
+    return {
+      data: { job: made },
+      ids: [made.id],
+      text: [made.id, `  runs ${one} again: pilotlight jobs watch ${made.id}`],
+    };
+  },
+};
+
+export const jobsWhy: Command = {
+  path: ["jobs", "why"],
+  summary: "Say why a job has not started",
+  examples: ["pilotlight jobs why job_…"],
+  positionals: [job],
+  options: {},
+  optionHelp: {},
+  run: whyOutcome,
+};
+
+/** Why the job of the first argument waits. */
+export async function whyOutcome(call: Call): Promise<Outcome> {
+  const client = await call.connect();
+  const why = await client.jobs.why(call.positionals[0] ?? "", { signal: call.interrupts.signal });
+  return {
+    data: { why },
+    ids: [why.job_id],
+    text: [
+      why.summary,
+      ...why.reasons.map(
+        ({ code, detail, until }) => `  ${detail} (${code}${until === null ? "" : `, until ${until}`})`,
+      ),
+    ],
+  };
+}
+
+/** The one job that is named; undefined when filters choose. @throws CliError `usage` when it is both or neither */
+function chosenJob(call: Call): string | undefined {
+  const [one] = call.positionals;
+  const given = Object.keys(jobFilterOptions).filter((option) => call.text(option) !== undefined);
+  if (one !== undefined && given.length > 0) {
+    throw new CliError("usage", `Name a job, or choose jobs with --${given[0]}: not both`);
+  }
+  if (one !== undefined) return one;
+  if (call.text("endpoint") === undefined || given.length < 2) {
+    const hint = "--endpoint and at least one of --state, --lane, --tag, --key, --batch, --error, --since, --until.";
+    throw new CliError("usage", "Name a job, or say which jobs of which endpoint", hint);
+  }
+  return undefined;
+}
+
+async function operate(call: Call, action: "cancel" | "retry"): Promise<Outcome> {
+  const selection = jobFilters(call);
+  const client = await call.connect();
+  const operation = await client.queues.operate(
+    call.text("endpoint") ?? "",
+    { action, selection },
+    { signal: call.interrupts.signal, idempotencyKey: call.text("idempotency-key") },
+  );
+  return followOperation(call, client, operation);
+}
+
+/** Jobs as a table. */
+export function jobTable(jobs: readonly Job[]): string[] {
+  const rows = jobs.map((each) => [
+    each.id,
+    each.endpoint,
+    each.phase === null ? each.state : `${each.state} ${each.phase}`,
+    each.created_at,
+    each.finished_at === null ? "" : duration(Date.parse(each.finished_at) - Date.parse(each.created_at)),
+    each.error?.code ?? "",
+  ]);
+  return textTable(["job", "endpoint", "state", "created", "took", "error"], rows);
+}
 
 function jobText(shown: Job): string[] {
   const phase = shown.phase === null ? "" : ` (${shown.phase}${shown.position === null ? "" : ` #${shown.position}`})`;
@@ -110,6 +188,9 @@ function jobText(shown: Job): string[] {
     `created   ${shown.created_at}`,
     ...(shown.finished_at === null ? [] : [`finished  ${shown.finished_at}`]),
     `phases    ${phasesLine(shown)}`,
+    ...(shown.retry_of === null ? [] : [`retry of  ${shown.retry_of}`]),
+    ...(shown.retried_as === null ? [] : [`again as  ${shown.retried_as}`]),
+    ...(shown.batch_id === null ? [] : [`batch     ${shown.batch_id}`]),
     ...(shown.error === null ? [] : [`error     ${shown.error.message} (${shown.error.code})`]),
     ...shown.outputs.map(
       ({ name, content_type, size, url }) => `output    ${name} (${content_type}, ${byteSize(size)})\n          ${url}`,

@@ -7,7 +7,7 @@ import { type SavedOutput, saveOutputs } from "#cli/save-outputs";
 import { byteSize } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
 import { type Job, Lane } from "#contract/job";
-import { EXPIRES_IN_S_MAX, PRIORITY_MAX, PRIORITY_MIN } from "#contract/limits";
+import { EXPIRES_IN_S_MAX, PRIORITY_MAX, PRIORITY_MIN, TIMEOUT_S_MAX } from "#contract/limits";
 
 /** After the first Ctrl-C, a second one within this cancels the job. */
 const SECOND_INTERRUPT_MS = 2_000;
@@ -33,6 +33,8 @@ export const run: Command = {
     tag: { type: "string", multiple: true },
     timeout: { type: "string" },
     "expires-in": { type: "string" },
+    "job-timeout": { type: "string" },
+    webhook: { type: "string" },
     "idempotency-key": { type: "string" },
   },
   optionHelp: {
@@ -46,6 +48,8 @@ export const run: Command = {
     tag: "a label to find the job by; may be repeated",
     timeout: "seconds to wait here; the job goes on",
     "expires-in": "seconds until it must have started",
+    "job-timeout": "seconds one attempt may execute",
+    webhook: "an address that is told when it has ended",
     "idempotency-key": "repeat it to get the first job again",
   },
   run: async (call) => {
@@ -87,6 +91,8 @@ async function submit(call: Call, client: Pilotlight, endpoint: string): Promise
   if (!lane.success) throw new CliError("usage", `--lane is ${Lane.options.join(" or ")}, not ${call.text("lane")}`);
   const priority = call.integer("priority", PRIORITY_MIN, PRIORITY_MAX);
   const expiresIn = call.integer("expires-in", 1, EXPIRES_IN_S_MAX);
+  const jobTimeout = call.integer("job-timeout", 1, TIMEOUT_S_MAX);
+  const webhook = call.text("webhook");
   return await client.jobs.submit(
     endpoint,
     {
@@ -95,6 +101,8 @@ async function submit(call: Call, client: Pilotlight, endpoint: string): Promise
       tags: [...call.texts("tag")],
       ...(priority === undefined ? {} : { priority }),
       ...(expiresIn === undefined ? {} : { expires_in: expiresIn }),
+      ...(jobTimeout === undefined ? {} : { timeout: jobTimeout }),
+      ...(webhook === undefined ? {} : { webhook: { url: webhook } }),
     },
     { signal, idempotencyKey: call.text("idempotency-key") },
   );

@@ -9,7 +9,13 @@ export interface CommandLineResult {
 /** Runs one command inside the test's own process. */
 export async function runHere(
   argv: readonly string[],
-  options: { env?: Record<string, string>; isTerminal?: boolean; stdin?: string; signal?: AbortSignal } = {},
+  options: {
+    env?: Record<string, string>;
+    isTerminal?: boolean;
+    stdin?: string;
+    signal?: AbortSignal;
+    answer?: string;
+  } = {},
 ): Promise<CommandLineResult> {
   let stdout = "";
   let stderr = "";
@@ -30,6 +36,11 @@ export async function runHere(
       },
     },
     interrupts: { signal: options.signal ?? new AbortController().signal, force: new AbortController().signal },
+    ask: async (question) => {
+      if (options.answer === undefined) return null;
+      stderr += question;
+      return options.answer;
+    },
     readStdin: async () => new TextEncoder().encode(options.stdin ?? ""),
   };
   const code = await runCommandLine(line);

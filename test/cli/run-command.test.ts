@@ -30,7 +30,7 @@ describe("the command line", () => {
   it.each([
     [["dpeloy", "x"], "unknown_command", "pilotlight deploy"],
     [["jobs", "lst"], "unknown_command", "pilotlight jobs ls"],
-    [["jobs"], "unknown_command", "ls, get, watch, cancel"],
+    [["jobs"], "unknown_command", "ls, get, watch, cancel, retry, why"],
     [["run"], "usage", null],
     [["run", "a", "b"], "usage", null],
     [["run", "a", "--dettach"], "usage", "--detach"],

@@ -1,4 +1,5 @@
 /** A queue, a batch and an operation as the service shows them. */
+import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import { EXAMPLE_JOB_ID } from "#test/client/example-job";
 
 const ENDPOINT_ID = "ep_0dpx4n3m8k7q2wz6tgr1vyc5hb";
@@ -85,5 +86,60 @@ export function exampleEntry(position: number): Record<string, unknown> {
     waited_ms: 5_000,
     expires_at: null,
     available_at: null,
+  };
+}
+
+export function exampleUsage(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    lease_id: `lse_${EXAMPLE_JOB_ID.slice(4)}-1`,
+    job_id: EXAMPLE_JOB_ID,
+    endpoint_id: ENDPOINT_ID,
+    key_id: "key_0dpx4n3m8k7q2wz6tgr1vyc5hc",
+    release: 1,
+    lane: "interactive",
+    tags: [],
+    attempt: 1,
+    replica_id: "rep_0dpx4n3m8k7q2wz6tgr1vyc5hd",
+    node_id: "node_0dpx4n3m8k7q2wz6tgr1vyc5he",
+    started_at: "2026-11-21T10:00:00.000Z",
+    ended_at: "2026-11-21T10:00:01.500Z",
+    ms: 1_500,
+    outcome: "completed",
+    ...changes,
+  };
+}
+
+/** An endpoint with a prompt and a seed. */
+export function exampleEndpoint(): Record<string, unknown> {
+  const input = (name: string, more: Record<string, unknown>) => ({
+    name,
+    title: name,
+    required: false,
+    advanced: false,
+    targets: [{ node: "1", field: name }],
+    ...more,
+  });
+  return {
+    id: ENDPOINT_ID,
+    slug: "text-to-image",
+    name: "Text to image",
+    pod_id: "pod_0dpx4n3m8k7q2wz6tgr1vyc5hf",
+    settings: DEFAULT_SETTINGS,
+    release: {
+      number: 1,
+      digest: "0".repeat(64),
+      inputs: [
+        input("prompt", { type: "string", maxLength: 1_000, multiline: true, default: "" }),
+        input("seed", { type: "integer", seed: true }),
+        input("steps", { type: "integer", seed: false, default: 20 }),
+      ],
+      outputs: [],
+      classes: [],
+      warnings: [],
+      created_at: "2026-11-21T10:00:00.000Z",
+    },
+    created_at: "2026-11-21T10:00:00.000Z",
+    updated_at: "2026-11-21T10:00:00.000Z",
+    urls: { self: "/v1/endpoints/a", jobs: "/v1/endpoints/a/jobs", schema: "/v1/endpoints/a/schema" },
   };
 }

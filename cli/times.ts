@@ -1,0 +1,23 @@
+import { CliError } from "#cli/errors";
+
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+
+/**
+ * A time of the command line as ISO text: `90s`, `30m`, `1h`, `2d` and `1w` are so long ago, everything else must be an
+ * ISO date or time; a date alone begins at midnight UTC.
+ * @param option its name, for the error
+ * @throws CliError `usage`
+ */
+export function timeOf(text: string, option: string, nowMs: number): string {
+  const ago = /^([0-9]{1,6})([smhdw])$/.exec(text);
+  if (ago !== null) return new Date(nowMs - Number(ago[1]) * (UNITS_MS[ago[2] ?? ""] ?? 0)).toISOString();
+  const isIso = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-9]{2}))?$/.test(text);
+  const at = isIso ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(at)) {
+    throw new CliError(
+      "usage",
+      `--${option} takes 30m, 1h, 2d … ago, or an ISO time such as 2026-11-21T10:00:00Z, not ${text}`,
+    );
+  }
+  return new Date(at).toISOString();
+}
