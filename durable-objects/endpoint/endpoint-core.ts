@@ -14,6 +14,7 @@ import { LEASE_CONFIRM_MS, LEASE_MS, LONG_POLL_MS, OUTPUT_RETENTION_DAYS, PROGRE
 import { type Refusal, refusal } from "#contract/problems";
 import type { QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
+import type { Outcome } from "#durable-objects/endpoint/call-group";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import { acknowledgeDemand, planDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
@@ -93,6 +94,34 @@ export class EndpointCore {
     const effects = this.#state.effects;
     this.#state.effects = [];
     return effects;
+  }
+
+  /**
+   * Several calls as one commit. Each is undone alone when it throws, by a savepoint of its own; a call that is alone
+   * needs none. Refusals are results like any other.
+   * @throws when the commit fails: then none of the calls has happened, and nothing of them is remembered (G1)
+   */
+  group(works: readonly ((core: EndpointCore) => unknown)[]): readonly Outcome[] {
+    const state = this.#state;
+    const outcomeOf = (work: (core: EndpointCore) => unknown): Outcome => {
+      try {
+        return { ok: true, result: work(this) };
+      } catch (error) {
+        return { ok: false, error };
+      }
+    };
+    if (works.length === 1) return works.map(outcomeOf);
+    const { effects } = state;
+    const waiters = new Map(state.waiters);
+    const armedAt = this.#armedAt;
+    try {
+      return this.#db.transaction(() => works.map(outcomeOf));
+    } catch (error) {
+      state.forget(waiters);
+      state.effects = effects;
+      this.#armedAt = armedAt;
+      throw error;
+    }
   }
 
   // --- the endpoint itself -----------------------------------------------------------------------------------------
@@ -500,6 +529,7 @@ export class EndpointCore {
     const now = this.#world.now();
     this.#state.dueAt = null;
     const earlier = this.#state.effects;
+    const waiters = new Map(this.#state.waiters);
     this.#state.effects = [];
     let result: T;
     try {
@@ -509,7 +539,7 @@ export class EndpointCore {
         return value;
       });
     } catch (error) {
-      this.#state.forget();
+      this.#state.forget(waiters);
       this.#state.effects = earlier;
       throw error;
     }

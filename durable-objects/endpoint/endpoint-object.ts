@@ -16,6 +16,7 @@ import { WAIT_S_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
+import { CallGroup } from "#durable-objects/endpoint/call-group";
 import { EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
@@ -53,6 +54,18 @@ const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   readonly #polls = new OpenPolls<ReplicaPollAnswer>();
   readonly #watchers = new JobWatchers();
+  readonly #calls = new CallGroup<EndpointCore>(
+    (works) => {
+      if (this.#opened === null) throw new Error("the object is not open yet");
+      return this.#opened.group(works);
+    },
+    () => this.#performAll(),
+    // Calls gather while the last commit is on its way to the disk: that is as long as makes sense, and an idle object
+    // never waits. Measured in workerd on two cores, submits/s by one caller and by 64: each call alone 1,590 and 1,420;
+    // gathered by a timer of 0 ms 410 and 3,350, by scheduler.wait(0) 450 and 2,280, by a microtask 1,810 and 1,580
+    // (each call arrives in a turn of its own, so nothing gathers), by this 1,560 and 3,710.
+    (ring) => void this.ctx.storage.sync().then(ring, ring),
+  );
   #opened: EndpointCore | null = null;
   #sendingDemand = false;
   #demandChanged = false;
@@ -61,20 +74,20 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     void ctx.blockConcurrencyWhile(async () => {
-      this.#open(await ctx.storage.getAlarm());
+      this.#wakeUp(await ctx.storage.getAlarm());
     });
   }
 
   async configure(config: EndpointConfig): Promise<Reply<object>> {
-    return this.#turn((core) => core.configure(config));
+    return this.#enter((core) => core.configure(config));
   }
 
   async remove(workspaceId: WorkspaceId): Promise<Reply<object>> {
-    return this.#turn((core) => core.remove(workspaceId));
+    return this.#enter((core) => core.remove(workspaceId));
   }
 
   async enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>> {
-    return this.#turn((core) => core.enqueue(request));
+    return this.#enter((core) => core.enqueue(request));
   }
 
   async findReplay(
@@ -109,7 +122,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   }
 
   async cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
-    return this.#turn((core) => core.cancelJob(workspaceId, jobId));
+    return this.#enter((core) => core.cancelJob(workspaceId, jobId));
   }
 
   async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
@@ -125,7 +138,12 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     replicaId: ReplicaId,
     report: ReplicaReport,
   ): Promise<Reply<{ answer: ReplicaReportAnswer }>> {
-    return this.#verified(node, replicaId, (core) => core.reportReplica(node, replicaId, report));
+    return this.#verified(
+      node,
+      replicaId,
+      (core) => core.reportReplica(node, replicaId, report),
+      (reply) => reply,
+    );
   }
 
   async pollReplica(
@@ -133,31 +151,31 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     replicaId: ReplicaId,
     poll: ReplicaPoll,
   ): Promise<Reply<{ answer: ReplicaPollAnswer }>> {
-    const outcome = await this.#verified(node, replicaId, (core) => core.pollReplica(node, replicaId, poll));
-    if ("ok" in outcome) return outcome;
-    if (outcome.type === "answered") return outcome.reply;
-    const answer = await this.#polls.wait(replicaId, poll.poll_id, outcome.ms, () => {
-      this.#turn((core) => core.abandonPoll(replicaId, poll.poll_id));
-      return EMPTY;
-    });
-    return { ok: true, answer };
+    // A poll that waits is written down as open right after its commit: the same group may bring it its answer.
+    return this.#verified(
+      node,
+      replicaId,
+      (core) => core.pollReplica(node, replicaId, poll),
+      (outcome) => (outcome.type === "answered" ? outcome.reply : this.#open(replicaId, poll.poll_id, outcome.ms)),
+    );
   }
 
   async abandonPoll(replicaId: ReplicaId, pollId: string): Promise<void> {
-    this.#turn((core) => core.abandonPoll(replicaId, pollId));
+    // In its turn behind the poll itself, which may still wait for its group.
+    await this.#enter((core) => core.abandonPoll(replicaId, pollId));
     this.#polls.answer(replicaId, pollId, EMPTY);
   }
 
   async progress(proof: LeaseProof, message: LeaseProgress): Promise<Reply<{ answer: LeaseProgressAnswer }>> {
-    return this.#turn((core) => core.progress(proof, message));
+    return this.#enter((core) => core.progress(proof, message));
   }
 
   async inputFile(proof: LeaseProof, index: number): Promise<Reply<{ file: StoredInputFile }>> {
-    return this.#turn((core) => core.inputFile(proof, index));
+    return this.#enter((core) => core.inputFile(proof, index));
   }
 
   async grantOutput(proof: LeaseProof): Promise<Reply<{ grant: OutputGrant }>> {
-    return this.#turn((core) => core.grantOutput(proof));
+    return this.#enter((core) => core.grantOutput(proof));
   }
 
   async complete(
@@ -165,23 +183,23 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     message: CompleteLease,
     outputs: readonly StoredOutput[],
   ): Promise<Reply<{ next: Lease | null }>> {
-    return this.#turn((core) => core.complete(proof, message, outputs));
+    return this.#enter((core) => core.complete(proof, message, outputs));
   }
 
   async fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>> {
-    return this.#turn((core) => core.fail(proof, message));
+    return this.#enter((core) => core.fail(proof, message));
   }
 
   async release(proof: LeaseProof, reason: string): Promise<Reply<object>> {
-    return this.#turn((core) => core.release(proof, reason));
+    return this.#enter((core) => core.release(proof, reason));
   }
 
   async reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean> {
-    return this.#turn((core) => core.reclaimIdle(podId, replicaId));
+    return this.#enter((core) => core.reclaimIdle(podId, replicaId));
   }
 
   async replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void> {
-    this.#turn((core) => core.replicaGone(podId, replicaId, reason, silent));
+    await this.#enter((core) => core.replicaGone(podId, replicaId, reason, silent));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */
@@ -200,7 +218,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
 
   // --- turns -------------------------------------------------------------------------------------------------------
 
-  #open(armedAt: number | null): void {
+  #wakeUp(armedAt: number | null): void {
     const world = {
       now: () => Date.now(),
       randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
@@ -209,12 +227,33 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     for (const effect of this.#opened.takeEffects()) this.#perform(effect);
   }
 
-  /** One call into the core and, its commit done, what it asks of the outside. */
+  /** A call that writes: it shares its commit with those that arrive together with it. */
+  #enter<T>(work: (core: EndpointCore) => T): Promise<Awaited<T>> {
+    return this.#calls.enter(work, (result) => result);
+  }
+
+  /** The answer of a poll that waits in the core. */
+  async #open(replicaId: ReplicaId, pollId: string, ms: number): Promise<{ ok: true; answer: ReplicaPollAnswer }> {
+    const answer = await this.#polls.wait(replicaId, pollId, ms, () => {
+      this.#turn((core) => core.abandonPoll(replicaId, pollId));
+      return EMPTY;
+    });
+    return { ok: true, answer };
+  }
+
+  /**
+   * One call into the core at once and, its commit done, what it asks of the outside. For reads, which see only what is
+   * committed because groups run in one piece, and for the object's own calls, which come one at a time.
+   */
   #turn<T>(work: (core: EndpointCore) => T): T {
     if (this.#opened === null) throw new Error("the object is not open yet");
     const result = work(this.#opened);
-    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+    this.#performAll();
     return result;
+  }
+
+  #performAll(): void {
+    for (const effect of this.#opened?.takeEffects() ?? []) this.#perform(effect);
   }
 
   #perform(effect: EndpointEffect): void {
@@ -261,13 +300,18 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   // --- the outside -------------------------------------------------------------------------------------------------
 
   /** Runs a call of a replica, which the pod must vouch for when it is first heard of. */
-  async #verified<T extends object>(
+  async #verified<Outcome extends object, Answer extends object>(
     node: NodeIdentity,
     replicaId: ReplicaId,
-    call: (core: EndpointCore) => T | Unverified,
-  ): Promise<Exclude<T, Unverified> | Refusal> {
-    const first = this.#turn(call);
-    if (!isUnverified(first)) return first as Exclude<T, Unverified>;
+    call: (core: EndpointCore) => Outcome | Unverified,
+    settle: (outcome: Exclude<Outcome, Unverified>) => Answer | Promise<Answer>,
+  ): Promise<Answer | Refusal> {
+    const attempt = () =>
+      this.#calls.enter(call, (outcome) =>
+        isUnverified(outcome) ? null : settle(outcome as Exclude<Outcome, Unverified>),
+      );
+    const first = await attempt();
+    if (first !== null) return first;
     const endpointId = this.#turn((core) => core.demand())?.endpointId;
     try {
       if (
@@ -281,9 +325,8 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
       return refusal("unavailable", "The pod does not answer.", { retryAfterS: 1 });
     }
     this.#turn((core) => core.admitReplica(node, replicaId));
-    const second = this.#turn(call);
-    if (!isUnverified(second)) return second as Exclude<T, Unverified>;
-    return refusal("replica_not_found", "The pod has no such replica on this node.");
+    const second = await attempt();
+    return second ?? refusal("replica_not_found", "The pod has no such replica on this node.");
   }
 
   #pod(podId: PodId): PodRpc {
@@ -359,7 +402,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   async #erase(): Promise<void> {
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
-    this.#open(null);
+    this.#wakeUp(null);
   }
 }
 

@@ -149,8 +149,13 @@ export class EndpointState {
     if (this.graceUntil > now) this.configs.putWokeAt(now);
   }
 
-  /** Drops all that is derived from tables, after a transaction was undone. */
-  forget(): void {
+  /**
+   * Drops all that is derived from tables, after a transaction was undone.
+   * @param waiters those who waited before it began: polls are not in the tables
+   */
+  forget(waiters: ReadonlyMap<ReplicaId, Waiter>): void {
+    this.waiters.clear();
+    for (const [id, waiter] of waiters) this.waiters.set(id, waiter);
     this.waiting.forget();
     this.#running = null;
     this.#rates = null;

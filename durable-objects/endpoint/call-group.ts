@@ -1,0 +1,89 @@
+/** A call that waits for its group. */
+interface Call<Machine> {
+  readonly work: (machine: Machine) => unknown;
+  readonly settled: (result: unknown) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+/** What became of a call, before anybody hears of it. */
+export type Outcome = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: unknown };
+
+/** Runs all of them as one commit, each as if alone: one that throws undoes itself only. Throws when the commit failed. */
+export type RunGroup<Machine> = (works: readonly ((machine: Machine) => unknown)[]) => readonly Outcome[];
+
+/**
+ * Lets calls that arrive together share one commit. A call that comes while nothing is going on runs at once, so an idle
+ * object adds no wait; those that come before `later` has rung run together then.
+ */
+export class CallGroup<Machine> {
+  readonly #run: RunGroup<Machine>;
+  readonly #committed: () => void;
+  readonly #later: (ring: () => void) => void;
+  #waiting: Call<Machine>[] = [];
+  #isGathering = false;
+
+  /**
+   * @param committed what must happen after each commit, before the next call is looked at
+   * @param later rings once, after whatever has arrived by now
+   */
+  constructor(run: RunGroup<Machine>, committed: () => void, later: (ring: () => void) => void) {
+    this.#run = run;
+    this.#committed = committed;
+    this.#later = later;
+  }
+
+  /**
+   * Runs a call, now or with the next group.
+   * @param settle makes the answer from the result, after the commit and before anything else happens
+   * @throws what the call threw, or what the commit failed with
+   */
+  enter<Result, Answer>(
+    work: (machine: Machine) => Result,
+    settle: (result: Result) => Answer,
+  ): Promise<Awaited<Answer>> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({
+        work,
+        settled: (result) => resolve(settle(result as Result) as Awaited<Answer>),
+        failed: reject,
+      });
+      if (this.#isGathering) return;
+      this.#isGathering = true;
+      this.#flush();
+      this.#later(this.#ring);
+    });
+  }
+
+  readonly #ring = (): void => {
+    if (this.#waiting.length === 0) {
+      this.#isGathering = false;
+      return;
+    }
+    this.#later(this.#ring);
+    this.#flush();
+  };
+
+  #flush(): void {
+    const calls = this.#waiting;
+    this.#waiting = [];
+    let outcomes: readonly Outcome[];
+    try {
+      outcomes = this.#run(calls.map(({ work }) => work));
+    } catch (error) {
+      for (const { failed } of calls) failed(error);
+      return;
+    }
+    calls.forEach((call, at) => {
+      const outcome = outcomes[at] ?? { ok: false, error: new Error("a call was left out of its group") };
+      if (!outcome.ok) call.failed(outcome.error);
+      else {
+        try {
+          call.settled(outcome.result);
+        } catch (error) {
+          call.failed(error);
+        }
+      }
+    });
+    this.#committed();
+  }
+}
