@@ -21,6 +21,7 @@ import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
 import { usageRoutes } from "#worker/routes/usage";
+import { webhookRoutes } from "#worker/routes/webhooks";
 
 const mounted: readonly Mounted[] = [
   ...documentRoutes,
@@ -32,6 +33,7 @@ const mounted: readonly Mounted[] = [
   ...usageRoutes,
   ...fileRoutes,
   ...podRoutes,
+  ...webhookRoutes,
   ...accessRoutes,
   ...agentNodeRoutes,
   ...agentReplicaRoutes,

@@ -1,10 +1,12 @@
 import type { EndpointObject } from "#durable-objects/endpoint/endpoint-object";
 import type { PodObject } from "#durable-objects/pod/pod-object";
+import type { WebhooksObject } from "#durable-objects/webhooks/webhooks-object";
 
 /** Bindings of wrangler.toml, and secrets set beside it. */
 export interface Env {
   readonly ENDPOINTS: DurableObjectNamespace<EndpointObject>;
   readonly PODS: DurableObjectNamespace<PodObject>;
+  readonly WEBHOOKS: DurableObjectNamespace<WebhooksObject>;
   readonly CATALOG: D1Database;
   readonly STORE: R2Bucket;
   readonly ASSETS: Fetcher;
@@ -12,4 +14,6 @@ export interface Env {
   readonly SIGNING_SECRET: string;
   /** "true" on a developer's machine alone: URLs that callers give may point at loopback addresses. */
   readonly ALLOW_LOOPBACK_URLS: string;
+  /** Where callers reach the API, without a slash at its end; "" when nobody has said. */
+  readonly PUBLIC_URL: string;
 }

@@ -106,6 +106,7 @@ async function startLocked(options: LocalServerOptions, lock: StateLock): Promis
       vars: {
         ...bundle.config.vars,
         ALLOW_LOOPBACK_URLS: String(options.allowLoopbackUrls),
+        PUBLIC_URL: `http://${HOST}:${port}`,
         SIGNING_SECRET: signing_secret,
       },
       allowLoopbackUrls: options.allowLoopbackUrls,

@@ -7,7 +7,7 @@ export type SealPurpose = "webhook secret" | "idempotent answer";
 const SECRET_LENGTH_MIN = 32;
 const NONCE_BYTES = 12;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true });
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Key material for a purpose: HKDF-SHA256 of the deployment's secret.

@@ -1,8 +1,9 @@
 /** Reaches the object that keeps a thing. Refusals arrive as data and leave here as Problems. */
-import { type OwnerKey, ownerKey, type PodId } from "#contract/ids";
+import { type OwnerKey, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
 import { Problem, type Refusal } from "#contract/problems";
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
 import type { PodRpc } from "#durable-objects/pod/rpc";
+import type { WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
 
 /** Whether a call that may have been applied can be sent again. */
@@ -28,6 +29,17 @@ export async function askPod<T extends object>(
   ask: (pod: PodRpc) => Promise<Reply<T>>,
 ): Promise<T> {
   const attempt = () => ask(env.PODS.getByName(ownerKey(id)) as unknown as PodRpc);
+  return accepted(await withRetry(attempt, repeatable));
+}
+
+/** Calls a workspace's WebhooksObject. */
+export async function askWebhooks<T extends object>(
+  env: Env,
+  workspaceId: WorkspaceId,
+  repeatable: Repeatable,
+  ask: (webhooks: WebhooksRpc) => Promise<Reply<T>>,
+): Promise<T> {
+  const attempt = () => ask(env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc);
   return accepted(await withRetry(attempt, repeatable));
 }
 

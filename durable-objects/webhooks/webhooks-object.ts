@@ -1,0 +1,415 @@
+import { DurableObject } from "cloudflare:workers";
+import { type DeliveryId, type EndpointId, ownerKey, type WebhookId, type WorkspaceId } from "#contract/ids";
+import { LONG_POLL_MS, WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
+import { refusal } from "#contract/problems";
+import { guardUrl } from "#contract/public-url";
+import type {
+  Delivery,
+  DeliveryReport,
+  ListenedMessage,
+  Webhook,
+  WebhookEvent,
+  WebhookPatch,
+  WebhookSecret,
+} from "#contract/webhook";
+import { fetchGuarded } from "#durable-objects/egress/guarded-fetch";
+import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
+import type { TryResult } from "#durable-objects/outbox/outcome";
+import {
+  publicKeyText,
+  SECRET_BYTES,
+  secretBytes,
+  secretHint,
+  secretText,
+} from "#durable-objects/outbox/signed-content";
+import { deriveBytes, seal, unseal } from "#durable-objects/secrets/seal";
+import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import type { DeliveryPage, Interest, OutboxEvent, WebhookSource, WebhooksRpc } from "#durable-objects/webhooks/rpc";
+import { deploymentKey, type SigningKey, signedHeaders } from "#durable-objects/webhooks/signer";
+import type { SecretRecord } from "#durable-objects/webhooks/webhook-store";
+import {
+  type NewSecret,
+  newWebhookId,
+  type Sending,
+  WebhooksCore,
+  type WebhooksEffect,
+} from "#durable-objects/webhooks/webhooks-core";
+import type { Env } from "#worker/env";
+
+/** After a turn of the alarm that failed, the next one comes this much later. */
+const ALARM_RETRY_MS = 10_000;
+/** A change of the subscriptions is answered when the endpoints have heard of it, or after this. */
+const TELL_WAIT_MS = 2_000;
+/** Read of an answer at most. */
+const ANSWER_READ_BYTES_MAX = 64 * 1024;
+const world = {
+  now: () => Date.now(),
+  randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
+};
+
+/** A workspace's webhooks. Decides nothing: the core does; here is the signing, the sending and the waiting. */
+export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
+  #opened: WebhooksCore | null = null;
+  #key: Promise<SigningKey> | null = null;
+  #telling: Promise<void> | null = null;
+  /** Unsealed secrets, by what was sealed. */
+  readonly #unsealed = new Map<string, Uint8Array<ArrayBuffer>>();
+  /** Listening commands that wait. */
+  readonly #listening = new Map<WebhookId, Set<() => void>>();
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    void ctx.blockConcurrencyWhile(async () => {
+      const armedAt = await ctx.storage.getAlarm();
+      this.#opened = new WebhooksCore(new ObjectStorageDatabase(ctx.storage), world, env.PUBLIC_URL, armedAt);
+      this.#turn(() => undefined);
+    });
+  }
+
+  async register(workspaceId: WorkspaceId, endpointId: EndpointId): Promise<Reply<{ interest: Interest }>> {
+    return this.#turn((core) => core.register(workspaceId, endpointId));
+  }
+
+  async unregister(workspaceId: WorkspaceId, endpointId: EndpointId): Promise<Reply<object>> {
+    return this.#turn((core) => core.unregister(workspaceId, endpointId));
+  }
+
+  async accept(workspaceId: WorkspaceId, events: readonly OutboxEvent[]): Promise<Reply<{ interest: Interest }>> {
+    if (events.some(({ url }) => url !== null)) await this.#ensureDefaultSecret(workspaceId);
+    const endpointId = events[0]?.endpointId ?? null;
+    return this.#turn((core) => core.accept(workspaceId, endpointId, events));
+  }
+
+  async create(
+    workspaceId: WorkspaceId,
+    webhook: Parameters<WebhooksRpc["create"]>[1],
+  ): Promise<Reply<{ webhook: Webhook }>> {
+    const id = newWebhookId(workspaceId, world);
+    // A listening command that comes back under the same name finds the secret that its receiver already has.
+    const bytes =
+      webhook.kind === "listen"
+        ? await deriveBytes(
+            this.env.SIGNING_SECRET,
+            `listen secret ${workspaceId} ${webhook.description ?? ""}`,
+            SECRET_BYTES,
+          )
+        : world.randomBytes(SECRET_BYTES);
+    const secret = await this.#sealed(workspaceId, id, bytes);
+    const reply = this.#turn((core) => core.create(workspaceId, id, webhook, secret));
+    if (!reply.ok) return reply;
+    await this.#toldSoon();
+    return { ok: true, webhook: { ...reply.webhook, secret: secretText(bytes) } };
+  }
+
+  async list(workspaceId: WorkspaceId): Promise<Reply<{ webhooks: Webhook[] }>> {
+    return this.#turn((core) => core.list(workspaceId));
+  }
+
+  async get(workspaceId: WorkspaceId, id: WebhookId): Promise<Reply<{ webhook: Webhook }>> {
+    return this.#turn((core) => core.get(workspaceId, id));
+  }
+
+  async patch(workspaceId: WorkspaceId, id: WebhookId, patch: WebhookPatch): Promise<Reply<{ webhook: Webhook }>> {
+    const reply = this.#turn((core) => core.patch(workspaceId, id, patch));
+    await this.#toldSoon();
+    return reply;
+  }
+
+  async remove(workspaceId: WorkspaceId, id: WebhookId): Promise<Reply<object>> {
+    return this.#turn((core) => core.remove(workspaceId, id));
+  }
+
+  async secret(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>> {
+    if (source === "default") await this.#ensureDefaultSecret(workspaceId);
+    const secrets = this.#turn((core) => core.secrets(workspaceId, source));
+    return this.#shown(workspaceId, source, secrets);
+  }
+
+  async rotate(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>> {
+    if (source === "default") await this.#ensureDefaultSecret(workspaceId);
+    const secret = await this.#sealed(workspaceId, source, world.randomBytes(SECRET_BYTES));
+    const reply = this.#turn((core) => core.rotate(workspaceId, source, secret));
+    return reply.ok ? this.#shown(workspaceId, source, reply.secrets) : reply;
+  }
+
+  async test(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>> {
+    return this.#turn((core) => core.test(workspaceId, id, event));
+  }
+
+  async deliveries(
+    workspaceId: WorkspaceId,
+    source: WebhookSource | null,
+    page: DeliveryPage,
+  ): Promise<Reply<{ deliveries: Delivery[]; next: DeliveryId | null }>> {
+    return this.#turn((core) => core.deliveries(workspaceId, source, page));
+  }
+
+  async delivery(
+    workspaceId: WorkspaceId,
+    source: WebhookSource,
+    id: DeliveryId,
+  ): Promise<Reply<{ delivery: Delivery }>> {
+    return this.#turn((core) => core.delivery(workspaceId, source, id));
+  }
+
+  async redeliver(
+    workspaceId: WorkspaceId,
+    source: WebhookSource,
+    id: DeliveryId,
+  ): Promise<Reply<{ delivery: Delivery }>> {
+    return this.#turn((core) => core.redeliver(workspaceId, source, id));
+  }
+
+  async recover(workspaceId: WorkspaceId, source: WebhookSource, since: number): Promise<Reply<{ recovered: number }>> {
+    return this.#turn((core) => core.recover(workspaceId, source, since));
+  }
+
+  async listen(
+    workspaceId: WorkspaceId,
+    id: WebhookId,
+    waitMs: number,
+  ): Promise<Reply<{ messages: ListenedMessage[] }>> {
+    const deadline = Date.now() + Math.min(waitMs, LONG_POLL_MS);
+    for (;;) {
+      const reply = this.#turn((core) => core.listen(workspaceId, id));
+      if (!reply.ok) return reply;
+      const leftMs = deadline - Date.now();
+      if (reply.messages.length === 0 && leftMs > 0) {
+        await this.#listenedTo(id, leftMs);
+        continue;
+      }
+      const messages: ListenedMessage[] = [];
+      for (const { delivery, messageId } of reply.messages) {
+        const headers = await this.#headers(workspaceId, id, messageId, delivery.body);
+        messages.push({ delivery_id: delivery.id, event: delivery.event, headers, body: delivery.body });
+      }
+      return { ok: true, messages };
+    }
+  }
+
+  async report(
+    workspaceId: WorkspaceId,
+    id: WebhookId,
+    deliveryId: DeliveryId,
+    report: DeliveryReport,
+  ): Promise<Reply<{ delivery: Delivery }>> {
+    return this.#turn((core) => core.report(workspaceId, id, deliveryId, report));
+  }
+
+  /** Never throws: the platform gives up on an alarm that fails too often. */
+  override async alarm(): Promise<void> {
+    try {
+      this.#turn((core) => core.wake());
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "webhooks_alarm_failed", workspace: this.ctx.id.name, error: String(error) }),
+      );
+      await this.ctx.storage.setAlarm(Date.now() + ALARM_RETRY_MS);
+    }
+  }
+
+  // --- turns -------------------------------------------------------------------------------------------------------
+
+  /** One call into the core and, its commit done, what it asks of the outside. */
+  #turn<T>(work: (core: WebhooksCore) => T): T {
+    if (this.#opened === null) throw new Error("the object is not open yet");
+    const result = work(this.#opened);
+    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+    return result;
+  }
+
+  #perform(effect: WebhooksEffect): void {
+    switch (effect.type) {
+      case "arm":
+        // Part of the turn's own commit: nothing is awaited between its writes and this one.
+        void this.ctx.storage.setAlarm(effect.at);
+        return;
+      case "send":
+        this.ctx.waitUntil(this.#send(effect.sending));
+        return;
+      case "tell":
+        this.ctx.waitUntil(this.#tell());
+        return;
+      case "listened":
+        for (const wake of [...(this.#listening.get(effect.webhookId) ?? [])]) wake();
+        return;
+      default:
+        throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
+    }
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  async #send(sending: Sending): Promise<void> {
+    let result: TryResult;
+    try {
+      result = await this.#answerTo(sending);
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "webhook_not_sent", deliveryId: sending.deliveryId, error: String(error) }),
+      );
+      result = failed("The message could not be sent; the server's log has the cause.", 0);
+    }
+    this.#turn((core) => core.tried(sending.deliveryId, sending.startedAt, result));
+  }
+
+  async #answerTo({ source, messageId, url, body, startedAt }: Sending): Promise<TryResult> {
+    // Checked when it was given, and again now: the rules may have changed, and the service's own name.
+    const verdict = guardUrl(url, {
+      allowLoopback: this.env.ALLOW_LOOPBACK_URLS === "true",
+      ownHosts: this.env.PUBLIC_URL === "" ? [] : [new URL(this.env.PUBLIC_URL).host],
+    });
+    if (!verdict.ok) return failed(`The URL may not be used. ${verdict.reason}`, Date.now() - startedAt);
+    const workspaceId = this.ctx.id.name as WorkspaceId;
+    const answer = await fetchGuarded(verdict.url, {
+      method: "POST",
+      headers: await this.#headers(workspaceId, source, messageId, body),
+      body,
+      deadlineMs: WEBHOOK_TIMEOUT_MS,
+      bytesMax: ANSWER_READ_BYTES_MAX,
+    });
+    if (!answer.ok) return failed(FAILURES[answer.why], answer.ms);
+    return {
+      status: answer.status,
+      ms: answer.ms,
+      error: null,
+      answer: shownText(answer.body),
+      retryAfter: answer.headers.get("retry-after"),
+    };
+  }
+
+  /** The headers of a try that is made now. */
+  async #headers(
+    workspaceId: WorkspaceId,
+    source: WebhookSource,
+    messageId: string,
+    body: string,
+  ): Promise<Record<string, string>> {
+    const sealed = this.#turn((core) => core.secrets(workspaceId, source)) ?? [];
+    const secrets: Uint8Array<ArrayBuffer>[] = [];
+    for (const secret of sealed) secrets.push(await this.#unseal(workspaceId, source, secret.sealed));
+    this.#key ??= deploymentKey(this.env.SIGNING_SECRET);
+    const message = { id: messageId, timestampS: Math.floor(Date.now() / 1_000), body };
+    return signedHeaders(message, secrets, await this.#key);
+  }
+
+  // --- secrets -----------------------------------------------------------------------------------------------------
+
+  async #sealed(workspaceId: WorkspaceId, source: WebhookSource, bytes: Uint8Array): Promise<NewSecret> {
+    const text = secretText(bytes);
+    const context = `${workspaceId} ${source}`;
+    return {
+      sealed: await seal(this.env.SIGNING_SECRET, "webhook secret", context, text),
+      hint: secretHint(text),
+    };
+  }
+
+  async #unseal(workspaceId: WorkspaceId, source: WebhookSource, sealed: string): Promise<Uint8Array<ArrayBuffer>> {
+    const known = this.#unsealed.get(sealed);
+    if (known !== undefined) return known;
+    const context = `${workspaceId} ${source}`;
+    const bytes = secretBytes(await unseal(this.env.SIGNING_SECRET, "webhook secret", context, sealed));
+    this.#unsealed.set(sealed, bytes);
+    return bytes;
+  }
+
+  async #ensureDefaultSecret(workspaceId: WorkspaceId): Promise<void> {
+    if ((this.#turn((core) => core.secrets(workspaceId, "default")) ?? []).length > 0) return;
+    const secret = await this.#sealed(workspaceId, "default", world.randomBytes(SECRET_BYTES));
+    this.#turn((core) => core.putDefaultSecret(workspaceId, secret));
+  }
+
+  async #shown(
+    workspaceId: WorkspaceId,
+    source: WebhookSource,
+    secrets: readonly SecretRecord[] | null,
+  ): Promise<Reply<{ secret: WebhookSecret }>> {
+    const [newest, previous] = secrets ?? [];
+    if (newest === undefined) return refusal("webhook_not_found", "There is no such webhook.");
+    const text = async ({ sealed }: SecretRecord) => secretText(await this.#unseal(workspaceId, source, sealed));
+    this.#key ??= deploymentKey(this.env.SIGNING_SECRET);
+    const expiresAt = previous?.expiresAt ?? null;
+    return {
+      ok: true,
+      secret: {
+        secret: await text(newest),
+        previous: previous === undefined ? null : await text(previous),
+        previous_expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+        public_key: publicKeyText((await this.#key).publicKey),
+      },
+    };
+  }
+
+  // --- the endpoints, and those who listen ---------------------------------------------------------------------------
+
+  /** Waits until the endpoints have been told, but not for one that does not answer. */
+  #toldSoon(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, TELL_WAIT_MS);
+      void this.#tell().finally(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  /** Tells every endpoint that is to be told; one that does not answer is told again by the alarm. */
+  #tell(): Promise<void> {
+    this.#telling ??= this.#tellAll().finally(() => {
+      this.#telling = null;
+    });
+    return this.#telling;
+  }
+
+  async #tellAll(): Promise<void> {
+    const workspaceId = this.ctx.id.name as WorkspaceId;
+    for (;;) {
+      const waiting = this.#turn((core) => core.toTell());
+      if (waiting.length === 0) return;
+      await Promise.all(
+        waiting.map(async ({ endpointId, interest }) => {
+          let heard = true;
+          try {
+            const endpoint = this.env.ENDPOINTS.getByName(ownerKey(endpointId)) as unknown as EndpointRpc;
+            await endpoint.setInterest(workspaceId, interest);
+          } catch (error) {
+            heard = false;
+            console.error(JSON.stringify({ event: "interest_not_told", endpointId, error: String(error) }));
+          }
+          this.#turn((core) => core.told(endpointId, interest.version, heard));
+        }),
+      );
+    }
+  }
+
+  /** Waits for the next message of a `listen` webhook. */
+  #listenedTo(id: WebhookId, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = this.#listening.get(id) ?? new Set();
+      this.#listening.set(id, waiting);
+      const done = () => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        if (waiting.size === 0 && this.#listening.get(id) === waiting) this.#listening.delete(id);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      waiting.add(done);
+    });
+  }
+}
+
+const FAILURES = {
+  timeout: "No whole answer came within 15 seconds.",
+  unreachable: "The address cannot be reached.",
+  broken_off: "The answer broke off.",
+} as const;
+
+function failed(error: string, ms: number): TryResult {
+  return { status: null, ms, error, answer: null, retryAfter: null };
+}
+
+/** The first 4 kB as text; what is no UTF-8 is shown as such. */
+function shownText(body: Uint8Array<ArrayBuffer>): string {
+  return new TextDecoder().decode(body.subarray(0, WEBHOOK_ANSWER_BYTES_MAX));
+}
