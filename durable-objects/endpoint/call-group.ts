@@ -5,36 +5,42 @@ interface Call<Machine> {
   readonly failed: (error: unknown) => void;
 }
 
-/** What became of a call, before anybody hears of it. */
-export type Outcome = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: unknown };
+/** What became of a call, before anybody hears of it, and what it asks of the outside. */
+export type Outcome<Effect> = { readonly effects: readonly Effect[] } & (
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly error: unknown }
+);
 
 /** Runs all of them as one commit, each as if alone: one that throws undoes itself only. Throws when the commit failed. */
-export type RunGroup<Machine> = (works: readonly ((machine: Machine) => unknown)[]) => readonly Outcome[];
+export type RunGroup<Machine, Effect> = (
+  works: readonly ((machine: Machine) => unknown)[],
+) => readonly Outcome<Effect>[];
 
 /**
  * Lets calls that arrive together share one commit. A call that comes while nothing is going on runs at once, so an idle
  * object adds no wait; those that come before `later` has rung run together then.
  */
-export class CallGroup<Machine> {
-  readonly #run: RunGroup<Machine>;
-  readonly #committed: () => void;
+export class CallGroup<Machine, Effect> {
+  readonly #run: RunGroup<Machine, Effect>;
+  readonly #perform: (effect: Effect) => void;
   readonly #later: (ring: () => void) => void;
   #waiting: Call<Machine>[] = [];
   #isGathering = false;
 
   /**
-   * @param committed what must happen after each commit, before the next call is looked at
+   * @param perform does what a call asks of the outside, after the commit
    * @param later rings once, after whatever has arrived by now
    */
-  constructor(run: RunGroup<Machine>, committed: () => void, later: (ring: () => void) => void) {
+  constructor(run: RunGroup<Machine, Effect>, perform: (effect: Effect) => void, later: (ring: () => void) => void) {
     this.#run = run;
-    this.#committed = committed;
+    this.#perform = perform;
     this.#later = later;
   }
 
   /**
    * Runs a call, now or with the next group.
-   * @param settle makes the answer from the result, after the commit and before anything else happens
+   * @param settle makes the answer from the result: after the commit, the effects of the calls before and its own, and
+   *   before those of the next call
    * @throws what the call threw, or what the commit failed with
    */
   enter<Result, Answer>(
@@ -66,7 +72,7 @@ export class CallGroup<Machine> {
   #flush(): void {
     const calls = this.#waiting;
     this.#waiting = [];
-    let outcomes: readonly Outcome[];
+    let outcomes: readonly Outcome<Effect>[];
     try {
       outcomes = this.#run(calls.map(({ work }) => work));
     } catch (error) {
@@ -74,16 +80,15 @@ export class CallGroup<Machine> {
       return;
     }
     calls.forEach((call, at) => {
-      const outcome = outcomes[at] ?? { ok: false, error: new Error("a call was left out of its group") };
-      if (!outcome.ok) call.failed(outcome.error);
-      else {
-        try {
-          call.settled(outcome.result);
-        } catch (error) {
-          call.failed(error);
-        }
+      const outcome = outcomes[at];
+      try {
+        if (outcome === undefined) throw new Error("a call was left out of its group");
+        for (const effect of outcome.effects) this.#perform(effect);
+        if (!outcome.ok) throw outcome.error;
+        call.settled(outcome.result);
+      } catch (error) {
+        call.failed(error);
       }
     });
-    this.#committed();
   }
 }

@@ -101,17 +101,19 @@ export class EndpointCore {
    * needs none. Refusals are results like any other.
    * @throws when the commit fails: then none of the calls has happened, and nothing of them is remembered (G1)
    */
-  group(works: readonly ((core: EndpointCore) => unknown)[]): readonly Outcome[] {
+  group(works: readonly ((core: EndpointCore) => unknown)[]): readonly Outcome<EndpointEffect>[] {
     const state = this.#state;
-    const outcomeOf = (work: (core: EndpointCore) => unknown): Outcome => {
+    const outcomeOf = (work: (core: EndpointCore) => unknown): Outcome<EndpointEffect> => {
+      const mark = state.effects.length;
       try {
-        return { ok: true, result: work(this) };
+        const result = work(this);
+        return { ok: true, result, effects: state.effects.splice(mark) };
       } catch (error) {
-        return { ok: false, error };
+        return { ok: false, error, effects: state.effects.splice(mark) };
       }
     };
     if (works.length === 1) return works.map(outcomeOf);
-    const { effects } = state;
+    const effects = [...state.effects];
     const waiters = new Map(state.waiters);
     const armedAt = this.#armedAt;
     try {
