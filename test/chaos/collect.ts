@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Pilotlight } from "#client/pilotlight";
 import { PilotlightError } from "#client/pilotlight-error";
-import { listUsage } from "#contract/api/usage";
 import type { Job } from "#contract/job";
 import type { UsageRow } from "#contract/usage";
 import type { SubmittedJob } from "./callers.ts";
@@ -97,19 +96,9 @@ export async function collectListed(client: Pilotlight): Promise<string[]> {
 }
 
 /** The usage export, all pages. */
-export async function collectUsage(baseUrl: string, token: string): Promise<UsageRow[]> {
+export async function collectUsage(client: Pilotlight): Promise<UsageRow[]> {
   const rows: UsageRow[] = [];
-  let cursor: string | null = null;
-  do {
-    const query = new URLSearchParams({ limit: "100", ...(cursor === null ? {} : { cursor }) });
-    const response = await fetch(`${baseUrl}${listUsage.path}?${query}`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    if (!response.ok) throw new Error(`the usage export answers ${response.status}: ${await response.text()}`);
-    const page = listUsage.returns.parse(await response.json());
-    rows.push(...page.data);
-    cursor = page.next_cursor;
-  } while (cursor !== null);
+  for await (const row of client.usage.list({ limit: 100 })) rows.push(row);
   return rows;
 }
 

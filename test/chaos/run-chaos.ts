@@ -117,7 +117,7 @@ export async function runChaos(options: ChaosOptions, { report, progress }: Chao
       messages: [...receiver.messages],
       destinations,
       publicKey: webhooks.publicKey,
-      usage: await collectUsage(client.baseUrl, token),
+      usage: await collectUsage(client),
       lateCompletes: faults.report.lateCompletes,
       submitStatuses: callers.statuses,
       refused: callers.refused,
