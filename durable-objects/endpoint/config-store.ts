@@ -1,10 +1,19 @@
-import type { EndpointSettings } from "#contract/endpoint";
+import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
 import type { EndpointId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
-import { integer, integerOrNull, type SqlDatabase, stored, text } from "#durable-objects/sql/database";
+import type { Shortage } from "#durable-objects/replicas/place";
+import { integer, integerOrNull, type SqlDatabase, stored, storedOrNull, text } from "#durable-objects/sql/database";
 
 export interface StoredConfig extends EndpointConfig {
   readonly removed: boolean;
+}
+
+/** Why the pod had fewer replicas than were asked for, as it last said. */
+export interface StoredShortage {
+  readonly code: Shortage;
+  /** The last error of replicas that keep crashing. */
+  readonly error: string | null;
+  readonly at: number;
 }
 
 /** What was last asked of the pod, and how far it has been heard. */
@@ -19,6 +28,8 @@ export interface StoredDemand {
   readonly tries: number;
   /** When to send it (again); null when the pod has answered this version. */
   readonly dueAt: number | null;
+  /** null before the first answer, and when nothing was missing. */
+  readonly shortage: StoredShortage | null;
 }
 
 /** Ended jobs up to this one, by end and id, have had their outputs deleted. */
@@ -44,7 +55,8 @@ export class ConfigStore {
       podId: text(row, "pod_id") as PodId,
       slug: text(row, "slug"),
       release: integer(row, "release"),
-      settings: stored<EndpointSettings>(row, "settings"),
+      // Settings that came later are not in older rows.
+      settings: { ...DEFAULT_SETTINGS, ...stored<Partial<EndpointSettings>>(row, "settings") },
       removed: integer(row, "removed") === 1,
     };
   }
@@ -76,13 +88,15 @@ export class ConfigStore {
       acknowledged: integer(row, "demand_acknowledged"),
       tries: integer(row, "demand_tries"),
       dueAt: integerOrNull(row, "demand_due_at"),
+      shortage: storedOrNull<StoredShortage>(row, "demand_shortage"),
     };
   }
 
   putDemand(demand: StoredDemand): void {
     this.#db.exec(
       `UPDATE progress SET demand_version = ?, demand_wanted = ?, demand_needed = ?, demand_drain = ?,
-         demand_raised_at = ?, demand_acknowledged = ?, demand_tries = ?, demand_due_at = ? WHERE id = 1`,
+         demand_raised_at = ?, demand_acknowledged = ?, demand_tries = ?, demand_due_at = ?,
+         demand_shortage = ? WHERE id = 1`,
       demand.version,
       demand.wanted,
       demand.needed,
@@ -91,6 +105,7 @@ export class ConfigStore {
       demand.acknowledged,
       demand.tries,
       demand.dueAt,
+      demand.shortage === null ? null : JSON.stringify(demand.shortage),
     );
   }
 

@@ -1,6 +1,8 @@
 import type { ReplicaId } from "#contract/ids";
 import type { StoredDemand } from "#durable-objects/endpoint/config-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
+import type { DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { isCapacity, isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import { type DemandNumbers, demandNumbers } from "#durable-objects/replicas/wanted";
@@ -15,6 +17,8 @@ export const DEMAND_SETTLE_MS = 2_000;
 const DEMAND_REPEAT_MS = 2_000;
 /** As long as replicas are missing, the demand is told again at this pace, should the pod have lost it. */
 const DEMAND_REFRESH_MS = 60_000;
+/** While jobs wait for replicas that the pod does not have, it is asked again at this pace, so that `why` is up to date. */
+const SHORTAGE_REFRESH_MS = 10_000;
 
 export function capacityOf(state: EndpointState): ReplicaRecord[] {
   return state.replicas.all().filter(isCapacity);
@@ -26,7 +30,8 @@ export function numbersOf(state: EndpointState): DemandNumbers {
   return demandNumbers({
     settings: config.settings,
     removed: config.removed,
-    queued: state.queuedTotal,
+    // What may not start for now needs no machine. The warm floor stays.
+    queued: startsAreStopped(state) ? 0 : state.queuedTotal,
     running: state.running.size,
   });
 }
@@ -78,12 +83,20 @@ export function repeatDemand(state: EndpointState, now: number): void {
 }
 
 /** The pod has answered a version. An older answer says nothing about the present one. */
-export function acknowledgeDemand(state: EndpointState, version: number, now: number): void {
+export function acknowledgeDemand(
+  state: EndpointState,
+  version: number,
+  { code, error }: DemandReply["shortage"],
+  now: number,
+): void {
   const told: StoredDemand = state.demand;
   if (version !== told.version) return;
   const satisfied = capacityOf(state).length >= told.needed && told.drain.length === 0;
-  const dueAt = satisfied ? null : now + DEMAND_REFRESH_MS;
-  if (told.acknowledged === version && told.dueAt === null && dueAt === null) return;
-  state.demand = { ...told, acknowledged: version, tries: 0, dueAt };
+  const shortage = code === "none" ? null : { code, error, at: now };
+  const waits = shortage !== null && state.queuedTotal > 0;
+  const dueAt = satisfied ? null : now + (waits ? SHORTAGE_REFRESH_MS : DEMAND_REFRESH_MS);
+  const same = shortage === null && told.shortage === null;
+  if (told.acknowledged === version && told.dueAt === null && dueAt === null && same) return;
+  state.demand = { ...told, acknowledged: version, tries: 0, dueAt, shortage };
   if (dueAt !== null) state.due(dueAt);
 }

@@ -9,40 +9,57 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
-import type { JobId, LeaseId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { BatchId, JobId, KeyId, LeaseId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { JobPatch, JobWhy, Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS, LONG_POLL_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
-import type { QueueSummary } from "#contract/queue";
+import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
+import type { UsageRow } from "#contract/usage";
+import * as batches from "#durable-objects/endpoint/batches";
 import type { Outcome } from "#durable-objects/endpoint/call-group";
+import { cancelLiving } from "#durable-objects/endpoint/cancel";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import { acknowledgeDemand, planDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import * as listing from "#durable-objects/endpoint/listing";
 import { dispatch, nextFor, presentLease, wireLease } from "#durable-objects/endpoint/matcher";
+import { admission, rememberKey, takeJob } from "#durable-objects/endpoint/new-jobs";
+import * as operations from "#durable-objects/endpoint/operations";
+import { patchJob } from "#durable-objects/endpoint/patch-job";
+import { pause, resume } from "#durable-objects/endpoint/queue-control";
+import { queueSummary } from "#durable-objects/endpoint/queue-summary";
 import * as replicas from "#durable-objects/endpoint/replica-life";
+import { retryJob } from "#durable-objects/endpoint/retry-job";
 import type {
+  BatchSnapshot,
   EndpointConfig,
+  EnqueueBatchRequest,
   EnqueueRequest,
+  Idempotency,
   JobFilter,
   JobSnapshot,
   LeaseProof,
   NodeIdentity,
+  OperationRequest,
   OutputGrant,
+  QueuePlace,
   Reply,
   StoredInputFile,
   StoredOutput,
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
-import type { Demand, PlacedReplica } from "#durable-objects/pod/rpc";
-import { admit, newJob } from "#durable-objects/queue/admit";
+import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
+import { whyJob } from "#durable-objects/endpoint/why";
+import type { Demand, DemandReply, PlacedReplica } from "#durable-objects/pod/rpc";
 import { type Authority, authorityOf } from "#durable-objects/queue/authority";
-import { checkIdempotency, dayIsOver, dayOf } from "#durable-objects/queue/idempotency";
-import { isEnded, type JobRecord, type RunningJob } from "#durable-objects/queue/job-record";
+import { checkIdempotency } from "#durable-objects/queue/idempotency";
+import type { RunningJob } from "#durable-objects/queue/job-record";
 import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durable-objects/queue/lease";
-import { cancel, complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
+import { complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
 import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
 import { endpointMigrations } from "#migrations/endpoint/all";
@@ -139,7 +156,9 @@ export class EndpointCore {
       const stored = { ...config, removed: false };
       this.#state.configs.put(stored);
       this.#state.config = stored;
+      this.#state.stats.configured(stored.settings);
       replicas.drainSurplus(this.#state);
+      dispatch(this.#state, now);
       this.#dueNext(now);
       return DONE;
     });
@@ -167,52 +186,21 @@ export class EndpointCore {
     const refused = this.#stranger(request.workspaceId);
     if (refused !== null) return refused;
     return this.#mutate((now) => {
-      const { config, jobs } = this.#state;
-      if (config === null) return refusal("endpoint_not_found", "There is no such endpoint.");
-      const { idempotency } = request;
-      const answer = admit({
-        now,
-        removed: config.removed,
-        queued: this.#state.queuedTotal,
-        queueDepthMax: config.settings.queue_depth_max,
-        idempotency:
-          idempotency === undefined
-            ? null
-            : {
-                known: this.#state.idempotency.find(CREATE_JOB, idempotency.key, now),
-                fingerprint: idempotency.fingerprint,
-              },
-      });
+      const { jobs } = this.#state;
+      const { idempotency, keyId, inputs, files, tags, webhook, ...fields } = request;
+      const key = idempotency === undefined ? null : { scope: CREATE_JOB, ...idempotency };
+      const answer = admission(this.#state, 1, key, now);
       if ("ok" in answer) return answer;
       if (answer.type === "replay") {
         const known = jobs.find(answer.result as JobId);
         if (known === null) return refusal("job_not_found", "The job of this Idempotency-Key is gone.");
         return { ok: true, job: snapshotOf(this.#state, known.job, known.payload, now), replayed: true };
       }
-      const id = this.#state.nextJobId(now);
-      const job = newJob(
-        {
-          id,
-          release: request.release,
-          lane: request.lane,
-          priority: request.priority,
-          attemptsMax: config.settings.attempts_max,
-          timeoutMs: request.timeoutMs,
-          expiresInMs: request.expiresInMs,
-          ...(request.batchId === undefined ? {} : { batchId: request.batchId }),
-          ...(request.retryOf === undefined ? {} : { retryOf: request.retryOf }),
-        },
-        now,
-      );
-      const { keyId, inputs, files, tags } = request;
-      const payload = { keyId, inputs, files, tags, webhook: request.webhook ?? null };
-      this.#state.add(job, payload);
-      if (idempotency !== undefined) {
-        this.#state.idempotency.put({ scope: CREATE_JOB, ...idempotency, result: id, createdAt: now });
-        this.#state.due(dayIsOver(dayOf(now)));
-      }
+      const payload = { keyId, inputs, files, tags, webhook: webhook ?? null };
+      const job = takeJob(this.#state, fields, payload, now);
+      rememberKey(this.#state, key, job.id, now);
       dispatch(this.#state, now);
-      return { ok: true, job: snapshotOf(this.#state, jobs.get(id) ?? job, payload, now), replayed: false };
+      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false };
     });
   }
 
@@ -243,19 +231,8 @@ export class EndpointCore {
     return job === null ? noJob() : { ok: true, ...watchReplyOf(this.#state, job, after) };
   }
 
-  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[]; cut: boolean }> {
-    const refused = this.#stranger(workspaceId);
-    if (refused !== null) return refused;
-    const now = this.#world.now();
-    const jobs: JobSnapshot[] = [];
-    let bytes = 0;
-    for (const { job, payload } of this.#state.jobs.list(filter)) {
-      const snapshot = snapshotOf(this.#state, job, payload, now);
-      bytes += JSON.stringify(snapshot).length;
-      if (jobs.length > 0 && bytes > filter.bytesMax) return { ok: true, jobs, cut: true };
-      jobs.push(snapshot);
-    }
-    return { ok: true, jobs, cut: false };
+  listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[]; next: JobId | null }> {
+    return this.#read(workspaceId, (now) => listing.listJobs(this.#state, filter, now));
   }
 
   cancelJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ job: JobSnapshot }> {
@@ -263,34 +240,126 @@ export class EndpointCore {
     return this.#mutate((now) => {
       const found = this.#state.jobs.find(jobId);
       if (found === null) return noJob();
-      const { job, payload } = found;
-      if (isEnded(job)) return { ok: true, job: snapshotOf(this.#state, job, payload, now) };
-      let canceled: JobRecord = cancel(job, now);
-      if (job.state === "running") canceled = this.#state.leaseEnded(job, cancel(job, now), "canceled", [], now);
-      else this.#state.moved(job, canceled);
+      const canceled = cancelLiving(this.#state, jobId, now) ?? found.job;
       dispatch(this.#state, now);
-      return { ok: true, job: snapshotOf(this.#state, canceled, payload, now) };
+      return { ok: true, job: snapshotOf(this.#state, canceled, found.payload, now) };
     });
   }
 
+  retryJob(
+    workspaceId: WorkspaceId,
+    jobId: JobId,
+    keyId: KeyId,
+    idempotency: Idempotency | null,
+  ): Reply<{ job: JobSnapshot; replayed: boolean }> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    return this.#mutate((now) => retryJob(this.#state, jobId, keyId, idempotency, now));
+  }
+
+  patchJob(workspaceId: WorkspaceId, jobId: JobId, patch: JobPatch): Reply<{ job: JobSnapshot }> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    return this.#mutate((now) => patchJob(this.#state, jobId, patch, now));
+  }
+
+  whyJob(workspaceId: WorkspaceId, jobId: JobId): Reply<{ why: JobWhy }> {
+    if (this.#stranger(workspaceId) !== null) return noJob();
+    return whyJob(this.#state, jobId, this.#world.now());
+  }
+
+  // --- batches and operations --------------------------------------------------------------------------------------
+
+  enqueueBatch(request: EnqueueBatchRequest): Reply<{ batch: BatchSnapshot; replayed: boolean }> {
+    return this.#write(request.workspaceId, (now) => batches.enqueueBatch(this.#state, request, now));
+  }
+
+  findBatchReplay(workspaceId: WorkspaceId, idempotency: Idempotency): Reply<{ batch: BatchSnapshot | null }> {
+    return this.#read(workspaceId, (now) => batches.findBatchReplay(this.#state, idempotency, now));
+  }
+
+  getBatch(workspaceId: WorkspaceId, batchId: BatchId): Reply<{ batch: BatchSnapshot }> {
+    if (this.#stranger(workspaceId) !== null) return batches.noBatch();
+    return batches.getBatch(this.#state, batchId);
+  }
+
+  cancelBatch(workspaceId: WorkspaceId, batchId: BatchId): Reply<{ batch: BatchSnapshot }> {
+    if (this.#stranger(workspaceId) !== null) return batches.noBatch();
+    return this.#mutate((now) => batches.cancelBatch(this.#state, batchId, now));
+  }
+
+  batchJobs(
+    workspaceId: WorkspaceId,
+    batchId: BatchId,
+    after: JobId | null,
+    bytesMax: number,
+  ): Reply<{ jobs: JobSnapshot[]; more: boolean }> {
+    if (this.#stranger(workspaceId) !== null) return batches.noBatch();
+    return batches.batchJobs(this.#state, batchId, { after, bytesMax }, this.#world.now());
+  }
+
+  startOperation(
+    workspaceId: WorkspaceId,
+    request: OperationRequest,
+  ): Reply<{ operation: Operation; replayed: boolean }> {
+    return this.#write(workspaceId, (now) => operations.startOperation(this.#state, request, now));
+  }
+
+  getOperation(workspaceId: WorkspaceId, operationId: OperationId): Reply<{ operation: Operation }> {
+    if (this.#stranger(workspaceId) !== null) return operations.noOperation();
+    return operations.getOperation(this.#state, operationId);
+  }
+
+  listOperations(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: OperationId; readonly limit: number },
+  ): Reply<{ operations: Operation[]; next: OperationId | null }> {
+    return this.#read(workspaceId, () => operations.listOperations(this.#state, page));
+  }
+
+  cancelOperation(workspaceId: WorkspaceId, operationId: OperationId): Reply<{ operation: Operation }> {
+    if (this.#stranger(workspaceId) !== null) return operations.noOperation();
+    return this.#mutate((now) => operations.cancelOperation(this.#state, operationId, now));
+  }
+
+  // --- the queue as a whole ----------------------------------------------------------------------------------------
+
+  pauseQueue(
+    workspaceId: WorkspaceId,
+    wish: { readonly reason: string | null; readonly refuseNew: boolean },
+  ): Reply<{ summary: QueueSummary }> {
+    return this.#write(workspaceId, (now) => {
+      pause(this.#state, wish, now);
+      return queueSummary(this.#state, now);
+    });
+  }
+
+  resumeQueue(workspaceId: WorkspaceId): Reply<{ summary: QueueSummary }> {
+    return this.#write(workspaceId, (now) => {
+      resume(this.#state);
+      dispatch(this.#state, now);
+      return queueSummary(this.#state, now);
+    });
+  }
+
+  listQueue(
+    workspaceId: WorkspaceId,
+    page: { readonly lane?: Lane; readonly after?: QueuePlace; readonly limit: number },
+  ): Reply<{ entries: QueueEntry[]; next: QueuePlace | null }> {
+    return this.#read(workspaceId, (now) => listing.listQueue(this.#state, page, now));
+  }
+
+  listDead(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: JobId; readonly limit: number; readonly bytesMax: number },
+  ): Reply<{ jobs: JobSnapshot[]; next: JobId | null }> {
+    return this.#read(workspaceId, (now) => listing.listDead(this.#state, page, now));
+  }
+
+  usage(workspaceId: WorkspaceId, page: UsagePage): Reply<{ rows: UsageRow[]; next: JobId | null }> {
+    return this.#read(workspaceId, () => usage(this.#state, page));
+  }
+
   queueSummary(workspaceId: WorkspaceId): Reply<{ summary: QueueSummary }> {
-    const refused = this.#stranger(workspaceId);
-    const { config } = this.#state;
-    if (refused !== null || config === null) return refused ?? noEndpoint();
-    const now = this.#world.now();
-    const oldest = this.#state.waiting.oldestCreatedAt();
-    return {
-      ok: true,
-      summary: {
-        endpoint_id: config.endpointId,
-        queued: { ...this.#state.queued },
-        running: this.#state.running.size,
-        oldest_wait_ms: oldest === null ? null : Math.max(0, now - oldest),
-        replicas: replicas.listed(this.#state),
-        finished_last_hour: { ...this.#state.rates.finishedLastHour(now) },
-        service_ms_p50: this.#state.services.median(),
-      },
-    };
+    return this.#read(workspaceId, (now) => queueSummary(this.#state, now));
   }
 
   listReplicas(workspaceId: WorkspaceId): Reply<{ replicas: Replica[] }> {
@@ -490,18 +559,23 @@ export class EndpointCore {
     if (config === null) return null;
     const { version, wanted, needed, drain } = this.#state.demand;
     const { podId, endpointId, workspaceId } = config;
-    return { podId, endpointId, workspaceId, version, wanted, needed, drain };
+    return { podId, endpointId, workspaceId, version, wanted, needed, drain, regions: config.settings.regions };
   }
 
   /**
    * The pod has answered the wish.
    * @param sentAt when it was sent: replicas admitted since are not missing from the answer
    */
-  demandAnswered(version: number, placed: readonly PlacedReplica[], sentAt: number): void {
+  demandAnswered(
+    version: number,
+    placed: readonly PlacedReplica[],
+    sentAt: number,
+    shortage: DemandReply["shortage"] = { code: "none", error: null },
+  ): void {
     if (this.#state.config === null) return;
     this.#mutate((now) => {
       replicas.reconcile(this.#state, placed, sentAt, now);
-      acknowledgeDemand(this.#state, version, now);
+      acknowledgeDemand(this.#state, version, shortage, now);
     });
   }
 
@@ -565,6 +639,16 @@ export class EndpointCore {
     if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
     this.#armedAt = at;
     this.#state.effect({ type: "arm", at });
+  }
+
+  /** A call of the workspace that changes something. */
+  #write<T>(workspaceId: WorkspaceId, work: (now: number) => T): T | Refusal {
+    return this.#stranger(workspaceId) ?? this.#mutate(work);
+  }
+
+  /** A call of the workspace that changes nothing. */
+  #read<T>(workspaceId: WorkspaceId, work: (now: number) => T): T | Refusal {
+    return this.#stranger(workspaceId) ?? work(this.#world.now());
   }
 
   #stranger(workspaceId: WorkspaceId): Refusal | null {

@@ -10,31 +10,47 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
-import { type JobId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
-import { isTerminal } from "#contract/job";
+import {
+  type BatchId,
+  type JobId,
+  type KeyId,
+  type OperationId,
+  ownerKey,
+  type PodId,
+  type ReplicaId,
+  type WorkspaceId,
+} from "#contract/ids";
+import { isTerminal, type JobPatch, type JobWhy, type Lane } from "#contract/job";
 import { WAIT_S_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
-import type { QueueSummary } from "#contract/queue";
+import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
+import type { UsageRow } from "#contract/usage";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
 import { EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type {
+  BatchSnapshot,
   EndpointConfig,
   EndpointRpc,
+  EnqueueBatchRequest,
   EnqueueRequest,
+  Idempotency,
   JobFilter,
   JobSnapshot,
   LeaseProof,
   NodeIdentity,
+  OperationRequest,
   OutputGrant,
+  QueuePlace,
   Reply,
   StoredInputFile,
   StoredOutput,
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
+import type { UsagePage } from "#durable-objects/endpoint/usage";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Env } from "#worker/env";
@@ -117,8 +133,107 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return this.#until(jobId, waitMs, read, isNews);
   }
 
-  async listJobs(workspaceId: WorkspaceId, filter: JobFilter): Promise<Reply<{ jobs: JobSnapshot[]; cut: boolean }>> {
+  async listJobs(
+    workspaceId: WorkspaceId,
+    filter: JobFilter,
+  ): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>> {
     return this.#turn((core) => core.listJobs(workspaceId, filter));
+  }
+
+  async enqueueBatch(request: EnqueueBatchRequest): Promise<Reply<{ batch: BatchSnapshot; replayed: boolean }>> {
+    return this.#enter((core) => core.enqueueBatch(request));
+  }
+
+  async findBatchReplay(
+    workspaceId: WorkspaceId,
+    idempotency: Idempotency,
+  ): Promise<Reply<{ batch: BatchSnapshot | null }>> {
+    return this.#turn((core) => core.findBatchReplay(workspaceId, idempotency));
+  }
+
+  async getBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>> {
+    return this.#turn((core) => core.getBatch(workspaceId, batchId));
+  }
+
+  async cancelBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>> {
+    return this.#enter((core) => core.cancelBatch(workspaceId, batchId));
+  }
+
+  async batchJobs(
+    workspaceId: WorkspaceId,
+    batchId: BatchId,
+    after: JobId | null,
+    bytesMax: number,
+  ): Promise<Reply<{ jobs: JobSnapshot[]; more: boolean }>> {
+    return this.#turn((core) => core.batchJobs(workspaceId, batchId, after, bytesMax));
+  }
+
+  async whyJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ why: JobWhy }>> {
+    return this.#turn((core) => core.whyJob(workspaceId, jobId));
+  }
+
+  async patchJob(workspaceId: WorkspaceId, jobId: JobId, patch: JobPatch): Promise<Reply<{ job: JobSnapshot }>> {
+    return this.#enter((core) => core.patchJob(workspaceId, jobId, patch));
+  }
+
+  async retryJob(
+    workspaceId: WorkspaceId,
+    jobId: JobId,
+    keyId: KeyId,
+    idempotency: Idempotency | null,
+  ): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>> {
+    return this.#enter((core) => core.retryJob(workspaceId, jobId, keyId, idempotency));
+  }
+
+  async listQueue(
+    workspaceId: WorkspaceId,
+    page: { readonly lane?: Lane; readonly after?: QueuePlace; readonly limit: number },
+  ): Promise<Reply<{ entries: QueueEntry[]; next: QueuePlace | null }>> {
+    return this.#turn((core) => core.listQueue(workspaceId, page));
+  }
+
+  async listDead(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: JobId; readonly limit: number; readonly bytesMax: number },
+  ): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>> {
+    return this.#turn((core) => core.listDead(workspaceId, page));
+  }
+
+  async pauseQueue(
+    workspaceId: WorkspaceId,
+    pause: { readonly reason: string | null; readonly refuseNew: boolean },
+  ): Promise<Reply<{ summary: QueueSummary }>> {
+    return this.#enter((core) => core.pauseQueue(workspaceId, pause));
+  }
+
+  async resumeQueue(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
+    return this.#enter((core) => core.resumeQueue(workspaceId));
+  }
+
+  async startOperation(
+    workspaceId: WorkspaceId,
+    request: OperationRequest,
+  ): Promise<Reply<{ operation: Operation; replayed: boolean }>> {
+    return this.#enter((core) => core.startOperation(workspaceId, request));
+  }
+
+  async getOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>> {
+    return this.#turn((core) => core.getOperation(workspaceId, operationId));
+  }
+
+  async listOperations(
+    workspaceId: WorkspaceId,
+    page: { readonly before?: OperationId; readonly limit: number },
+  ): Promise<Reply<{ operations: Operation[]; next: OperationId | null }>> {
+    return this.#turn((core) => core.listOperations(workspaceId, page));
+  }
+
+  async cancelOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>> {
+    return this.#enter((core) => core.cancelOperation(workspaceId, operationId));
+  }
+
+  async usage(workspaceId: WorkspaceId, page: UsagePage): Promise<Reply<{ rows: UsageRow[]; next: JobId | null }>> {
+    return this.#turn((core) => core.usage(workspaceId, page));
   }
 
   async cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
@@ -342,7 +457,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
         if (demand === null) return;
         const sentAt = Date.now();
         const reply = await this.#pod(demand.podId).setDemand(demand);
-        if (reply.ok) this.#turn((core) => core.demandAnswered(demand.version, reply.replicas, sentAt));
+        if (reply.ok) this.#turn((core) => core.demandAnswered(demand.version, reply.replicas, sentAt, reply.shortage));
         else
           console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
       }

@@ -12,17 +12,28 @@ import {
 } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
+import { BatchStore } from "#durable-objects/endpoint/batch-store";
 import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
+import { ControlStore, type Pause } from "#durable-objects/endpoint/control-store";
 import { ExpiryWatch } from "#durable-objects/endpoint/expiry";
 import { IdempotencyStore } from "#durable-objects/endpoint/idempotency-store";
 import { JobIds } from "#durable-objects/endpoint/job-ids";
+import { JobQueries } from "#durable-objects/endpoint/job-queries";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import { JobStore } from "#durable-objects/endpoint/job-store";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
+import { OperationStore } from "#durable-objects/endpoint/operation-store";
+import { QueueStats } from "#durable-objects/endpoint/queue-stats";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import { RunningJobs, type RunningNote } from "#durable-objects/endpoint/running-jobs";
 import { WaitingJobs } from "#durable-objects/endpoint/waiting-jobs";
-import type { EndedJob, JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import {
+  type EndedJob,
+  isDead,
+  type JobRecord,
+  type QueuedJob,
+  type RunningJob,
+} from "#durable-objects/queue/job-record";
 import {
   closed,
   GRACE_MS,
@@ -80,6 +91,11 @@ export class EndpointState {
   readonly jobs: JobStore;
   readonly idempotency: IdempotencyStore;
   readonly replicas: ReplicaStore;
+  readonly controls: ControlStore;
+  readonly batches: BatchStore;
+  readonly operations: OperationStore;
+  readonly queries: JobQueries;
+  readonly stats: QueueStats;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
   readonly waiting: WaitingJobs;
@@ -93,6 +109,8 @@ export class EndpointState {
   graceUntil = 0;
 
   config: StoredConfig | null = null;
+  /** While it is not null, nothing is started. */
+  pause: Pause | null = null;
   effects: EndpointEffect[] = [];
   /** The earliest moment, found in this turn, at which the alarm must have rung. */
   dueAt: number | null = null;
@@ -117,12 +135,18 @@ export class EndpointState {
     this.expiry = new ExpiryWatch(this.jobs);
     this.waiting = new WaitingJobs(db);
     this.replicas = new ReplicaStore(db);
+    this.controls = new ControlStore(db);
+    this.batches = new BatchStore(db);
+    this.operations = new OperationStore(db);
+    this.queries = new JobQueries(db);
+    this.stats = new QueueStats(this.queries, this.controls);
   }
 
   /** Reads what survived from before this object woke. */
   load(): void {
     this.config = this.configs.read();
     if (this.config === null) return;
+    this.pause = this.controls.readPause();
     const wokeAt = this.configs.readWokeAt();
     for (const job of this.jobs.running()) {
       // Renewals of the last moments may not have been written: a living lease must not end early for that.
@@ -165,6 +189,7 @@ export class EndpointState {
     this.#counter = null;
     this.replicas.forget();
     this.expiry.forget();
+    this.stats.forget();
     this.effects = [];
     this.load();
   }
@@ -335,7 +360,15 @@ export class EndpointState {
       if (after.state === "succeeded") this.#services?.add(after.serviceMs);
       else if (after.dead) this.deadLeft(-1);
     }
+    if (this.config !== null) this.stats.moved(before, after, this.config.settings);
     this.#announce(after);
+  }
+
+  /** Writes what may still change of an ended job: whether it is a dead letter, and what runs it again. */
+  marked(before: EndedJob, after: EndedJob): void {
+    this.jobs.put(after);
+    this.deadLeft(Number(isDead(before)) - Number(isDead(after)));
+    this.effect({ type: "job_changed", jobId: after.id });
   }
 
   /** A lease and its job as they stand; null when there never was such a lease. */

@@ -1,8 +1,9 @@
-import { JobId, makeId, type OwnerKey } from "#contract/ids";
+import { JobId, leastIdAt, makeId, type OwnerKey } from "#contract/ids";
 import type { World } from "#durable-objects/sql/database";
 
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 const CHANCE_LENGTH = 9;
+const TIME_LENGTH = 9;
 
 /**
  * Makes job ids that only grow, also within one millisecond and when the clock steps back: the order of ids is the
@@ -39,4 +40,15 @@ function successor(id: JobId): JobId {
     if (value !== 0) return JobId.parse(fixed + digits.map((digit) => DIGITS[digit]).join(""));
   }
   throw new RangeError("no id is left in this millisecond");
+}
+
+/** No job made at or after that moment has a lower id, and none made before it a higher one. @param at Unix ms */
+export function firstIdAt(at: number): JobId {
+  const known = Math.min(Math.max(0, at), 32 ** TIME_LENGTH - 1);
+  return leastIdAt("job", known) as JobId;
+}
+
+/** When the thing was made, as its id tells, Unix ms. */
+export function madeAt(id: JobId): number {
+  return Array.from(id.slice(4, 4 + TIME_LENGTH)).reduce((sum, digit) => sum * 32 + DIGITS.indexOf(digit), 0);
 }

@@ -1,5 +1,5 @@
-import type { JobId, ReplicaId } from "#contract/ids";
-import type { JobProgress, JobState, Lane, TerminalState } from "#contract/job";
+import type { BatchId, JobId, ReplicaId } from "#contract/ids";
+import type { JobProgress, Lane, TerminalState } from "#contract/job";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import {
   CHANGING_COLUMNS,
@@ -21,10 +21,10 @@ import {
   integerOrNull,
   type SqlDatabase,
   type SqlRow,
-  type SqlValue,
   stored,
   storedOrNull,
   text,
+  textOrNull,
 } from "#durable-objects/sql/database";
 
 /** A job with its payload: what one look at its row gives. */
@@ -66,6 +66,9 @@ const SLICE_MS = 1_000;
 const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
 const INSERT = `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map(() => "?").join(", ")})`;
 const UPDATE = `UPDATE jobs SET ${CHANGING_COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
+
+/** So many ended jobs are looked at for those that succeeded. */
+const SERVICE_ROWS_MAX = 1_000;
 
 /** Jobs, their payloads and tags. One method, one statement, as far as that goes. */
 export class JobStore {
@@ -290,40 +293,13 @@ export class JobStore {
   lastServiceMs(limit: number): number[] {
     return this.#db
       .exec(
-        `SELECT service_ms FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND state = 'succeeded'
-         ORDER BY finished_at DESC LIMIT ?`,
+        `SELECT service_ms FROM (
+           SELECT state, service_ms FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL
+           ORDER BY finished_at DESC, id DESC LIMIT ${SERVICE_ROWS_MAX}
+         ) WHERE state = 'succeeded' LIMIT ?`,
         limit,
       )
       .map((row) => integer(row, "service_ms"));
-  }
-
-  list(filter: { state?: JobState; tag?: string; before?: JobId; limit: number }): StoredJob[] {
-    const conditions: string[] = [];
-    const bindings: SqlValue[] = [];
-    if (filter.before !== undefined) {
-      conditions.push("jobs.id < ?");
-      bindings.push(filter.before);
-    }
-    // The state is one of six words of ours; written out, it lets SQLite use the index that holds only that state.
-    if (filter.state !== undefined) conditions.push(`state = '${filter.state}'`);
-    let source = filter.state === undefined ? "jobs" : `jobs ${INDEX_OF_STATE[filter.state]}`;
-    if (filter.state === "queued") conditions.push("lane >= 0");
-    // SQLite uses a partial index only where the query repeats the index's own condition.
-    if (source.endsWith("jobs_unsuccessful")) conditions.push("state IN ('failed', 'canceled', 'expired')");
-    if (filter.tag !== undefined) {
-      source = "job_tags CROSS JOIN jobs ON jobs.id = job_tags.job_id";
-      conditions.push("job_tags.tag = ?");
-      bindings.push(filter.tag);
-      if (filter.before !== undefined) {
-        conditions.push("job_tags.job_id < ?");
-        bindings.push(filter.before);
-      }
-    }
-    const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
-    const order = filter.tag === undefined ? "jobs.id" : "job_tags.job_id";
-    return this.#db
-      .exec(`SELECT jobs.* FROM ${source} ${where} ORDER BY ${order} DESC LIMIT ?`, ...bindings, filter.limit)
-      .map((row) => this.#whole(row));
   }
 
   /** Ended jobs after the mark, oldest end first, that ended at or before `endedBy`. */
@@ -375,16 +351,17 @@ export class JobStore {
       .map((row) => text(row, "id") as JobId);
   }
 
-  /** Forgets a job and all that hangs on it. */
-  delete(id: JobId): void {
-    const [row] = this.#db.exec("DELETE FROM jobs WHERE id = ? RETURNING tags", id);
-    if (row === undefined) return;
+  /** Forgets a job and all that hangs on it. @returns what must be known of it then; null when there was none */
+  delete(id: JobId): { readonly batchId: BatchId | null; readonly dead: boolean } | null {
+    const [row] = this.#db.exec("DELETE FROM jobs WHERE id = ? RETURNING tags, batch_id, dead", id);
+    if (row === undefined) return null;
     let tags = storedOrNull<string[]>(row, "tags");
     if (tags === null) {
       const [spilled] = this.#db.exec("DELETE FROM payloads WHERE job_id = ? RETURNING tags", id);
       tags = spilled === undefined ? [] : stored<string[]>(spilled, "tags");
     }
     for (const tag of new Set(tags)) this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job_id = ?", tag, id);
+    return { batchId: textOrNull(row, "batch_id") as BatchId | null, dead: integer(row, "dead") === 1 };
   }
 
   isEmpty(): boolean {
@@ -406,12 +383,3 @@ function deadlineOf(row: SqlRow): Deadline {
     startedAt: integerOrNull(row, "started_at"),
   };
 }
-
-const INDEX_OF_STATE: Readonly<Record<JobState, string>> = {
-  queued: "",
-  running: "INDEXED BY jobs_running",
-  succeeded: "",
-  failed: "INDEXED BY jobs_unsuccessful",
-  canceled: "INDEXED BY jobs_unsuccessful",
-  expired: "INDEXED BY jobs_unsuccessful",
-};

@@ -4,6 +4,7 @@ import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
+import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import { LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
 import { lanesInOrder } from "#durable-objects/queue/order";
@@ -17,7 +18,7 @@ const LOOK_AHEAD = 16;
 
 /** Hands ready jobs to waiting replicas until one of the two runs out. */
 export function dispatch(state: EndpointState, now: number): void {
-  while (state.waiters.size > 0 && state.queuedTotal > 0) {
+  while (state.waiters.size > 0 && state.queuedTotal > 0 && !holdsStarts(state, now)) {
     const candidates: Candidate[] = [];
     for (const waiter of state.waiters.values()) {
       if (mayWork(state, waiter.replicaId)) candidates.push(candidateOf(state, waiter.replicaId, waiter.nodeId));
@@ -36,7 +37,7 @@ export function nextFor(
   replica: Pick<Waiter, "replicaId" | "nodeId" | "pollId">,
   now: number,
 ): Lease | null {
-  if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId)) return null;
+  if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId) || holdsStarts(state, now)) return null;
   const match = bestMatch(state, [candidateOf(state, replica.replicaId, replica.nodeId)], now);
   return match === null ? null : grant(state, match.job, replica, now);
 }

@@ -126,6 +126,8 @@ export interface OperationRequest {
   readonly selection: Omit<JobSelection, "state"> & { readonly state?: JobState | "retrying" | "dead" };
   /** Only these jobs. */
   readonly jobs?: readonly JobId[];
+  /** Only jobs that ended at or after this, as in the request. */
+  readonly since?: string;
   readonly idempotency?: Idempotency;
 }
 

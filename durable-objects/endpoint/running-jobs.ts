@@ -5,6 +5,7 @@ import type { RunningJob } from "#durable-objects/queue/job-record";
 export interface RunningNote {
   readonly leaseId: LeaseId;
   readonly replicaId: ReplicaId;
+  readonly grantedAt: number;
 }
 
 /** The running jobs in memory, and how many each replica holds: every match asks for that. */
@@ -25,9 +26,9 @@ export class RunningJobs {
   }
 
   add(job: RunningJob): void {
-    const { id, replicaId } = job.lease;
+    const { id, replicaId, grantedAt } = job.lease;
     this.remove(job.id);
-    this.#notes.set(job.id, { leaseId: id, replicaId });
+    this.#notes.set(job.id, { leaseId: id, replicaId, grantedAt });
     this.#held.set(replicaId, this.held(replicaId) + 1);
   }
 

@@ -1,8 +1,11 @@
 import { JOB_RETENTION_DAYS } from "#contract/limits";
+import { forgetBatch } from "#durable-objects/endpoint/batches";
 import { DEMAND_SETTLE_MS, repeatDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
+import { holdsUntil } from "#durable-objects/endpoint/queue-control";
 import { drainIdle, giveUpSilent } from "#durable-objects/endpoint/replica-life";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import { cancel, loseLease, overrun } from "#durable-objects/queue/transition";
@@ -19,6 +22,7 @@ export function sweep(state: EndpointState, now: number): void {
   expireQueued(state, now);
   endOverdueLeases(state, now);
   if (state.config?.removed) cancelLiving(state, now);
+  runOperations(state, now);
   giveUpSilent(state, now);
   drainIdle(state, now);
   repeatDemand(state, now);
@@ -37,6 +41,8 @@ export function nextDue(state: EndpointState, now: number): number | null {
     state.jobs.nextQueuedDue(),
     state.expiry.nextDue(),
     state.idempotency.nextDue(),
+    operationsDue(state, now),
+    holdsUntil(state, now),
     state.demand.dueAt,
     drainIdle(state, now),
     giveUpSilent(state, now),
@@ -99,5 +105,10 @@ function cancelLiving(state: EndpointState, now: number): void {
 
 function forgetOldJobs(state: EndpointState, now: number): void {
   const mark = state.configs.readPurgeMark();
-  for (const id of state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) state.jobs.delete(id);
+  for (const id of state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) {
+    const deleted = state.jobs.delete(id);
+    if (deleted === null) continue;
+    if (deleted.dead) state.deadLeft(1);
+    if (deleted.batchId !== null) forgetBatch(state, deleted.batchId);
+  }
 }

@@ -71,6 +71,8 @@ export class PodCore {
   #heardFrom: number;
   readonly #memory = new Map<NodeId, NodeMemory>();
   readonly #askedAt = new Map<ReplicaId, number>();
+  /** What ended the last replica that crashed, as its node said; lost with this object's memory. */
+  readonly #crashErrors = new Map<EndpointId, string>();
   #pod: { podId: PodId; workspaceId: WorkspaceId } | null = null;
   #armedAt: number | null;
   #effects: PodEffect[] = [];
@@ -188,7 +190,7 @@ export class PodCore {
       return {
         ok: true,
         replicas: replicas.map(({ id, nodeId }) => ({ replicaId: id, nodeId })),
-        shortage: shortages.get(demand.endpointId) ?? "none",
+        shortage: this.#shortageOf(demand.endpointId, shortages),
       };
     });
   }
@@ -354,7 +356,7 @@ export class PodCore {
         this.#end(replica, "The node no longer has the replica.", now);
         ended = true;
       } else if (isOver(held.state)) {
-        if (held.state === "crashed") this.#noteCrash(replica, now);
+        if (held.state === "crashed") this.#noteCrash(replica, held.error, now);
         this.#end(
           replica,
           held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped."),
@@ -393,7 +395,13 @@ export class PodCore {
     }
   }
 
-  #noteCrash(replica: SlotRecord, now: number): void {
+  #shortageOf(endpointId: EndpointId, shortages: PlaceResult["shortages"]): DemandReply["shortage"] {
+    const code = shortages.get(endpointId) ?? "none";
+    return { code, error: code === "crash_looping" ? (this.#crashErrors.get(endpointId) ?? null) : null };
+  }
+
+  #noteCrash(replica: SlotRecord, error: string | null | undefined, now: number): void {
+    if (error) this.#crashErrors.set(replica.endpointId, error);
     const known = this.#store.history(replica.endpointId, replica.nodeId);
     const after = afterCrash({ failures: known?.failures ?? 0, until: known?.backoffUntil ?? 0 }, replica.readyAt, now);
     this.#store.putHistory(replica.endpointId, replica.nodeId, {

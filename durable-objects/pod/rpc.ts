@@ -3,6 +3,7 @@ import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { NodeSummary } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
+import type { Shortage } from "#durable-objects/replicas/place";
 
 /** What an endpoint wants of its pod. The whole of it each time, so that it may arrive twice or out of order. */
 export interface Demand {
@@ -29,7 +30,11 @@ export interface PlacedReplica {
 export interface DemandReply {
   readonly replicas: readonly PlacedReplica[];
   /** Why there are fewer than wanted. */
-  readonly shortage: "none" | "no_node_online" | "all_slots_busy" | "crash_backoff";
+  readonly shortage: {
+    readonly code: Shortage;
+    /** The last error of replicas that keep crashing; null when it is not known. */
+    readonly error: string | null;
+  };
 }
 
 export interface PodRpc {

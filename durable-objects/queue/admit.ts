@@ -6,14 +6,21 @@ import { checkIdempotency, type IdempotencyRecord } from "#durable-objects/queue
 import { type QueuedJob, withEvent } from "#durable-objects/queue/job-record";
 import { rankOf } from "#durable-objects/queue/order";
 
-/** Seconds after which asking again makes sense when the queue is full. */
+/** Seconds after which asking again makes sense when the queue is full, and when it is paused. */
 const QUEUE_FULL_RETRY_S = 5;
+const QUEUE_PAUSED_RETRY_S = 30;
 
 export interface Admission {
   readonly now: number;
   readonly removed: boolean;
   readonly queued: number;
+  /** Jobs of this request: all of them are taken, or none. */
+  readonly adding: number;
   readonly queueDepthMax: number;
+  /** Why the queue is paused, when it takes no new jobs meanwhile. */
+  readonly pausedFor: string | null;
+  /** The bound of the day's GPU-seconds, when it is reached. */
+  readonly budgetUsedUpS: number | null;
   /** The request's key and fingerprint, and what is known of that key. */
   readonly idempotency: { readonly known: IdempotencyRecord | null; readonly fingerprint: string } | null;
 }
@@ -34,10 +41,24 @@ export function admit(admission: Admission): AdmissionAnswer {
       return refusal("idempotency_key_reused", "This Idempotency-Key came with another body before. Use a new key.");
     }
   }
-  if (admission.queued >= admission.queueDepthMax) {
-    return refusal("queue_full", `${admission.queued} jobs wait; the endpoint takes ${admission.queueDepthMax}.`, {
-      retryAfterS: QUEUE_FULL_RETRY_S,
+  if (admission.pausedFor !== null) {
+    return refusal("queue_paused", `The queue takes no new jobs while it is paused: ${admission.pausedFor}.`, {
+      retryAfterS: QUEUE_PAUSED_RETRY_S,
     });
+  }
+  if (admission.budgetUsedUpS !== null) {
+    const detail = `The endpoint's ${admission.budgetUsedUpS} GPU-seconds of this UTC day are used up.`;
+    return refusal("budget_exceeded", detail);
+  }
+  if (admission.queued + admission.adding > admission.queueDepthMax) {
+    const more = admission.adding === 1 ? "" : ` and ${admission.adding} would come`;
+    return refusal(
+      "queue_full",
+      `${admission.queued} jobs wait${more}; the endpoint takes ${admission.queueDepthMax}.`,
+      {
+        retryAfterS: QUEUE_FULL_RETRY_S,
+      },
+    );
   }
   return { type: "admitted" };
 }

@@ -86,6 +86,11 @@ export function isEnded(job: JobRecord): job is EndedJob {
   return job.state !== "queued" && job.state !== "running";
 }
 
+/** Whether it is in the dead-letter list. */
+export function isDead(job: EndedJob): boolean {
+  return job.state !== "succeeded" && job.dead;
+}
+
 export function phaseOf(job: JobRecord): JobPhase | null {
   if (job.state === "running") return job.phase;
   if (job.state !== "queued") return null;

@@ -13,6 +13,7 @@ import {
   withEvent,
 } from "#durable-objects/queue/job-record";
 import { granted, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
+import { finalError } from "#durable-objects/queue/poison";
 import { AVOID_NODE_MS, FREE_HANDBACKS_MAX, isRetryable, retryDelayMs } from "#durable-objects/queue/retry";
 
 const PHASE_ORDER = RunningPhase.options;
@@ -71,7 +72,8 @@ export function complete(job: RunningJob, outputs: readonly RecordedOutput[], at
 
 /** The attempt failed: again later, or for good when the error would come back or the attempts are used up. */
 export function failAttempt(job: RunningJob, error: JobError, at: number, jitter: number): QueuedJob | EndedJob {
-  if (!isRetryable(error.code) || job.attempt >= job.attemptsMax) return endUnsuccessfully(job, "failed", error, at);
+  if (!isRetryable(error.code)) return endUnsuccessfully(job, "failed", error, at);
+  if (job.attempt >= job.attemptsMax) return endUnsuccessfully(job, "failed", finalError(job, error), at);
   return requeue(job, error, at + retryDelayMs(job.attempt, jitter), at);
 }
 

@@ -30,7 +30,7 @@ export interface Placement {
   readonly slot: number;
 }
 
-export type Shortage = "none" | "no_node_online" | "all_slots_busy" | "crash_backoff";
+export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
 
 export interface PlaceInput {
   /** Nodes that are online and not draining. */
@@ -142,5 +142,5 @@ function bestSpot(
     );
   const [best] = allowed;
   const slot = best?.slots[0];
-  return best === undefined || slot === undefined ? "crash_backoff" : { nodeId: best.nodeId, slot };
+  return best === undefined || slot === undefined ? "crash_looping" : { nodeId: best.nodeId, slot };
 }

@@ -193,7 +193,7 @@ export class Cluster {
     if (demand === null || this.happens(this.faults.lostMessage)) return;
     const reply = this.#podTurn((pod) => pod.setDemand(demand));
     if (!reply.ok || this.happens(this.faults.lostMessage)) return;
-    this.#turn(box, (core) => core.demandAnswered(demand.version, reply.replicas, this.now));
+    this.#turn(box, (core) => core.demandAnswered(demand.version, reply.replicas, this.now, reply.shortage));
   }
 
   #podTurn<T>(work: (pod: PodCore) => T): T {

@@ -123,6 +123,7 @@ class PodHarness {
         wanted,
         needed: wanted,
         drain: [],
+        regions: [],
         ...more,
       }),
     );
@@ -150,7 +151,7 @@ describe("a node", () => {
     expect(pod.poll(node)).toBe("waiting");
     const endpoint = pod.endpoint();
     const { replicas, shortage } = pod.demand(endpoint, 1);
-    expect([replicas.length, shortage]).toEqual([1, "none"]);
+    expect([replicas.length, shortage.code]).toEqual([1, "none"]);
     const wanted = { replica_id: replicas[0]?.replicaId, slot: 0, endpoint_id: endpoint, action: "run" };
     expect(pod.answers).toEqual([{ nodeId: node, answer: { replicas: [wanted] } }]);
     expect(pod.poll(node, [held(replicas[0]?.replicaId ?? ("" as ReplicaId), "preparing")])).toBe("waiting");
@@ -172,7 +173,7 @@ describe("a node", () => {
     const endpoint = pod.endpoint();
     const stray = makeId(ReplicaId, "rep", pod.now, seededBytes(9), ownerKey(endpoint));
     expect(pod.poll(node, [held(stray)])).toEqual([]);
-    expect(pod.demand(endpoint, 1)).toMatchObject({ replicas: [], shortage: "all_slots_busy" });
+    expect(pod.demand(endpoint, 1)).toMatchObject({ replicas: [], shortage: { code: "all_slots_busy", error: null } });
     pod.pass(3_000);
     expect(pod.poll(node, [], { waitMs: 0 })).toHaveLength(1);
   });
@@ -356,9 +357,9 @@ describe("a demand", () => {
   it("says why it is not met", () => {
     const pod = new PodHarness();
     const endpoint = pod.endpoint();
-    expect(pod.demand(endpoint, 1).shortage).toBe("no_node_online");
+    expect(pod.demand(endpoint, 1).shortage.code).toBe("no_node_online");
     pod.node();
-    expect(pod.demand(endpoint, 2).shortage).toBe("all_slots_busy");
+    expect(pod.demand(endpoint, 2).shortage.code).toBe("all_slots_busy");
   });
 
   it("comes back to the node that ran the endpoint before", () => {
@@ -388,7 +389,10 @@ describe("a replica that crashes", () => {
     pod.demand(endpoint, 1);
     for (const pause of [5_000, 10_000, 20_000, 40_000]) {
       crash(pod, node);
-      expect(pod.demand(endpoint, 1)).toMatchObject({ replicas: [], shortage: "crash_backoff" });
+      expect(pod.demand(endpoint, 1)).toMatchObject({
+        replicas: [],
+        shortage: { code: "crash_looping", error: "out of memory" },
+      });
       pod.pass(pause / 2);
       pod.poll(node, [], { waitMs: 0 });
       expect(pod.demand(endpoint, 1).replicas).toEqual([]);
@@ -477,8 +481,17 @@ describe("a pod nobody has configured", () => {
     const fresh = new PodCore(new NodeDatabase(), { now: () => pod.now, randomBytes: seededBytes(3) }, null);
     expect(fresh.listNodes(pod.workspaceId)).toEqual({ ok: true, nodes: [] });
     const { podId, workspaceId } = pod;
-    const wish = { podId, workspaceId, endpointId: pod.endpoint(), version: 1, wanted: 1, needed: 1, drain: [] };
-    expect(fresh.setDemand(wish)).toMatchObject({ ok: true, shortage: "no_node_online" });
+    const wish = {
+      podId,
+      workspaceId,
+      endpointId: pod.endpoint(),
+      version: 1,
+      wanted: 1,
+      needed: 1,
+      drain: [],
+      regions: [],
+    };
+    expect(fresh.setDemand(wish)).toMatchObject({ ok: true, shortage: { code: "no_node_online", error: null } });
     expect(fresh.setDemand({ ...wish, workspaceId: "ws_00000000000000000000000000" as WorkspaceId })).toMatchObject({
       ok: false,
       code: "pod_not_found",

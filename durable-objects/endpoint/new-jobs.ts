@@ -1,0 +1,86 @@
+/** Taking jobs: the one way in for submits, batches, retries and redrives. */
+import type { JobId, KeyId } from "#contract/ids";
+import { type Refusal, refusal } from "#contract/problems";
+import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import type { JobPayload } from "#durable-objects/endpoint/job-rows";
+import type { StoredJob } from "#durable-objects/endpoint/job-store";
+import { budgetHold } from "#durable-objects/endpoint/queue-control";
+import type { Idempotency } from "#durable-objects/endpoint/rpc";
+import { type AdmissionAnswer, admit, type NewJobFields, newJob } from "#durable-objects/queue/admit";
+import { dayIsOver, dayOf } from "#durable-objects/queue/idempotency";
+import type { EndedJob, QueuedJob } from "#durable-objects/queue/job-record";
+
+/** A key within the operation it came with. */
+export interface ScopedKey extends Idempotency {
+  /** The operation's id in contract/api. */
+  readonly scope: string;
+}
+
+/**
+ * Whether so many jobs more are taken now.
+ * @param key of the request, null when it has none
+ */
+export function admission(state: EndpointState, jobs: number, key: ScopedKey | null, now: number): AdmissionAnswer {
+  const { config, pause } = state;
+  if (config === null) return refusal("endpoint_not_found", "There is no such endpoint.");
+  return admit({
+    now,
+    removed: config.removed,
+    queued: state.queuedTotal,
+    adding: jobs,
+    queueDepthMax: config.settings.queue_depth_max,
+    pausedFor: pause?.refuseNew ? (pause.reason ?? "no reason given") : null,
+    budgetUsedUpS: budgetHold(state, now)?.maxS ?? null,
+    idempotency:
+      key === null ? null : { known: state.idempotency.find(key.scope, key.key, now), fingerprint: key.fingerprint },
+  });
+}
+
+/** From now on the key leads to what its first request made. */
+export function rememberKey(state: EndpointState, key: ScopedKey | null, result: string, now: number): void {
+  if (key === null) return;
+  const { scope, key: name, fingerprint } = key;
+  state.idempotency.put({ scope, key: name, fingerprint, result, createdAt: now });
+  state.due(dayIsOver(dayOf(now)));
+}
+
+/** Writes an admitted job with the next id. @throws Error when the endpoint is not configured: then nothing is admitted */
+export function takeJob(
+  state: EndpointState,
+  fields: Omit<NewJobFields, "id" | "attemptsMax">,
+  payload: JobPayload,
+  now: number,
+): QueuedJob {
+  if (state.config === null) throw new Error("the endpoint is not configured");
+  const id = state.nextJobId(now);
+  const job = newJob({ ...fields, id, attemptsMax: state.config.settings.attempts_max }, now);
+  state.add(job, payload);
+  return job;
+}
+
+/**
+ * Runs an ended job again, as a new one with its inputs on the active release. The old one leaves the dead-letter list.
+ * Its input files are the old job's: what has been deleted since shows as `input_failed` when an agent asks for it.
+ * @param keyId of who asks for it
+ */
+export function runAgain(
+  state: EndpointState,
+  { job, payload }: StoredJob & { readonly job: EndedJob },
+  keyId: KeyId,
+  now: number,
+): JobId | Refusal {
+  const { config } = state;
+  const answer = admission(state, 1, null, now);
+  if ("ok" in answer || config === null) return "ok" in answer ? answer : refusal("endpoint_not_found", "Gone.");
+  const { lane, priority, timeoutMs, createdAt, expiresAt } = job;
+  const again = takeJob(
+    state,
+    { release: config.release, lane, priority, timeoutMs, expiresInMs: expiresAt - createdAt, retryOf: job.id },
+    { ...payload, keyId },
+    now,
+  );
+  const after: EndedJob =
+    job.state === "succeeded" ? { ...job, retriedAs: again.id } : { ...job, dead: false, retriedAs: again.id };
+  state.marked(job, after);
+  return again.id;
+}

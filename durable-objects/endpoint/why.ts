@@ -1,0 +1,118 @@
+/** Why a job waits, and how long it should: the facts of this endpoint for the pure rules of the queue. */
+import type { JobId } from "#contract/ids";
+import { isTerminal, type JobWhy } from "#contract/job";
+import { refusal } from "#contract/problems";
+import { capacityOf } from "#durable-objects/endpoint/demand";
+import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { positionOf } from "#durable-objects/endpoint/job-snapshots";
+import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
+import type { Reply } from "#durable-objects/endpoint/rpc";
+import { etaMs } from "#durable-objects/queue/eta";
+import { phaseOf, type QueuedJob } from "#durable-objects/queue/job-record";
+import { type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
+import { FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
+import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+
+/** Crashes longer ago say nothing about the replica that is to come. */
+const CRASHES_LOOKED_AT_MS = 10 * 60_000;
+/** The states of a start, in order. */
+const START: readonly string[] = ["requested", "placed", "preparing", "booting", "loading"];
+
+/** Why a job has not started. */
+export function whyJob(state: EndpointState, jobId: JobId, now: number): Reply<{ why: JobWhy }> {
+  const job = state.jobs.get(jobId);
+  if (job === null) return refusal("job_not_found", "There is no such job.");
+  const shown = { job_id: job.id, state: job.state, phase: phaseOf(job) };
+  if (job.state !== "queued") {
+    const summary = isTerminal(job.state)
+      ? `The job has ended: ${job.state}.`
+      : `The job runs: ${shown.phase}, attempt ${job.attempt} of ${job.attemptsMax}.`;
+    return { ok: true, why: { ...shown, position: null, eta_ms: null, reasons: [], summary } };
+  }
+  const position = positionOf(state, job) ?? 1;
+  const eta = etaOf(state, position, job.availableAt, now);
+  const reasons = waitReasons(factsOf(state, job, position, eta, now));
+  return { ok: true, why: { ...shown, position, eta_ms: eta, reasons, summary: waitSummary(reasons, eta) } };
+}
+
+/**
+ * How long the job at a place of the queue should wait.
+ * @param availableAt when its backoff ends; null without one
+ * @returns ms; null when nobody knows
+ */
+export function etaOf(state: EndpointState, place: number, availableAt: number | null, now: number): number | null {
+  const { ready, idle } = working(state);
+  const until = Math.max(
+    availableAt ?? now,
+    budgetHold(state, now)?.until ?? now,
+    rateHold(state, now, place)?.until ?? now,
+    now,
+  );
+  return etaMs({
+    place,
+    ready: ready.length,
+    idle: idle.length,
+    serviceMs: state.services.median(),
+    heldMs: state.pause === null ? until - now : null,
+  });
+}
+
+function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: number | null, now: number): WaitFacts {
+  const { ready, idle } = working(state);
+  const capacity = capacityOf(state);
+  const [starting] = capacity
+    .filter((replica) => isStarting(replica.state))
+    .toSorted((a, b) => START.indexOf(b.state) - START.indexOf(a.state) || a.startedAt - b.startedAt);
+  const crashes = fastCrashes(state.replicas.all(), now);
+  const { demand, config } = state;
+  const short = capacity.length < demand.needed ? demand.shortage : null;
+  return {
+    now,
+    place,
+    etaMs: eta,
+    paused: state.pause,
+    budget: budgetHold(state, now),
+    rate: rateHold(state, now),
+    replicas: {
+      ready: ready.length,
+      idle: idle.length,
+      idleNodes: idle.map(({ nodeId }) => nodeId),
+      starting:
+        starting === undefined
+          ? null
+          : { id: starting.id, phase: starting.state, since: starting.changes.at(-1)?.at ?? starting.startedAt },
+      elsewhere: capacity.some(({ nodeId }) => nodeId !== job.avoid?.nodeId),
+      max: config?.settings.max_replicas ?? 0,
+      crashes: crashes.length,
+      crashError: crashes.at(-1)?.error ?? null,
+    },
+    shortage: short,
+    regions: config?.settings.regions ?? [],
+    job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
+  };
+}
+
+/** Replicas that take jobs, and those of them without one. */
+function working(state: EndpointState): { readonly ready: ReplicaRecord[]; readonly idle: ReplicaRecord[] } {
+  const ready = capacityOf(state).filter((replica) => !isStarting(replica.state));
+  return { ready, idle: ready.filter(({ id }) => state.held(id) === 0) };
+}
+
+/** Replicas that died lately at once, or soon after they got ready, oldest first. */
+function fastCrashes(all: readonly ReplicaRecord[], now: number): ReplicaRecord[] {
+  const at = (replica: ReplicaRecord): number => replica.changes.at(-1)?.at ?? replica.startedAt;
+  return all
+    .filter((replica) => replica.state === "crashed" && now - at(replica) < CRASHES_LOOKED_AT_MS)
+    .filter((replica) => {
+      const ready = replica.changes.findLast((change) => change.state === "ready")?.at ?? null;
+      return ready === null || at(replica) - ready < FAST_FAILURE_MS;
+    })
+    .toSorted((a, b) => at(a) - at(b));
+}
+
+function lastErrorOf(job: QueuedJob): string | null {
+  const retrying = job.events.findLast((event) => event.type === "retrying");
+  if (retrying === undefined) return null;
+  const { error } = JSON.parse(retrying.data) as { error: { code: string; message: string } };
+  return `${error.code}: ${error.message}`;
+}

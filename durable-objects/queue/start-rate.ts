@@ -1,0 +1,48 @@
+/** How many attempts may start within a minute: a window over the latest grants of leases. */
+
+/** A start counts for this long. */
+export const START_WINDOW_MS = 60_000;
+
+/** The grants of the last minute, oldest first. It is a memory, not a decision: it can be filled again from the leases. */
+export class StartWindow {
+  #times: number[];
+  #first = 0;
+
+  /** @param times moments of grants, Unix ms, in any order */
+  constructor(times: readonly number[]) {
+    this.#times = times.toSorted((a, b) => a - b);
+  }
+
+  /** An attempt starts. A clock that steps back does not make it older than the one before it. */
+  add(at: number): void {
+    this.#times.push(Math.max(at, this.#times.at(-1) ?? at));
+  }
+
+  /** Starts within the minute up to `now`. */
+  count(now: number): number {
+    const since = now - START_WINDOW_MS;
+    while ((this.#times[this.#first] ?? Number.POSITIVE_INFINITY) <= since) this.#first += 1;
+    if (this.#first > 1_000 && this.#first * 2 > this.#times.length) {
+      this.#times = this.#times.slice(this.#first);
+      this.#first = 0;
+    }
+    return this.#times.length - this.#first;
+  }
+
+  /**
+   * When the attempt at a place of the queue may start at the earliest, as far as the bound goes.
+   * @param max starts within a minute
+   * @param place 1 is the next attempt
+   * @returns Unix ms; `now` when nothing holds it
+   */
+  startAt(max: number, place: number, now: number): number {
+    const count = this.count(now);
+    const free = max - count;
+    if (place <= free) return now;
+    // The attempt waits until this many of the counted starts are a minute old.
+    const leaving = place - free;
+    const known = this.#times[this.#first + leaving - 1];
+    if (known !== undefined) return known + START_WINDOW_MS;
+    return now + START_WINDOW_MS * (1 + Math.floor((leaving - count - 1) / max));
+  }
+}

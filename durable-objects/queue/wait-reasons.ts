@@ -1,0 +1,180 @@
+/** Why a job has not started: everything that holds it up, told from facts. */
+import type { NodeId } from "#contract/ids";
+import type { WaitReason } from "#contract/job";
+import type { Shortage } from "#durable-objects/replicas/place";
+
+export interface WaitFacts {
+  readonly now: number;
+  /** 1 is next. */
+  readonly place: number;
+  /** Milliseconds until it should start; null: unknown. */
+  readonly etaMs: number | null;
+  readonly paused: { readonly since: number; readonly reason: string | null } | null;
+  /** The day's GPU time is used up. */
+  readonly budget: { readonly maxS: number; readonly until: number } | null;
+  /** As many attempts have started within the minute as may. */
+  readonly rate: { readonly max: number; readonly until: number } | null;
+  readonly replicas: {
+    /** Ready, and not on their way out. */
+    readonly ready: number;
+    /** Of those, the ones without work. */
+    readonly idle: number;
+    /** Nodes of the idle ones. */
+    readonly idleNodes: readonly NodeId[];
+    /** The one that has come farthest on its way to ready. */
+    readonly starting: { readonly id: string; readonly phase: string; readonly since: number } | null;
+    /** Capacity on nodes other than the avoided one. */
+    readonly elsewhere: boolean;
+    readonly max: number;
+    /** Crashes within the last hour since one was last ready, and the error of the latest. */
+    readonly crashes: number;
+    readonly crashError: string | null;
+  };
+  /** What the pod said last; null when it has all that was asked for, or has not answered. */
+  readonly shortage: { readonly code: Shortage; readonly error: string | null; readonly at: number } | null;
+  readonly regions: readonly string[];
+  readonly job: {
+    readonly availableAt: number | null;
+    readonly avoid: { readonly nodeId: NodeId; readonly until: number } | null;
+    /** What ended its last attempt. */
+    readonly lastError: string | null;
+  };
+}
+
+/** So many crashes without one replica getting ready in between are no accident. */
+export const CRASHES_TELLING = 3;
+
+/**
+ * Everything that holds a waiting job up, the weightiest first: what somebody has switched or limited, then what there
+ * is to run it on, then what concerns this job alone. Never empty.
+ */
+export function waitReasons(facts: WaitFacts): WaitReason[] {
+  const reasons = [...switched(facts), ...capacity(facts), ...ownReasons(facts)];
+  if (reasons.length > 0) return reasons;
+  const detail = "Nothing holds it up: the next free replica that asks for work gets it.";
+  return [{ code: "about_to_start", detail, until: iso(facts.now) }];
+}
+
+/** One sentence over all reasons. */
+export function waitSummary(reasons: readonly WaitReason[], etaMs: number | null): string {
+  const [first] = reasons;
+  if (first === undefined) return "The job does not wait.";
+  const more = reasons.length > 1 ? ` (and ${reasons.length - 1} more)` : "";
+  const when = etaMs === null ? "" : ` It should start in about ${seconds(etaMs)}.`;
+  return `${first.detail}${more}${when}`;
+}
+
+function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
+  const reasons: WaitReason[] = [];
+  if (paused !== null) {
+    const why = paused.reason === null ? "" : ` (${paused.reason})`;
+    const detail = `The queue has been paused since ${iso(paused.since)}${why}; it starts jobs again once it is resumed.`;
+    reasons.push({ code: "paused", detail, until: null });
+  }
+  if (budget !== null) {
+    const detail = `The endpoint's ${budget.maxS} GPU-seconds of this day are used up; jobs start again when the next UTC day begins, or when gpu_seconds_per_day_max is raised.`;
+    reasons.push({ code: "budget_exhausted", detail, until: iso(budget.until) });
+  }
+  if (rate !== null) {
+    const detail = `${rate.max} attempts have started within the last minute, which is as many as starts_per_minute_max allows.`;
+    reasons.push({ code: "rate_limited", detail, until: iso(rate.until) });
+  }
+  return reasons;
+}
+
+function capacity(facts: WaitFacts): WaitReason[] {
+  const { ready, starting, idle } = facts.replicas;
+  if (idle > 0 && idle >= facts.place) return [];
+  const reasons: WaitReason[] = [];
+  if (ready > 0) reasons.push(busyHere(facts));
+  const short = shortage(facts);
+  // With nothing ready, what keeps replicas from starting weighs more than the one that tries.
+  if (ready === 0) reasons.push(...short);
+  if (starting !== null) reasons.push(startingUp(facts, starting));
+  if (ready > 0) reasons.push(...short);
+  return reasons.length > 0 ? reasons : [requested()];
+}
+
+function busyHere({ replicas, place, etaMs, now }: WaitFacts): WaitReason {
+  const ahead = place - 1;
+  const works = replicas.ready === 1 ? "The one ready replica works" : `All ${replicas.ready} ready replicas work`;
+  const first = ahead === 0 ? "the next one that is free takes this job" : `${jobs(ahead)} before this one`;
+  const top = replicas.ready >= replicas.max ? " More cannot run than max_replicas allows." : "";
+  const until = etaMs === null ? null : iso(now + etaMs);
+  return { code: "all_slots_busy", detail: `${works}; ${first}.${top}`, until, ahead };
+}
+
+function startingUp(facts: WaitFacts, starting: NonNullable<WaitFacts["replicas"]["starting"]>): WaitReason {
+  const detail = `A replica starts: ${starting.phase} for ${seconds(facts.now - starting.since)}.`;
+  return { code: "replica_starting", detail, until: null, replica_id: starting.id, phase: starting.phase };
+}
+
+/** Nothing ready, nothing starting, and the pod has no complaint: it was just asked. */
+function requested(): WaitReason {
+  const detail = "A replica has been asked for; the pod has not placed one yet.";
+  return { code: "replica_starting", detail, until: null, phase: "requested" };
+}
+
+function shortage(facts: WaitFacts): WaitReason[] {
+  const { replicas, shortage: short, regions, place } = facts;
+  const crashing = replicas.ready === 0 && replicas.crashes >= CRASHES_TELLING;
+  const code = short === null || short.code === "none" ? (crashing ? "crash_looping" : "none") : short.code;
+  switch (code) {
+    case "none":
+      return [];
+    case "no_node_online":
+      return [
+        { code, detail: "No machine of the endpoint's pod is online. Start one, or join one to the pod.", until: null },
+      ];
+    case "region_unavailable": {
+      const where = regions.length === 0 ? "the endpoint's regions" : regions.join(", ");
+      const detail = `No machine that is online is in ${where}. Join one there, or change the endpoint's regions.`;
+      return [{ code, detail, until: null }];
+    }
+    case "crash_looping": {
+      const error = short?.error ?? replicas.crashError;
+      const last = error === null ? "" : ` Last error: ${error}`;
+      const detail = `Replicas of this endpoint keep crashing; the next try follows after a pause.${last}`;
+      return [{ code, detail, until: null, ...(error === null ? {} : { error }) }];
+    }
+    case "all_slots_busy":
+      // With a replica of its own at work the endpoint's queue is already named; the pod's is news only without.
+      if (replicas.ready > 0) return [];
+      return [
+        {
+          code,
+          detail: `Every slot of the pod works for other endpoints; ${jobs(place - 1)} before this one here.`,
+          until: null,
+          ahead: place - 1,
+        },
+      ];
+    default:
+      throw new Error(`unhandled: ${JSON.stringify(code satisfies never)}`);
+  }
+}
+
+function ownReasons({ job, now, replicas }: WaitFacts): WaitReason[] {
+  const reasons: WaitReason[] = [];
+  if (job.availableAt !== null && job.availableAt > now) {
+    const why = job.lastError === null ? "" : ` Its last attempt ended with: ${job.lastError}`;
+    const detail = `It waits ${seconds(job.availableAt - now)} before its next attempt.${why}`;
+    reasons.push({ code: "retry_backoff", detail, until: iso(job.availableAt) });
+  }
+  const { avoid } = job;
+  const onlyAvoided = replicas.idleNodes.length > 0 && replicas.idleNodes.every((node) => node === avoid?.nodeId);
+  if (avoid !== null && avoid.until > now && replicas.elsewhere && onlyAvoided) {
+    const detail = `Its last attempt failed on node ${avoid.nodeId}: for ${seconds(avoid.until - now)} it waits for another one.`;
+    reasons.push({ code: "prefers_another_node", detail, until: iso(avoid.until) });
+  }
+  return reasons;
+}
+
+const iso = (at: number): string => new Date(at).toISOString();
+
+function jobs(count: number): string {
+  return count === 1 ? "1 job goes" : `${count} jobs go`;
+}
+
+function seconds(ms: number): string {
+  return ms < 10_000 ? `${(Math.max(0, ms) / 1_000).toFixed(1)} s` : `${Math.round(ms / 1_000)} s`;
+}
