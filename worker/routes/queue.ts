@@ -113,10 +113,10 @@ const purge = handle(purgeQueue, async (call) => {
 
 const redrive = handle(redriveDead, async (call) => {
   const { jobs, since } = call.body;
-  const selection = since === undefined ? {} : { created_after: since };
   return started(call, await endpointOf(call), {
     kind: "redrive",
-    selection,
+    selection: {},
+    ...(since === undefined ? {} : { since }),
     ...(jobs === undefined ? {} : { jobs: [...new Set(jobs)] }),
   });
 });
@@ -135,7 +135,7 @@ async function started(
     readonly raw: { readonly bytes: Uint8Array };
   },
   found: EndpointSummary,
-  request: Pick<OperationRequest, "kind" | "selection" | "jobs">,
+  request: Pick<OperationRequest, "kind" | "selection" | "jobs" | "since">,
 ): Promise<Response> {
   const { workspaceId, keyId } = call.principal;
   const idempotency = await idempotencyOf(call.headers["idempotency-key"], call.raw.bytes);
