@@ -76,6 +76,8 @@ export type PollOutcome =
 
 /** The scope of a job's Idempotency-Key. */
 const CREATE_JOB = "createJob";
+/** An alarm that is late by more than this was lost. */
+const ALARM_LOST_MS = 10_000;
 const DONE = { ok: true } as const;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
@@ -108,6 +110,7 @@ export class EndpointCore {
 
   /** What must happen outside, now that the changes are committed; empties the list. */
   takeEffects(): EndpointEffect[] {
+    this.#armAgain();
     const effects = this.#state.effects;
     this.#state.effects = [];
     return effects;
@@ -124,6 +127,7 @@ export class EndpointCore {
       const mark = state.effects.length;
       try {
         const result = work(this);
+        this.#armAgain();
         return { ok: true, result, effects: state.effects.splice(mark) };
       } catch (error) {
         return { ok: false, error, effects: state.effects.splice(mark) };
@@ -630,13 +634,19 @@ export class EndpointCore {
     if (due !== null) this.#state.due(due);
   }
 
+  /** An alarm that should have rung long ago was lost. Whatever reaches the object, also a question, sets it again. */
+  #armAgain(): void {
+    const now = this.#world.now();
+    if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;
+    this.#armedAt = now + 1;
+    this.#state.effect({ type: "arm", at: now + 1 });
+  }
+
   #arm(now: number): void {
     const due = this.#state.dueAt;
-    // An alarm that should have rung long ago was lost: it is set again.
-    const lost = this.#armedAt !== null && this.#armedAt < now - 10_000;
-    if (due === null && !lost) return;
-    const at = Math.max(now + 1, Math.min(due ?? now, this.#armedAt ?? Number.POSITIVE_INFINITY));
-    if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
+    if (due === null) return;
+    const at = Math.max(now + 1, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));
+    if (this.#armedAt !== null && this.#armedAt <= at) return;
     this.#armedAt = at;
     this.#state.effect({ type: "arm", at });
   }

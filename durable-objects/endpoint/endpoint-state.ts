@@ -34,14 +34,7 @@ import {
   type QueuedJob,
   type RunningJob,
 } from "#durable-objects/queue/job-record";
-import {
-  closed,
-  GRACE_MS,
-  graced,
-  type LeaseOutcome,
-  type LeaseRecord,
-  lastHeardAt,
-} from "#durable-objects/queue/lease";
+import { closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 
@@ -147,10 +140,9 @@ export class EndpointState {
     this.config = this.configs.read();
     if (this.config === null) return;
     this.pause = this.controls.readPause();
-    const wokeAt = this.configs.readWokeAt();
     for (const job of this.jobs.running()) {
       // Renewals of the last moments may not have been written: a living lease must not end early for that.
-      if (job.lease.confirmed && this.live.get(job.id).until === 0 && lastHeardAt(job.lease) > wokeAt) {
+      if (job.lease.confirmed && this.live.get(job.id).until === 0) {
         this.live.set(job.id, {
           ...this.live.get(job.id),
           until: job.lease.until + PROGRESS_PERSIST_MS,
@@ -165,8 +157,9 @@ export class EndpointState {
     const wokeAt = this.configs.readWokeAt();
     for (const stored of this.jobs.running()) {
       const job = this.live.renewed(stored);
-      const lease = graced(job.lease, wokeAt, now);
-      if (lease === null) continue;
+      // Judged by what is written: the moments that `load` adds in doubt are no sign of life.
+      const lease = graced(stored.lease, wokeAt, now);
+      if (lease === null || lease.until <= job.lease.until) continue;
       this.jobs.putRunning({ ...job, lease }, this.jobs.progress(job.id));
       this.graceUntil = now + GRACE_MS;
     }

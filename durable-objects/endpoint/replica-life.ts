@@ -47,7 +47,9 @@ export function report(
     return null;
   }
   const stated = message.state === "busy" ? "ready" : message.state === "requested" ? "placed" : message.state;
-  const entered = enter(known, stated, now);
+  // Who waits for work has started: news of its start is late then, and must not take it out of the choice.
+  const isLate = isStarting(stated) && state.waiters.has(known.id);
+  const entered = isLate ? known : enter(known, stated, now);
   const replica: ReplicaRecord = {
     ...entered,
     error: message.error ?? (stated === "crashed" ? "The replica crashed." : null),
