@@ -7,6 +7,7 @@ import { type JobId, makeId, NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { JOB_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof } from "#durable-objects/endpoint/rpc";
+import { STRETCH_KEYS_MAX } from "#durable-objects/queue/queue-index";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import { Objects, randomBytes } from "./objects.ts";
 
@@ -21,18 +22,20 @@ interface Rows {
 class CountedQueue {
   readonly objects = new Objects();
   readonly rows: Record<string, Rows> = {};
-  readonly core: EndpointCore;
+  core: EndpointCore;
   readonly #db: ObjectStorageDatabase;
   readonly #node: { workspaceId: Objects["workspaceId"]; podId: Objects["podId"]; nodeId: NodeId };
   readonly #replicaId: ReplicaId;
   #keys = 0;
+  #filled = 0;
   now = Date.now();
 
   constructor(storage: DurableObjectStorage) {
     this.#db = new ObjectStorageDatabase(storage);
-    this.core = new EndpointCore(this.#db, { now: () => this.now, randomBytes }, null);
+    this.core = this.#open();
     const { endpointId, workspaceId, podId } = this.objects;
-    this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings: DEFAULT_SETTINGS });
+    const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 200_000 };
+    this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });
     const nodeId = makeId(NodeId, "node", this.now, randomBytes, ownerKey(podId));
     this.#node = { workspaceId, podId, nodeId };
     this.#replicaId = makeId(ReplicaId, "rep", this.now, randomBytes, ownerKey(endpointId));
@@ -40,7 +43,13 @@ class CountedQueue {
     // The first job of all also writes the demand and reserves tokens; its own rows are not to be counted later.
     this.enqueue();
     this.core.complete(this.take(), { outputs: [], phases: [] }, []);
+    const placed = [{ replicaId: this.#replicaId, nodeId }];
+    this.core.demandAnswered(this.core.demand()?.version ?? 0, placed, this.now);
     for (const table of ["jobs", "idempotency"]) this.#db.exec(`DELETE FROM ${table}`);
+  }
+
+  #open(): EndpointCore {
+    return new EndpointCore(this.#db, { now: () => this.now, randomBytes }, null);
   }
 
   count<T>(step: string, work: () => T): T {
@@ -88,6 +97,30 @@ class CountedQueue {
     this.count(`grant${attempt}`, () => this.core.grantOutput(proof));
   }
 
+  /**
+   * Adds waiting jobs like the one there is straight to the table, and wakes the core anew.
+   * @param later how much later than that job they came, ms; negative: earlier
+   */
+  fill(jobs: number, later: number): void {
+    this.#db.exec(
+      `WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < ?1)
+       INSERT INTO jobs (id, state, lane, priority, rank, release, attempt, attempts_max, handbacks, timeout_ms, created_at,
+         expires_at, dead, leases, events, key_id, inputs, files, tags)
+       SELECT substr(id, 1, 21) || printf('%09d', n + ?2), 'queued', lane, priority, rank + ?3, release, 0, attempts_max, 0,
+         timeout_ms, created_at + ?3, expires_at + ?3, 0, '[]', events, key_id, '{}', '[]', '[]'
+       FROM many CROSS JOIN (SELECT * FROM jobs ORDER BY id DESC LIMIT 1) WHERE ?1 > 0`,
+      jobs,
+      this.#filled,
+      later,
+    );
+    this.#filled += jobs;
+    this.core = this.#open();
+  }
+
+  summary(): void {
+    if (!this.core.queueSummary(this.objects.workspaceId).ok) throw new Error("no summary");
+  }
+
   /** A job's rows are gone when this returns: its output has been deleted, its retention is over. */
   forget(id: JobId): void {
     const finishedAt = this.now;
@@ -128,4 +161,74 @@ describe("rows", () => {
     });
     expect(total).toBeLessThanOrEqual(12);
   });
+
+  it("written for a second try are 12 more: its failure, its backoff and its lease with the phases", async () => {
+    const { written, total } = await withQueue((queue) => {
+      const id = queue.count("enqueue", () => queue.enqueue());
+      const first = queue.count("lease", () => queue.take());
+      queue.run(first);
+      const error = { code: "out_of_memory" as const, message: "no memory" };
+      queue.count("fail", () => queue.core.fail(first, { error, phases: [] }));
+      queue.now += 10_000;
+      queue.count("ready again", () => queue.core.wake());
+      const second = queue.count("lease 2", () => queue.take());
+      queue.run(second, " 2");
+      queue.count("complete", () => queue.core.complete(second, { outputs: [], phases: [] }, []));
+      queue.forget(id);
+      return { written: queue.written(), total: queue.total() };
+    });
+    expect(written).toMatchObject({ fail: 4, "ready again": 3, "lease 2": 2, "preparing 2": 1, "uploading 2": 1 });
+    expect(total).toBe(12 + 12);
+  });
+
+  it("written for progress at 10 Hz are one in 5 s", async () => {
+    const written = await withQueue((queue) => {
+      queue.enqueue();
+      const proof = queue.take();
+      queue.say(proof, "executing");
+      queue.count("a minute", () => {
+        for (let message = 1; message <= 600; message += 1) {
+          queue.now += 100;
+          queue.say(proof, "executing", message / 600);
+        }
+      });
+      return queue.written()["a minute"];
+    });
+    expect(written).toBe(60_000 / PROGRESS_PERSIST_MS);
+  });
+
+  it.each([20_000, 100_000])(
+    "read and written for a job do not grow with %i that wait",
+    async (depth) => {
+      const [short, long] = [await countAt(0), await countAt(depth)];
+      for (const [step, { read, written }] of Object.entries(long)) {
+        // A place in the middle, and the oldest job after the head has left, are looked for in one stretch of the lane,
+        // which is as long in any queue.
+        const more = step === "place in the middle" || step.startsWith("summary") ? STRETCH_KEYS_MAX : 2;
+        expect(read, step).toBeLessThanOrEqual((short[step]?.read ?? 0) + more);
+        expect(written, step).toBe(short[step]?.written);
+      }
+    },
+    120_000,
+  );
 });
+
+/** The rows of the steps that a queue's length could make slow, with so many jobs waiting. */
+function countAt(depth: number): Promise<Record<string, Rows>> {
+  return withQueue((queue) => {
+    const middle = queue.enqueue();
+    queue.fill(depth / 2, -1);
+    queue.fill(depth / 2, 1);
+    queue.now += 1_000;
+    // What is read once after waking is read here.
+    queue.summary();
+    queue.count("enqueue", () => queue.enqueue());
+    queue.count("summary", () => queue.summary());
+    queue.count("place in the middle", () => queue.core.getJob(queue.objects.workspaceId, middle));
+    const proof = queue.count("lease", () => queue.take());
+    queue.run(proof);
+    queue.count("complete", () => queue.core.complete(proof, { outputs: [], phases: [] }, []));
+    queue.count("summary again", () => queue.summary());
+    return queue.rows;
+  });
+}
