@@ -77,7 +77,7 @@ describe("addresses", () => {
   it.each([
     ["GET", "/v1/endpoints/fox/jobs", "POST"],
     ["PUT", "/v1/jobs", "GET, HEAD"],
-    ["PUT", "/v1/jobs/job_0dpx4n3m8k7q2wz6tgr1vyc5ha", "GET, HEAD"],
+    ["PUT", "/v1/jobs/job_0dpx4n3m8k7q2wz6tgr1vyc5ha", "GET, PATCH, HEAD"],
     ["DELETE", "/v1/me", "GET, HEAD"],
     ["POST", "/openapi.json", "GET, HEAD"],
     ["GET", "/agent/v1/nodes", "POST"],
