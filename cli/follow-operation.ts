@@ -23,7 +23,8 @@ export async function followOperation(call: Call, client: Pilotlight, operation:
   const show = (now: Operation) => {
     output.event({ event: "operation", operation: now.id, data: now });
     const percent = Math.round(now.progress * 100);
-    output.progress(`${now.kind} ${progressBar(now.progress)} ${percent} %, ${now.changed} jobs`, now.kind);
+    const line = `${now.kind} ${progressBar(now.progress)} ${percent} %, ${now.changed} jobs`;
+    output.progress(line, `${Math.floor(percent / 10)} tenths`);
   };
   try {
     const ended = await client.operations.wait(operation.id, { signal: interrupts.signal, onProgress: show });

@@ -55,6 +55,8 @@ process.exitCode = await runCommandLine({
   ask: async (question) => {
     if (!process.stdin.isTTY || !process.stderr.isTTY) return null;
     const terminal = createInterface({ input: process.stdin, output: process.stderr });
+    // The terminal's Ctrl-C comes to whoever reads it.
+    terminal.on("SIGINT", onSignal);
     try {
       return await terminal.question(question, { signal: first.signal });
     } finally {

@@ -191,7 +191,8 @@ async function waitAndSave(call: Call, client: Pilotlight, id: string): Promise<
     const { counts, total, progress } = now;
     const failed = counts.failed + counts.canceled + counts.expired;
     const bad = failed === 0 ? "" : `, ${failed} failed`;
-    output.progress(`${progressBar(progress)} ${counts.succeeded} of ${total}${bad}, ${counts.running} running`, id);
+    const line = `${progressBar(progress)} ${counts.succeeded} of ${total}${bad}, ${counts.running} running`;
+    output.progress(line, `${Math.floor(progress * 10)} tenths`);
   };
   let ended: Batch;
   try {
