@@ -51,9 +51,22 @@ export const HeldReplica = z.strictObject({
 });
 export type HeldReplica = z.infer<typeof HeldReplica>;
 
+/**
+ * Which of a node's polls is the later one, in whatever order they arrive: the one with the higher `start`, and of the
+ * same start the one with the higher `seq`.
+ */
+export const PollOrder = z.strictObject({
+  /** Grows with each start of the agent; the agent keeps it on its disk. */
+  start: z.int().nonnegative(),
+  /** Grows with each poll since that start. */
+  seq: z.int().nonnegative(),
+});
+export type PollOrder = z.infer<typeof PollOrder>;
+
 /** The node's heartbeat: what it is and what it runs. Answered at once when what it should run differs. */
 export const NodePoll = z.strictObject({
   poll_id: PollId,
+  order: PollOrder.optional(),
   comfyui: z.string().max(200),
   gpus: z.array(Gpu).max(SLOTS_PER_NODE_MAX),
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),

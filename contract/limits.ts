@@ -118,8 +118,11 @@ export const SIGNED_LINK_S = 3_600;
 export const IDLE_TIMEOUT_S_DEFAULT = 60;
 export const IDLE_TIMEOUT_S_MAX = 86_400;
 export const REPLICAS_MAX = 100;
-/** A node that has not polled for this long is gone: one poll and two lost ones' worth. */
-export const NODE_LOST_MS = 40_000;
+/**
+ * A node that has had no poll open for this long is gone. An agent polls again at once; over a connection that died
+ * unseen, within the 15 s it takes to call it dead.
+ */
+export const NODE_LOST_MS = 20_000;
 /** A replica that has neither polled nor renewed for this long is gone. */
 export const REPLICA_LOST_MS = 40_000;
 export const SLOTS_PER_NODE_MAX = 64;

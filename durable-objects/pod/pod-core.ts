@@ -1,14 +1,16 @@
-import type { HeldReplica, JoinNode, NodePoll, NodePollAnswer, WantedReplica } from "#contract/agent";
+import type { HeldReplica, JoinNode, NodePoll, NodePollAnswer, PollOrder, WantedReplica } from "#contract/agent";
 import { type EndpointId, makeId, NodeId, ownerKey, type PodId, ReplicaId, type WorkspaceId } from "#contract/ids";
 import { LONG_POLL_MS, NODE_LOST_MS, NODE_SESSION_S } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { NodeSummary } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { type Farewell, type NodeRecord, PodStore, type SlotRecord } from "#durable-objects/pod/pod-store";
+import { pollAge } from "#durable-objects/pod/poll-order";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { afterCrash } from "#durable-objects/replicas/crash-backoff";
-import { FAIR_TURN_MS, type PlaceResult, place, turnsOver, type Wish } from "#durable-objects/replicas/place";
+import { fitsRegion, type PlaceResult, place, type Wish } from "#durable-objects/replicas/place";
+import { FAIR_TURN_MS, reclaim } from "#durable-objects/replicas/reclaim";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -35,11 +37,17 @@ export type NodePollOutcome =
 interface NodeWaiter {
   readonly pollId: string;
   readonly reported: readonly HeldReplica[];
+  /** When it is answered at the latest, Unix ms. */
+  readonly until: number;
 }
 
 /** What this object remembers of a node and can do without. */
 interface NodeMemory {
   seenAt: number;
+  /** When its last poll came, or ended. Silence counts from here, unless a poll is open. */
+  quietAt: number;
+  /** The latest poll that was heard. */
+  order: PollOrder | null;
   waiter: NodeWaiter | null;
   /** Slots that hold something this pod does not know, until the node has stopped it. */
   foreign: readonly number[];
@@ -60,6 +68,8 @@ const ALARM_LATE_MS = 3_000;
 const RECLAIM_AGAIN_MS = 5_000;
 /** A farewell that was not taken is repeated after about this, with backoff. */
 const FAREWELL_REPEAT_MS = 2_000;
+/** So much of a crash's error is kept. */
+const ERROR_LENGTH_MAX = 1_000;
 const NODE_FORGOTTEN_MS = NODE_SESSION_S * 1_000;
 
 /** Capacity as one synchronous machine: nodes, slots, and who gets them. The shell does the waiting and calling. */
@@ -71,8 +81,6 @@ export class PodCore {
   #heardFrom: number;
   readonly #memory = new Map<NodeId, NodeMemory>();
   readonly #askedAt = new Map<ReplicaId, number>();
-  /** What ended the last replica that crashed, as its node said; lost with this object's memory. */
-  readonly #crashErrors = new Map<EndpointId, string>();
   #pod: { podId: PodId; workspaceId: WorkspaceId } | null = null;
   #armedAt: number | null;
   #effects: PodEffect[] = [];
@@ -122,6 +130,7 @@ export class PodCore {
       this.#store.putNode({
         id,
         name: request.name,
+        region: request.region ?? null,
         agentVersion: request.agent_version,
         comfyui: request.comfyui,
         gpus: request.gpus,
@@ -130,8 +139,11 @@ export class PodCore {
         online: true,
         joinedAt: now,
         seenAt: now,
+        order: null,
       });
-      this.#remember(id).seenAt = now;
+      const memory = this.#remember(id);
+      memory.seenAt = now;
+      memory.quietAt = now;
       return { ok: true, nodeId: id };
     });
   }
@@ -143,30 +155,46 @@ export class PodCore {
     }
     return this.#mutate((now): NodePollOutcome => {
       const memory = this.#remember(known.id);
-      if (memory.polls.slice(0, -1).includes(poll.poll_id)) return this.#answerNode(known.id, now);
+      const age = pollAge(poll.order, memory.order ?? known.order);
+      if (age === "displaced") return { type: "answered", reply: displaced() };
+      // A poll that was overtaken says nothing of now. Whoever sent it has polled again, and gets the answer there.
+      if (age === "late" || memory.polls.slice(0, -1).includes(poll.poll_id)) return this.#wantedAnswer(known.id);
       memory.polls = [...memory.polls.filter((id) => id !== poll.poll_id), poll.poll_id].slice(-POLLS_REMEMBERED);
-      this.#replace(known.id, memory);
+      memory.order = poll.order ?? null;
+      this.#replace(known.id, memory, now);
       memory.seenAt = now;
-      const node = this.#noteNode(known, poll, now);
-      const ended = this.#noteReplicas(node, poll.replicas, now);
+      const stated = statedBy(poll, known);
+      const news = this.#noteReplicas(stated, poll.replicas, now);
+      this.#noteNode(known, stated, news !== "none", now);
       this.#arrange(now);
       const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
-      const unfulfilled = !fulfils(poll.replicas, this.#wantedOn(node.id));
-      const repeat = this.#repeatIn(memory, node.id, now);
-      if (ended || ms === 0 || (unfulfilled && repeat === 0)) return this.#answerNode(node.id, now);
-      memory.waiter = { pollId: poll.poll_id, reported: poll.replicas };
-      return { type: "waiting", ms: unfulfilled ? Math.min(ms, repeat) : ms };
+      const unfulfilled = !fulfils(poll.replicas, this.#wantedOn(known.id));
+      const repeat = this.#repeatIn(memory, known.id, now);
+      if (news === "ends" || ms === 0 || (unfulfilled && repeat === 0)) return this.#answerNode(known.id, now);
+      const waitMs = unfulfilled ? Math.min(ms, repeat) : ms;
+      memory.waiter = { pollId: poll.poll_id, reported: poll.replicas, until: now + waitMs };
+      return { type: "waiting", ms: waitMs };
     });
   }
 
-  /** The poll is no longer waited for. @returns what the node should run, for an answer on time's end */
-  abandonPoll(nodeId: NodeId, pollId: string): NodePollAnswer {
-    const memory = this.#memory.get(nodeId);
-    if (memory?.waiter?.pollId === pollId) memory.waiter = null;
+  /** The poll's time is over. @returns what the node should run, which it is told now */
+  pollTimedOut(nodeId: NodeId, pollId: string): NodePollAnswer {
     if (this.#pod === null) return { replicas: [] };
-    const replicas = this.#wantedOn(nodeId);
-    if (memory !== undefined) memory.told = { signature: JSON.stringify(replicas), at: this.#world.now() };
-    return { replicas };
+    return this.#mutate((now) => {
+      const replicas = this.#wantedOn(nodeId);
+      const memory = this.#endPoll(nodeId, pollId, now);
+      if (memory !== null) memory.told = { signature: JSON.stringify(replicas), at: now };
+      return { replicas };
+    });
+  }
+
+  /** The poll's client has gone: nobody is told anything, and from now on the node is silent until its next poll. */
+  abandonPoll(nodeId: NodeId, pollId: string): NodePollAnswer {
+    if (this.#pod === null) return { replicas: [] };
+    return this.#mutate((now) => {
+      this.#endPoll(nodeId, pollId, now);
+      return { replicas: this.#wantedOn(nodeId) };
+    });
   }
 
   setDemand(demand: Demand): Reply<DemandReply> {
@@ -179,6 +207,7 @@ export class PodCore {
         this.#store.putDemand({
           endpointId: demand.endpointId,
           version: demand.version,
+          regions: demand.regions,
           wanted: demand.wanted,
           needed: demand.needed,
           since: known === null || known.needed === 0 ? now : known.since,
@@ -190,7 +219,7 @@ export class PodCore {
       return {
         ok: true,
         replicas: replicas.map(({ id, nodeId }) => ({ replicaId: id, nodeId })),
-        shortage: this.#shortageOf(demand.endpointId, shortages),
+        shortage: shortages.get(demand.endpointId) ?? { code: "none", error: null },
       };
     });
   }
@@ -215,7 +244,8 @@ export class PodCore {
         id: node.id,
         pod_id: pod.podId,
         name: node.name,
-        online: node.online && now - this.#seenAt(node) < NODE_LOST_MS,
+        region: node.region,
+        online: this.#isOnline(node, now),
         draining: node.draining,
         comfyui: node.comfyui,
         gpus: [...node.gpus],
@@ -249,8 +279,7 @@ export class PodCore {
     if (this.#pod === null) return;
     this.#mutate((now) => {
       for (const node of this.#store.nodes()) {
-        const silent = now - this.#seenAt(node);
-        if (node.online && silent >= NODE_LOST_MS) this.#lose(node, now);
+        if (node.online && !this.#isOnline(node, now)) this.#lose(node, now);
         else if (!node.online && now - node.seenAt >= NODE_FORGOTTEN_MS) this.#store.deleteNode(node.id);
       }
       for (const farewell of this.#store.farewellsDue(now)) this.#say(farewell, now);
@@ -281,7 +310,7 @@ export class PodCore {
     if (this.#pod === null) return;
     const dues: (number | null)[] = [this.#store.nextFarewell()];
     for (const node of this.#store.nodes()) {
-      dues.push(node.online ? this.#seenAt(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
+      dues.push(node.online ? this.#silentSince(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
     }
     const unmet = this.#wishes().filter((wish) => wish.have < wish.wanted);
     if (unmet.length > 0) {
@@ -316,37 +345,48 @@ export class PodCore {
   #remember(nodeId: NodeId): NodeMemory {
     const known = this.#memory.get(nodeId);
     if (known !== undefined) return known;
-    const memory: NodeMemory = { seenAt: this.#heardFrom, waiter: null, foreign: [], told: null, polls: [] };
+    const heard = { seenAt: this.#heardFrom, quietAt: this.#heardFrom };
+    const memory: NodeMemory = { ...heard, order: null, waiter: null, foreign: [], told: null, polls: [] };
     this.#memory.set(nodeId, memory);
     return memory;
   }
 
-  /** When the node was last heard, or could have been. */
-  #seenAt(node: NodeRecord): number {
-    return Math.max(node.seenAt, this.#memory.get(node.id)?.seenAt ?? this.#heardFrom);
+  /**
+   * Since when the node could have polled and did not. As long as a poll is open it has no reason to: a machine that has
+   * died meanwhile is noticed when the poll ends, and one whose agent alone has died at once, because its connection ends.
+   */
+  #silentSince(node: NodeRecord): number {
+    const memory = this.#memory.get(node.id);
+    return memory?.waiter?.until ?? Math.max(node.seenAt, memory?.quietAt ?? this.#heardFrom);
   }
 
-  #noteNode(known: NodeRecord, poll: NodePoll, now: number): NodeRecord {
-    const stated: NodeRecord = {
-      ...known,
-      comfyui: poll.comfyui,
-      gpus: poll.gpus,
-      slots: poll.slots,
-      draining: poll.draining,
-      online: true,
-    };
-    const changed = JSON.stringify(stated) !== JSON.stringify(known);
+  #isOnline(node: NodeRecord, now: number): boolean {
+    return node.online && now - this.#silentSince(node) < NODE_LOST_MS;
+  }
+
+  /** @returns the node's memory when it was this poll that waited */
+  #endPoll(nodeId: NodeId, pollId: string, now: number): NodeMemory | null {
+    const memory = this.#memory.get(nodeId);
+    if (memory?.waiter?.pollId !== pollId) return null;
+    memory.waiter = null;
+    memory.quietAt = now;
+    return memory;
+  }
+
+  /** @param force write it, because the poll has changed something else already */
+  #noteNode(known: NodeRecord, stated: NodeRecord, force: boolean, now: number): void {
     const isFresh = now - known.seenAt < SEEN_PERSIST_MS && known.seenAt > this.#heardFrom;
-    if (!changed && isFresh) return known;
-    const node = { ...stated, seenAt: now };
-    this.#store.putNode(node);
-    return node;
+    const same = JSON.stringify({ ...stated, order: null }) === JSON.stringify({ ...known, order: null });
+    if (!force && same && isFresh) return;
+    this.#store.putNode({ ...stated, seenAt: now });
+    if (stated.region !== known.region) this.#drainMisplaced();
   }
 
-  /** Takes note of what the node runs. @returns whether anything ended by it */
-  #noteReplicas(node: NodeRecord, reported: readonly HeldReplica[], now: number): boolean {
+  /** Takes note of what the node runs. @returns what has changed by it, the weightiest */
+  #noteReplicas(node: NodeRecord, reported: readonly HeldReplica[], now: number): "none" | "states" | "ends" {
     const byId = new Map(reported.map((held) => [held.replica_id, held]));
     let ended = false;
+    let entered = false;
     const here = this.#store.replicasOn(node.id);
     for (const replica of here) {
       const held = byId.get(replica.id);
@@ -363,21 +403,23 @@ export class PodCore {
           now,
         );
         ended = true;
-      } else this.#noteState(replica, held, node, now);
+      } else if (this.#noteState(replica, held, node, now)) entered = true;
     }
     const known = new Set(here.map(({ id }) => id));
     this.#remember(node.id).foreign = reported
       .filter((held) => !known.has(held.replica_id) && !isOver(held.state))
       .map(({ slot }) => slot);
-    return ended;
+    if (ended) return "ends";
+    return entered ? "states" : "none";
   }
 
-  #noteState(replica: SlotRecord, held: HeldReplica, node: NodeRecord, now: number): void {
+  /** @returns whether it was news */
+  #noteState(replica: SlotRecord, held: HeldReplica, node: NodeRecord, now: number): boolean {
     const works = held.state === "ready" || held.state === "busy";
     // Busy and ready follow each other with every job, and capacity does not care which it is.
     const state = held.state === "busy" ? "ready" : held.state;
     const draining = replica.draining || node.draining || replica.slot >= node.slots || state === "draining";
-    if (replica.reported && state === replica.state && draining === replica.draining) return;
+    if (replica.reported && state === replica.state && draining === replica.draining) return false;
     this.#store.updateReplica({
       ...replica,
       state,
@@ -390,24 +432,23 @@ export class PodCore {
       this.#store.putHistory(replica.endpointId, node.id, {
         failures: history?.failures ?? 0,
         backoffUntil: history?.backoffUntil ?? 0,
+        crashedAt: history?.crashedAt ?? 0,
+        lastError: history?.lastError ?? null,
         lastReadyAt: now,
       });
     }
-  }
-
-  #shortageOf(endpointId: EndpointId, shortages: PlaceResult["shortages"]): DemandReply["shortage"] {
-    const code = shortages.get(endpointId) ?? "none";
-    return { code, error: code === "crash_looping" ? (this.#crashErrors.get(endpointId) ?? null) : null };
+    return true;
   }
 
   #noteCrash(replica: SlotRecord, error: string | null | undefined, now: number): void {
-    if (error) this.#crashErrors.set(replica.endpointId, error);
     const known = this.#store.history(replica.endpointId, replica.nodeId);
     const after = afterCrash({ failures: known?.failures ?? 0, until: known?.backoffUntil ?? 0 }, replica.readyAt, now);
     this.#store.putHistory(replica.endpointId, replica.nodeId, {
       lastReadyAt: known?.lastReadyAt ?? 0,
       failures: after.failures,
       backoffUntil: after.until,
+      crashedAt: now,
+      lastError: error ? cut(error) : null,
     });
   }
 
@@ -430,6 +471,7 @@ export class PodCore {
     const memory = this.#remember(node.id);
     this.#store.putNode({ ...node, online: false, seenAt: Math.max(node.seenAt, Math.min(memory.seenAt, now)) });
     memory.foreign = [];
+    memory.waiter = null;
     for (const replica of this.#store.replicasOn(node.id))
       this.#end(replica, `The node ${node.name} was not heard of.`, now, true);
   }
@@ -443,9 +485,21 @@ export class PodCore {
     const drain = new Set(demand.drain);
     const mine = this.#store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
     for (const replica of mine) if (drain.has(replica.id)) this.#drain(replica);
-    const kept = mine.filter((replica) => !drain.has(replica.id) && !replica.draining);
+    this.#drainMisplaced();
+    const left = this.#store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
+    const kept = left.filter((replica) => !replica.draining);
     const unstarted = kept.filter(({ reported }) => !reported).toSorted((a, b) => b.placedAt - a.placedAt);
     for (const replica of unstarted.slice(0, Math.max(0, kept.length - demand.wanted))) this.#drain(replica);
+  }
+
+  /** Replicas that run where they may not any more finish their job and go. */
+  #drainMisplaced(): void {
+    const regionOf = new Map(this.#store.nodes().map(({ id, region }) => [id, region]));
+    const allowed = new Map(this.#store.demands().map(({ endpointId, regions }) => [endpointId, regions]));
+    for (const replica of this.#store.replicas()) {
+      const regions = allowed.get(replica.endpointId) ?? [];
+      if (!fitsRegion(regions, regionOf.get(replica.nodeId) ?? null)) this.#drain(replica);
+    }
   }
 
   #wishes(): Wish[] {
@@ -461,7 +515,7 @@ export class PodCore {
     const pod = this.#pod;
     if (pod === null) return { placements: [], shortages: new Map() };
     const replicas = this.#store.replicas();
-    const nodes = this.#store.nodes().filter((node) => node.online && !node.draining);
+    const nodes = this.#store.nodes().filter((node) => this.#isOnline(node, now) && !node.draining);
     const wishes = this.#wishes();
     const result = place({
       nodes: nodes.map((node) => {
@@ -469,6 +523,7 @@ export class PodCore {
         for (const slot of this.#memory.get(node.id)?.foreign ?? []) taken.add(slot);
         return {
           id: node.id,
+          region: node.region,
           free: Array.from({ length: node.slots }, (_, slot) => slot).filter((slot) => !taken.has(slot)),
         };
       }),
@@ -490,37 +545,34 @@ export class PodCore {
         readyAt: null,
       });
     }
-    this.#reclaim(result, now);
+    this.#reclaim(result, nodes, now);
     return result;
   }
 
   /** Finds slots for those who need one: idle replicas of others, and in the end turns that have lasted too long. */
-  #reclaim(result: PlaceResult, now: number): void {
+  #reclaim(result: PlaceResult, nodes: readonly NodeRecord[], now: number): void {
     const wishes = this.#wishes();
-    const replicas = this.#store.replicas();
-    const short = wishes.filter(({ endpointId }) => result.shortages.get(endpointId) === "all_slots_busy");
-    const missing = short.reduce((sum, { needed, have }) => sum + Math.max(0, needed - have), 0);
+    const regionOf = new Map(nodes.map(({ id, region }) => [id, region]));
+    const claims = wishes
+      .filter(({ endpointId }) => result.shortages.get(endpointId)?.code === "all_slots_busy")
+      .map(({ needed, have, ...wish }) => ({ ...wish, missing: Math.max(0, needed - have), starves: have === 0 }))
+      .filter(({ missing }) => missing > 0);
     for (const [replicaId, askedAt] of this.#askedAt) {
-      if (missing === 0 || now - askedAt >= RECLAIM_AGAIN_MS) this.#askedAt.delete(replicaId);
+      if (claims.length === 0 || now - askedAt >= RECLAIM_AGAIN_MS) this.#askedAt.delete(replicaId);
     }
-    // Slots that are being emptied already count as found, as do those that were asked for a moment ago.
-    const emptying = replicas.filter(({ draining }) => draining).length;
-    let open = missing - emptying;
-    for (const wish of wishes.toSorted((a, b) => b.have - b.needed - (a.have - a.needed))) {
-      const spare = replicas.filter(({ endpointId, draining }) => endpointId === wish.endpointId && !draining);
-      for (const replica of spare.slice(0, Math.max(0, wish.have - wish.needed))) {
-        if (open <= 0) return;
-        open -= 1;
-        if (this.#askedAt.has(replica.id)) continue;
-        this.#askedAt.set(replica.id, now);
-        this.#effects.push({ type: "reclaim", endpointId: wish.endpointId, replicaId: replica.id });
-      }
+    if (claims.length === 0) return;
+    const holders = this.#store.replicas().flatMap((replica) => {
+      const region = regionOf.get(replica.nodeId);
+      return region === undefined ? [] : [{ ...replica, region, since: turnSince(replica) }];
+    });
+    const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
+    const { ask, over } = reclaim(claims, holders, spare, now);
+    for (const { id, endpointId } of ask) {
+      if (this.#askedAt.has(id)) continue;
+      this.#askedAt.set(id, now);
+      this.#effects.push({ type: "reclaim", endpointId, replicaId: id });
     }
-    const starving = short.filter(({ needed, have }) => needed > 0 && have === 0).toSorted((a, b) => a.since - b.since);
-    const holders = replicas
-      .filter(({ draining }) => !draining)
-      .map((replica) => ({ id: replica.id, endpointId: replica.endpointId, since: turnSince(replica) }));
-    for (const { id, endpointId } of turnsOver(starving.slice(emptying), holders, now)) {
+    for (const { id, endpointId } of over) {
       const replica = this.#store.replica(id);
       const demand = this.#store.demand(endpointId);
       if (replica !== null) this.#drain(replica);
@@ -547,22 +599,31 @@ export class PodCore {
 
   #answerNode(nodeId: NodeId, now: number): NodePollOutcome {
     const replicas = this.#wantedOn(nodeId);
-    this.#remember(nodeId).told = { signature: JSON.stringify(replicas), at: now };
-    return { type: "answered", reply: { ok: true, answer: { replicas } } };
+    const memory = this.#remember(nodeId);
+    memory.told = { signature: JSON.stringify(replicas), at: now };
+    memory.quietAt = now;
+    return this.#wantedAnswer(nodeId);
+  }
+
+  /** What the node should run, for somebody who need not be the node any more: it does not count as told. */
+  #wantedAnswer(nodeId: NodeId): NodePollOutcome {
+    return { type: "answered", reply: { ok: true, answer: { replicas: this.#wantedOn(nodeId) } } };
   }
 
   #answerWaiter(nodeId: NodeId, waiter: NodeWaiter, now: number): void {
     const memory = this.#remember(nodeId);
     memory.waiter = null;
+    memory.quietAt = now;
     const replicas = this.#wantedOn(nodeId);
     memory.told = { signature: JSON.stringify(replicas), at: now };
     this.#effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer: { replicas } });
   }
 
   /** A new poll replaces the old one. Whoever sent that has most likely gone, so it counts as told nothing. */
-  #replace(nodeId: NodeId, memory: NodeMemory): void {
+  #replace(nodeId: NodeId, memory: NodeMemory, now: number): void {
     const { waiter } = memory;
     memory.waiter = null;
+    memory.quietAt = now;
     if (waiter === null) return;
     const answer = { replicas: this.#wantedOn(nodeId) };
     this.#effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer });
@@ -592,5 +653,27 @@ function fulfils(reported: readonly HeldReplica[], wanted: readonly WantedReplic
     return held !== undefined && (wish.action === "run" || held.state === "draining");
   });
 }
+
+/** The node as its poll states it. */
+function statedBy(poll: NodePoll, known: NodeRecord): NodeRecord {
+  return {
+    ...known,
+    region: poll.region ?? null,
+    comfyui: poll.comfyui,
+    gpus: poll.gpus,
+    slots: poll.slots,
+    draining: poll.draining,
+    online: true,
+    order: poll.order ?? null,
+  };
+}
+
+/** No more than ERROR_LENGTH_MAX, and no half of a character at its end. */
+function cut(text: string): string {
+  return text.length <= ERROR_LENGTH_MAX ? text : text.slice(0, ERROR_LENGTH_MAX).replace(/[\uD800-\uDBFF]$/, "");
+}
+
+const displaced = (): Refusal =>
+  refusal("node_not_found", "An agent that was started later speaks for this node now. Join again.");
 
 const noPod = (): Refusal => refusal("pod_not_found", "There is no such pod.");

@@ -43,7 +43,7 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     const outcome = this.#turn((core) => core.pollNode(node, poll));
     if (outcome.type === "answered") return outcome.reply;
     const answer = await this.#polls.wait(node.nodeId, poll.poll_id, outcome.ms, () =>
-      this.#turn((core) => core.abandonPoll(node.nodeId, poll.poll_id)),
+      this.#turn((core) => core.pollTimedOut(node.nodeId, poll.poll_id)),
     );
     return { ok: true, answer };
   }

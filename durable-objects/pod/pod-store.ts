@@ -1,11 +1,22 @@
+import type { PollOrder } from "#contract/agent";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { Gpu, ReplicaState } from "#contract/replica";
 import type { NodeHistory } from "#durable-objects/replicas/place";
-import { integer, integerOrNull, type SqlDatabase, type SqlRow, stored, text } from "#durable-objects/sql/database";
+import {
+  integer,
+  integerOrNull,
+  type SqlDatabase,
+  type SqlRow,
+  stored,
+  text,
+  textOrNull,
+} from "#durable-objects/sql/database";
 
 export interface NodeRecord {
   readonly id: NodeId;
   readonly name: string;
+  /** As its owner calls it; null when he does not. */
+  readonly region: string | null;
   readonly agentVersion: string;
   readonly comfyui: string;
   readonly gpus: readonly Gpu[];
@@ -15,6 +26,8 @@ export interface NodeRecord {
   readonly joinedAt: number;
   /** Written now and then; the object's memory knows better. */
   readonly seenAt: number;
+  /** The latest poll, as of when this was written. */
+  readonly order: PollOrder | null;
 }
 
 /** A replica on its slot. */
@@ -35,6 +48,8 @@ export interface SlotRecord {
 export interface DemandRecord {
   readonly endpointId: EndpointId;
   readonly version: number;
+  /** Where its replicas may run; empty: anywhere. */
+  readonly regions: readonly string[];
   readonly wanted: number;
   readonly needed: number;
   readonly since: number;
@@ -90,10 +105,12 @@ export class PodStore {
 
   putNode(node: NodeRecord): void {
     this.#db.exec(
-      `INSERT OR REPLACE INTO nodes (id, name, agent_version, comfyui, gpus, slots, draining, online, joined_at, seen_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO nodes (id, name, region, agent_version, comfyui, gpus, slots, draining, online,
+         joined_at, seen_at, poll_start, poll_seq)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       node.id,
       node.name,
+      node.region,
       node.agentVersion,
       node.comfyui,
       JSON.stringify(node.gpus),
@@ -102,6 +119,8 @@ export class PodStore {
       node.online ? 1 : 0,
       node.joinedAt,
       node.seenAt,
+      node.order?.start ?? null,
+      node.order?.seq ?? null,
     );
   }
 
@@ -166,9 +185,10 @@ export class PodStore {
 
   putDemand(demand: DemandRecord): void {
     this.#db.exec(
-      "INSERT OR REPLACE INTO demands (endpoint_id, version, wanted, needed, since) VALUES (?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO demands (endpoint_id, version, regions, wanted, needed, since) VALUES (?, ?, ?, ?, ?, ?)",
       demand.endpointId,
       demand.version,
+      JSON.stringify(demand.regions),
       demand.wanted,
       demand.needed,
       demand.since,
@@ -182,18 +202,22 @@ export class PodStore {
       lastReadyAt: integer(row, "last_ready_at"),
       failures: integer(row, "failures"),
       backoffUntil: integer(row, "backoff_until"),
+      crashedAt: integer(row, "crashed_at"),
+      lastError: textOrNull(row, "last_error"),
     };
   }
 
   putHistory(endpointId: EndpointId, nodeId: NodeId, history: NodeHistory): void {
     this.#db.exec(
-      `INSERT OR REPLACE INTO histories (endpoint_id, node_id, last_ready_at, failures, backoff_until)
-       VALUES (?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO histories (endpoint_id, node_id, last_ready_at, failures, backoff_until, crashed_at, last_error)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
       endpointId,
       nodeId,
       history.lastReadyAt,
       history.failures,
       history.backoffUntil,
+      history.crashedAt,
+      history.lastError,
     );
   }
 
@@ -239,6 +263,7 @@ function nodeOf(row: SqlRow): NodeRecord {
   return {
     id: text(row, "id") as NodeId,
     name: text(row, "name"),
+    region: textOrNull(row, "region"),
     agentVersion: text(row, "agent_version"),
     comfyui: text(row, "comfyui"),
     gpus: stored<Gpu[]>(row, "gpus"),
@@ -247,6 +272,7 @@ function nodeOf(row: SqlRow): NodeRecord {
     online: integer(row, "online") === 1,
     joinedAt: integer(row, "joined_at"),
     seenAt: integer(row, "seen_at"),
+    order: row.poll_start === null ? null : { start: integer(row, "poll_start"), seq: integer(row, "poll_seq") },
   };
 }
 
@@ -268,6 +294,7 @@ function demandOf(row: SqlRow): DemandRecord {
   return {
     endpointId: text(row, "endpoint_id") as EndpointId,
     version: integer(row, "version"),
+    regions: stored<string[]>(row, "regions"),
     wanted: integer(row, "wanted"),
     needed: integer(row, "needed"),
     since: integer(row, "since"),

@@ -1,15 +1,19 @@
 /** Which endpoint gets which free slot. */
-import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
+import type { EndpointId, NodeId } from "#contract/ids";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 
 export interface PlaceableNode {
   readonly id: NodeId;
+  /** Where it is; null when its owner did not say. */
+  readonly region: string | null;
   /** Slots that hold nothing, ascending. */
   readonly free: readonly number[];
 }
 
 export interface Wish {
   readonly endpointId: EndpointId;
+  /** Where its replicas may run; empty: anywhere. */
+  readonly regions: readonly string[];
   readonly needed: number;
   readonly wanted: number;
   /** Replicas it has that are not on their way out. */
@@ -21,7 +25,11 @@ export interface Wish {
 export interface NodeHistory {
   readonly lastReadyAt: number;
   readonly failures: number;
+  /** Nothing is placed before this. */
   readonly backoffUntil: number;
+  /** When the last crash was, 0 before the first, and what the node said of it. */
+  readonly crashedAt: number;
+  readonly lastError: string | null;
 }
 
 export interface Placement {
@@ -30,7 +38,20 @@ export interface Placement {
   readonly slot: number;
 }
 
+/**
+ * Why there are fewer replicas than wanted.
+ * - `no_node_online`: no machine is online that takes new work.
+ * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run.
+ * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
+ * - `all_slots_busy`: there are machines that fit, and every slot of theirs holds something.
+ */
 export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
+
+export interface PlaceShortage {
+  readonly code: Exclude<Shortage, "none">;
+  /** With `crash_looping`: what the node said of the latest crash. */
+  readonly error: string | null;
+}
 
 export interface PlaceInput {
   /** Nodes that are online and not draining. */
@@ -43,7 +64,7 @@ export interface PlaceInput {
 export interface PlaceResult {
   readonly placements: readonly Placement[];
   /** Why an endpoint has fewer than it wants; only those that do. */
-  readonly shortages: ReadonlyMap<EndpointId, Exclude<Shortage, "none">>;
+  readonly shortages: ReadonlyMap<EndpointId, PlaceShortage>;
 }
 
 /**
@@ -53,7 +74,7 @@ export interface PlaceResult {
 export function place(input: PlaceInput): PlaceResult {
   const free = new Map(input.nodes.map((node) => [node.id, [...node.free]]));
   const have = new Map(input.wishes.map((wish) => [wish.endpointId, wish.have]));
-  const shortages = new Map<EndpointId, Exclude<Shortage, "none">>();
+  const shortages = new Map<EndpointId, PlaceShortage>();
   const placements: Placement[] = [];
   for (const goal of ["needed", "wanted"] as const) {
     for (;;) {
@@ -69,8 +90,8 @@ export function place(input: PlaceInput): PlaceResult {
             (a.endpointId < b.endpointId ? -1 : 1),
         );
       if (wish === undefined) break;
-      const spot = bestSpot(wish.endpointId, free, input);
-      if (typeof spot === "string") {
+      const spot = bestSpot(wish, free, input);
+      if ("code" in spot) {
         shortages.set(wish.endpointId, spot);
         continue;
       }
@@ -82,54 +103,26 @@ export function place(input: PlaceInput): PlaceResult {
   return { placements, shortages };
 }
 
-/** An endpoint that has had no replica for this long gets one of somebody's who has more than enough time with his. */
-export const FAIR_TURN_MS = 60_000;
-
-export interface TurnHolder {
-  readonly id: ReplicaId;
-  readonly endpointId: EndpointId;
-  /** Since when it works, or was placed. */
-  readonly since: number;
-}
-
-/**
- * Which replicas must go, after the job in hand, because others have waited for a turn for too long on a pod that has
- * no free slot. Without this, one endpoint's long queue would keep everybody else's jobs waiting until it is empty.
- * @param waiting endpoints that need a replica and have none, with the time since when
- * @param holders replicas that are not on their way out
- */
-export function turnsOver(
-  waiting: readonly { readonly endpointId: EndpointId; readonly since: number }[],
-  holders: readonly TurnHolder[],
-  now: number,
-): readonly TurnHolder[] {
-  const left = [...holders];
-  const over: TurnHolder[] = [];
-  for (const wish of waiting) {
-    if (now - wish.since < FAIR_TURN_MS) continue;
-    const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
-    const [victim] = left
-      .filter((holder) => now - holder.since >= FAIR_TURN_MS)
-      .toSorted((a, b) => count(b.endpointId) - count(a.endpointId) || a.since - b.since || (a.id < b.id ? -1 : 1));
-    if (victim === undefined) break;
-    over.push(victim);
-    left.splice(left.indexOf(victim), 1);
-  }
-  return over;
+/** Whether a node of that region may run replicas that are bound to those regions. */
+export function fitsRegion(regions: readonly string[], region: string | null): boolean {
+  return regions.length === 0 || (region !== null && regions.includes(region));
 }
 
 /** A node that has run the endpoint before has its files; one where it keeps dying comes last; then the emptiest. */
 function bestSpot(
-  endpointId: EndpointId,
+  { endpointId, regions }: Wish,
   free: ReadonlyMap<NodeId, readonly number[]>,
   input: PlaceInput,
-): { nodeId: NodeId; slot: number } | Exclude<Shortage, "none"> {
-  if (free.size === 0) return "no_node_online";
-  const open = [...free].filter(([, slots]) => slots.length > 0);
-  if (open.length === 0) return "all_slots_busy";
-  const allowed = open
-    .map(([nodeId, slots]) => ({ nodeId, slots, history: input.history(endpointId, nodeId) }))
-    .filter(({ history }) => history === null || history.backoffUntil <= input.now)
+): { readonly nodeId: NodeId; readonly slot: number } | PlaceShortage {
+  if (input.nodes.length === 0) return { code: "no_node_online", error: null };
+  const fitting = input.nodes
+    .filter((node) => fitsRegion(regions, node.region))
+    .map(({ id }) => ({ nodeId: id, slots: free.get(id) ?? [], history: input.history(endpointId, id) }));
+  if (fitting.length === 0) return { code: "region_unavailable", error: null };
+  const paused = fitting.filter(({ history }) => history !== null && history.backoffUntil > input.now);
+  const open = fitting.filter(({ slots }) => slots.length > 0);
+  const [best] = open
+    .filter((node) => !paused.includes(node))
     .map(({ nodeId, slots, history }) => ({
       nodeId,
       slots,
@@ -140,7 +133,9 @@ function bestSpot(
       (a, b) =>
         a.failing - b.failing || a.known - b.known || b.slots.length - a.slots.length || (a.nodeId < b.nodeId ? -1 : 1),
     );
-  const [best] = allowed;
   const slot = best?.slots[0];
-  return best === undefined || slot === undefined ? "crash_looping" : { nodeId: best.nodeId, slot };
+  if (best !== undefined && slot !== undefined) return { nodeId: best.nodeId, slot };
+  if (open.length === 0 && paused.length < fitting.length) return { code: "all_slots_busy", error: null };
+  const [latest] = paused.toSorted((a, b) => (b.history?.crashedAt ?? 0) - (a.history?.crashedAt ?? 0));
+  return { code: "crash_looping", error: latest?.history?.lastError ?? null };
 }

@@ -1,6 +1,9 @@
 import { capacity } from "./0001-capacity.ts";
 import { absence } from "./0002-absence.ts";
 import { silence } from "./0003-silence.ts";
+import { regions } from "./0004-regions.ts";
+import { lastError } from "./0005-last-error.ts";
+import { pollOrder } from "./0006-poll-order.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity, absence, silence];
+export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder];

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FAIR_TURN_MS } from "#durable-objects/replicas/place";
+import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
 import { Cluster, NO_FAULTS } from "./cluster.ts";
 
 const chance = fc.constantFrom(0, 0, 0.01, 0.05, 0.2);
@@ -10,6 +10,7 @@ const faults = fc.record({
   nodeRestart: fc.constantFrom(0, 0, 0.02),
   nodeSilent: fc.constantFrom(0, 0, 0.01),
   replicaCrash: fc.constantFrom(0, 0, 0.01),
+  latePoll: fc.constantFrom(0, 0.05, 0.2),
 });
 
 /** Steps until the condition holds. @returns whether it did within `steps` */

@@ -1,4 +1,4 @@
-import type { HeldReplica, Lease } from "#contract/agent";
+import type { HeldReplica, Lease, NodePoll } from "#contract/agent";
 import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
 import {
   EndpointId,
@@ -25,9 +25,18 @@ export interface Faults {
   readonly nodeRestart: number;
   readonly nodeSilent: number;
   readonly replicaCrash: number;
+  /** A node's poll that arrives after the next one. */
+  readonly latePoll: number;
 }
 
-export const NO_FAULTS: Faults = { lostMessage: 0, objectRestart: 0, nodeRestart: 0, nodeSilent: 0, replicaCrash: 0 };
+export const NO_FAULTS: Faults = {
+  lostMessage: 0,
+  objectRestart: 0,
+  nodeRestart: 0,
+  nodeSilent: 0,
+  replicaCrash: 0,
+  latePoll: 0,
+};
 
 interface RunningReplica {
   readonly id: ReplicaId;
@@ -44,6 +53,9 @@ interface FakeNode {
   readonly running: Map<ReplicaId, RunningReplica>;
   silentSteps: number;
   polls: number;
+  starts: number;
+  /** A poll that is still on its way. */
+  stuck: { readonly poll: NodePoll; pollsAhead: number } | null;
 }
 
 interface EndpointBox {
@@ -54,6 +66,8 @@ interface EndpointBox {
 }
 
 const STEP_MS = 500;
+/** Polls that arrive before a late one: in one the node hears of a new replica, in the next it reports it. */
+const OVERTAKEN_BY = 3;
 
 /** A pod, its endpoints and its machines in one thread and one clock: what is sent arrives, twice, or not at all. */
 export class Cluster {
@@ -112,7 +126,7 @@ export class Cluster {
     );
     if (!joined.ok) throw new Error(joined.code);
     const identity = { workspaceId: this.workspaceId, podId: this.podId, nodeId: joined.nodeId };
-    const node: FakeNode = { identity, slots, running: new Map(), silentSteps: 0, polls: 0 };
+    const node: FakeNode = { identity, slots, running: new Map(), silentSteps: 0, polls: 0, starts: 1, stuck: null };
     this.nodes.push(node);
     return node;
   }
@@ -227,20 +241,28 @@ export class Cluster {
       return;
     }
     if (this.happens(this.faults.nodeSilent)) node.silentSteps = 120;
-    if (this.happens(this.faults.nodeRestart)) node.running.clear();
+    if (this.happens(this.faults.nodeRestart)) {
+      node.running.clear();
+      node.starts += 1;
+    }
     for (const replica of [...node.running.values()]) this.#replicaStep(node, replica);
     node.polls += 1;
-    const outcome = this.#podTurn((pod) =>
-      pod.pollNode(node.identity, {
-        poll_id: `node-poll-${String(node.polls).padStart(8, "0")}`,
-        comfyui: "stand-in",
-        gpus: [],
-        slots: node.slots,
-        draining: false,
-        replicas: [...node.running.values()].map(({ id, slot, state }) => ({ replica_id: id, slot, state })),
-        wait_ms: 0,
-      }),
-    );
+    const poll: NodePoll = {
+      poll_id: `node-poll-${String(node.polls).padStart(8, "0")}`,
+      order: { start: node.starts, seq: node.polls },
+      comfyui: "stand-in",
+      gpus: [],
+      slots: node.slots,
+      draining: false,
+      replicas: [...node.running.values()].map(({ id, slot, state }) => ({ replica_id: id, slot, state })),
+      wait_ms: 0,
+    };
+    if (node.stuck === null && this.happens(this.faults.latePoll)) {
+      node.stuck = { poll, pollsAhead: OVERTAKEN_BY };
+      return;
+    }
+    const outcome = this.#podTurn((pod) => pod.pollNode(node.identity, poll));
+    this.#arriveLate(node);
     if (this.happens(this.faults.lostMessage) || outcome.type !== "answered" || !outcome.reply.ok) return;
     const wanted = new Map(outcome.reply.answer.replicas.map((wish) => [wish.replica_id, wish]));
     for (const replica of node.running.values()) {
@@ -261,6 +283,19 @@ export class Cluster {
         lease: null,
       });
     }
+  }
+
+  /** The poll that was overtaken: what the pod makes of it must end no replica. */
+  #arriveLate(node: FakeNode): void {
+    const { stuck } = node;
+    if (stuck === null) return;
+    stuck.pollsAhead -= 1;
+    if (stuck.pollsAhead > 0) return;
+    node.stuck = null;
+    const before = this.slotsTaken();
+    this.#podTurn((pod) => pod.pollNode(node.identity, stuck.poll));
+    const after = new Set(this.slotsTaken().map(({ replica }) => replica));
+    for (const { replica } of before) if (!after.has(replica)) throw new Error(`a late poll has ended ${replica}`);
   }
 
   #replicaStep(node: FakeNode, replica: RunningReplica): void {

@@ -1,0 +1,155 @@
+import type { HeldReplica, NodePollAnswer, PollOrder } from "#contract/agent";
+import { EndpointId, makeId, type NodeId, PodId, type ReplicaId, WorkspaceId } from "#contract/ids";
+import { PodCore } from "#durable-objects/pod/pod-core";
+import type { Farewell } from "#durable-objects/pod/pod-store";
+import type { Demand } from "#durable-objects/pod/rpc";
+import { seededBytes } from "../queue/endpoint-harness.ts";
+import { NodeDatabase } from "../queue/node-database.ts";
+
+interface PollMore {
+  readonly pollId?: string;
+  readonly waitMs?: number;
+  readonly draining?: boolean;
+  readonly slots?: number;
+  readonly region?: string;
+  readonly order?: PollOrder;
+}
+
+/** A pod's core with a clock of its own, and what it asked of the outside. */
+export class PodHarness {
+  readonly db = new NodeDatabase();
+  readonly #bytes = seededBytes(7);
+  now = 1_800_000_000_000;
+  armedAt: number | null = null;
+  readonly workspaceId = makeId(WorkspaceId, "ws", this.now, this.#bytes);
+  readonly podId = makeId(PodId, "pod", this.now, this.#bytes);
+  readonly waiting = new Map<NodeId, string>();
+  readonly answers: { nodeId: NodeId; answer: NodePollAnswer }[] = [];
+  readonly reclaims: { endpointId: EndpointId; replicaId: ReplicaId }[] = [];
+  /** Farewells said since they were last looked at. */
+  #said: Farewell[] = [];
+  core = this.#open();
+  #polls = 0;
+
+  constructor() {
+    this.call((core) => core.configure(this.podId, this.workspaceId));
+  }
+
+  #open(): PodCore {
+    return new PodCore(this.db, { now: () => this.now, randomBytes: this.#bytes }, this.armedAt);
+  }
+
+  restart(): void {
+    this.waiting.clear();
+    this.core = this.#open();
+    this.call(() => undefined);
+  }
+
+  call<T>(work: (core: PodCore) => T): T {
+    const result = work(this.core);
+    for (const effect of this.core.takeEffects()) {
+      if (effect.type === "arm") this.armedAt = effect.at;
+      else if (effect.type === "tell_gone") this.#said.push(effect.farewell);
+      else if (effect.type === "reclaim") this.reclaims.push(effect);
+      else {
+        this.waiting.delete(effect.nodeId);
+        this.answers.push({ nodeId: effect.nodeId, answer: effect.answer });
+      }
+    }
+    return result;
+  }
+
+  pass(ms: number): void {
+    const until = this.now + ms;
+    for (let rings = 0; this.armedAt !== null && this.armedAt <= until; rings += 1) {
+      if (rings > 1_000) throw new Error("the alarm rings without end");
+      this.now = Math.max(this.now, this.armedAt);
+      this.armedAt = null;
+      this.call((core) => core.wake());
+    }
+    this.now = until;
+  }
+
+  node(slots = 1, region?: string): NodeId {
+    const named = region === undefined ? {} : { region };
+    const machine = { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots, ...named };
+    const reply = this.call((core) => core.join(this.workspaceId, machine));
+    if (!reply.ok) throw new Error(reply.code);
+    return reply.nodeId;
+  }
+
+  endpoint(): EndpointId {
+    return makeId(EndpointId, "ep", this.now, this.#bytes);
+  }
+
+  poll(
+    nodeId: NodeId,
+    replicas: readonly HeldReplica[] = [],
+    more: PollMore = {},
+  ): NodePollAnswer["replicas"] | "waiting" | "refused" {
+    this.#polls += 1;
+    const pollId = more.pollId ?? `poll-${String(this.#polls).padStart(8, "0")}`;
+    const identity = { workspaceId: this.workspaceId, podId: this.podId, nodeId };
+    const outcome = this.call((core) =>
+      core.pollNode(identity, {
+        poll_id: pollId,
+        ...(more.order === undefined ? {} : { order: more.order }),
+        ...(more.region === undefined ? {} : { region: more.region }),
+        comfyui: "stand-in",
+        gpus: [],
+        slots: more.slots ?? 1,
+        draining: more.draining ?? false,
+        replicas: [...replicas],
+        wait_ms: more.waitMs ?? 25_000,
+      }),
+    );
+    if (outcome.type === "waiting") {
+      this.waiting.set(nodeId, pollId);
+      return "waiting";
+    }
+    return outcome.reply.ok ? outcome.reply.answer.replicas : "refused";
+  }
+
+  /** The one replica that the node should run. */
+  wanted(nodeId: NodeId, replicas: readonly HeldReplica[] = []): ReplicaId {
+    const answer = this.poll(nodeId, replicas, { waitMs: 0 });
+    const [first] = typeof answer === "string" ? [] : answer;
+    if (first === undefined) throw new Error(`nothing is wanted: ${JSON.stringify(answer)}`);
+    return first.replica_id;
+  }
+
+  #version = 0;
+
+  demand(endpointId: EndpointId, wanted: number, more: Partial<Demand> = {}) {
+    this.#version += 1;
+    const { podId, workspaceId } = this;
+    const reply = this.call((core) =>
+      core.setDemand({
+        podId,
+        endpointId,
+        workspaceId,
+        version: this.#version,
+        wanted,
+        needed: wanted,
+        drain: [],
+        regions: [],
+        ...more,
+      }),
+    );
+    if (!reply.ok) throw new Error(reply.code);
+    return reply;
+  }
+
+  farewells() {
+    const said = this.#said;
+    this.#said = [];
+    return said;
+  }
+}
+
+/** A replica as a node reports it. */
+export const held = (replica_id: ReplicaId, state: HeldReplica["state"] = "ready", slot = 0): HeldReplica => ({
+  replica_id,
+  slot,
+  state,
+});
