@@ -176,7 +176,8 @@ describe("moving a waiting job", () => {
     const day = 86_400_000;
     const ids = [0, 1].map(() => world.submit({ expiresInMs: day }));
     must(patch(world, ids[1] as JobId, { position: "front" }));
-    world.pass(day - 1);
+    world.pass(day - 1, true);
+    world.ring();
     expect(ids.map((id) => world.job(id).state)).toEqual(["queued", "queued"]);
     world.pass(1);
     expect(ids.map((id) => world.job(id).state)).toEqual(["expired", "expired"]);

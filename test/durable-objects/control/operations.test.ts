@@ -192,7 +192,8 @@ describe("an operation under way", () => {
       );
     expect(page().operations.map(({ id }) => id)).toEqual([ids[2], ids[1]]);
     expect(page(page().next ?? undefined)).toMatchObject({ operations: [{ id: ids[0] }], next: null });
-    world.pass(OPERATION_RETENTION_DAYS * 86_400_000 - 2_001);
+    world.pass(OPERATION_RETENTION_DAYS * 86_400_000 - 2_001, true);
+    world.ring();
     expect(page(ids[1]).operations).toHaveLength(1);
     world.pass(2);
     expect(page(ids[1]).operations).toHaveLength(0);
