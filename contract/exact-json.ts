@@ -198,8 +198,13 @@ export function stringifyExactJson(value: unknown): string {
     case "object": {
       if (value === null) return "null";
       if (Array.isArray(value)) return `[${value.map((item) => stringifyExactJson(item ?? null)).join(",")}]`;
-      const fields = Object.entries(value).filter(([, item]) => item !== undefined);
-      return `{${fields.map(([key, item]) => `${JSON.stringify(key)}:${stringifyExactJson(item)}`).join(",")}}`;
+      let fields = "";
+      for (const key of Object.keys(value)) {
+        const item = (value as Record<string, unknown>)[key];
+        if (item === undefined) continue;
+        fields += `${fields === "" ? "" : ","}${JSON.stringify(key)}:${stringifyExactJson(item)}`;
+      }
+      return `{${fields}}`;
     }
     default:
       throw new TypeError(`JSON cannot hold a ${typeof value}`);

@@ -1,13 +1,8 @@
-/** Wiring: what every request passes, in order, and which route answers. */
+/** Wiring: which routes there are. */
 import { Hono } from "hono";
 import { routes as publicRoutes } from "#contract/api/all";
-import { Problem } from "#contract/problems";
-import { problemAnswer } from "#worker/http/answer";
 import type { AppEnv } from "#worker/http/call";
-import { errorAnswer } from "#worker/http/error-handler";
-import { freshRequestId } from "#worker/http/fresh-id";
 import { type Mounted, mount } from "#worker/http/router";
-import { secured } from "#worker/http/security-headers";
 import { accessRoutes } from "#worker/routes/access";
 import { agentLeaseRoutes } from "#worker/routes/agent-leases";
 import { agentNodeRoutes } from "#worker/routes/agent-nodes";
@@ -40,37 +35,9 @@ const mounted: readonly Mounted[] = [
   ...agentLeaseRoutes,
 ];
 
-/**
- * The addresses we have need no percent-encoding, no empty segment and no parameter: everything else is a trick or a
- * mistake, and no part behind this one has to decode it.
- */
-const PLAIN_PATH = /^(?:\/[A-Za-z0-9._~-]+)*\/?$/;
-
 export function createApp(): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
-
-  app.use(async (context, next) => {
-    const requestId = freshRequestId();
-    context.set("requestId", requestId);
-    await next();
-    context.res = secured(context.res, requestId, new URL(context.req.raw.url));
-  });
-
-  app.use(async (context, next) => {
-    const { pathname } = new URL(context.req.raw.url);
-    if (!PLAIN_PATH.test(pathname)) throw new Problem("not_found", "There is nothing at this address.");
-    if (context.req.raw.headers.has("content-encoding")) {
-      // Unpacking what strangers send is how a kilobyte becomes a gigabyte.
-      throw new Problem("unsupported_media_type", "Send the body without Content-Encoding.");
-    }
-    await next();
-  });
-
   mount(app, mounted);
-  app.notFound((context) => problemAnswer("not_found", "There is nothing at this address.", context.get("requestId")));
-  app.onError((error, context) =>
-    errorAnswer(error, context.get("requestId"), context.req.raw.method, new URL(context.req.raw.url).pathname),
-  );
   return app;
 }
 

@@ -2,10 +2,12 @@
 
 const encoder = new TextEncoder();
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function hex(bytes: ArrayBuffer | Uint8Array): string {
-  return Array.from(bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
+  let text = "";
+  for (const byte of bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes)) text += HEX[byte];
+  return text;
 }
 
 export function base64url(bytes: Uint8Array): string {
@@ -26,21 +28,33 @@ export type SigningPurpose = "node session" | "output link" | "cursor";
 /** At least this many characters of SIGNING_SECRET. */
 const SECRET_LENGTH_MIN = 32;
 
+/** Derived keys of the one secret this isolate has, for the few purposes there are. */
+let derived: { readonly secret: string; readonly keys: Map<SigningPurpose, CryptoKey> } | undefined;
+
 /**
  * The key for a purpose, derived from the deployment's secret.
  * @throws Error when the secret is missing or short: no signature is better than a guessable one
  */
-export async function signingKey(secret: string | undefined, purpose: SigningPurpose): Promise<Uint8Array> {
+export async function signingKey(secret: string | undefined, purpose: SigningPurpose): Promise<CryptoKey> {
   if (secret === undefined || secret.length < SECRET_LENGTH_MIN) {
     throw new Error(`SIGNING_SECRET must have at least ${SECRET_LENGTH_MIN} characters`);
   }
-  return hmac(encoder.encode(secret), `pilotlight ${purpose}`);
+  if (derived?.secret !== secret) derived = { secret, keys: new Map() };
+  const { keys } = derived;
+  const known = keys.get(purpose);
+  if (known !== undefined) return known;
+  const key = await hmacKey(await hmac(await hmacKey(encoder.encode(secret)), `pilotlight ${purpose}`));
+  keys.set(purpose, key);
+  return key;
+}
+
+function hmacKey(bytes: Uint8Array): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign", "verify"]);
 }
 
 /** HMAC-SHA256. */
-export async function hmac(key: Uint8Array, text: string): Promise<Uint8Array> {
-  const imported = await crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
-  return new Uint8Array(await crypto.subtle.sign("HMAC", imported, encoder.encode(text)));
+export async function hmac(key: CryptoKey, text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.sign("HMAC", key, encoder.encode(text)));
 }
 
 /** Compares in a time that does not tell where two texts differ. */

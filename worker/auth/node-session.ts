@@ -2,10 +2,11 @@
 import { errors, jwtVerify, SignJWT } from "jose";
 import * as z from "zod";
 import { NodeId, PodId, WorkspaceId } from "#contract/ids";
-import { NODE_SESSION_S } from "#contract/limits";
+import { CATALOG_CACHE_MS, NODE_SESSION_S } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { NodeIdentity } from "#durable-objects/endpoint/rpc";
-import { signingKey } from "#worker/auth/digest";
+import { sha256Hex, signingKey } from "#worker/auth/digest";
+import { ExpiringCache } from "#worker/catalog/expiring-cache";
 
 const ALGORITHM = "HS256";
 const TYPE = "pilotlight-node+jwt";
@@ -32,8 +33,22 @@ export async function signNodeSession(secret: string, node: NodeIdentity): Promi
     .sign(await signingKey(secret, "node session"));
 }
 
+const SESSIONS_CACHED_MAX = 10_000;
+/** Sessions this isolate has verified, by the sha256 of secret and token: an agent sends its own with every message. */
+const verified = new ExpiringCache<NodeSession>(CATALOG_CACHE_MS, SESSIONS_CACHED_MAX);
+
 /** @throws Problem unauthenticated for everything that is not a living session of ours */
 export async function verifyNodeSession(secret: string, token: string): Promise<NodeSession> {
+  const name = await sha256Hex(`${secret} ${token}`);
+  const now = Date.now();
+  const known = verified.get(name, now);
+  if (known !== undefined && known.expires * 1000 > now) return known;
+  const session = await verify(secret, token);
+  verified.set(name, session, now);
+  return session;
+}
+
+async function verify(secret: string, token: string): Promise<NodeSession> {
   const key = await signingKey(secret, "node session");
   try {
     const { payload } = await jwtVerify(token, key, {

@@ -18,6 +18,12 @@ const PRINCIPALS_CACHED_MAX = 10_000;
 const cache = new ExpiringCache<CachedKey>(CATALOG_CACHE_MS, PRINCIPALS_CACHED_MAX);
 const Scopes = z.array(Scope);
 
+/** As {@link findPrincipal}, from this isolate's memory alone. */
+export function rememberedPrincipal(hash: string, nowMs: number): Principal | undefined {
+  const found = cache.get(hash, nowMs);
+  return found === undefined || (found.expiresAt !== null && found.expiresAt <= nowMs) ? undefined : found.principal;
+}
+
 /**
  * The owner of a key, or undefined when it is unknown, revoked or over.
  * @param hash sha256 of the secret, hexadecimal

@@ -5,10 +5,9 @@ import type { JsonObject } from "#contract/exact-json";
 import type { Principal } from "#worker/auth/principal";
 import type { Env } from "#worker/env";
 
-/** Hono's types: bindings, and what the first middleware sets. */
+/** Hono's types: the bindings. */
 export interface AppEnv {
   Bindings: Env;
-  Variables: { requestId: string };
 }
 
 /** A JSON body beside the exact document and the bytes it was read from. */

@@ -8,8 +8,11 @@ import { authenticate } from "#worker/auth/api-key";
 import { requireScope } from "#worker/auth/principal";
 import { emptyAnswer, jsonAnswer, problemAnswer } from "#worker/http/answer";
 import type { AppEnv, Arrival, Call } from "#worker/http/call";
+import { errorAnswer } from "#worker/http/error-handler";
 import { fieldErrors } from "#worker/http/field-errors";
+import { freshRequestId } from "#worker/http/fresh-id";
 import { readJsonBody, summary } from "#worker/http/json-body";
+import { secured } from "#worker/http/security-headers";
 
 /** One address and method with what answers it. */
 export interface Mounted {
@@ -44,7 +47,9 @@ export async function readCall(
   rawParams: Record<string, string>,
 ): Promise<{ params: unknown; query: unknown; headers: unknown; body: unknown; raw: unknown }> {
   const params = route.params === undefined ? undefined : parsedParams(route.params, rawParams);
-  const query = parsedQuery(route.query, arrival.url);
+  // Most calls have no query, and looking for one takes as long as checking the body.
+  const query =
+    route.query === undefined && arrival.url.search === "" ? undefined : parsedQuery(route.query, arrival.url);
   const headers = route.headers === undefined ? undefined : parsedHeaders(route.headers, arrival.request);
   if (route.bodyTypes !== undefined) requireBodyType(arrival.request, route.bodyTypes);
   const { body, raw } =
@@ -60,31 +65,59 @@ export function finished(route: Route, result: Response | object | undefined): R
   return result === undefined ? emptyAnswer() : jsonAnswer(route.status, result);
 }
 
-/** Puts everything on the app; another method at a known address is 405, every other address 404. */
+/**
+ * The addresses we have need no percent-encoding, no empty segment and no parameter: everything else is a trick or a
+ * mistake, and no part behind this one has to decode it.
+ */
+const PLAIN_PATH = /^(?:\/[A-Za-z0-9._~-]+)*\/?$/;
+
+/**
+ * Puts everything on the app; another method at a known address is 405, every other address 404. Each address and method
+ * has one handler and no middleware beside it: with two, Hono builds a chain for every request, which costs more than all
+ * that the chain does.
+ */
 export function mount(app: Hono<AppEnv>, mounted: readonly Mounted[]): void {
   const methodsAt = new Map<string, string[]>();
   for (const { method, path, answer } of mounted) {
-    app.on(method.toUpperCase(), honoPath(path), (context) => answer(arrivalOf(context), context.req.param()));
+    app.on(method.toUpperCase(), honoPath(path), (context) =>
+      answered(context, (arrival) => answer(arrival, context.req.param())),
+    );
     methodsAt.set(path, [...(methodsAt.get(path) ?? []), method.toUpperCase()]);
   }
-  for (const [path, methods] of methodsAt) {
-    const allow = (methods.includes("GET") ? [...methods, "HEAD"] : methods).join(", ");
-    app.all(honoPath(path), (context) =>
-      problemAnswer("method_not_allowed", `This address takes ${allow}.`, context.get("requestId"), {
-        headers: { allow },
-      }),
-    );
+  const known = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
+  app.notFound((context) =>
+    answered(context, async ({ url, requestId }) => {
+      const methods = known.find(({ pattern }) => pattern.test(url.pathname))?.methods;
+      if (methods === undefined) throw new Problem("not_found", NOTHING_HERE);
+      const allow = (methods.includes("GET") ? [...methods, "HEAD"] : methods).join(", ");
+      return problemAnswer("method_not_allowed", `This address takes ${allow}.`, requestId, { headers: { allow } });
+    }),
+  );
+}
+
+const NOTHING_HERE = "There is nothing at this address.";
+
+/** What every request passes: a name, the checks that hold everywhere, the one error handler, the security headers. */
+async function answered(context: Context<AppEnv>, answer: (arrival: Arrival) => Promise<Response>): Promise<Response> {
+  const request = context.req.raw;
+  const requestId = freshRequestId();
+  const url = new URL(request.url);
+  try {
+    if (!PLAIN_PATH.test(url.pathname)) throw new Problem("not_found", NOTHING_HERE);
+    if (request.headers.has("content-encoding")) {
+      // Unpacking what strangers send is how a kilobyte becomes a gigabyte.
+      throw new Problem("unsupported_media_type", "Send the body without Content-Encoding.");
+    }
+    const waitUntil = (work: Promise<unknown>): void => context.executionCtx.waitUntil(work);
+    return secured(await answer({ env: context.env, request, url, requestId, waitUntil }), requestId, url);
+  } catch (error) {
+    return secured(errorAnswer(error, requestId, request.method, url.pathname), requestId, url);
   }
 }
 
-export function arrivalOf(context: Context<AppEnv>): Arrival {
-  return {
-    env: context.env,
-    request: context.req.raw,
-    url: new URL(context.req.raw.url),
-    requestId: context.get("requestId"),
-    waitUntil: (work) => context.executionCtx.waitUntil(work),
-  };
+/** A path as an expression over whole addresses. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/\{[a-z_]+\}/g, "[^/]+")}$`);
 }
 
 function honoPath(path: string): string {
@@ -130,10 +163,21 @@ function parsedQuery(schema: z.ZodObject | undefined, url: URL): unknown {
     if (errors.length > 0) throw new Problem("invalid_query", summary(errors), { errors });
     return undefined;
   }
-  const result = schema.strict().safeParse(values, { reportInput: true });
+  const result = strict(schema).safeParse(values, { reportInput: true });
   if (result.success) return result.data;
   const errors = fieldErrors(result.error.issues);
   throw new Problem("invalid_query", summary(errors), { errors });
+}
+
+const strictOnes = new WeakMap<z.ZodObject, z.ZodObject>();
+
+/** The schema as it refuses unknown fields; made once, because making it takes longer than using it. */
+function strict(schema: z.ZodObject): z.ZodObject {
+  const known = strictOnes.get(schema);
+  if (known !== undefined) return known;
+  const made = schema.strict();
+  strictOnes.set(schema, made);
+  return made;
 }
 
 function parsedHeaders(schema: z.ZodObject, request: Request): unknown {

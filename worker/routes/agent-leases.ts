@@ -14,10 +14,11 @@ import {
   UploadedPart,
 } from "#contract/agent";
 import { route } from "#contract/api/route";
-import { LeaseId } from "#contract/ids";
+import { jobIdOf, LeaseId } from "#contract/ids";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
+import { outputPrefix } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
-import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
+import type { EndpointRpc, LeaseProof, Reply, StoredOutput } from "#durable-objects/endpoint/rpc";
 import type { NodeSession } from "#worker/auth/node-session";
 import { handleAgent, leaseProof } from "#worker/http/agent-router";
 import { emptyAnswer } from "#worker/http/answer";
@@ -167,21 +168,32 @@ const progress = handleAgent(routes.progress, async (call) => {
 });
 
 const complete = handleAgent(routes.complete, async (call) => {
-  const outputs = await grantedOutputs(call, call.body);
+  const outputs = await checkedOutputs(call, call.body);
   const { next } = await askLease(call, (endpoint, proof) => endpoint.complete(proof, call.body, outputs));
   return { next };
 });
 
 /**
- * The manifest's outputs, checked against R2. A lease that is over has no grant; a repeated complete still has to get
- * its first answer, which the object gives without looking at outputs, and a late one its refusal.
+ * The manifest's outputs, checked against R2, where an attempt of this lease and token has stored them; the object takes
+ * no other. What a lease that is over stored may be gone; a repeated complete still has to get its first answer, which
+ * the object gives without looking at outputs, and a late one its refusal.
  */
-async function grantedOutputs(call: LeaseCall, body: CompleteLease) {
+async function checkedOutputs(call: LeaseCall, body: CompleteLease): Promise<StoredOutput[]> {
+  const { workspaceId, leaseId, token } = leaseProof(call, call.params.lease);
   try {
-    const { grant } = await askLease(call, (endpoint, proof) => endpoint.grantOutput(proof));
-    return await verifyManifest(call.env.STORE, grant.keyPrefix, body.outputs);
+    return await verifyManifest(call.env.STORE, outputPrefix(workspaceId, jobIdOf(leaseId), token), body.outputs);
   } catch (error) {
-    if (isProblem(error, "lease_lost")) return [];
+    if (isProblem(error, "invalid_body") || (await isLive(call))) throw error;
+    return [];
+  }
+}
+
+async function isLive(call: LeaseCall): Promise<boolean> {
+  try {
+    await askLease(call, (endpoint, proof) => endpoint.grantOutput(proof));
+    return true;
+  } catch (error) {
+    if (isProblem(error, "lease_lost")) return false;
     throw error;
   }
 }
