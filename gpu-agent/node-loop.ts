@@ -3,7 +3,7 @@ import type { Gpu } from "#contract/replica";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { pause } from "./control/backoff.ts";
 import { ControlError, isSessionLost } from "./control/control-error.ts";
-import { loadSession, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
+import { loadSession, nextStart, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
 import { type Log, messageOf } from "./log.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 import type { AgentSettings } from "./settings.ts";
@@ -35,6 +35,8 @@ export class NodeLoop {
   readonly #options: NodeLoopOptions;
   #stored: StoredSession | null = null;
   #changed = new AbortController();
+  #start = 0;
+  #polls = 0;
 
   constructor(options: NodeLoopOptions) {
     this.#options = options;
@@ -54,7 +56,12 @@ export class NodeLoop {
   async run(): Promise<void> {
     const { settings, paths, stop, drain, log } = this.#options;
     this.#stored = await loadSession(paths.session, settings.url, settings.joinToken);
-    if (this.#stored !== null) log("node_session_found", { nodeId: this.#stored.node_id });
+    this.#start = nextStart(this.#stored?.start ?? 0, Date.now());
+    if (this.#stored !== null) {
+      this.#stored = { ...this.#stored, start: this.#start };
+      await this.#save(this.#stored);
+      log("node_session_found", { nodeId: this.#stored.node_id });
+    }
     drain.addEventListener("abort", () => this.changed(), { once: true });
     while (!stop.aborted) {
       try {
@@ -87,12 +94,13 @@ export class NodeLoop {
 
   async #join(): Promise<StoredSession> {
     const { settings, calls, stop, log, version, slots } = this.#options;
-    const { joinToken, url, name } = settings;
+    const { joinToken, url, name, region } = settings;
     if (joinToken === undefined) {
       throw new NodeRefused("This node has no session: give it a join token (--join-token or PILOTLIGHT_JOIN_TOKEN).");
     }
     const gpus = await this.#options.gpus();
-    const request = { name, agent_version: version, comfyui: this.#options.comfyDescription(), gpus, slots };
+    const comfyui = this.#options.comfyDescription();
+    const request = { name, agent_version: version, comfyui, gpus, slots, ...(region === undefined ? {} : { region }) };
     let joined: Awaited<ReturnType<AgentCalls["join"]>>;
     try {
       joined = await calls.join(joinToken, request, stop);
@@ -108,6 +116,7 @@ export class NodeLoop {
       pod_id: joined.pod_id,
       session: joined.session,
       join_token_sha256: tokenHash(joinToken),
+      start: this.#start,
     };
     await this.#save(stored);
     log("node_joined", { nodeId: stored.node_id, podId: stored.pod_id });
@@ -149,12 +158,17 @@ export class NodeLoop {
   }
 
   async #message() {
-    const { replicas, slots, drain } = this.#options;
+    const { replicas, slots, drain, settings } = this.#options;
+    const gpus = await this.#options.gpus();
+    // Numbered and filled in one turn: a higher number never carries older news.
+    this.#polls += 1;
     return {
       poll_id: newPollId(),
+      order: { start: this.#start, seq: this.#polls },
       comfyui: this.#options.comfyDescription(),
-      gpus: await this.#options.gpus(),
+      gpus,
       slots,
+      ...(settings.region === undefined ? {} : { region: settings.region }),
       draining: drain.aborted,
       replicas: replicas.held,
     };

@@ -4,6 +4,7 @@ import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import * as z from "zod";
+import { Region } from "#contract/endpoint";
 import { FILE_BYTES_MAX, LEASE_RENEW_MS, LONG_POLL_MS, OUTPUT_PART_BYTES, SLOTS_PER_NODE_MAX } from "#contract/limits";
 
 /** Every pace and patience of the agent, ms. Tests shorten them; the defaults are for real machines. */
@@ -63,6 +64,8 @@ export const AgentSettings = z.strictObject({
   /** Needed to join; a node that has joined goes on without it until its session ends. */
   joinToken: z.string().min(1).optional(),
   name: z.string().min(1).max(200),
+  /** Where the machine is; endpoints may ask for it. Left out: it serves only those that do not. */
+  region: Region.optional(),
   stateDirectory: z.string().min(1),
   comfy: ComfySettings,
   /** Left out: one per GPU, or one. */
@@ -84,6 +87,8 @@ export const USAGE = `Usage: node gpu-agent/main.ts --url URL [options]
   --url URL               the server                          PILOTLIGHT_URL
   --join-token TOKEN      or on standard input ("-")          PILOTLIGHT_JOIN_TOKEN
   --name NAME             shown in lists (host name)          PILOTLIGHT_NODE_NAME
+  --region NAME           where this machine is, as endpoints PILOTLIGHT_REGION
+                          name it in their regions
   --state-directory DIR   session, logs, working files        PILOTLIGHT_STATE_DIRECTORY
   --slots N               replicas at once (one per GPU)      PILOTLIGHT_SLOTS
 
@@ -124,6 +129,7 @@ export async function readSettings(
         url: string,
         "join-token": string,
         name: string,
+        region: string,
         "state-directory": string,
         slots: string,
         "comfyui-dir": string,
@@ -167,6 +173,7 @@ export async function readSettings(
     url: text("url", "PILOTLIGHT_URL"),
     joinToken: joinToken === "" ? undefined : joinToken,
     name: text("name", "PILOTLIGHT_NODE_NAME") ?? hostname(),
+    region: text("region", "PILOTLIGHT_REGION"),
     stateDirectory: resolve(
       text("state-directory", "PILOTLIGHT_STATE_DIRECTORY") ??
         join(environment.XDG_STATE_HOME ?? join(homedir(), ".local", "state"), "pilotlight-agent"),
@@ -184,6 +191,7 @@ export async function readSettings(
   const issue = result.error.issues[0];
   const where = issue?.path.join(".") ?? "settings";
   if (where === "url") throw new SettingsError("--url (or PILOTLIGHT_URL) must be the server's http or https address");
+  if (where === "region") throw new SettingsError(`--region (or PILOTLIGHT_REGION): ${issue?.message ?? "not valid"}`);
   throw new SettingsError(`${where}: ${issue?.message ?? "not valid"}`);
 }
 

@@ -5,6 +5,7 @@ import { CliError } from "#cli/errors";
 import { agentArguments, chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
 import { textTable } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
+import { Region } from "#contract/endpoint";
 import type { NodeSummary } from "#contract/replica";
 
 const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
@@ -16,12 +17,14 @@ export const nodeJoin: Command = {
   summary: "Make this machine a node: run the GPU agent here until Ctrl-C",
   examples: [
     "pilotlight node join --url https://pilotlight.example.com --join-token plj_…",
+    "pilotlight node join --url https://pilotlight.example.com --join-token plj_… --region eu-west",
     "COMFYUI_DIR=/opt/ComfyUI pilotlight node join --url https://pilotlight.example.com --join-token -",
   ],
   positionals: [],
   options: {
     "join-token": { type: "string" },
     name: { type: "string" },
+    region: { type: "string" },
     "state-directory": { type: "string" },
     slots: { type: "string" },
     "stand-in": { type: "boolean" },
@@ -29,6 +32,7 @@ export const nodeJoin: Command = {
   optionHelp: {
     "join-token": "from `pilotlight node token`; - reads it from standard input",
     name: "how the node is called; the host's name when left out",
+    region: "where this machine is, as in an endpoint's regions (PILOTLIGHT_REGION): eu-west, home",
     "state-directory": "where the agent keeps its session and working files",
     slots: "jobs at a time; one per GPU when left out",
     "stand-in": "the CPU stand-in, although a ComfyUI may be here",
@@ -37,6 +41,10 @@ export const nodeJoin: Command = {
   run: async (call) => {
     const url = call.text("url") ?? call.env.PILOTLIGHT_API_URL;
     if (url === undefined) throw new CliError("usage", "--url is missing: the address of the server to join");
+    const region = call.text("region") ?? call.env.PILOTLIGHT_REGION;
+    const named = region === undefined || region === "" ? null : Region.safeParse(region);
+    if (named?.success === false)
+      throw new CliError("usage", `--region: ${named.error.issues[0]?.message ?? "not valid"}`);
     // `--token plj_…` reads naturally here too; a join token is no API key.
     const given = call.text("join-token") ?? call.text("token") ?? call.env.PILOTLIGHT_JOIN_TOKEN;
     const token = given === "-" ? new TextDecoder().decode(await call.readStdin()).trim() : given;
@@ -52,7 +60,7 @@ export const nodeJoin: Command = {
       [
         ...["--disable-warning=ExperimentalWarning", "--import", END_WITH_PARENT, AGENT_PROGRAM],
         ...["--url", url, ...agentArguments(choice)],
-        ...[...option("name"), ...option("state-directory"), ...option("slots")],
+        ...[...option("name"), ...option("region"), ...option("state-directory"), ...option("slots")],
       ],
       {
         env: { ...env, ...(token === undefined ? {} : { PILOTLIGHT_JOIN_TOKEN: token }) },
@@ -90,13 +98,14 @@ export const nodeList: Command = {
     const rows = data.map((node) => [
       node.id,
       node.name,
+      node.region ?? "–",
       node.online ? (node.draining ? "draining" : "online") : "offline",
       node.gpus.map(({ name }) => name).join(", ") || "none",
       `${node.slots.filter(({ replica_id }) => replica_id !== null).length} of ${node.slots.length}`,
       node.comfyui,
       node.last_seen_at,
     ]);
-    const text = textTable(["node", "name", "state", "gpus", "slots used", "comfyui", "last seen"], rows);
+    const text = textTable(["node", "name", "region", "state", "gpus", "slots used", "comfyui", "last seen"], rows);
     return { data: { data }, ids: data.map(({ id }) => id), text };
   },
 };

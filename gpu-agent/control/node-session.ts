@@ -12,11 +12,22 @@ const StoredSession = z.strictObject({
   session: z.string(),
   /** Which token made it: another token means another pod. */
   join_token_sha256: z.string().nullable(),
+  /** The agent's latest start that used it; 0 in files of agents that did not count. */
+  start: z.int().nonnegative().default(0),
 });
 export type StoredSession = z.infer<typeof StoredSession>;
 
 export function tokenHash(joinToken: string | undefined): string | null {
   return joinToken === undefined ? null : createHash("sha256").update(joinToken).digest("hex");
+}
+
+/**
+ * A number for this start of the agent, by which the server knows its polls from those of the start before that are
+ * still on their way. Above the last one always; and, by the clock, also above those that were never written down or
+ * that a restored disk has forgotten.
+ */
+export function nextStart(last: number, now: number): number {
+  return Math.max(last + 1, Math.floor(now));
 }
 
 /**

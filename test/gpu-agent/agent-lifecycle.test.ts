@@ -96,6 +96,23 @@ describe("a node's session", () => {
     expect(readFileSync(path, "utf8")).not.toContain(harness.plane.joinToken);
   });
 
+  it("numbers its polls, and goes on above the last number after a restart", async () => {
+    await withEndpoint({ settings: { region: "eu-west" } });
+    harness.drain();
+    await harness.ended;
+    const before = harness.plane.polls.length;
+    harness.startAgent();
+    await comesTrue("it polls again", () => harness.plane.polls.length > before);
+    const orders = harness.plane.polls.map(({ order }) => order ?? { start: -1, seq: -1 });
+    const [last, next] = [orders[before - 1], orders[before]];
+    expect(next?.start).toBeGreaterThan(last?.start ?? Number.POSITIVE_INFINITY);
+    for (const [index, order] of orders.slice(1, before).entries()) {
+      expect(order.start).toBe(orders[index]?.start);
+      expect(order.seq).toBeGreaterThan(orders[index]?.seq ?? Number.POSITIVE_INFINITY);
+    }
+    expect(new Set(harness.plane.polls.map(({ region }) => region))).toEqual(new Set(["eu-west"]));
+  });
+
   it("that is not taken any more is replaced by joining again", async () => {
     await withEndpoint({ timings: { pollWaitMs: 300 } });
     harness.plane.state.sessions.clear();

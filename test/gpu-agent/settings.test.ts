@@ -32,6 +32,14 @@ describe("the agent's settings", () => {
     expect(settings.timings.hangMs).toBe(300_000);
   });
 
+  it("name the region, or leave it out", async () => {
+    const region = async (argv: string[], environment: Record<string, string> = {}) =>
+      (await readSettings([...base, "--stand-in", ...argv], environment, noStdin)).region;
+    expect(await region(["--region", "eu-west"], { PILOTLIGHT_REGION: "home" })).toBe("eu-west");
+    expect(await region([], { PILOTLIGHT_REGION: "home" })).toBe("home");
+    expect(await region([])).toBeUndefined();
+  });
+
   it("read the join token from standard input", async () => {
     const settings = await readSettings([...base, "--stand-in", "--join-token", "-"], {}, () =>
       Promise.resolve("plj_x\n"),
@@ -70,6 +78,11 @@ describe("the agent's settings", () => {
     ["two ComfyUIs", [...base, "--stand-in", "--comfyui-url", "http://a"], "exactly one"],
     ["a folder without ComfyUI", [...base, "--comfyui-dir", "/nowhere"], "main.py"],
     ["a number that is none", [...base, "--stand-in", "--slots", "two"], "--slots"],
+    [
+      "a region in capitals",
+      [...base, "--stand-in", "--region", "EU West"],
+      "--region (or PILOTLIGHT_REGION): 1 to 40",
+    ],
     ["an unknown flag", [...base, "--frobnicate"], "frobnicate"],
   ])("refuse %s, and say what to change", async (_, argv, message) => {
     const refused = readSettings(argv, {}, noStdin);
