@@ -204,7 +204,9 @@ export class EndpointCore {
       const job = takeJob(this.#state, fields, payload, now);
       rememberKey(this.#state, key, job.id, now);
       dispatch(this.#state, now);
-      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false };
+      const isGranted = this.#state.running.has(job.id);
+      const after = isGranted ? (jobs.get(job.id) ?? job) : job;
+      return { ok: true, job: snapshotOf(this.#state, after, payload, now), replayed: false };
     });
   }
 

@@ -22,7 +22,7 @@ interface LaneScan {
 }
 
 /**
- * Finds the waiting jobs whose start deadline has passed without an index entry for most of them. A job that may wait the
+ * Finds the waiting jobs whose start deadline has passed, without an index entry for most of them. A job that may wait the
  * usual time is overdue no earlier than that time after its rank, because rank <= createdAt: so the overdue ones stand
  * in the first part of their lane. Each job of that part is looked at once. One that is not overdue yet, or comes back
  * into the part later, is remembered with its deadline. Everything here can be forgotten: the next look finds it again.
@@ -31,6 +31,8 @@ export class ExpiryWatch {
   readonly #jobs: JobStore;
   #lanes: Record<Lane, LaneScan> = unseen();
   #remembered = new DueHeap<JobId>();
+  /** Before this, no job with a deadline of its own is overdue; null when it must be read. */
+  #ownDue: number | null = null;
 
   constructor(jobs: JobStore) {
     this.#jobs = jobs;
@@ -39,11 +41,15 @@ export class ExpiryWatch {
   forget(): void {
     this.#lanes = unseen();
     this.#remembered = new DueHeap();
+    this.#ownDue = null;
   }
 
   /** A job waits, anew or again or at another place. */
   queued(job: QueuedJob): void {
-    if (!isUsual(job)) return;
+    if (!isUsual(job)) {
+      if (job.startedAt === null && this.#ownDue !== null) this.#ownDue = Math.min(this.#ownDue, job.expiresAt);
+      return;
+    }
     const scan = this.#lanes[job.lane];
     if (job.availableAt !== null || (scan.seenUpTo !== null && !isAfter(job, scan.seenUpTo))) {
       this.#remembered.push(job.expiresAt, job.id);
@@ -55,11 +61,24 @@ export class ExpiryWatch {
     const due = Math.min(
       ...LANES.map((lane) => this.#lanes[lane].nextAt),
       this.#remembered.nextDue() ?? Number.POSITIVE_INFINITY,
+      this.#nextOwnDue(),
     );
     return Number.isFinite(due) ? due : null;
   }
 
-  /** Jobs that are overdue, at most about `limit`; each is handed out once unless it is still queued and told again. */
+  /** Jobs that are overdue and have a deadline of their own, at most `limit`; the caller ends them. */
+  overdueOwn(now: number, limit: number): QueuedJob[] {
+    if (this.#nextOwnDue() > now) return [];
+    this.#ownDue = null;
+    return this.#jobs.expiredBy(now, limit);
+  }
+
+  #nextOwnDue(): number {
+    this.#ownDue ??= this.#jobs.firstExpiry() ?? Number.POSITIVE_INFINITY;
+    return this.#ownDue;
+  }
+
+  /** Other jobs that are overdue, at most about `limit`; each is handed out once unless it is still queued and told again. */
   overdue(now: number, limit: number): JobId[] {
     for (const lane of LANES) if (this.#lanes[lane].nextAt <= now) this.#look(lane, now, limit);
     return this.#remembered.take(now, limit);
@@ -99,7 +118,7 @@ function isAfter(place: Place, other: Place): boolean {
 
 /** Ends the waiting jobs whose start deadline has passed; also before a match, because the alarm may be late. */
 export function expireQueued(state: EndpointState, now: number): void {
-  for (const job of state.jobs.expiredBy(now, SWEEP_ROWS_MAX)) state.moved(job, expire(job, now));
+  for (const job of state.expiry.overdueOwn(now, SWEEP_ROWS_MAX)) state.moved(job, expire(job, now));
   for (const id of state.expiry.overdue(now, SWEEP_ROWS_MAX)) {
     const job = state.jobs.get(id);
     if (job?.state === "queued" && job.startedAt === null && job.expiresAt <= now) state.moved(job, expire(job, now));

@@ -27,6 +27,12 @@ import {
   textOrNull,
 } from "#durable-objects/sql/database";
 
+/** A ready job, and its payload when it is asked for. */
+export interface ReadyJob {
+  readonly job: QueuedJob;
+  readonly payload: () => JobPayload;
+}
+
 /** A job with its payload: what one look at its row gives. */
 export interface StoredJob {
   readonly job: JobRecord;
@@ -152,7 +158,7 @@ export class JobStore {
   }
 
   /** The first ready jobs of a lane, in order. */
-  ready(lane: Lane, limit: number): QueuedJob[] {
+  ready(lane: Lane, limit: number): ReadyJob[] {
     return this.#db
       .exec(
         `SELECT * FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?
@@ -160,7 +166,7 @@ export class JobStore {
         laneNumber(lane),
         limit,
       )
-      .map(queuedOf);
+      .map((row) => ({ job: queuedOf(row), payload: () => this.#payloadOf(row) }));
   }
 
   runningOf(replicaId: ReplicaId): RunningJob[] {
@@ -252,10 +258,14 @@ export class JobStore {
     return rows.slice(0, limit).map((row) => (row.state === "running" ? runningOf(row) : queuedOf(row)));
   }
 
-  /** The earliest moment at which a waiting job needs attention: its backoff or its start deadline ends. */
+  /** The earliest moment at which a waiting job's backoff ends. */
   nextQueuedDue(): number | null {
+    return this.#least("SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL");
+  }
+
+  /** The earliest start deadline of those that `expiredBy` can find. */
+  firstExpiry(): number | null {
     return this.#least(
-      "SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL",
       `SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring
        WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS}`,
     );
@@ -368,11 +378,9 @@ export class JobStore {
     return this.#db.exec("SELECT 1 AS found FROM jobs LIMIT 1").length === 0;
   }
 
-  #least(...queries: string[]): number | null {
-    const dues = queries
-      .flatMap((query) => this.#db.exec(query).map((row) => integerOrNull(row, "due")))
-      .filter((due) => due !== null);
-    return dues.length === 0 ? null : Math.min(...dues);
+  #least(query: string): number | null {
+    const [row] = this.#db.exec(query);
+    return row === undefined ? null : integerOrNull(row, "due");
   }
 }
 

@@ -4,8 +4,9 @@ import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
+import type { ReadyJob } from "#durable-objects/endpoint/job-store";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
-import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import type { RunningJob } from "#durable-objects/queue/job-record";
 import { LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
 import { lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
@@ -27,7 +28,7 @@ export function dispatch(state: EndpointState, now: number): void {
     const match = bestMatch(state, inOrderOfChoice(candidates), now);
     const waiter = match === null ? undefined : state.waiters.get(match.candidate.replicaId);
     if (match === null || waiter === undefined) return;
-    state.answer(waiter, { lease: grant(state, match.job, waiter, now), ended: [], stop: false });
+    state.answer(waiter, { lease: grant(state, match.ready, waiter, now), ended: [], stop: false });
   }
 }
 
@@ -39,7 +40,7 @@ export function nextFor(
 ): Lease | null {
   if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId) || holdsStarts(state, now)) return null;
   const match = bestMatch(state, [candidateOf(state, replica.replicaId, replica.nodeId)], now);
-  return match === null ? null : grant(state, match.job, replica, now);
+  return match === null ? null : grant(state, match.ready, replica, now);
 }
 
 /** Whether the replica may get one more lease. */
@@ -63,18 +64,19 @@ function bestMatch(
   state: EndpointState,
   candidates: readonly Candidate[],
   now: number,
-): { job: QueuedJob; candidate: Candidate } | null {
+): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
   const batchHead = state.queued.batch > 0 ? state.jobs.ready("batch", 1)[0] : undefined;
-  for (const lane of lanesInOrder(state.peekCounter(), batchHead?.createdAt ?? null, now)) {
+  for (const lane of lanesInOrder(state.peekCounter(), batchHead?.job.createdAt ?? null, now)) {
     if (state.queued[lane] === 0) continue;
     for (const limit of [1, LOOK_AHEAD]) {
       const jobs = state.jobs.ready(lane, limit);
-      for (const job of jobs.slice(limit === 1 ? 0 : 1)) {
+      for (const ready of jobs.slice(limit === 1 ? 0 : 1)) {
+        const { job } = ready;
         // So many have expired at once that the next turn ends the rest.
         if (job.startedAt === null && job.expiresAt <= now) continue;
         const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
-        if (candidate !== undefined) return { job, candidate };
+        if (candidate !== undefined) return { ready, candidate };
         if (job.avoid !== null) state.due(job.avoid.until);
       }
       if (jobs.length < limit) break;
@@ -90,13 +92,12 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 
 function grant(
   state: EndpointState,
-  job: QueuedJob,
+  { job, payload }: ReadyJob,
   to: Pick<Waiter, "replicaId" | "nodeId" | "pollId">,
   now: number,
 ): Lease | null {
   const { config, world } = state;
-  const payload = state.jobs.payload(job.id);
-  if (config === null || payload === null) return null;
+  if (config === null) return null;
   const replica = state.replicas.get(to.replicaId);
   const running = grantLease(job, {
     token: makeToken(state.nextCounter(), (length) => world.randomBytes(length)),
@@ -108,7 +109,7 @@ function grant(
   });
   state.moved(job, running);
   state.used(to.replicaId, now);
-  return wireLease(state, running, payload, now);
+  return wireLease(state, running, payload(), now);
 }
 
 /** The present lease of a running job as the agent gets it. */
