@@ -228,6 +228,18 @@ describe("files of a batch", () => {
     expect(inputsOf(await resultsOf(swept.id)).map(({ image }) => image)).toEqual([inputs[0]?.image, inputs[0]?.image]);
   });
 
+  it("may be large and shared by a thousand jobs", async () => {
+    const before = await filesStored();
+    const image = `data:image/png;base64,${btoa(String.fromCharCode(...png(16, 16, 3)) + "\0".repeat(500_000))}`;
+    const seeds = Array.from({ length: 1_000 }, (_, index) => index + 1);
+    const batch = await submitted("scale", { inputs: { image }, sweep: { width: seeds } });
+    expect(await filesStored()).toBe(before + 1);
+    const [first, second] = inputsOf(await resultsOf(batch.id));
+    expect([first?.width, second?.width, second?.image]).toEqual([1, 2, first?.image]);
+    const broken = await submit("scale", { inputs: { image: `${image}!` }, sweep: { width: seeds } });
+    expect(await refusalOf(broken)).toEqual({ status: 422, code: "invalid_inputs", paths: ["/inputs/image"] });
+  });
+
   it("that are wrong are named by their place", async () => {
     const missing = "file_0dpx4n3m8k7q2wz6tgr1vyc5ha";
     const answer = await submit("scale", { inputs: [{ image: uri(1) }, { image: missing }, { image: missing }] });

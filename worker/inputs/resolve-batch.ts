@@ -11,7 +11,7 @@ import { summary } from "#worker/http/json-body";
 import { inputFile, isNewFile, resolveFiles, type WantedFile } from "#worker/inputs/resolve-files";
 import { checkInputs, mediaOf } from "#worker/inputs/resolve-inputs";
 import type { BatchEntry } from "#worker/jobs/expand-batch";
-import type { ValidInputs } from "#workflow/validate-inputs";
+import { type ValidInputs, valueFault } from "#workflow/validate-inputs";
 
 /** Errors of one answer: a wrong value in every item says nothing new after these. */
 const ERRORS_MAX = 20;
@@ -19,6 +19,12 @@ const ERRORS_MAX = 20;
 const NEW_FILES_MAX = 64;
 /** Characters of all jobs' inputs: they go to the object in one message, which holds 32 MiB. */
 const INPUTS_LENGTH_MAX = 12_000_000;
+/** What a job's file counts as: its record goes with the message too. */
+const FILE_RECORD_LENGTH = 500;
+/** File values beyond it can only be data: URIs; ids and addresses are shorter. */
+const ADDRESS_LENGTH_MAX = 4_096;
+/** Passes for a data: URI that has been checked already. */
+const CHECKED_DATA_URI = "data:application/octet-stream;base64,AAAA";
 
 interface Checked {
   readonly entry: BatchEntry;
@@ -47,10 +53,16 @@ export async function resolveBatch(
 
 function checkedEntries(arrival: Arrival, specs: readonly InputSpec[], entries: Iterable<BatchEntry>): Checked[] {
   const checked: Checked[] = [];
+  const shortened = shortening(specs);
   // By path: jobs of a sweep share wrong values.
   const errors = new Map<string, FieldError>();
+  let length = 0;
   for (const entry of entries) {
-    const valid = checkInputs(arrival, specs, entry.sent);
+    const sent = shortened(entry.sent);
+    length += lengthOf(sent);
+    // A sweep makes much of little: what will not fit is not looked through either.
+    if (length > INPUTS_LENGTH_MAX) break;
+    const valid = checkInputs(arrival, specs, sent);
     if (valid.ok) {
       checked.push({ entry, valid });
       continue;
@@ -65,7 +77,36 @@ function checkedEntries(arrival: Arrival, specs: readonly InputSpec[], entries: 
     const shown = [...errors.values()].slice(0, ERRORS_MAX);
     throw new Problem("invalid_inputs", summary(shown), { errors: shown });
   }
+  if (length > INPUTS_LENGTH_MAX) throw tooLong();
   return checked;
+}
+
+/** Puts something short in the place of long data: URIs, each looked through once: thousands of jobs may share one. */
+function shortening(specs: readonly InputSpec[]): (sent: JsonObject) => JsonObject {
+  const fileSpecs = specs.filter(({ type }) => type === "file");
+  const fine = new Map<string, boolean>();
+  return (sent) => {
+    const long = fileSpecs.filter(({ name }) => {
+      const value = sent[name];
+      return typeof value === "string" && value.length > ADDRESS_LENGTH_MAX;
+    });
+    if (long.length === 0) return sent;
+    const short: JsonObject = Object.assign(Object.create(null), sent);
+    for (const spec of long) {
+      const value = String(sent[spec.name]);
+      const isFine = fine.get(value) ?? valueFault(spec, value) === undefined;
+      fine.set(value, isFine);
+      if (isFine) short[spec.name] = CHECKED_DATA_URI;
+    }
+    return short;
+  };
+}
+
+/** Characters of a job's texts. */
+function lengthOf(sent: JsonObject): number {
+  let length = 0;
+  for (const value of Object.values(sent)) if (typeof value === "string") length += value.length;
+  return length;
 }
 
 /** The name of an input in a pointer like /inputs/width. */
@@ -97,10 +138,8 @@ function items(checked: readonly Checked[], files: readonly FileRow[]): BatchIte
       return inputFile(file, name, index);
     });
     const inputs = stringifyExactJson(values);
-    length += inputs.length;
-    if (length > INPUTS_LENGTH_MAX) {
-      throw tooLarge(`The jobs' inputs are longer than ${INPUTS_LENGTH_MAX} characters together; send fewer at once.`);
-    }
+    length += inputs.length + own.length * FILE_RECORD_LENGTH;
+    if (length > INPUTS_LENGTH_MAX) throw tooLong();
     if (inputs.length * 3 > JSON_BODY_BYTES_MAX && utf8Bytes(inputs) > JSON_BODY_BYTES_MAX) {
       throw tooLarge(`The inputs of job ${made.length} take more than ${JSON_BODY_BYTES_MAX} bytes.`);
     }
@@ -111,6 +150,10 @@ function items(checked: readonly Checked[], files: readonly FileRow[]): BatchIte
 
 function utf8Bytes(text: string): number {
   return new TextEncoder().encode(text).byteLength;
+}
+
+function tooLong(): Problem {
+  return tooLarge(`The jobs' inputs are longer than ${INPUTS_LENGTH_MAX} characters together; send fewer at once.`);
 }
 
 function tooLarge(reason: string): Problem {
