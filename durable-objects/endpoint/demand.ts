@@ -58,6 +58,12 @@ export function planDemand(state: EndpointState, now: number): void {
   } else if (state.lowerSince !== null) state.due(state.lowerSince + DEMAND_SETTLE_MS);
 }
 
+/** Tells the pod the same numbers again as a new version, because where replicas may run has changed. */
+export function retellDemand(state: EndpointState, now: number): void {
+  const { wanted, needed, drain } = state.demand;
+  tell(state, { wanted, needed, drain: [...drain] }, now);
+}
+
 function tell(state: EndpointState, wish: DemandNumbers & { drain: ReplicaId[] }, now: number): void {
   const told = state.demand;
   const dueAt = now + DEMAND_REPEAT_MS;

@@ -20,7 +20,7 @@ import * as batches from "#durable-objects/endpoint/batches";
 import type { Outcome } from "#durable-objects/endpoint/call-group";
 import { cancelLiving } from "#durable-objects/endpoint/cancel";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
-import { acknowledgeDemand, planDemand } from "#durable-objects/endpoint/demand";
+import { acknowledgeDemand, planDemand, retellDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
@@ -162,6 +162,8 @@ export class EndpointCore {
       this.#state.config = stored;
       this.#state.stats.configured(stored.settings);
       replicas.drainSurplus(this.#state);
+      const moved = known !== null && known.settings.regions.join() !== stored.settings.regions.join();
+      if (moved) retellDemand(this.#state, now);
       dispatch(this.#state, now);
       this.#dueNext(now);
       return DONE;

@@ -27,6 +27,19 @@ describe("the demand", () => {
     expect([wish(world), world.demandsToSend]).toEqual([[2, 2, 0], 2]);
   });
 
+  it("is told anew when the regions change, and not when other settings do", () => {
+    const world = new EndpointHarness({ min_replicas: 1, regions: ["eu-west"] });
+    const first = world.core.demand();
+    expect(first?.regions).toEqual(["eu-west"]);
+    world.demandsToSend = 0;
+    world.configure({ min_replicas: 1, regions: ["us-east"] });
+    const second = world.core.demand();
+    expect([world.demandsToSend, second?.regions, second?.wanted]).toEqual([1, ["us-east"], 1]);
+    expect(second?.version).toBeGreaterThan(first?.version ?? Number.POSITIVE_INFINITY);
+    world.configure({ min_replicas: 1, regions: ["us-east"], idle_timeout_s: 99 });
+    expect(world.demandsToSend).toBe(1);
+  });
+
   it("includes the warm floor", () => {
     const world = new EndpointHarness({ min_replicas: 2, max_replicas: 3 });
     expect(wish(world)).toEqual([2, 2, 0]);
