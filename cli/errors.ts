@@ -106,6 +106,8 @@ export function shownError(error: unknown): ShownError {
 export function exitCodeOf(error: Pick<PilotlightError, "code" | "status">): ExitCode {
   if (error.code === "network_error") return ExitCode.unreachable;
   if (error.code === "wait_timeout") return ExitCode.waitTimeout;
+  // 503 to programs, which may try again; but the server is there.
+  if (error.code === "queue_paused") return ExitCode.limit;
   switch (error.status) {
     case 401:
     case 403:
@@ -125,17 +127,28 @@ export function exitCodeOf(error: Pick<PilotlightError, "code" | "status">): Exi
   }
 }
 
+const HINTS: Readonly<Record<string, string>> = {
+  queue_paused: "`pilotlight queue resume <endpoint>` starts it again.",
+  queue_full: "`pilotlight queue stats <endpoint>` shows what waits; `endpoints set --queue-depth` lets more wait.",
+  budget_exceeded:
+    "`pilotlight endpoints set <endpoint> --gpu-seconds-per-day` changes the bound; it is counted by UTC day.",
+  operation_limit: "Wait for one of them to end.",
+  endpoint_not_found: "`pilotlight endpoints ls` lists them.",
+  job_not_found: "`pilotlight jobs ls` lists them.",
+};
+
 function hintOf(error: PilotlightError): string | null {
+  const hint = HINTS[error.code];
+  if (hint !== undefined) return hint;
   switch (exitCodeOf(error)) {
     case ExitCode.unreachable:
       return "Is the server running? `npm start` starts one here; PILOTLIGHT_API_URL names another.";
     case ExitCode.forbidden:
       return error.status === 401 ? "The key is not known here: check PILOTLIGHT_TOKEN." : null;
     case ExitCode.waitTimeout:
-      return "The job goes on; `pilotlight jobs watch <job>` shows it.";
-    case ExitCode.notFound:
-      if (error.code === "endpoint_not_found") return "`pilotlight endpoints ls` lists them.";
-      return error.code === "job_not_found" ? "`pilotlight jobs ls` lists them." : null;
+      return error.detail.startsWith("batch_")
+        ? "The jobs go on; `pilotlight batch get <batch>` shows them."
+        : "The job goes on; `pilotlight jobs watch <job>` shows it.";
     case ExitCode.limit:
       return error.retryAfterS === undefined ? null : `Try again in ${error.retryAfterS} s.`;
     default:

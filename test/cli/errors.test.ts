@@ -36,6 +36,7 @@ describe("exit codes", () => {
     ["output_expired", 410, 5],
     ["budget_exceeded", 402, 7],
     ["queue_full", 429, 7],
+    ["queue_paused", 503, 7],
     ["unavailable", 503, 8],
     ["invalid_inputs", 422, 1],
     ["slug_taken", 409, 1],
@@ -60,6 +61,14 @@ describe("an error as it is shown", () => {
       hint: "try this",
       exitCode: 2,
     });
+  });
+
+  it("says what to do about a queue that takes no job", () => {
+    const hintOf = (code: string, detail = "no") => shownError(new PilotlightError({ code, status: 503, detail })).hint;
+    expect(hintOf("queue_paused")).toContain("queue resume");
+    expect(hintOf("queue_full")).toContain("--queue-depth");
+    expect(hintOf("wait_timeout", "batch_1 has ended 3 of 5 jobs")).toContain("batch get");
+    expect(hintOf("wait_timeout", "job_1 is still running")).toContain("jobs watch");
   });
 
   it("carries the service's wrong fields and request id", () => {

@@ -308,6 +308,34 @@ describe("usage", () => {
   });
 });
 
+describe("deploy", () => {
+  it("sets the endpoint's bounds", async () => {
+    const server = await scriptedServer(json(201, exampleEndpoint()));
+    const bounds = [
+      "--starts-per-minute",
+      "30",
+      "--gpu-seconds-per-day",
+      "3600",
+      "--region",
+      "home",
+      "--queue-depth",
+      "9",
+    ];
+    const result = await runHere(["deploy", "-", "--slug", "a", ...bounds], { env: env(server), stdin: "{}" });
+    expect(result.code).toBe(0);
+    expect(bodyOf(server, 0)).toEqual({
+      slug: "a",
+      workflow: "{}",
+      settings: {
+        queue_depth_max: 9,
+        starts_per_minute_max: 30,
+        gpu_seconds_per_day_max: 3_600,
+        regions: ["home"],
+      },
+    });
+  });
+});
+
 describe("endpoints set", () => {
   it("changes settings, and lifts bounds", async () => {
     const { server, result } = await shown(
