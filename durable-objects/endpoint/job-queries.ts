@@ -227,14 +227,27 @@ function rangeOf(
   upTo: JobId | null,
   id: string,
 ): { readonly sql: readonly string[]; readonly bindings: readonly SqlValue[] } {
-  const bounds: [string, JobId | null | undefined][] = [
-    [">=", criteria.from],
-    ["<", criteria.below],
-    [direction === "oldest first" ? ">" : "<", after],
-    ["<=", upTo],
-  ];
-  const known = bounds.filter((bound): bound is [string, JobId] => bound[1] !== null && bound[1] !== undefined);
-  return { sql: known.map(([relation]) => `${id} ${relation} ?`), bindings: known.map(([, bound]) => bound) };
+  const oldestFirst = direction === "oldest first";
+  const lower = [bound(">=", criteria.from), bound(">", oldestFirst ? after : null)];
+  const upper = [bound("<", criteria.below), bound("<", oldestFirst ? null : after), bound("<=", upTo)];
+  // SQLite seeks by one bound on each side, and not by the nearer one of two.
+  const known = [lower.flat().toSorted(byId).at(-1), upper.flat().toSorted(byId)[0]].filter((one) => one !== undefined);
+  return { sql: known.map(({ relation }) => `${id} ${relation} ?`), bindings: known.map((one) => one.id) };
+}
+
+interface Bound {
+  readonly relation: string;
+  readonly id: JobId;
+}
+
+function bound(relation: string, id: JobId | null | undefined): Bound[] {
+  return id === null || id === undefined ? [] : [{ relation, id }];
+}
+
+/** By id; at the same id `>` comes after `>=` and `<` before `<=`, so that the stricter one is found in either case. */
+function byId(a: Bound, b: Bound): number {
+  if (a.id !== b.id) return a.id < b.id ? -1 : 1;
+  return a.relation.length === b.relation.length ? 0 : a.relation === ">" || a.relation === "<=" ? 1 : -1;
 }
 
 /** The narrowest index that holds jobs by id. SQLite uses a partial one only where the query repeats its condition. */
