@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { EndpointSettings } from "#contract/endpoint";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
 import { Cluster, NO_FAULTS } from "./cluster.ts";
 
@@ -111,4 +112,36 @@ describe("a pod with endpoints and machines", () => {
       { numRuns: Number(process.env.PILOTLIGHT_MODEL_RUNS ?? 40) },
     );
   }, 600_000);
+});
+
+describe("a machine that dies in the middle of a job", () => {
+  /** @returns ms from its last sign of life until another machine works on the job */
+  function takenUpAfter(seed: number, settings: Partial<EndpointSettings>): number {
+    const cluster = new Cluster(seed);
+    const endpoint = cluster.addEndpoint({ idle_timeout_s: 600, ...settings });
+    for (const _ of [1, 2]) cluster.addNode(1);
+    const floor = settings.min_replicas ?? 0;
+    if (!until(cluster, 60, () => cluster.slotsTaken().length >= floor)) throw new Error("no warm floor");
+    for (let step = 0; step < 20; step += 1) cluster.step();
+    cluster.submit(endpoint);
+    const atWork = () =>
+      cluster.nodes.filter((node) => node.silentSteps === 0 && [...node.running.values()].some(({ lease }) => lease));
+    if (!until(cluster, 60, () => atWork().length > 0)) throw new Error("nobody took the job");
+    const [victim] = atWork();
+    if (victim === undefined) throw new Error("nobody works");
+    // Its first message confirms the lease, which from then on lasts for its full time.
+    cluster.step();
+    victim.silentSteps = 10_000;
+    const diedAt = cluster.now;
+    if (!until(cluster, 400, () => atWork().length > 0)) throw new Error("the job was never taken up");
+    return cluster.now - diedAt;
+  }
+
+  it.each([1, 2, 3])("loses it to a warm replica elsewhere within 45 s, seed %i", (seed) => {
+    expect(takenUpAfter(seed, { min_replicas: 2, max_replicas: 2 })).toBeLessThanOrEqual(45_000);
+  });
+
+  it.each([1, 2, 3])("loses it within 45 s also when the other replica must start first, seed %i", (seed) => {
+    expect(takenUpAfter(seed, { max_replicas: 1 })).toBeLessThanOrEqual(45_000);
+  });
 });
