@@ -118,6 +118,24 @@ describe("a pod and its endpoints", () => {
     expect(await waiting).toEqual({ ok: true, answer: { replicas: [] } });
   });
 
+  it("use a machine only where the endpoint may run, and take its word when it moves", async () => {
+    const objects = await Objects.open({ regions: ["eu-west"] });
+    const node = await objects.join();
+    await objects.submit();
+    const beat = async (seq: number, region: string) => {
+      const machine = { comfyui: "stand-in", gpus: [], slots: 1, draining: false, replicas: [], wait_ms: 0, region };
+      const poll = { ...machine, poll_id: objects.pollId(), order: { start: 1, seq } };
+      return (await must(objects.pod.pollNode(node, poll))).answer.replicas;
+    };
+    expect(await beat(1, "us-east")).toEqual([]);
+    const placed = await eventually(async () => (await beat(3, "eu-west"))[0] ?? null);
+    expect(placed.endpoint_id).toBe(objects.endpointId);
+    // A poll of before the move, late: the node stays where it is.
+    expect(await beat(2, "us-east")).toMatchObject([{ action: "run" }]);
+    const { nodes } = await must(objects.pod.listNodes(objects.workspaceId));
+    expect(nodes).toMatchObject([{ region: "eu-west", slots: [{ replica_id: placed.replica_id }] }]);
+  });
+
   it("drop the replicas of an endpoint that was removed", async () => {
     const objects = await Objects.open({ min_replicas: 1 });
     const { node, replicaId } = await objects.machine();
