@@ -33,10 +33,14 @@ export const jobsList: Command = {
     const { batch_id, ...filters } = jobFilters(call);
     const limit = call.integer("limit", 1, PAGE_SIZE_MAX);
     const client = await call.connect();
-    const page = await client.jobs.page(
-      { ...filters, endpoint: call.text("endpoint"), batch: batch_id, cursor: call.text("cursor"), limit },
-      { signal: call.interrupts.signal },
-    );
+    const query = { ...filters, endpoint: call.text("endpoint"), batch: batch_id, limit };
+    const { signal } = call.interrupts;
+    let page = await client.jobs.page({ ...query, cursor: call.text("cursor") }, { signal });
+    // A filter that hardly anything fits is answered piece by piece; people want the first piece that holds a job.
+    while (page.data.length === 0 && page.next_cursor !== null) {
+      call.output.progress("looking further back …", "looking further back");
+      page = await client.jobs.page({ ...query, cursor: page.next_cursor }, { signal });
+    }
     return {
       data: page,
       ids: page.data.map(({ id }) => id),

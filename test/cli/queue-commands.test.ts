@@ -183,6 +183,18 @@ describe("dead letters", () => {
 });
 
 describe("jobs ls", () => {
+  it("goes on to the first page that holds a job", async () => {
+    const { server, result } = await shown(
+      ["jobs", "ls", "--tag", "rare"],
+      undefined,
+      json(200, { data: [], next_cursor: "c1" }),
+      json(200, { data: [exampleJob()], next_cursor: "c2" }),
+    );
+    expect(server.seen.map(({ url }) => url)).toEqual(["/v1/jobs?tag=rare", "/v1/jobs?tag=rare&cursor=c1"]);
+    expect(result.stdout).toContain(EXAMPLE_JOB_ID);
+    expect(result.stdout).toContain("More: --cursor c2");
+  });
+
   it("passes every filter on, times as ISO", async () => {
     const before = Date.now();
     const { server } = await shown(

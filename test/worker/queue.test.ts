@@ -1,6 +1,7 @@
+import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
-import { JobId, makeId, OperationId, ownerKey } from "#contract/ids";
+import { EndpointId, JobId, makeId, OperationId, ownerKey } from "#contract/ids";
 import { joinNode, readyReplica, sendLease, succeed, type TestReplica, takeLease } from "#test/worker/agent-node";
 import { png } from "#test/worker/pictures";
 import {
@@ -109,6 +110,19 @@ describe("a queue", () => {
     expect(seen[0]).toMatchObject({ lane: "interactive", priority: 9, phase: "waiting", attempt: 0, batch_id: null });
     const lane = await jsonOf(await call(workspace, "GET", "/v1/endpoints/ordered/queue/jobs?lane=batch"));
     expect(dataOf(lane).map((entry) => entry.job_id)).toEqual([later.id]);
+  });
+
+  it("is there though its object did not hear of the endpoint", async () => {
+    const endpoint = await makeEndpoint(workspace.key, "unheard");
+    const key = ownerKey(EndpointId.parse(endpoint.id));
+    for (const ask of [
+      () => call(workspace, "GET", "/v1/endpoints/unheard/queue"),
+      () => call(workspace, "GET", "/v1/endpoints/unheard/queue/jobs"),
+      () => call(workspace, "POST", "/v1/endpoints/unheard/batches", { inputs: [{}] }),
+    ]) {
+      await env.ENDPOINTS.getByName(key).remove(workspace.workspaceId);
+      expect((await ask()).ok).toBe(true);
+    }
   });
 
   it("takes a cursor back only for the list it was given for", async () => {
