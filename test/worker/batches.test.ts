@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
-import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import { isJsonObject, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { BatchId, makeId, ownerKey } from "#contract/ids";
 import { joinNode, readyReplica, succeed, takeLease } from "#test/worker/agent-node";
 import { png } from "#test/worker/pictures";
@@ -99,6 +99,32 @@ describe("a batch of a list", () => {
     );
     expect(many.paths).toHaveLength(20);
     expect(many.paths?.at(-1)).toBe("/inputs/19/width");
+  });
+
+  it.each([
+    '{"width": "1"}',
+    '{"steps": 1.5, "prompt": {"$gt": ""}}',
+    '{"prompt": "a\\u0000b"}',
+    `{"prompt": "${"x".repeat(200_000)}"}`,
+    '{"seed": 18446744073709551616}',
+    '{"seed": -1}',
+    '{"__proto__": 1, "constructor": 2}',
+    '{"a/b~c": 1}',
+  ])("refuses %.80s in the words of a single job", async (inputs) => {
+    const errorsOf = async (path: string, body: string) => {
+      const answer = await send("POST", `/v1/endpoints/fox/${path}`, {
+        key: workspace.key,
+        body,
+        headers: { "content-type": "application/json" },
+      });
+      const { status, code, errors } = await jsonOf(answer);
+      expect(status).toBe(422);
+      return { code, errors };
+    };
+    const single = await errorsOf("jobs", `{"inputs": ${inputs}}`);
+    const ofBatch = await errorsOf("batches", `{"inputs": [${inputs}]}`);
+    const moved = stringifyExactJson(single).replaceAll('"/inputs/', '"/inputs/0/');
+    expect(stringifyExactJson(ofBatch)).toBe(moved);
   });
 
   it("is taken whole or not at all", async () => {
