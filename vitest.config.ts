@@ -1,7 +1,7 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
-const WORKERD_TESTS = ["test/worker/**/*.test.ts", "test/durable-objects/{endpoint,pod}/**/*.test.ts"];
+const WORKERD_TESTS = ["test/worker/**/*.test.ts", "test/durable-objects/{endpoint,pod,webhooks}/**/*.test.ts"];
 const PROCESS_TESTS = ["test/{gpu-agent,cli,client,journey,fakes,chaos}/**/*.test.ts", "test/*.test.ts"];
 
 export default defineConfig({

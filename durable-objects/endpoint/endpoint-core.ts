@@ -52,6 +52,14 @@ import type {
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
+import {
+  type HandOver,
+  handedOver,
+  handOverFailed,
+  nextHandOver,
+  repeatHandOver,
+  tellHeard,
+} from "#durable-objects/endpoint/telling";
 import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply, PlacedReplica } from "#durable-objects/pod/rpc";
@@ -62,6 +70,7 @@ import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durabl
 import { complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
 import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
+import type { Interest } from "#durable-objects/webhooks/rpc";
 import { endpointMigrations } from "#migrations/endpoint/all";
 
 /** The replica must first be verified with the pod: `admitReplica`, then ask again. */
@@ -165,6 +174,7 @@ export class EndpointCore {
       const moved = known !== null && known.settings.regions.join() !== stored.settings.regions.join();
       if (moved) retellDemand(this.#state, now);
       dispatch(this.#state, now);
+      repeatHandOver(this.#state, now);
       this.#dueNext(now);
       return DONE;
     });
@@ -561,6 +571,24 @@ export class EndpointCore {
     });
   }
 
+  /** What is to be handed to the workspace's WebhooksObject now. */
+  handOver(): HandOver | null {
+    return this.#state.config === null ? null : nextHandOver(this.#state, this.#world.now());
+  }
+
+  /** It was taken. @param last the number of the last event that was, 0 for none */
+  handedOver(last: number, interest: Interest): void {
+    if (this.#state.config !== null) this.#mutate(() => handedOver(this.#state, last, interest));
+  }
+
+  handOverFailed(): void {
+    if (this.#state.config !== null) this.#mutate((now) => handOverFailed(this.#state, now));
+  }
+
+  setInterest(workspaceId: WorkspaceId, interest: Interest): void {
+    if (this.#stranger(workspaceId) === null) this.#mutate(() => this.#state.outbox.learn(interest));
+  }
+
   /** The wish to send to the pod; null when there is no endpoint. */
   demand(): Demand | null {
     const { config } = this.#state;
@@ -703,6 +731,7 @@ export class EndpointCore {
     });
     this.#state.due(Math.min(after.lease.until, after.deadlineAt));
     if (news || phaseMoved) this.#state.effect({ type: "job_changed", jobId: job.id });
+    tellHeard(this.#state, job, after, progress === known.progress ? null : progress, now);
   }
 
   /**

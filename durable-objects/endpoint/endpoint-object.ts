@@ -53,6 +53,7 @@ import type {
 import type { UsagePage } from "#durable-objects/endpoint/usage";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import type { Interest, WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
 
 /** After a turn of the alarm that failed, the next one comes this much later. */
@@ -84,6 +85,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
   );
   #opened: EndpointCore | null = null;
   #sendingDemand = false;
+  #handingOver = false;
   #demandChanged = false;
   #deletingOutputs = false;
 
@@ -309,6 +311,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return this.#enter((core) => core.release(proof, reason));
   }
 
+  async setInterest(workspaceId: WorkspaceId, interest: Interest): Promise<void> {
+    this.#turn((core) => core.setInterest(workspaceId, interest));
+  }
+
   async reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean> {
     return this.#enter((core) => core.reclaimIdle(podId, replicaId));
   }
@@ -381,6 +387,9 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
         return;
       case "send_demand":
         this.ctx.waitUntil(this.#sendDemand());
+        return;
+      case "hand_over":
+        this.ctx.waitUntil(this.#handOver());
         return;
       case "erase":
         this.ctx.waitUntil(this.#erase());
@@ -510,10 +519,45 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     return keys;
   }
 
+  /** Hands events to the workspace's WebhooksObject until none is left. What fails is repeated by the alarm. */
+  async #handOver(): Promise<void> {
+    if (this.#handingOver) return;
+    this.#handingOver = true;
+    try {
+      for (;;) {
+        const next = this.#turn((core) => core.handOver());
+        if (next === null) return;
+        const { workspaceId, endpointId } = next;
+        const webhooks = this.env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc;
+        const reply = next.register
+          ? await webhooks.register(workspaceId, endpointId)
+          : await webhooks.accept(workspaceId, next.events);
+        if (!reply.ok) throw new Error(reply.code);
+        this.#turn((core) => core.handedOver(next.register ? 0 : next.last, reply.interest));
+      }
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "events_not_handed_over", endpoint: this.ctx.id.name, error: String(error) }),
+      );
+      this.#turn((core) => core.handOverFailed());
+    } finally {
+      this.#handingOver = false;
+    }
+  }
+
   async #erase(): Promise<void> {
+    const endpoint = this.#turn((core) => core.demand());
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
     this.#wakeUp(null);
+    if (endpoint === null) return;
+    const { workspaceId, endpointId } = endpoint;
+    try {
+      await (this.env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc).unregister(workspaceId, endpointId);
+    } catch (error) {
+      // It goes on being told of changes, which an erased endpoint takes without a word.
+      console.error(JSON.stringify({ event: "endpoint_not_unregistered", endpointId, error: String(error) }));
+    }
   }
 }
 

@@ -23,9 +23,11 @@ import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import { JobStore } from "#durable-objects/endpoint/job-store";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
+import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
 import { QueueStats } from "#durable-objects/endpoint/queue-stats";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import { RunningJobs, type RunningNote } from "#durable-objects/endpoint/running-jobs";
+import { tellMoved, tellQueued } from "#durable-objects/endpoint/telling";
 import { WaitingJobs } from "#durable-objects/endpoint/waiting-jobs";
 import {
   type EndedJob,
@@ -49,6 +51,8 @@ export type EndpointEffect =
   | { readonly type: "job_changed"; readonly jobId: JobId }
   | { readonly type: "arm"; readonly at: number }
   | { readonly type: "send_demand" }
+  /** Events wait for the workspace's WebhooksObject. */
+  | { readonly type: "hand_over" }
   /** Nothing is left of a removed endpoint: its storage may go. */
   | { readonly type: "erase" };
 
@@ -89,10 +93,15 @@ export class EndpointState {
   readonly operations: OperationStore;
   readonly queries: JobQueries;
   readonly stats: QueueStats;
+  readonly outbox: OutboxStore;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
   readonly waiting: WaitingJobs;
   readonly waiters = new Map<ReplicaId, Waiter>();
+  /** When webhooks last heard of a running job's progress. */
+  readonly progressTold = new Map<JobId, number>();
+  /** When the alarm last asked for events to be handed over; 0 once that was answered. */
+  handOverAskedAt = 0;
   /** When this object woke: before that, nothing is remembered of who was heard when. */
   readonly wokeAt: number;
   /** Since when the pod could be told of a smaller demand, see demand.ts. */
@@ -133,6 +142,7 @@ export class EndpointState {
     this.operations = new OperationStore(db);
     this.queries = new JobQueries(db);
     this.stats = new QueueStats(this.queries, this.controls);
+    this.outbox = new OutboxStore(db);
   }
 
   /** Reads what survived from before this object woke. */
@@ -183,6 +193,7 @@ export class EndpointState {
     this.replicas.forget();
     this.expiry.forget();
     this.stats.forget();
+    this.outbox.forget();
     this.effects = [];
     this.load();
   }
@@ -337,6 +348,7 @@ export class EndpointState {
     this.jobs.insert(job, payload);
     this.waiting.entered(job);
     this.#announce(job);
+    tellQueued(this, job, payload);
   }
 
   /** Writes a job that moved on, and keeps the counts with it. */
@@ -355,6 +367,7 @@ export class EndpointState {
     }
     if (this.config !== null) this.stats.moved(before, after, this.config.settings);
     this.#announce(after);
+    tellMoved(this, before, after);
   }
 
   /** Writes what may still change of an ended job: whether it is a dead letter, and what runs it again. */

@@ -7,6 +7,7 @@ import type { EndedFiles } from "#durable-objects/endpoint/job-store";
 import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
 import { holdsUntil } from "#durable-objects/endpoint/queue-control";
 import { drainIdle, giveUpSilent } from "#durable-objects/endpoint/replica-life";
+import { handOverDue, repeatHandOver } from "#durable-objects/endpoint/telling";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import { cancel, loseLease, overrun } from "#durable-objects/queue/transition";
 import { isOver } from "#durable-objects/replicas/replica-record";
@@ -26,13 +27,15 @@ export function sweep(state: EndpointState, now: number): void {
   giveUpSilent(state, now);
   drainIdle(state, now);
   repeatDemand(state, now);
+  repeatHandOver(state, now);
   forgetOldJobs(state, now);
   state.idempotency.deleteOver(now, SWEEP_ROWS_MAX);
   const idle = state.replicas.all().every((replica) => isOver(replica.state));
   // The pod must have heard it, or it would start replicas for an endpoint that nobody remembers.
   const { wanted, needed, dueAt } = state.demand;
   const isForgotten = wanted === 0 && needed === 0 && dueAt === null;
-  if (state.config?.removed && idle && isForgotten && state.jobs.isEmpty()) state.effect({ type: "erase" });
+  const isQuiet = isForgotten && state.outbox.isEmpty;
+  if (state.config?.removed && idle && isQuiet && state.jobs.isEmpty()) state.effect({ type: "erase" });
 }
 
 /** The earliest moment at which `sweep` will have something to do. */
@@ -44,6 +47,7 @@ export function nextDue(state: EndpointState, now: number): number | null {
     operationsDue(state, now),
     holdsUntil(state, now),
     state.demand.dueAt,
+    handOverDue(state, now),
     drainIdle(state, now),
     giveUpSilent(state, now),
   ];

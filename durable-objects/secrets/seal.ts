@@ -65,7 +65,7 @@ export async function unseal(
   return decoder.decode(await crypto.subtle.decrypt(params, key, whole.subarray(NONCE_BYTES)));
 }
 
-async function sealingKey(secret: string | undefined, purpose: SealPurpose): Promise<CryptoKey> {
+async function sealingKey(secret: string | undefined, purpose: SealPurpose) {
   const raw = await deriveBytes(secret, `seal ${purpose}`, 32);
   return crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
 }

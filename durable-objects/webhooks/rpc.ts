@@ -74,7 +74,8 @@ export interface WebhooksRpc {
   secret(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>>;
   rotate(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>>;
 
-  test(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>>;
+  /** Not called `test`: the runtime keeps that name, and no call of it arrives. */
+  tryOut(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>>;
   deliveries(
     workspaceId: WorkspaceId,
     source: WebhookSource | null,

@@ -8,7 +8,7 @@ const SEED_BYTES = 32;
 
 /** The deployment's key pair. */
 export interface SigningKey {
-  readonly privateKey: CryptoKey;
+  readonly privateKey: Awaited<ReturnType<typeof crypto.subtle.importKey>>;
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
 }
@@ -24,7 +24,7 @@ export async function keyFromSeed(seed: Uint8Array): Promise<SigningKey> {
   pkcs8.set(PKCS8_PREFIX);
   pkcs8.set(seed, PKCS8_PREFIX.length);
   const privateKey = await crypto.subtle.importKey("pkcs8", pkcs8, { name: "Ed25519" }, true, ["sign"]);
-  const jwk = (await crypto.subtle.exportKey("jwk", privateKey)) as JsonWebKey;
+  const jwk = (await crypto.subtle.exportKey("jwk", privateKey)) as { readonly x?: string };
   return { privateKey, publicKey: bytesOf(jwk.x ?? "") };
 }
 

@@ -132,7 +132,7 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
     return reply.ok ? this.#shown(workspaceId, source, reply.secrets) : reply;
   }
 
-  async test(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>> {
+  async tryOut(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>> {
     return this.#turn((core) => core.test(workspaceId, id, event));
   }
 

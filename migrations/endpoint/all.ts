@@ -2,6 +2,7 @@ import { queue } from "./0001-queue.ts";
 import { absence } from "./0002-absence.ts";
 import { oneRow } from "./0003-one-row.ts";
 import { control } from "./0004-control.ts";
+import { outbox } from "./0005-outbox.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
-export const endpointMigrations = [queue, absence, oneRow, control];
+export const endpointMigrations = [queue, absence, oneRow, control, outbox];

@@ -82,9 +82,9 @@ describe("the receiver of webhooks", () => {
     const file = fileURLToPath(new URL("webhook-receiver.ts", import.meta.url));
     const child = spawn(process.execPath, [file], { stdio: ["ignore", "pipe", "inherit"] });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const { url } = JSON.parse((await lines.next()).value) as { url: string };
+    const { url } = JSON.parse(String((await lines.next()).value)) as { url: string };
     await fetch(`${url}/told`, { method: "POST", body: "{}", headers: { "webhook-id": "msg_9" } });
-    const told = JSON.parse((await lines.next()).value) as ReceivedRequest;
+    const told = JSON.parse(String((await lines.next()).value)) as ReceivedRequest;
     expect(told).toMatchObject({ path: "/told", id: "msg_9", body: "{}", status: 204 });
     const ended = once(child, "exit");
     child.kill("SIGTERM");

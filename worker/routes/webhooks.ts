@@ -94,7 +94,7 @@ const rotate = handle(rotateWebhookSecret, async ({ env, principal: { workspaceI
 
 const test = handle(testWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
   const reply = await askWebhooks(env, workspaceId, "once", (object) =>
-    object.test(workspaceId, params.webhook, body.event),
+    object.tryOut(workspaceId, params.webhook, body.event),
   );
   return reply.delivery;
 });

@@ -36,6 +36,8 @@ class CountedQueue {
     const { endpointId, workspaceId, podId } = this.objects;
     const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 200_000 };
     this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });
+    // Nobody subscribes to anything; what webhooks cost is counted with them.
+    this.core.setInterest(workspaceId, { version: 1, events: [] });
     const nodeId = makeId(NodeId, "node", this.now, randomBytes, ownerKey(podId));
     this.#node = { workspaceId, podId, nodeId };
     this.#replicaId = makeId(ReplicaId, "rep", this.now, randomBytes, ownerKey(endpointId));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { DeliveryId } from "#contract/ids";
 import { DELIVERY_RETENTION_DAYS, LISTEN_LOST_MS, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import { answered, NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
@@ -19,7 +20,7 @@ describe("an event", () => {
     expect(new Set(hooks.sent.map(({ messageId }) => messageId))).toEqual(new Set([event.messageId]));
     expect(new Set(hooks.sent.map(({ body }) => body)).size).toBe(1);
     hooks.settle(() => OK);
-    const jobs = hooks.log(null, { jobId: event.jobId ?? undefined });
+    const jobs = hooks.log(null, { jobId: event.jobId });
     expect(jobs.deliveries.map(({ state }) => state)).toEqual(["delivered", "delivered", "delivered"]);
     expect(jobs.deliveries.map(({ webhook_id }) => webhook_id).toSorted()).toEqual([a, c, null].toSorted());
   });
@@ -381,7 +382,7 @@ describe("what was disabled or deleted", () => {
     hooks.publish(event);
     hooks.must((core) => core.remove(hooks.workspaceId, id));
     hooks.settle(() => answered(500));
-    expect(hooks.log(null, { jobId: event.jobId ?? undefined }).deliveries[0]).toMatchObject({
+    expect(hooks.log(null, { jobId: event.jobId }).deliveries[0]).toMatchObject({
       state: "discarded",
       tries: [{ status: 500 }],
     });
@@ -510,9 +511,9 @@ describe("the log", () => {
       hooks.pass(2);
     }
     const seen: string[] = [];
-    let before: { before?: (typeof seen)[number] } = {};
+    let before: { before?: DeliveryId } = {};
     for (let pages = 0; ; pages += 1) {
-      const { deliveries, next } = hooks.log(id, { ...(before as object), limit: 10 });
+      const { deliveries, next } = hooks.log(id, { ...before, limit: 10 });
       seen.push(...deliveries.map((one) => one.id));
       hooks.publish(hooks.event());
       if (next === null) break;

@@ -1,5 +1,6 @@
 import { EndpointId, JobId, makeId, ownerKey, type WebhookId, WorkspaceId } from "#contract/ids";
 import type { WebhookEvent } from "#contract/webhook";
+import type { Reply } from "#durable-objects/endpoint/rpc";
 import { eventMessageId } from "#durable-objects/outbox/message-id";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import type { DeliveryPage, OutboxEvent, WebhookSource } from "#durable-objects/webhooks/rpc";
@@ -68,7 +69,7 @@ export class WebhooksHarness {
   }
 
   /** The value of a call that must not be refused. */
-  must<T extends object>(work: (core: WebhooksCore) => ({ ok: true } & T) | { ok: false; code: string }): T {
+  must<T extends object>(work: (core: WebhooksCore) => Reply<T>): T {
     const reply = this.call(work);
     if (!reply.ok) throw new Error(reply.code);
     return reply;
@@ -151,17 +152,17 @@ export class WebhooksHarness {
     return id;
   }
 
-  event(more: Partial<OutboxEvent> = {}): OutboxEvent {
-    const jobId = more.jobId ?? this.jobId();
+  event(more: Partial<OutboxEvent> = {}): OutboxEvent & { readonly jobId: JobId } {
+    const jobId = this.jobId();
     return {
       messageId: eventMessageId(jobId, 4),
       type: "job.succeeded",
       endpointId: this.endpointId,
-      jobId,
       at: this.now,
       data: JSON.stringify({ id: jobId, state: "succeeded", outputs: [] }),
       url: null,
       ...more,
+      jobId,
     };
   }
 

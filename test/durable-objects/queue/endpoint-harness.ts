@@ -1,9 +1,11 @@
 import type { Lease, ReplicaPollAnswer } from "#contract/agent";
 import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
 import { EndpointId, type JobId, KeyId, makeId, NodeId, ownerKey, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { WebhookEvent } from "#contract/webhook";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EnqueueRequest, LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { World } from "#durable-objects/sql/database";
+import type { OutboxEvent } from "#durable-objects/webhooks/rpc";
 import { NodeDatabase } from "./node-database.ts";
 
 /** A seeded source of bytes (mulberry32): the same seed gives the same run. */
@@ -38,6 +40,11 @@ export class EndpointHarness {
   readonly answers: { replicaId: ReplicaId; pollId: string; at: number; answer: ReplicaPollAnswer }[] = [];
   demandsToSend = 0;
   erased = false;
+  /** Events that the workspace's webhooks have taken. */
+  readonly told: OutboxEvent[] = [];
+  /** What the workspace subscribes to. */
+  subscribed: readonly WebhookEvent[] = [];
+  webhooksAway = false;
   core: EndpointCore;
   readonly #randomBytes: (length: number) => Uint8Array;
   #polls = 0;
@@ -80,12 +87,25 @@ export class EndpointHarness {
     for (const effect of this.core.takeEffects()) {
       if (effect.type === "arm") this.armedAt = effect.at;
       else if (effect.type === "send_demand") this.demandsToSend += 1;
+      else if (effect.type === "hand_over") this.#handOver();
       else if (effect.type === "erase") this.erased = true;
       else if (effect.type === "poll_answered") {
         if (this.waiting.get(effect.replicaId) === effect.pollId) this.waiting.delete(effect.replicaId);
         this.answers.push({ replicaId: effect.replicaId, pollId: effect.pollId, at: this.now, answer: effect.answer });
       }
     }
+  }
+
+  /** The workspace's webhooks take what there is, unless they are away. */
+  #handOver(): void {
+    for (let next = this.core.handOver(); next !== null; next = this.core.handOver()) {
+      if (this.webhooksAway) this.core.handOverFailed();
+      else {
+        this.told.push(...(next.register ? [] : next.events));
+        this.core.handedOver(next.register ? 0 : next.last, { version: 1, events: this.subscribed });
+      }
+    }
+    this.#perform();
   }
 
   /** Lets the time pass. The alarm rings when it is due, unless it is `late`. */

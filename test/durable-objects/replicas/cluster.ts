@@ -198,6 +198,7 @@ export class Cluster {
     for (const effect of box.core.takeEffects()) {
       if (effect.type === "arm") box.armedAt = effect.at;
       if (effect.type === "send_demand") this.#sendDemand(box);
+      if (effect.type === "hand_over") box.core.setInterest(this.workspaceId, { version: 1, events: [] });
     }
     return result;
   }
