@@ -1,0 +1,292 @@
+/** Known failures of real systems, each put into the product's source: the simulation must find every one. */
+
+export interface Mutant {
+  readonly name: string;
+  /** What went wrong elsewhere, and where that is told. */
+  readonly bug: string;
+  readonly url: string;
+  readonly file: string;
+  /** Stands exactly once in the file. */
+  readonly find: string;
+  readonly replace: string;
+  /** A seed that finds it soon, so that the test is quick; any other may find it too. */
+  readonly seed?: number;
+}
+
+const CORE = "durable-objects/endpoint/endpoint-core.ts";
+const STATE = "durable-objects/endpoint/endpoint-state.ts";
+const SWEEP = "durable-objects/endpoint/sweep.ts";
+const TRANSITION = "durable-objects/queue/transition.ts";
+const LEASE = "durable-objects/queue/lease.ts";
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "late-progress",
+    bug: "RunPod's SDK: a late progress update puts a finished job back to IN_PROGRESS",
+    url: "https://github.com/runpod/runpod-python/issues/250",
+    file: TRANSITION,
+    find: "if (phase === null || PHASE_ORDER.indexOf(phase) <= PHASE_ORDER.indexOf(job.phase)) return heard;",
+    replace: "if (phase === null || phase === job.phase) return heard;",
+  },
+  {
+    name: "no-output-check",
+    bug: "A job succeeds although its outputs never reached storage",
+    url: "https://blog.cloudflare.com/cloudflare-incident-on-february-6-2025",
+    file: "worker/outputs/verify-manifest.ts",
+    find: "if (object === null) {",
+    replace: "if (object === null) return;\n  if (object === null) {",
+  },
+  {
+    name: "foreign-outputs",
+    bug: "A stale holder's files count for the job that another one runs again",
+    url: "https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html",
+    file: CORE,
+    find: "const keyPrefix = `${this.jobPrefix(authority.job.id)}${authority.lease.token}/`;",
+    replace: "const keyPrefix = this.jobPrefix(authority.job.id);",
+  },
+  {
+    name: "bill-on-lease",
+    bug: "A lease that reached nobody is billed as an attempt",
+    url: "https://docs.runpod.io/serverless/endpoints/operations",
+    file: STATE,
+    find: 'const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";',
+    replace: "const heard = true;",
+  },
+  {
+    name: "bill-dup",
+    bug: "An ended attempt is written again by a late message and counted twice",
+    url: "https://github.com/celery/celery/issues/3270",
+    file: LEASE,
+    find: "return last === undefined || last.endedAt !== null ? leases : [...leases.slice(0, -1), { ...last, ...end }];",
+    replace: "return last === undefined ? leases : [...leases, { ...last, ...end }];",
+  },
+  {
+    name: "token-reuse",
+    bug: "Tokens begin anew after a restart, so that an old holder's is good again",
+    url: "https://failure-modes.dev/library/fm-020",
+    file: STATE,
+    find: "this.configs.reserveCounters(counter.reserved);",
+    replace: "",
+  },
+  {
+    name: "slot-leak",
+    bug: "Trigger.dev: a run stays in the concurrency set, and the queue waits for a slot for ever",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/2931",
+    file: STATE,
+    find: "else running.remove(before.id);",
+    replace: 'else if (after.state !== "queued") running.remove(before.id);',
+  },
+  {
+    name: "last-attempt-stuck",
+    bug: "liteque: a worker lost in the last attempt leaves its job running for ever",
+    url: "https://github.com/karakeep-app/liteque/issues/4",
+    file: SWEEP,
+    find: "if (job.lease.until <= now) {",
+    replace: "if (job.lease.until <= now && job.attempt < job.attemptsMax) {",
+  },
+  {
+    name: "no-renew",
+    bug: "Celery: a task that runs longer than the visibility timeout is delivered again",
+    url: "https://github.com/celery/kombu/issues/337",
+    file: LEASE,
+    find: "return { ...lease, confirmed: true, until: Math.max(lease.until, at + LEASE_MS) };",
+    replace: "return { ...lease, confirmed: true };",
+  },
+  {
+    name: "lifo",
+    bug: "The newest job goes first, and the oldest starve",
+    url: "https://github.com/taskforcesh/bullmq/issues/652",
+    file: "durable-objects/endpoint/job-store.ts",
+    find: "ORDER BY rank, id LIMIT ?`,\n        laneNumber(lane),\n        limit,",
+    replace: "ORDER BY rank DESC, id DESC LIMIT ?`,\n        laneNumber(lane),\n        limit,",
+  },
+  {
+    name: "ageing-off",
+    bug: "Priority alone decides, and what has little of it never starts",
+    url: "https://docs.temporal.io/cloud/limits",
+    file: "durable-objects/queue/order.ts",
+    find: "return createdAt - priority * AGEING_MS_PER_LEVEL;",
+    replace: "return createdAt - priority * AGEING_MS_PER_LEVEL * 1_000_000;",
+  },
+  {
+    name: "no-boot-rearm",
+    bug: "Local alarms are lost on a crash, and nothing sets them again",
+    url: "https://github.com/cloudflare/workers-sdk/issues/7781",
+    file: CORE,
+    find: "      this.#state.giveTime(now);\n      this.#dueNext(now);",
+    replace: "      this.#state.giveTime(now);",
+  },
+  {
+    name: "alarm-no-rearm",
+    bug: "A Durable Object's alarm that was past due for days never fired again",
+    url: "https://github.com/cloudflare/cloudflare-docs/issues/18324",
+    file: CORE,
+    find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;",
+    replace: "if (this.#armedAt === null || now > 0) return;",
+  },
+  {
+    name: "alarm-now",
+    bug: "setAlarm(now) inside alarm() cuts the chain of alarms",
+    url: "https://github.com/cloudflare/workerd/issues/6866",
+    file: CORE,
+    find: "const at = Math.max(now + 1, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));",
+    replace: "const at = Math.max(now, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));",
+  },
+  {
+    name: "rescue-snapshot",
+    bug: "River's rescuer acts on an old snapshot: a completed job goes back to the queue",
+    url: "https://github.com/riverqueue/river/issues/1302",
+    file: SWEEP,
+    find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
+    replace: "const job = stored;\n    if (job.lease.until <= now) {",
+  },
+  {
+    name: "requeue-orphan",
+    bug: "Trigger.dev: a requeued run whose time to live has lapsed falls out of every structure",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/4669",
+    file: SWEEP,
+    find: "for (const job of state.jobs.delayedUntil(now, SWEEP_ROWS_MAX)) state.moved(job, { ...job, availableAt: null });",
+    replace:
+      "for (const job of state.jobs.delayedUntil(now, SWEEP_ROWS_MAX)) if (job.expiresAt > now + 86_000_000) state.moved(job, { ...job, availableAt: null });",
+  },
+  {
+    name: "cancel-soft",
+    bug: "A running job cannot be canceled: it is answered as canceled and goes on to succeed",
+    url: "https://github.com/taskforcesh/bullmq/issues/439",
+    file: "durable-objects/endpoint/cancel.ts",
+    find: 'if (job.state === "running") return state.leaseEnded(job, canceled, "canceled", [], now);',
+    replace: 'if (job.state === "running") return canceled;',
+  },
+  {
+    name: "no-fence",
+    bug: "Bull: a slow worker completes a job that another one has already run again",
+    url: "https://github.com/OptimalBits/bull/issues/308",
+    file: "durable-objects/queue/authority.ts",
+    find: 'return job.state === "running" && job.lease.id === lease.id',
+    replace: 'return job.state === "running"',
+  },
+  {
+    name: "no-token",
+    bug: "Bull: a job is moved without a look at whose lock it is under",
+    url: "https://github.com/OptimalBits/bull/issues/498",
+    file: "durable-objects/queue/authority.ts",
+    find: "lease.token !== token || ",
+    replace: "",
+  },
+  {
+    name: "idem-two-tx",
+    bug: "Mastodon: the idempotency key is checked and stored apart from what it is for",
+    url: "https://github.com/mastodon/mastodon/pull/37879",
+    file: CORE,
+    find: "rememberKey(this.#state, key, job.id, now);\n      dispatch(this.#state, now);\n      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false };\n    });",
+    replace:
+      "later = () => rememberKey(this.#state, key, job.id, now);\n      dispatch(this.#state, now);\n      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false } as const;\n    });\n    later();\n    return reply;",
+  },
+  {
+    name: "stale-fail",
+    bug: "Temporal's user: a timeout that the worker cannot see; the orphan's failure ends its successor's run",
+    url: "https://github.com/dust-tt/dust/pull/29171",
+    file: CORE,
+    find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
+    replace:
+      'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); this.#state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(this.#world)), "failed", message.phases, now); return DONE; }',
+  },
+  {
+    name: "complete-after-cancel",
+    bug: "RunPod: what was canceled is completed by the message that was under way",
+    url: "https://github.com/runpod/runpod-python/issues/250",
+    file: CORE,
+    find: 'if (lease.outcome !== "completed") return leaseLost();',
+    replace:
+      'if (lease.outcome === "canceled" && job.state === "canceled") { this.#state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n        if (lease.outcome !== "completed") return leaseLost();',
+  },
+  {
+    name: "poll-id-forgotten",
+    bug: "Trigger.dev: a second dequeue of a run that starts fails it",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/2129",
+    file: CORE,
+    find: "if (presentLease(job)?.pollId === poll.poll_id) {",
+    replace: "if (presentLease(job)?.pollId === `${poll.poll_id}!`) {",
+  },
+  {
+    name: "purge-under-a-lease",
+    bug: "River: a worker that does not know a job's kind discards jobs of other queues",
+    url: "https://github.com/riverqueue/river/issues/1105",
+    file: SWEEP,
+    find: "if (state.config?.removed) cancelLiving(state, now);",
+    replace: "if (state.config?.removed || state.jobs.running().length > 2) cancelLiving(state, now);",
+  },
+  {
+    name: "retention-too-early",
+    bug: "RunPod: results are gone minutes after they were made",
+    url: "https://docs.runpod.io/serverless/endpoints/endpoint-configurations",
+    file: SWEEP,
+    find: "state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+    replace: "state.jobs.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+  },
+  {
+    name: "outputs-too-early",
+    bug: "Replicate: outputs are deleted after an hour",
+    url: "https://replicate.com/docs/topics/predictions/data-retention",
+    file: SWEEP,
+    find: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
+    replace: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
+  },
+  {
+    name: "unbounded-retries",
+    bug: "Self-hosted Inngest: 21 attempts within a second",
+    url: "https://github.com/techdiary-dev/techdiary.dev/issues/104",
+    file: "durable-objects/queue/retry.ts",
+    find: "return Math.floor(jitter * bound);",
+    replace: "return Math.floor(jitter * bound * 50);",
+  },
+  {
+    name: "stale-count",
+    bug: "Graphile Worker: a queue stays locked once a job of it has used up its attempts",
+    url: "https://github.com/graphile/worker/issues/254",
+    file: STATE,
+    find: 'if (before.state === "queued") this.waiting.left(before);',
+    replace: 'if (before.state === "queued" && after.state !== "expired") this.waiting.left(before);',
+  },
+  {
+    name: "half-a-turn",
+    bug: "Bull: a job is seen active before its lock exists; two steps that are not one",
+    url: "https://github.com/OptimalBits/bull/pull/358",
+    file: CORE,
+    find: "      result = this.#db.transaction(() => {\n        const value = work(now);\n        planDemand(this.#state, now);\n        return value;\n      });",
+    replace: "      result = work(now);\n      planDemand(this.#state, now);",
+  },
+  {
+    name: "memory-outlives-undo",
+    bug: "Trigger.dev v2: two records of one truth, the job failed and its run started for ever",
+    url: "https://github.com/triggerdotdev/trigger.dev/issues/290",
+    file: STATE,
+    find: "    this.waiting.forget();\n",
+    replace: "",
+  },
+  {
+    name: "events-rewritten",
+    bug: "Trigger.dev: every task is stuck in DEQUEUED, and its story does not say why",
+    url: "https://github.com/triggerdotdev/trigger.dev/issues/2561",
+    file: "durable-objects/queue/job-record.ts",
+    find: "return { ...job, events: [...job.events, { seq: job.events.length + 1, type, at, data: JSON.stringify(data) }] };",
+    replace:
+      "return { ...job, events: [...job.events.slice(-3), { seq: Math.min(4, job.events.length + 1), type, at, data: JSON.stringify(data) }] };",
+  },
+  {
+    name: "lease-hoard",
+    bug: "Trigger.dev: a parent holds the slot that its child needs",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/1272",
+    file: LEASE,
+    find: "export const LEASES_PER_REPLICA_MAX = 2;",
+    replace: "export const LEASES_PER_REPLICA_MAX = 3;",
+  },
+  {
+    name: "open-to-strangers",
+    bug: "A lookup by id alone: whoever knows a job's id reads and ends it",
+    url: "https://owasp.org/API-Security/editions/2023/en/0xa1-broken-object-level-authorization/",
+    file: CORE,
+    find: "    return this.#state.config?.workspaceId === workspaceId ? null : noEndpoint();",
+    replace: "    return this.#state.config !== null || workspaceId === undefined ? null : noEndpoint();",
+  },
+];

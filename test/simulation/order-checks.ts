@@ -1,0 +1,81 @@
+/** I12: who goes first. */
+import type { JobId } from "#contract/ids";
+import type { JobRecord, QueuedJob } from "#durable-objects/queue/job-record";
+import type { KnownLease, Oracle } from "./oracle.ts";
+import { promise } from "./violation.ts";
+
+/** Decision 0008: an old batch job gets each tenth lease. */
+const BATCH_TURN = 10;
+const BATCH_PATIENCE_MS = 10 * 60_000;
+
+/** A job that waits, or waited until it was granted in this operation. */
+interface Waiting {
+  readonly record: JobRecord;
+  readonly avoid: QueuedJob["avoid"];
+}
+
+/** @param grants those of one operation, by number: each must have gone to the first job in order that its replica may take */
+export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void {
+  const waiting = new Map<JobId, Waiting>();
+  for (const { record } of oracle.living.values()) {
+    if (record.state !== "queued" || record.availableAt !== null) continue;
+    if (record.startedAt === null && record.expiresAt <= oracle.now) continue;
+    waiting.set(record.id, { record, avoid: record.avoid });
+  }
+  for (const grant of grants) {
+    const record = oracle.jobs.get(grant.jobId)?.record;
+    if (record !== undefined)
+      waiting.set(grant.jobId, { record, avoid: oracle.avoidedBefore.get(grant.jobId) ?? null });
+  }
+  for (const grant of grants) {
+    const granted = waiting.get(grant.jobId);
+    if (granted === undefined) continue;
+    promise("I12", !oracle.world.paused, () => `${grant.jobId} was started while the queue is paused`);
+    for (const other of waiting.values()) {
+      if (other === granted || !goesBefore(oracle, other.record, granted.record, grant, waiting)) continue;
+      promise(
+        "I12",
+        !mayTake(oracle, other, grant.nodeId),
+        () => `${grant.jobId} went before ${other.record.id} (${place(granted.record)}, ${place(other.record)})`,
+      );
+      oracle.world.coverage.path("a job waits for another node");
+    }
+    // I10: a node on which the job failed gets it again at once only where there is no other.
+    promise("I10", mayTake(oracle, granted, grant.nodeId), () => `${grant.jobId} went back to the node that lost it`);
+    if (granted.avoid?.nodeId === grant.nodeId) oracle.world.coverage.path("a node gets a job again that it lost");
+    waiting.delete(grant.jobId);
+  }
+}
+
+function goesBefore(
+  oracle: Oracle,
+  a: JobRecord,
+  b: JobRecord,
+  grant: KnownLease,
+  waiting: ReadonlyMap<JobId, Waiting>,
+): boolean {
+  if (a.lane !== b.lane) {
+    const number = Number(grant.token.slice(0, grant.token.indexOf(".")));
+    let head: JobRecord | null = null;
+    for (const { record } of waiting.values()) {
+      if (record.lane === "batch" && (head === null || isEarlier(record, head))) head = record;
+    }
+    const batchFirst = number % BATCH_TURN === 0 && head !== null && oracle.now - head.createdAt >= BATCH_PATIENCE_MS;
+    if (batchFirst) oracle.world.coverage.path("an old batch job gets its turn");
+    return batchFirst ? a.lane === "batch" : a.lane === "interactive";
+  }
+  return isEarlier(a, b);
+}
+
+function isEarlier(a: JobRecord, b: JobRecord): boolean {
+  return a.rank < b.rank || (a.rank === b.rank && a.id < b.id);
+}
+
+/** Whether the node may have the job: not while another node is preferred and there is one. */
+function mayTake(oracle: Oracle, { avoid }: Waiting, nodeId: string): boolean {
+  return avoid === null || avoid.nodeId !== nodeId || avoid.until <= oracle.now || !oracle.world.hasOtherNode(nodeId);
+}
+
+function place(record: JobRecord): string {
+  return `${record.lane} ${record.rank}`;
+}

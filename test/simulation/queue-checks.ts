@@ -1,0 +1,106 @@
+/** What must hold of the queue as a whole after each operation. */
+import { LEASE_MS, LEASE_RENEW_MS, PROGRESS_PERSIST_MS } from "#contract/limits";
+import type { RunningJob } from "#durable-objects/queue/job-record";
+import type { Oracle } from "./oracle.ts";
+import { promise } from "./violation.ts";
+
+/** Leases of one replica: the one it executes and one ahead. */
+const LEASES_PER_REPLICA = 2;
+
+/** When the lease must be over, at the latest. The object may know of a renewal it did not write down. */
+function overBy(oracle: Oracle, { lease }: RunningJob): number {
+  const heardAt = oracle.leases.get(lease.id)?.heardAt;
+  return Math.max(lease.until, (heardAt ?? 0) + LEASE_MS) + PROGRESS_PERSIST_MS;
+}
+
+export function checkQueue(oracle: Oracle): void {
+  const { now, operation, world } = oracle;
+  const held = new Map<string, number>();
+  let due = Number.POSITIVE_INFINITY;
+  for (const { record } of oracle.living.values()) {
+    if (record.state === "running") {
+      const count = (held.get(record.lease.replicaId) ?? 0) + 1;
+      held.set(record.lease.replicaId, count);
+      promise("I11", count <= LEASES_PER_REPLICA, () => `${record.lease.replicaId} holds ${count} leases`);
+      due = Math.min(due, overBy(oracle, record));
+      if (record.executingAt !== null)
+        due = Math.min(due, Math.max(record.deadlineAt, oracle.restartedAt + LEASE_RENEW_MS));
+      // L3: the alarm ends what is over.
+      if (operation.type === "wake") {
+        promise("L3", overBy(oracle, record) > now, () => `the alarm left the lease ${record.lease.id}, which is over`);
+      }
+    } else if (record.state === "queued") {
+      if (record.availableAt !== null) due = Math.min(due, record.availableAt);
+      if (record.startedAt === null) due = Math.min(due, record.expiresAt);
+      if (operation.type === "wake") {
+        promise(
+          "L3",
+          record.availableAt === null || record.availableAt > now,
+          () => `${record.id} stays in its backoff`,
+        );
+        // One that came back in this very turn has its own alarm next.
+        const since = record.events.at(-1)?.at;
+        promise(
+          "L3",
+          record.startedAt !== null || record.expiresAt > now || since === now,
+          () => `${record.id} has expired unseen`,
+        );
+      }
+    }
+  }
+  checkAlarm(oracle, due);
+  if (!world.paused && !oracle.removed) checkIdle(oracle, held);
+}
+
+/** I18, L6: whatever waits for time has an alarm, and one that got lost is set again. */
+function checkAlarm(oracle: Oracle, due: number): void {
+  if (due === Number.POSITIVE_INFINITY || oracle.alarmFailed) return;
+  const { object } = oracle.world;
+  const { lastArmed, alarmAt } = object;
+  promise("I18", lastArmed !== null, () => `something is due in ${due - oracle.now} ms and no alarm is set`);
+  // What was due already when it was set, or became so as the clock jumped, rings at once.
+  promise(
+    "I18",
+    lastArmed.at <= Math.max(oracle.now + 1, lastArmed.setAt + 1, due),
+    () => `something is due in ${due - oracle.now} ms, the alarm rings in ${lastArmed.at - oracle.now} ms`,
+  );
+  promise(
+    "L6",
+    alarmAt !== null || lastArmed.at >= oracle.now - 10_000,
+    () => `the alarm was lost ${oracle.now - lastArmed.at} ms ago and is not set again`,
+  );
+}
+
+/** L2: nothing that is ready waits beside a replica that waits for work. */
+function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
+  let ready = false;
+  for (const { record } of oracle.living.values()) {
+    if (record.state !== "queued" || record.availableAt !== null || record.avoid !== null) continue;
+    if (record.startedAt === null && record.expiresAt <= oracle.now) continue;
+    ready = true;
+    break;
+  }
+  if (!ready) return;
+  const idle = oracle.world.pod.idleAtTheObject().find((id) => (held.get(id) ?? 0) < LEASES_PER_REPLICA);
+  promise("L2", idle === undefined, () => `a job is ready and ${idle} waits for work`);
+}
+
+/** I11: what the object counts is what is there. */
+export function checkCounts(oracle: Oracle): void {
+  const summary = oracle.world.summary();
+  if (summary === null) return;
+  const counts = { interactive: 0, batch: 0, running: 0 };
+  for (const { record } of oracle.living.values()) {
+    if (record.state === "queued") counts[record.lane] += 1;
+    else counts.running += 1;
+  }
+  promise(
+    "I11",
+    summary.queued.interactive === counts.interactive &&
+      summary.queued.batch === counts.batch &&
+      summary.running === counts.running,
+    () =>
+      `counted ${summary.queued.interactive}, ${summary.queued.batch}, ${summary.running}; there are ` +
+      `${counts.interactive}, ${counts.batch}, ${counts.running}`,
+  );
+}

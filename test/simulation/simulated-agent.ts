@@ -1,0 +1,326 @@
+import type { Lease, ReplicaPollAnswer } from "#contract/agent";
+import type { ReplicaId } from "#contract/ids";
+import type { ReplicaState } from "#contract/replica";
+import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import { type Answer, NO_ANSWER } from "./network.ts";
+import type { Refused, Said } from "./simulated-object.ts";
+import { SimulatedRun } from "./simulated-run.ts";
+import type { Simulation } from "./simulation.ts";
+
+/** As the real agent's settings have them, ms. */
+const POLL_WAIT_MS = 25_000;
+const POLL_TIMEOUT_MS = POLL_WAIT_MS + 15_000;
+const CALL_MS = 30_000;
+const RETRY_BASE_MS = 500;
+const RETRY_MS_MAX = 15_000;
+const IDLE_ANSWER_MS = 250;
+/** How long a machine stands still that is a zombie afterwards. */
+const STANDSTILL_MS = 100_000;
+
+const GONE = ["lease_lost", "replica_not_found", "endpoint_not_found", "node_not_found"];
+const RETRYABLE = ["unavailable"];
+
+/** One replica with its agent, as gpu-agent/replica.ts and run-job.ts behave: polls, works, uploads, reports, and stops. */
+export class SimulatedAgent {
+  readonly world: Simulation;
+  readonly replicaId: ReplicaId;
+  readonly node: NodeIdentity;
+  #alive = true;
+  #pausedUntil = 0;
+  #draining = false;
+  #pollId = "";
+  #polling = false;
+  #current: SimulatedRun | null = null;
+  /** A job whose outputs go up while the next one runs. */
+  #sending: SimulatedRun | null = null;
+  readonly #isClone: boolean;
+
+  constructor(world: Simulation, replicaId: ReplicaId, node: NodeIdentity, isClone = false) {
+    this.world = world;
+    this.replicaId = replicaId;
+    this.node = node;
+    this.#isClone = isClone;
+    world.pod.agents.add(this);
+    this.#newPoll();
+    this.#misfortune();
+  }
+
+  get isClone(): boolean {
+    return this.#isClone;
+  }
+
+  get isAlive(): boolean {
+    return this.#alive;
+  }
+
+  get isDraining(): boolean {
+    return this.#draining;
+  }
+
+  // --- life --------------------------------------------------------------------------------------------------------
+
+  boot(): void {
+    this.#start(["preparing", "booting", "loading", "ready"]);
+  }
+
+  /** One state after the other; each is told once the one before it was heard. */
+  #start(states: readonly ReplicaState[]): void {
+    const [state, ...rest] = states;
+    if (state === undefined) {
+      this.#takeJobs();
+      return;
+    }
+    this.later(this.world.dice.around(this.world.swarm.bootMs), () => {
+      if (!this.#draining) this.#report(state, () => this.#start(rest));
+    });
+  }
+
+  /** Finish the job in hand, take no other, stop. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.later(dice100(this.world), () => this.#stopIfIdle());
+  }
+
+  /** The machine is dead. */
+  kill(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.world.pod.agents.delete(this);
+    if (!this.#isClone) this.world.pod.fellSilent(this.replicaId);
+  }
+
+  /** Stands still, and goes on as if nothing had been. */
+  pause(): void {
+    this.#pausedUntil = this.world.agenda.now + STANDSTILL_MS;
+  }
+
+  /** Goes on at once. */
+  resume(): void {
+    this.#pausedUntil = 0;
+  }
+
+  /** The same machine a second time: same replica, same leases, its own bytes. */
+  clone(): void {
+    const copy = new SimulatedAgent(this.world, this.replicaId, this.node, true);
+    if (this.#current !== null) {
+      copy.#current = this.#current.copyFor(copy);
+      copy.#current.goOn();
+    } else copy.#takeJobs();
+  }
+
+  /** Once a while something befalls it. */
+  #misfortune(): void {
+    const { dice, faults, pod } = this.world;
+    this.later(dice.int(500, 1_500), () => {
+      const held = this.#current?.lease.job_id ?? null;
+      if (dice.chance(faults.agentKilled)) {
+        this.world.hit("agent killed", held);
+        this.kill();
+        return;
+      }
+      if (dice.chance(faults.agentPaused)) {
+        this.world.hit("agent stands still", held);
+        this.pause();
+      }
+      if (dice.chance(faults.agentCloned) && !this.#isClone && pod.agents.size < 8) {
+        this.world.hit("agent cloned", held);
+        this.clone();
+      }
+      if (dice.chance(faults.replicaGone) && !this.#isClone) {
+        this.world.hit("replica said to be gone", held);
+        pod.misjudge(this.replicaId, dice.chance(0.5));
+      }
+      this.#misfortune();
+    });
+  }
+
+  /** Does it then, unless the machine is dead; later if it stands still then. */
+  later(ms: number, work: () => void): void {
+    this.world.agenda.in(ms, () => this.#when(work));
+  }
+
+  #when(work: () => void): void {
+    if (!this.#alive) return;
+    if (this.#pausedUntil > this.world.agenda.now) this.world.agenda.at(this.#pausedUntil, () => this.#when(work));
+    else work();
+  }
+
+  // --- calls -------------------------------------------------------------------------------------------------------
+
+  /** One request. `done` hears nothing after the machine's death, and late while it stands still. */
+  once<T>(
+    about: Lease["job_id"] | null,
+    handle: (respond: (answer: Said<T>) => void) => void,
+    timeoutMs: number,
+    done: (answer: Said<T>) => void,
+  ): void {
+    this.world.network.call<Exclude<Said<T>, typeof NO_ANSWER>>(
+      about,
+      handle as (respond: (answer: Answer<Exclude<Said<T>, typeof NO_ANSWER>>) => void) => void,
+      timeoutMs,
+      (answer) => this.#when(() => done(answer)),
+    );
+  }
+
+  /** The same request until it is answered; `given` up while it is asked. */
+  persist<T>(
+    about: Lease["job_id"] | null,
+    handle: (respond: (answer: Said<T>) => void) => void,
+    timeoutMs: number,
+    isOver: () => boolean,
+    done: (answer: ({ readonly ok: true } & T) | Refused) => void,
+    tries = 1,
+  ): void {
+    if (isOver()) return;
+    this.once<T>(about, handle, timeoutMs, (answer) => {
+      if (isOver()) return;
+      if (answer !== NO_ANSWER && (answer.ok || !RETRYABLE.includes(answer.code))) return done(answer);
+      const bound = Math.min(RETRY_MS_MAX, RETRY_BASE_MS * 2 ** Math.min(tries - 1, 10));
+      this.later(1 + Math.floor(this.world.dice.float() * bound), () =>
+        this.persist(about, handle, timeoutMs, isOver, done, tries + 1),
+      );
+    });
+  }
+
+  proof(lease: Lease): LeaseProof {
+    return { ...this.node, leaseId: lease.lease_id, token: lease.token };
+  }
+
+  static isGone(answer: { readonly ok: boolean; readonly code?: string }): boolean {
+    return !answer.ok && answer.code !== undefined && GONE.includes(answer.code);
+  }
+
+  #report(state: ReplicaState, then: () => void = () => undefined): void {
+    const report = { state, phases: [] };
+    this.persist<object>(
+      null,
+      (respond) => this.world.object.report(this.node, this.replicaId, report, respond),
+      CALL_MS,
+      () => false,
+      (answer) => {
+        if (SimulatedAgent.isGone(answer)) this.drain();
+        then();
+      },
+    );
+  }
+
+  // --- work --------------------------------------------------------------------------------------------------------
+
+  #newPoll(): void {
+    this.#pollId = `poll-${this.world.nextNumber()}`;
+  }
+
+  #takeJobs(): void {
+    if (this.#polling || this.#current !== null) return;
+    if (this.#draining) {
+      this.#stopIfIdle();
+      return;
+    }
+    this.#polling = true;
+    const pollId = this.#pollId;
+    const startedAt = this.world.agenda.now;
+    const leases =
+      this.#sending === null ? [] : [this.#sending.lease].map(({ lease_id, token }) => ({ lease_id, token }));
+    const poll = { poll_id: pollId, leases, wait_ms: POLL_WAIT_MS };
+    this.persist<{ answer: ReplicaPollAnswer }>(
+      null,
+      (respond) => this.world.object.poll(this.node, this.replicaId, poll, respond),
+      POLL_TIMEOUT_MS,
+      () => this.#draining && this.#letGo(),
+      (answer) => {
+        this.#polling = false;
+        this.#newPoll();
+        if (!answer.ok) {
+          if (SimulatedAgent.isGone(answer)) this.drain();
+          return this.later(IDLE_ANSWER_MS, () => this.#takeJobs());
+        }
+        const { lease, ended, stop } = answer.answer;
+        if (this.#sending !== null && ended.includes(this.#sending.lease.lease_id)) this.#sending.stop();
+        if (stop) this.drain();
+        if (lease !== null) return this.#work(lease);
+        const quick = this.world.agenda.now - startedAt < IDLE_ANSWER_MS;
+        this.later(quick ? IDLE_ANSWER_MS : 0, () => this.#takeJobs());
+      },
+    );
+  }
+
+  /** A draining agent gives up its poll. */
+  #letGo(): boolean {
+    this.#polling = false;
+    this.#stopIfIdle();
+    return true;
+  }
+
+  #work(lease: Lease): void {
+    if (this.#draining) {
+      this.giveBack(lease, () => this.#stopIfIdle());
+      return;
+    }
+    this.#current = new SimulatedRun(this, lease);
+    this.#current.start();
+  }
+
+  giveBack(lease: Lease, then: () => void): void {
+    this.persist<object>(
+      lease.job_id,
+      (respond) => {
+        const proof = this.proof(lease);
+        respond(this.world.object.message("release", proof, (core) => core.release(proof, "the agent gives it back")));
+      },
+      CALL_MS,
+      () => false,
+      then,
+    );
+  }
+
+  /** With it the answer to a completion may carry the next lease. */
+  nextPollId(run: SimulatedRun): string | undefined {
+    const isLast = this.#draining || this.#sending === run;
+    return isLast ? undefined : this.#pollId;
+  }
+
+  /** ComfyUI is free while the run's outputs go up. */
+  free(run: SimulatedRun): void {
+    if (this.#current !== run || this.#sending !== null || this.#draining) return;
+    this.#sending = run;
+    this.#current = null;
+    this.#newPoll();
+    this.#takeJobs();
+  }
+
+  /** The run is over. @param next the lease that came with its answer */
+  ended(run: SimulatedRun, next: Lease | null): void {
+    if (this.#sending === run) {
+      this.#sending = null;
+      if (this.#draining) this.#stopIfIdle();
+      return;
+    }
+    if (this.#current !== run) return;
+    this.#current = null;
+    if (next !== null) {
+      this.#newPoll();
+      this.#work(next);
+      return;
+    }
+    this.later(this.#draining ? 0 : 1, () => this.#takeJobs());
+  }
+
+  #stopIfIdle(): void {
+    if (!this.#draining || this.#current !== null || this.#sending !== null || !this.#alive) return;
+    if (this.#isClone) {
+      this.kill();
+      return;
+    }
+    this.#report("stopped");
+    this.later(200, () => {
+      this.#alive = false;
+      this.world.pod.agents.delete(this);
+      this.world.pod.ended(this.replicaId, "the replica stopped");
+    });
+  }
+}
+
+function dice100(world: Simulation): number {
+  return world.dice.int(1, 100);
+}

@@ -1,0 +1,492 @@
+import type { CompleteLease, Lease, ReplicaPoll, ReplicaPollAnswer, ReplicaReport } from "#contract/agent";
+import type { ReplicaId } from "#contract/ids";
+import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
+import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
+import type { LeaseProof, NodeIdentity, StoredOutput } from "#durable-objects/endpoint/rpc";
+import type { World } from "#durable-objects/sql/database";
+import type { Interest } from "#durable-objects/webhooks/rpc";
+import { type Answer, NO_ANSWER } from "./network.ts";
+import { inWords, type LeaseMessage, type Operation } from "./operation.ts";
+import { type PlannedFailure, StorageFailure } from "./simulated-database.ts";
+import type { Simulation } from "./simulation.ts";
+import { promise, Violation } from "./violation.ts";
+
+/** A refusal as it reaches the asker. */
+export interface Refused {
+  readonly ok: false;
+  readonly code: string;
+}
+export type Said<T> = Answer<({ readonly ok: true } & T) | Refused>;
+
+/** The object's clock when a run begins, Unix ms. */
+const EPOCH = 1_800_000_000_000;
+/** As the shell has it. */
+const ALARM_RETRY_MS = 10_000;
+/** The platform runs an alarm again after its process died. */
+const PLATFORM_RETRY_MS = 2_000;
+const PURGE_JOBS = 50;
+const STATEMENTS_MAX = 40;
+const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
+
+interface OpenPoll {
+  readonly pollId: string;
+  readonly respond: (answer: Said<{ answer: ReplicaPollAnswer }>) => void;
+}
+
+/**
+ * What is around the core in production, the shell and the platform, with all that can befall them: hands each message to
+ * the core as one turn, performs the effects, rings the alarm, and dies.
+ */
+export class SimulatedObject {
+  readonly #world: Simulation;
+  readonly #coreWorld: World;
+  #core: EndpointCore | null = null;
+  /** The object's clock against true time, ms. */
+  #skew = 0;
+  readonly #polls = new Map<ReplicaId, OpenPoll>();
+  #sendingDemand = false;
+  #demandChanged = false;
+  #handingOver = false;
+  /** The alarm as the platform keeps it, by the object's clock; null when none is set. */
+  #alarmAt: number | null = null;
+  #alarmGeneration = 0;
+  /** When the alarm that the object last set was to ring. */
+  #lastArmed: { readonly at: number; readonly setAt: number } | null = null;
+  #erased = false;
+  /** Turns so far: messages, alarms and faults that reached the core. */
+  operations = 0;
+  /** When the alarm rang lately, true time. */
+  #rings: number[] = [];
+
+  constructor(world: Simulation) {
+    this.#world = world;
+    this.#coreWorld = { now: () => this.now, randomBytes: (length) => world.coreDice.bytes(length) };
+  }
+
+  /** The object's clock, Unix ms. */
+  get now(): number {
+    return EPOCH + this.#world.agenda.now + this.#skew;
+  }
+
+  get erased(): boolean {
+    return this.#erased;
+  }
+
+  /** The alarm the platform holds, by the object's clock. */
+  get alarmAt(): number | null {
+    return this.#alarmAt;
+  }
+
+  /** The alarm that the object set last; it may have got lost. */
+  get lastArmed(): { readonly at: number; readonly setAt: number } | null {
+    return this.#lastArmed;
+  }
+
+  /** Polls that wait at the object for work. */
+  waitingPoll(replicaId: ReplicaId): string | null {
+    return this.#polls.get(replicaId)?.pollId ?? null;
+  }
+
+  /** The core as it is, for looking without being a turn; null while nothing has woken the object. */
+  get core(): EndpointCore | null {
+    return this.#core;
+  }
+
+  // --- turns -------------------------------------------------------------------------------------------------------
+
+  /** One message into the core: what it answers, or nothing when the object dies over it. */
+  turn<T>(operation: Operation, work: (core: EndpointCore) => T): Answer<T> {
+    if (this.#world.dice.chance(this.#world.faults.deploy)) this.deploy();
+    if (this.#world.dice.chance(this.#world.faults.clockJump)) this.#jump();
+    const core = this.#awake();
+    return core === null ? NO_ANSWER : this.#attempt(operation, () => work(core));
+  }
+
+  /** All memory is gone; the next message wakes the object from its tables. */
+  deploy(): void {
+    if (this.#core === null) return;
+    this.#world.hit("deploy", null);
+    this.#world.trace.add(`${this.#stamp()} deploy`);
+    this.#die();
+  }
+
+  #awake(): EndpointCore | null {
+    if (this.#core !== null) return this.#core;
+    const { database } = this.#world;
+    const operation: Operation = { type: "restart" };
+    // What the platform says is set is all that the object then knows.
+    this.#lastArmed = this.#alarmAt === null ? null : { at: this.#alarmAt, setAt: this.now };
+    const opened = this.#attempt(operation, () => {
+      const core = new EndpointCore(database, this.#coreWorld, this.#alarmAt);
+      this.#core = core;
+      return true;
+    });
+    return opened === NO_ANSWER ? null : this.#core;
+  }
+
+  #attempt<T>(operation: Operation, work: () => T): Answer<T> {
+    const { database, oracle, trace } = this.#world;
+    this.operations += 1;
+    const failure = this.#drawFailure();
+    oracle.before(operation, this.now);
+    database.plan(failure);
+    let value: T;
+    try {
+      value = work();
+    } catch (error) {
+      database.plan(null);
+      if (!(error instanceof StorageFailure)) {
+        if (error instanceof Violation) throw error;
+        throw new Violation("I15", `the core threw at ${inWords(operation)}: ${String(error)}`);
+      }
+      const dies = failure?.forGood === true || operation.type === "restart";
+      this.#world.hit(dies ? "crash inside a turn" : "storage error", oracle.jobOf(operation));
+      trace.add(`${this.#stamp()} ${inWords(operation)} -> undone${dies ? ", and the object died" : ""}`);
+      if (dies) this.#die();
+      else this.#core?.takeEffects();
+      oracle.undone(operation);
+      return NO_ANSWER;
+    }
+    // Where the planned statement was never reached, the process dies between the commit and the answer.
+    const dies = failure?.forGood === true || this.#world.dice.chance(this.#world.faults.crashAfter);
+    database.plan(null);
+    const effects = this.#core?.takeEffects() ?? [];
+    trace.add(`${this.#stamp()} ${inWords(operation)} -> ${shortly(value)}`);
+    // Setting the alarm is part of the turn's own commit.
+    const answers: { readonly poll: OpenPoll; readonly answer: ReplicaPollAnswer }[] = [];
+    for (const effect of effects) {
+      if (effect.type === "arm") this.#arm(effect.at);
+      else if (effect.type === "poll_answered") {
+        const poll = this.#polls.get(effect.replicaId);
+        if (poll?.pollId !== effect.pollId) continue;
+        this.#polls.delete(effect.replicaId);
+        answers.push({ poll, answer: effect.answer });
+      }
+    }
+    oracle.after(operation, value, effects);
+    if (dies) {
+      this.#world.hit("crash after a commit", oracle.jobOf(operation));
+      this.#die();
+      for (const { poll } of answers) poll.respond(NO_ANSWER);
+      return NO_ANSWER;
+    }
+    for (const { poll, answer } of answers) poll.respond({ ok: true, answer });
+    for (const effect of effects) this.#perform(effect);
+    return value;
+  }
+
+  #drawFailure(): PlannedFailure | null {
+    const { dice, faults } = this.#world;
+    if (dice.chance(faults.crashInside)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: true };
+    if (dice.chance(faults.storageError)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: false };
+    return null;
+  }
+
+  #die(): void {
+    this.#core = null;
+    this.#sendingDemand = false;
+    this.#demandChanged = false;
+    this.#handingOver = false;
+    const polls = [...this.#polls.values()];
+    this.#polls.clear();
+    for (const poll of polls) poll.respond(NO_ANSWER);
+  }
+
+  #jump(): void {
+    const ms = this.#world.dice.int(-20_000, 20_000);
+    this.#skew += ms;
+    this.#world.hit(ms < 0 ? "clock jumps back" : "clock jumps forward", null);
+    this.#world.trace.add(`${this.#stamp()} the clock jumps ${ms} ms`);
+    this.#planRing();
+  }
+
+  #stamp(): string {
+    return `${this.operations} ${this.now - EPOCH}`;
+  }
+
+  #perform(effect: EndpointEffect): void {
+    switch (effect.type) {
+      case "send_demand":
+        this.#sendDemand();
+        return;
+      case "hand_over":
+        this.#handOver();
+        return;
+      case "erase":
+        this.#erased = true;
+        this.#alarmAt = null;
+        return;
+      default:
+        return;
+    }
+  }
+
+  // --- the alarm ---------------------------------------------------------------------------------------------------
+
+  #arm(at: number): void {
+    promise("L6", at > this.now, () => `the alarm is set for ${at - this.now} ms from now`);
+    this.#alarmAt = at;
+    this.#lastArmed = { at, setAt: this.now };
+    this.#planRing();
+  }
+
+  #planRing(): void {
+    if (this.#alarmAt === null) return;
+    const { agenda, dice, faults } = this.#world;
+    this.#alarmGeneration += 1;
+    const generation = this.#alarmGeneration;
+    let ms = this.#alarmAt - this.now;
+    if (dice.chance(faults.alarmEarly)) {
+      this.#world.hit("alarm early", null);
+      ms -= dice.int(1, 20_000);
+    } else if (dice.chance(faults.alarmLate)) {
+      this.#world.hit("alarm late", null);
+      ms += dice.int(100, 90_000);
+    }
+    agenda.in(ms, () => {
+      if (generation === this.#alarmGeneration && this.#alarmAt !== null) this.#ring(this.#alarmAt);
+    });
+  }
+
+  #ring(at: number): void {
+    const { agenda, dice, faults } = this.#world;
+    this.#alarmAt = null;
+    if (dice.chance(faults.alarmNever)) {
+      this.#world.hit("alarm lost", null);
+      this.#world.trace.add(`${this.#stamp()} the alarm is lost`);
+      return;
+    }
+    this.#wake(at);
+    if (dice.chance(faults.alarmTwice)) {
+      this.#world.hit("alarm twice", null);
+      agenda.in(dice.int(1, 50), () => this.#wake(at));
+    }
+  }
+
+  #wake(at: number): void {
+    if (this.#erased) return;
+    this.#rings = [...this.#rings.filter((ring) => ring > this.#world.agenda.now - 10_000), this.#world.agenda.now];
+    promise("L5", this.#rings.length <= 50 || !this.#world.healed, () => "the alarm rings more than 5 times a second");
+    const alive = this.#core;
+    this.#lastArmed = null;
+    const woke = this.turn({ type: "wake" }, (core) => core.wake());
+    if (woke === NO_ANSWER) {
+      // An alarm whose process died is run again; one whose turn failed is set anew by the shell.
+      if (this.#core === null || this.#core !== alive) this.#again(at);
+      else this.#arm(this.now + ALARM_RETRY_MS);
+      return;
+    }
+    this.#deleteOldOutputs();
+  }
+
+  #again(at: number): void {
+    if (this.#alarmAt !== null) return;
+    this.#alarmAt = at;
+    this.#alarmGeneration += 1;
+    const generation = this.#alarmGeneration;
+    this.#world.agenda.in(PLATFORM_RETRY_MS, () => {
+      if (generation === this.#alarmGeneration && this.#alarmAt !== null) this.#ring(at);
+    });
+  }
+
+  // --- what the shell does -----------------------------------------------------------------------------------------
+
+  poll(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    poll: ReplicaPoll,
+    respond: (answer: Said<{ answer: ReplicaPollAnswer }>) => void,
+  ): void {
+    const operation: Operation = { type: "poll", replicaId, poll };
+    const ask = () => this.turn(operation, (core) => core.pollReplica(node, replicaId, poll));
+    let outcome = ask();
+    if (outcome !== NO_ANSWER && outcome.type === "unverified") {
+      const vouched = this.#vouched(node, replicaId);
+      if (vouched !== "admitted") {
+        respond(vouched);
+        return;
+      }
+      outcome = ask();
+    }
+    if (outcome === NO_ANSWER) {
+      respond(NO_ANSWER);
+      return;
+    }
+    if (outcome.type === "unverified") {
+      respond({ ok: false, code: "replica_not_found" });
+      return;
+    }
+    if (outcome.type === "answered") {
+      respond(outcome.reply);
+      return;
+    }
+    const open: OpenPoll = { pollId: poll.poll_id, respond };
+    this.#polls.set(replicaId, open);
+    this.#world.agenda.in(outcome.ms, () => {
+      if (this.#polls.get(replicaId) !== open) return;
+      this.#polls.delete(replicaId);
+      this.turn({ type: "abandon", replicaId }, (core) => core.abandonPoll(replicaId, poll.poll_id));
+      respond({ ok: true, answer: EMPTY });
+    });
+  }
+
+  report(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: ReplicaReport,
+    respond: (answer: Said<object>) => void,
+  ): void {
+    const operation: Operation = { type: "report", replicaId, state: report.state };
+    const ask = () => this.turn(operation, (core) => core.reportReplica(node, replicaId, report));
+    let outcome = ask();
+    if (outcome !== NO_ANSWER && "type" in outcome) {
+      const vouched = this.#vouched(node, replicaId);
+      if (vouched !== "admitted") {
+        respond(vouched);
+        return;
+      }
+      outcome = ask();
+    }
+    if (outcome !== NO_ANSWER && "type" in outcome) {
+      respond({ ok: false, code: "replica_not_found" });
+      return;
+    }
+    respond(outcome);
+  }
+
+  /** Asks the pod for a replica that the object does not know. */
+  #vouched(node: NodeIdentity, replicaId: ReplicaId): "admitted" | Said<never> {
+    const { dice, faults, pod } = this.#world;
+    if (dice.chance(faults.podDown)) return { ok: false, code: "unavailable" };
+    if (!pod.has(replicaId, node.nodeId)) return { ok: false, code: "replica_not_found" };
+    const admitted = this.turn({ type: "admit", replicaId }, (core) => core.admitReplica(node, replicaId));
+    return admitted === NO_ANSWER ? NO_ANSWER : "admitted";
+  }
+
+  message<T extends object>(
+    what: LeaseMessage["what"],
+    proof: LeaseProof,
+    work: (core: EndpointCore) => ({ readonly ok: true } & T) | Refused,
+    more: { readonly phase?: LeaseMessage["phase"]; readonly nextPollId?: string } = {},
+  ): Said<T> {
+    const operation: LeaseMessage = {
+      type: "message",
+      what,
+      proof,
+      ...(more.phase === undefined ? {} : { phase: more.phase }),
+      ...(more.nextPollId === undefined ? {} : { nextPollId: more.nextPollId }),
+    };
+    return this.turn(operation, work);
+  }
+
+  /** As the Worker does it: the grant, then each output of the manifest against R2, then the completion. */
+  complete(proof: LeaseProof, message: CompleteLease, respond: (answer: Said<{ next: Lease | null }>) => void): void {
+    const { agenda, dice, store, verifyManifest } = this.#world;
+    const apply = (outputs: readonly StoredOutput[]): void =>
+      respond(
+        this.message(
+          "complete",
+          proof,
+          (core) => core.complete(proof, message, outputs),
+          message.next_poll_id === undefined ? {} : { nextPollId: message.next_poll_id },
+        ),
+      );
+    const granted = this.message("grant", proof, (core) => core.grantOutput(proof));
+    if (granted === NO_ANSWER) {
+      respond(NO_ANSWER);
+      return;
+    }
+    // A lease that is over has no grant; the object answers a repeated complete without looking at outputs.
+    if (!granted.ok) {
+      granted.code === "lease_lost" ? apply([]) : respond(granted);
+      return;
+    }
+    const checked = verifyManifest(store.bucket, granted.grant.keyPrefix, message.outputs).then(
+      (outputs) => agenda.in(dice.int(1, 50), () => apply(outputs)),
+      (error: unknown) => {
+        const code = typeof error === "object" && error !== null && "code" in error ? String(error.code) : null;
+        if (code === null) throw error;
+        respond({ ok: false, code });
+      },
+    );
+    this.#world.await(checked);
+  }
+
+  #sendDemand(): void {
+    this.#demandChanged = true;
+    if (this.#sendingDemand) return;
+    this.#sendingDemand = true;
+    this.#demandChanged = false;
+    const core = this.#core;
+    const demand = core?.demand() ?? null;
+    if (demand === null) return;
+    const sentAt = this.now;
+    this.#world.network.call<ReturnType<Simulation["pod"]["demand"]>>(
+      null,
+      (respond) => respond(this.#world.pod.demand(demand)),
+      30_000,
+      (reply) => {
+        // The object that asked may be gone.
+        if (this.#core !== core || core === null) return;
+        this.#sendingDemand = false;
+        if (reply !== NO_ANSWER) {
+          this.turn({ type: "demand" }, (alive) => alive.demandAnswered(demand.version, reply, sentAt));
+        }
+        if (this.#demandChanged && this.#core === core) this.#sendDemand();
+      },
+    );
+  }
+
+  /** One hand-over at a time, until nothing is left. */
+  #handOver(): void {
+    const core = this.#core;
+    if (this.#handingOver || core === null) return;
+    const next = core.handOver();
+    if (next === null) return;
+    this.#handingOver = true;
+    const { webhooks, network } = this.#world;
+    network.call<Interest>(
+      null,
+      (respond) => respond(next.register ? webhooks.register() : webhooks.accept(next.events)),
+      30_000,
+      (interest) => {
+        if (this.#core !== core) return;
+        this.#handingOver = false;
+        if (interest === NO_ANSWER) {
+          this.turn({ type: "hand over" }, (alive) => alive.handOverFailed());
+          return;
+        }
+        const told = this.turn({ type: "hand over" }, (alive) =>
+          alive.handedOver(next.register ? 0 : next.last, interest),
+        );
+        if (told !== NO_ANSWER) this.#handOver();
+      },
+    );
+  }
+
+  #deleteOldOutputs(): void {
+    for (;;) {
+      const core = this.#core;
+      const ended = core?.outputsDue(PURGE_JOBS) ?? [];
+      const last = ended.at(-1);
+      if (core === null || last === undefined) return;
+      for (const { jobId, keys } of ended) {
+        this.#world.oracle.outputsDeleted(jobId, this.now);
+        this.#world.store.delete(keys ?? this.#world.store.keysUnder(core.jobPrefix(jobId)));
+      }
+      const told = this.turn({ type: "outputs" }, (alive) =>
+        alive.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }),
+      );
+      if (told === NO_ANSWER) return;
+    }
+  }
+}
+
+/** An answer in a few words. */
+function shortly(value: unknown): string {
+  if (typeof value !== "object" || value === null) return String(value);
+  const text = JSON.stringify(value, (key, part: unknown) =>
+    key === "inputs" || key === "timeline" || key === "boot" || key === "phases" ? undefined : part,
+  );
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}
