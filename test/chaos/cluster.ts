@@ -1,6 +1,6 @@
 /** Everything that runs in a chaos run: the server with its launcher, the agents, a receiver, and the wires between. */
-import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { glob, mkdir, readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { processesOf } from "#cli/local/leftovers";
 import { type LocalStack, startStack } from "#cli/local/stack";
 import { readJsonFile, Secrets, type StateFolder, stateFolderAt } from "#cli/local/state-folder";
@@ -38,6 +38,7 @@ export class Cluster {
   readonly token: string;
   readonly joinToken: string;
   readonly #stack: LocalStack;
+  readonly #folder: string;
 
   private constructor(parts: {
     state: StateFolder;
@@ -46,6 +47,7 @@ export class Cluster {
     callers: TcpProxy;
     stack: LocalStack;
     joinToken: string;
+    folder: string;
   }) {
     this.state = parts.state;
     this.agents = parts.agents;
@@ -53,6 +55,7 @@ export class Cluster {
     this.callers = parts.callers;
     this.joinToken = parts.joinToken;
     this.#stack = parts.stack;
+    this.#folder = parts.folder;
     this.client = parts.stack.client;
     this.token = parts.stack.credentials.key;
   }
@@ -77,6 +80,7 @@ export class Cluster {
         callers: await TcpProxy.start(server),
         stack,
         joinToken,
+        folder,
       });
     } catch (error) {
       await stack.stop();
@@ -135,10 +139,15 @@ export class Cluster {
     return [this.token, this.joinToken, ...(kept === null ? [] : [kept.signing_secret])];
   }
 
+  /** What the server, the agents and their ComfyUIs have written. */
   async logs(): Promise<LogText[]> {
-    const files = [this.state.serverLog, ...this.agents.map(({ logFile }) => logFile)];
+    const files = [this.state.serverLog];
+    for (const { logFile, slotsFolder } of this.agents) {
+      files.push(logFile);
+      for await (const name of glob("*/comfyui.log*", { cwd: slotsFolder })) files.push(join(slotsFolder, name));
+    }
     return await Promise.all(
-      files.map(async (file) => ({ name: file.split("/").slice(-2).join("/"), text: await readFile(file, "utf8") })),
+      files.map(async (file) => ({ name: relative(this.#folder, file), text: await readFile(file, "utf8") })),
     );
   }
 

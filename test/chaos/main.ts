@@ -89,6 +89,7 @@ function measures({ faults, jobs }: ChaosResult, ms: number): string {
   return [
     `${jobs} jobs in ${Math.round(ms / 1_000)} s`,
     `a dead agent's job had its next lease after ${agent[0]} ms (p50), ${agent[1]} ms (p99)`,
+    `where the server was killed meanwhile, after ${quantile(faults.bothRecoveryMs, 0.99)} ms (p99)`,
     `a killed server answered after ${workerd[0]} ms (p50), ${workerd[1]} ms (longest)`,
     `late successes refused: ${faults.lateCompletes.filter(({ status }) => status === 409).length} of ${faults.lateCompletes.length}`,
     faults.turnedAway === null ? "the disk was never full" : `submits turned away by a full disk: ${faults.turnedAway}`,
