@@ -49,7 +49,7 @@ describe("a lease", () => {
   });
 
   it("ends once, whatever is said of it later", () => {
-    const end = { outcome: "completed", phases: [], heard: true, endedAt: NOW + 9 } as const;
+    const end = { outcome: "completed" as const, phases: [], heard: true, endedAt: NOW + 9 };
     const over = closed(running.leases, end);
     expect(over).toMatchObject([{ id: "lse_1-1", ...end }]);
     expect(closed(over, { ...end, outcome: "lost", endedAt: NOW + 20 })).toBe(over);
