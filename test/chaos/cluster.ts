@@ -62,7 +62,11 @@ export class Cluster {
 
   static async start({ folder, state, agents, chance, report }: ClusterPlan): Promise<Cluster> {
     const never = new AbortController();
-    const stack = await startStack({ state: stateFolderAt(state), port: 0, report, signal: never.signal });
+    const stack = await startStack({
+      ...{ state: stateFolderAt(state), port: 0, report, signal: never.signal },
+      // The receiver of webhooks is on this machine.
+      allowLoopbackUrls: true,
+    });
     try {
       const server = () => ({ host: "127.0.0.1", port: Number(new URL(stack.url).port) });
       const { token: joinToken } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, 86_400);
