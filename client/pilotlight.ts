@@ -10,6 +10,7 @@ import { Pods } from "#client/pods";
 import { Queues } from "#client/queues";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
 import { Usage } from "#client/usage";
+import { Webhooks } from "#client/webhooks";
 import type { Me } from "#contract/access";
 
 /**
@@ -35,6 +36,7 @@ export class Pilotlight {
   readonly outputs: Outputs;
   readonly keys: Keys;
   readonly pods: Pods;
+  readonly webhooks: Webhooks;
   readonly #transport: Transport;
 
   constructor(options: PilotlightOptions) {
@@ -49,6 +51,7 @@ export class Pilotlight {
     this.outputs = new Outputs(transport);
     this.keys = new Keys(transport);
     this.pods = new Pods(transport);
+    this.webhooks = new Webhooks(transport);
     this.#transport = transport;
   }
 

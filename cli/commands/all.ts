@@ -10,6 +10,7 @@ import { filesPut } from "#cli/commands/files";
 import { helpAbout } from "#cli/commands/help";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
+import { listen } from "#cli/commands/listen";
 import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
 import {
   queueBump,
@@ -23,8 +24,21 @@ import {
   queueWhy,
 } from "#cli/commands/queue";
 import { run } from "#cli/commands/run";
+import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
 import { version } from "#cli/commands/version";
+import {
+  webhooksAttempts,
+  webhooksCreate,
+  webhooksEnable,
+  webhooksList,
+  webhooksRecover,
+  webhooksRedeliver,
+  webhooksRemove,
+  webhooksRotate,
+  webhooksSecret,
+  webhooksTest,
+} from "#cli/commands/webhooks";
 
 export const commands: readonly Command[] = [
   dev,
@@ -57,6 +71,18 @@ export const commands: readonly Command[] = [
   endpointsRemove,
   schema,
   filesPut,
+  webhooksList,
+  webhooksCreate,
+  webhooksRemove,
+  webhooksSecret,
+  webhooksRotate,
+  webhooksEnable,
+  webhooksAttempts,
+  webhooksRedeliver,
+  webhooksRecover,
+  webhooksTest,
+  listen,
+  trigger,
   keysCreate,
   keysList,
   keysRevoke,
