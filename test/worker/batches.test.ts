@@ -264,7 +264,7 @@ describe("files of a batch", () => {
     expect([first?.width, second?.width, second?.image]).toEqual([1, 2, first?.image]);
     const broken = await submit("scale", { inputs: { image: `${image}!` }, sweep: { width: seeds } });
     expect(await refusalOf(broken)).toEqual({ status: 422, code: "invalid_inputs", paths: ["/inputs/image"] });
-  });
+  }, 30_000);
 
   it("that are wrong are named by their place", async () => {
     const missing = "file_0dpx4n3m8k7q2wz6tgr1vyc5ha";
@@ -356,7 +356,7 @@ describe("a batch's life", () => {
     expect((await reader?.read())?.value?.byteLength).toBeGreaterThan(0);
     await reader?.cancel();
     expect((await get(`/v1/batches/${String(batch.id)}`)).status).toBe(200);
-  });
+  }, 30_000);
 
   it("is nobody else's", async () => {
     const batch = await submitted("fox", { inputs: [{}] });

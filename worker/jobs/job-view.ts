@@ -54,7 +54,7 @@ export async function jobView(
 }
 
 /** What a job was asked for, with every digit. */
-export function inputsView(snapshot: JobSnapshot): JsonObject {
+function inputsView(snapshot: JobSnapshot): JsonObject {
   return parseExactJson(snapshot.inputs, { depthMax: INPUTS_DEPTH_MAX }) as JsonObject;
 }
 
