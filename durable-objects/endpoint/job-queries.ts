@@ -40,6 +40,8 @@ export interface Look {
   readonly ids: readonly JobId[];
   /** The last job looked at: the next look goes on after it; null when there is nothing more. */
   readonly next: JobId | null;
+  /** Rows looked at; null when the look ended early because it had found enough. */
+  readonly rows: number | null;
 }
 
 type Direction = "oldest first" | "newest first";
@@ -74,15 +76,15 @@ export class JobQueries {
       .exec(`SELECT id FROM (${sql} LIMIT ?) WHERE ${fits.sql} LIMIT ?`, ...bindings, rowsMax, ...fits.bindings, limit)
       .map((row) => text(row, "id") as JobId);
     const last = ids.at(-1);
-    if (last !== undefined && ids.length === limit) return { ids, next: last };
+    if (last !== undefined && ids.length === limit) return { ids, next: last, rows: null };
     const end = direction === "oldest first" ? "max" : "min";
     const [row] = this.#db.exec(
       `SELECT count(*) AS looked, ${end}(id) AS last FROM (${sql} LIMIT ?)`,
       ...bindings,
       rowsMax,
     );
-    const isMore = row !== undefined && integer(row, "looked") === rowsMax;
-    return { ids, next: isMore ? (text(row, "last") as JobId) : null };
+    const rows = row === undefined ? 0 : integer(row, "looked");
+    return { ids, next: row !== undefined && rows === rowsMax ? (text(row, "last") as JobId) : null, rows };
   }
 
   /** How many rows a look passes from after `after` up to and with `upTo`, oldest first. */
@@ -118,7 +120,8 @@ export class JobQueries {
     const rows = this.#db.exec(`SELECT id, leases <> '[]' AS leased FROM (${inner})`, ...range.bindings, rowsMax);
     const ids = rows.filter((row) => integer(row, "leased") === 1).map((row) => text(row, "id") as JobId);
     const last = rows.at(-1);
-    return { ids, next: last === undefined || rows.length < rowsMax ? null : (text(last, "id") as JobId) };
+    const next = last === undefined || rows.length < rowsMax ? null : (text(last, "id") as JobId);
+    return { ids, next, rows: rows.length };
   }
 
   // --- the queue in order --------------------------------------------------------------------------------------------

@@ -177,8 +177,8 @@ function sliceOf(state: EndpointState, { criteria, cursor, firstJob, fence }: Op
   const after = typeof cursor === "string" ? cursor : null;
   const below = criteria.below !== undefined && criteria.below < fence ? criteria.below : fence;
   const bounded = { ...criteria, from: firstJob, below };
-  const { ids, next } = state.queries.look(bounded, "oldest first", after, SLICE_JOBS, SLICE_ROWS);
-  return { ids, cursor: next, lookedAt: state.queries.passed(bounded, after, next ?? fence) };
+  const { ids, next, rows } = state.queries.look(bounded, "oldest first", after, SLICE_JOBS, SLICE_ROWS);
+  return { ids, cursor: next, lookedAt: rows ?? state.queries.passed(bounded, after, next ?? fence) };
 }
 
 function listed(jobs: readonly JobId[], cursor: OperationRecord["cursor"]): Slice {
