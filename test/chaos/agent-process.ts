@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Child, startChild } from "#cli/local/child-process";
 import { killLeftovers } from "#cli/local/leftovers";
+import { isSameProcess } from "#gpu-agent/process-identity";
+import { readIdentity } from "#gpu-agent/state-directory";
 import { TcpProxy } from "./tcp-proxy.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
@@ -98,6 +100,14 @@ export class AgentProcess {
   jobsInHand(): JobInHand[] {
     this.#readLog();
     return [...this.#inHand.values()];
+  }
+
+  /** Kills the ComfyUI that runs the job. @returns false when it is gone already, or another program has its number */
+  killComfy({ slot, comfyPid }: JobInHand): boolean {
+    const identity = readIdentity(join(this.slotsFolder, String(slot), "comfyui.pid"));
+    if (identity === null || identity.pid !== comfyPid || !isSameProcess(identity)) return false;
+    process.kill(comfyPid, "SIGKILL");
+    return true;
   }
 
   signal(name: NodeJS.Signals): boolean {

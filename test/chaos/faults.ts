@@ -157,11 +157,7 @@ export class Faults {
   }
 
   async #killStandIn(): Promise<"done" | "missed" | "nobody"> {
-    return await this.#hit(({ job }) => {
-      if (job.comfyPid === 0) return false;
-      process.kill(job.comfyPid, "SIGKILL");
-      return true;
-    });
+    return await this.#hit(({ agent, job }) => agent.killComfy(job));
   }
 
   /** Kills in the middle of a job, and waits until somebody else has the job. */
@@ -190,10 +186,10 @@ export class Faults {
     try {
       this.#hungry += 1;
       const caught = agent.proxy.holdNext(/^POST \S*\/leases\/lse_[0-9a-z-]+\/complete /);
-      const message = await Promise.race([caught, sleep(VICTIM_MS_MAX, null)]).finally(() => {
+      const message = await Promise.race([caught, this.#nobodyLeft()]).finally(() => {
         this.#hungry -= 1;
+        agent.proxy.stopHolding();
       });
-      agent.proxy.stopHolding();
       if (message === null) return this.#plan.callers.isDone ? "nobody" : "missed";
       const leaseId = /lse_[0-9a-z-]+/.exec(message.text)?.[0] ?? "";
       const job = agent.jobsInHand().find((one) => one.leaseId === leaseId);
@@ -247,6 +243,13 @@ export class Faults {
     await cluster.healthy();
     this.#diskTurns += 1;
     this.report.turnedAway = turnedAway();
+  }
+
+  /** Resolves when no job will come that a fault could hit. */
+  async #nobodyLeft(): Promise<null> {
+    const deadline = performance.now() + VICTIM_MS_MAX;
+    while (!this.#plan.callers.isDone && performance.now() < deadline) await sleep(LOOK_MS);
+    return null;
   }
 
   /** A job in the middle of its work, on an agent that nothing else happens to. */

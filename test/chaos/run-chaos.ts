@@ -96,6 +96,7 @@ export async function runChaos(options: ChaosOptions, { report, progress }: Chao
       clearTimeout(patience);
     } finally {
       clearInterval(showing);
+      callers.giveUp();
     }
     report("All faults are over; collecting the evidence.");
     await cluster.healthy();
