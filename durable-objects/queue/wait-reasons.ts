@@ -1,7 +1,9 @@
 /** Why a job has not started: everything that holds it up, told from facts. */
 import type { NodeId } from "#contract/ids";
 import type { WaitReason } from "#contract/job";
-import type { Shortage } from "#durable-objects/replicas/place";
+
+/** Why the pod has given fewer replicas than were asked for. */
+export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
 
 export interface WaitFacts {
   readonly now: number;
