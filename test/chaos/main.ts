@@ -83,17 +83,25 @@ function shortfalls(options: ChaosOptions, { faults }: ChaosResult): string[] {
   return lines;
 }
 
+/** What was measured, in one line; what there was none of is left out. */
 function measures({ faults, jobs }: ChaosResult, ms: number): string {
-  const agent = [0.5, 0.99].map((share) => quantile(faults.agentRecoveryMs, share));
-  const workerd = [0.5, 1].map((share) => quantile(faults.workerdRecoveryMs, share));
-  return [
-    `${jobs} jobs in ${Math.round(ms / 1_000)} s`,
-    `a dead agent's job had its next lease after ${agent[0]} ms (p50), ${agent[1]} ms (p99)`,
-    `where the server was killed meanwhile, after ${quantile(faults.bothRecoveryMs, 0.99)} ms (p99)`,
-    `a killed server answered after ${workerd[0]} ms (p50), ${workerd[1]} ms (longest)`,
-    `late successes refused: ${faults.lateCompletes.filter(({ status }) => status === 409).length} of ${faults.lateCompletes.length}`,
-    faults.turnedAway === null ? "the disk was never full" : `submits turned away by a full disk: ${faults.turnedAway}`,
-  ].join("; ");
+  const { agentRecoveryMs: agent, bothRecoveryMs: both, workerdRecoveryMs: workerd, lateCompletes: late } = faults;
+  const refused = late.filter(({ status }) => status === 409).length;
+  const lines: readonly (readonly [isThere: boolean, line: string])[] = [
+    [true, `${jobs} jobs in ${Math.round(ms / 1_000)} s`],
+    [
+      agent.length > 0,
+      `a dead agent's job had its next lease after ${quantile(agent, 0.5)} ms (p50), ${quantile(agent, 0.99)} ms (p99)`,
+    ],
+    [both.length > 0, `where the server was killed meanwhile, after ${quantile(both, 0.99)} ms (p99)`],
+    [
+      workerd.length > 0,
+      `a killed server answered after ${quantile(workerd, 0.5)} ms (p50), ${quantile(workerd, 1)} ms (longest)`,
+    ],
+    [late.length > 0, `late successes refused: ${refused} of ${late.length}`],
+    [faults.turnedAway !== null, `submits turned away by a full disk: ${faults.turnedAway}`],
+  ];
+  return lines.flatMap(([isThere, line]) => (isThere ? [line] : [])).join("; ");
 }
 
 /** @param share 0.5 for the median, 1 for the largest; 0 when there are none */
