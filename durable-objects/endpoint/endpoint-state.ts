@@ -150,9 +150,12 @@ export class EndpointState {
     this.config = this.configs.read();
     if (this.config === null) return;
     this.pause = this.controls.readPause();
+    const givenUntil = this.configs.readWokeAt() + GRACE_MS;
     for (const job of this.jobs.running()) {
-      // Renewals of the last moments may not have been written: a living lease must not end early for that.
-      if (job.lease.confirmed && this.live.get(job.id).until === 0) {
+      // Renewals of the last moments may not have been written: a living lease must not end early for that. Time that was
+      // given at the last waking is no renewal: nothing that was not written can have followed it.
+      const given = job.lease.until === givenUntil;
+      if (job.lease.confirmed && !given && this.live.get(job.id).until === 0) {
         this.live.set(job.id, {
           ...this.live.get(job.id),
           until: job.lease.until + PROGRESS_PERSIST_MS,
@@ -168,7 +171,7 @@ export class EndpointState {
     for (const stored of this.jobs.running()) {
       const job = this.live.renewed(stored);
       // Judged by what is written: the moments that `load` adds in doubt are no sign of life.
-      const lease = graced(stored.lease, wokeAt, now);
+      const lease = graced(stored.lease, job.lease.until, wokeAt, now);
       if (lease === null || lease.until <= job.lease.until) continue;
       this.jobs.putRunning({ ...job, lease }, this.jobs.progress(job.id));
       this.graceUntil = now + GRACE_MS;

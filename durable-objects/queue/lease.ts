@@ -64,12 +64,13 @@ const ALARM_LATE_MS = 3_000;
 /**
  * The lease as it stands when the object wakes. Messages could not arrive while it was away, so silence until then
  * proves nothing; but one that stays silent from one waking to the next is over, or a dead one would never end.
+ * @param endsAt when the alarm is to end it: as late as the lease, or later by what may not have been written
  * @param wokeAt when leases were last given time in this way
  * @returns null when nothing is to be added
  */
-export function graced(lease: HeldLease, wokeAt: number, now: number): HeldLease | null {
+export function graced(lease: HeldLease, endsAt: number, wokeAt: number, now: number): HeldLease | null {
   const heardSince = lastHeardAt(lease) > wokeAt;
-  if (!heardSince && now <= lease.until + ALARM_LATE_MS) return null;
+  if (!heardSince && now <= endsAt + ALARM_LATE_MS) return null;
   const until = now + (lease.confirmed ? GRACE_MS : LEASE_CONFIRM_MS);
   return until > lease.until ? { ...lease, until } : null;
 }
