@@ -1,5 +1,4 @@
 /** What a single job may turn into. */
-import type { JobId } from "#contract/ids";
 import { DETERMINISTIC_ERRORS, RunningPhase } from "#contract/job";
 import {
   AGEING_MS_PER_LEVEL,
@@ -11,6 +10,7 @@ import {
 } from "#contract/limits";
 import type { JobRecord, RunningJob } from "#durable-objects/queue/job-record";
 import type { LeaseRecord } from "#durable-objects/queue/lease";
+import { inWords, type Operation } from "./operation.ts";
 import type { KnownJob, Oracle } from "./oracle.ts";
 import { finalPart } from "./stored-jobs.ts";
 import { promise } from "./violation.ts";
@@ -24,9 +24,13 @@ const OUTCOME_OF: Readonly<Record<string, string>> = { complete: "completed", fa
 
 export function checkNewJob(oracle: Oracle, record: JobRecord): void {
   const { operation, now } = oracle;
-  promise("I1", operation.type === "enqueue", () => `${record.id} came into being by ${operation.type}`);
-  if (operation.type !== "enqueue") return;
   promise("I1", !oracle.removed, () => "a deleted endpoint took a job");
+  promise("I19", record.events[0]?.type === "queued", () => "the first event of a job is not that it was queued");
+  checkRecord(oracle, record);
+  if (operation.type !== "enqueue") {
+    checkOtherBirth(oracle, record);
+    return;
+  }
   const { idempotency } = operation.request;
   if (idempotency !== undefined) {
     const known = oracle.keys.get(idempotency.key);
@@ -34,13 +38,37 @@ export function checkNewJob(oracle: Oracle, record: JobRecord): void {
     promise("I2", fresh, () => `the key ${idempotency.key} made ${known?.jobId} and now ${record.id}`);
     oracle.keys.set(idempotency.key, { fingerprint: idempotency.fingerprint, jobId: record.id, usedAt: now });
   }
-  promise("I19", record.events[0]?.type === "queued", () => "the first event of a job is not that it was queued");
   promise(
     "I12",
     record.priority === operation.request.priority && record.lane === operation.request.lane,
     () => "a job is stored with another priority or lane than it came with",
   );
-  checkRecord(oracle, record);
+}
+
+/** Jobs that come by the batch, and those that run an ended one again. */
+function checkOtherBirth(oracle: Oracle, record: JobRecord): void {
+  const { operation, world } = oracle;
+  if (operation.type === "batch") {
+    promise("I1", record.batchId !== null, () => `${record.id} came with a batch and does not belong to it`);
+    world.coverage.path("a job comes with a batch");
+    return;
+  }
+  const again =
+    operation.type === "retry" ||
+    (operation.type === "operate" && (operation.request.kind === "retry" || operation.request.kind === "redrive"));
+  promise("I1", again, () => `${record.id} came into being by ${operation.type}`);
+  const first = record.retryOf === null ? undefined : oracle.jobs.get(record.retryOf);
+  promise(
+    "I5",
+    first !== undefined && first.final !== null,
+    () => `${record.id} runs ${record.retryOf} again, which lives`,
+  );
+  promise(
+    "I3",
+    record.leases.length <= 1 && record.attempt <= 1,
+    () => `${record.id} begins with an old job's attempts`,
+  );
+  world.coverage.path("an ended job runs again as a new one");
 }
 
 export function checkChange(oracle: Oracle, known: KnownJob, next: JobRecord): void {
@@ -49,6 +77,7 @@ export function checkChange(oracle: Oracle, known: KnownJob, next: JobRecord): v
     promise("I5", finalPart(next) === known.final, () => `${next.id} changed after its end`);
     return;
   }
+  checkPlace(oracle, before, next);
   checkRecord(oracle, next);
   checkStory(before, next);
   checkLeases(oracle, before, next);
@@ -59,7 +88,7 @@ export function checkChange(oracle: Oracle, known: KnownJob, next: JobRecord): v
     promise("I10", before.startedAt === null, () => `${next.id} expired after it had started`);
     promise("I10", next.expiresAt <= oracle.now, () => `${next.id} expired too early`);
   }
-  if (before.state === "queued" && next.state === "canceled") checkCancel(oracle, next.id);
+  if (before.state === "queued" && next.state === "canceled") checkCancel(oracle, before);
   if (before.state === "queued" && next.state !== "queued" && next.state !== "running") {
     promise(
       "I15",
@@ -95,7 +124,7 @@ function checkRecord(oracle: Oracle, record: JobRecord): void {
   );
   promise(
     "I12",
-    record.rank === record.createdAt - record.priority * AGEING_MS_PER_LEVEL,
+    oracle.moved.has(id) || record.rank === record.createdAt - record.priority * AGEING_MS_PER_LEVEL,
     () => `the place of ${id} does not follow from its arrival and its priority`,
   );
   leases.forEach((lease, index) => {
@@ -109,6 +138,19 @@ function checkRecord(oracle: Oracle, record: JobRecord): void {
   if (state === "running") {
     promise("I3", record.lease.id === leases.at(-1)?.id, () => `${id} runs under a lease that is not its last one`);
   }
+}
+
+/** Only who asks for it gives a job another place, and only while it waits. */
+function checkPlace(oracle: Oracle, before: JobRecord, next: JobRecord): void {
+  if (before.rank === next.rank && before.lane === next.lane && before.priority === next.priority) return;
+  const { operation } = oracle;
+  promise(
+    "I12",
+    operation.type === "patch" && operation.jobId === next.id && before.state === "queued" && next.state === "queued",
+    () => `${next.id} was given another place by ${operation.type}`,
+  );
+  oracle.moved.add(next.id);
+  oracle.world.coverage.path("a waiting job is given another place");
 }
 
 /** Events are only added. */
@@ -168,7 +210,7 @@ function checkEnd(oracle: Oracle, before: RunningJob, lease: LeaseRecord, next: 
       promise("I7", before.deadlineAt <= now, () => `the lease ${lease.id} was cut off before its deadline`);
       break;
     default:
-      checkCancel(oracle, next.id);
+      checkCancel(oracle, before);
   }
   checkOutcome(oracle, before, lease, next);
 }
@@ -246,10 +288,26 @@ function checkOutcome(oracle: Oracle, before: RunningJob, lease: LeaseRecord, ne
   }
 }
 
-function checkCancel(oracle: Oracle, id: JobId): void {
+function checkCancel(oracle: Oracle, before: JobRecord): void {
   const { operation } = oracle;
-  const asked = (operation.type === "cancel" && operation.jobId === id) || oracle.removed;
-  promise("I8", asked, () => `${id} was canceled and nobody asked for it (${operation.type})`);
+  promise("I8", oracle.removed || mayCancel(operation, before), () => {
+    return `${before.id} was canceled while ${before.state} and nobody asked for it (${inWords(operation)})`;
+  });
+  oracle.world.coverage.path(`a job is canceled while it is ${before.state} by ${operation.type}`);
+}
+
+function mayCancel(operation: Operation, { id, state, batchId }: JobRecord): boolean {
+  switch (operation.type) {
+    case "cancel":
+      return operation.jobId === id;
+    case "cancel batch":
+      return operation.batchId === batchId;
+    case "operate":
+      // Running jobs are never purged.
+      return operation.request.kind === "cancel" || (operation.request.kind === "purge" && state === "queued");
+    default:
+      return false;
+  }
 }
 
 /** A running job goes on: its phase only moves forward. */

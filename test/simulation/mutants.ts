@@ -9,6 +9,8 @@ export interface Mutant {
   /** Stands exactly once in the file. */
   readonly find: string;
   readonly replace: string;
+  /** Further changes that belong to it, in the same file. */
+  readonly also?: readonly { readonly find: string; readonly replace: string }[];
   /** A seed that finds it soon, so that the test is quick; any other may find it too. */
   readonly seed?: number;
 }
@@ -41,8 +43,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "A stale holder's files count for the job that another one runs again",
     url: "https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html",
     file: CORE,
-    find: "const keyPrefix = `${this.jobPrefix(authority.job.id)}${authority.lease.token}/`;",
-    replace: "const keyPrefix = this.jobPrefix(authority.job.id);",
+    find: "{authority.lease.token}/`;\n      return",
+    replace: '{""}`;\n      return',
   },
   {
     name: "bill-on-lease",
@@ -51,6 +53,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: 'const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";',
     replace: "const heard = true;",
+    seed: 7,
   },
   {
     name: "bill-dup",
@@ -67,6 +70,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "this.configs.reserveCounters(counter.reserved);",
     replace: "",
+    seed: 7,
   },
   {
     name: "slot-leak",
@@ -83,6 +87,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (job.lease.until <= now) {",
     replace: "if (job.lease.until <= now && job.attempt < job.attemptsMax) {",
+    seed: 7,
   },
   {
     name: "no-renew",
@@ -123,6 +128,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;",
     replace: "if (this.#armedAt === null || now > 0) return;",
+    seed: 6,
   },
   {
     name: "alarm-now",
@@ -139,6 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
+    seed: 72,
   },
   {
     name: "requeue-orphan",
@@ -156,6 +163,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/cancel.ts",
     find: 'if (job.state === "running") return state.leaseEnded(job, canceled, "canceled", [], now);',
     replace: 'if (job.state === "running") return canceled;',
+    seed: 5,
   },
   {
     name: "no-fence",
@@ -164,6 +172,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/queue/authority.ts",
     find: 'return job.state === "running" && job.lease.id === lease.id',
     replace: 'return job.state === "running"',
+    seed: 12,
   },
   {
     name: "no-token",
@@ -178,9 +187,21 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "Mastodon: the idempotency key is checked and stored apart from what it is for",
     url: "https://github.com/mastodon/mastodon/pull/37879",
     file: CORE,
-    find: "rememberKey(this.#state, key, job.id, now);\n      dispatch(this.#state, now);\n      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false };\n    });",
-    replace:
-      "later = () => rememberKey(this.#state, key, job.id, now);\n      dispatch(this.#state, now);\n      return { ok: true, job: snapshotOf(this.#state, jobs.get(job.id) ?? job, payload, now), replayed: false } as const;\n    });\n    later();\n    return reply;",
+    find: "rememberKey(this.#state, key, job.id, now);\n      dispatch",
+    replace: "later = () => rememberKey(this.#state, key, job.id, now);\n      dispatch",
+    also: [
+      {
+        find: "return this.#mutate((now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
+        replace:
+          "let later = () => undefined;\n    const reply = this.#mutate((now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
+      },
+      {
+        find: "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });",
+        replace:
+          "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#mutate(() => later());\n    return reply;",
+      },
+    ],
+    seed: 7,
   },
   {
     name: "stale-fail",
@@ -190,6 +211,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
       'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); this.#state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(this.#world)), "failed", message.phases, now); return DONE; }',
+    seed: 17,
   },
   {
     name: "complete-after-cancel",
@@ -206,7 +228,7 @@ export const MUTANTS: readonly Mutant[] = [
     url: "https://github.com/triggerdotdev/trigger.dev/pull/2129",
     file: CORE,
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
-    replace: "if (presentLease(job)?.pollId === `${poll.poll_id}!`) {",
+    replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
   },
   {
     name: "purge-under-a-lease",
@@ -215,6 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (state.config?.removed) cancelLiving(state, now);",
     replace: "if (state.config?.removed || state.jobs.running().length > 2) cancelLiving(state, now);",
+    seed: 4,
   },
   {
     name: "retention-too-early",
@@ -223,6 +246,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
     replace: "state.jobs.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+    seed: 10,
   },
   {
     name: "outputs-too-early",
@@ -231,6 +255,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
     replace: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
+    seed: 6,
   },
   {
     name: "unbounded-retries",
@@ -239,6 +264,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/queue/retry.ts",
     find: "return Math.floor(jitter * bound);",
     replace: "return Math.floor(jitter * bound * 50);",
+    seed: 8,
   },
   {
     name: "stale-count",
@@ -263,6 +289,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.waiting.forget();\n",
     replace: "",
+    seed: 30,
   },
   {
     name: "events-rewritten",
@@ -280,6 +307,98 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASE,
     find: "export const LEASES_PER_REPLICA_MAX = 2;",
     replace: "export const LEASES_PER_REPLICA_MAX = 3;",
+    seed: 17,
+  },
+  {
+    name: "webhook-outside-tx",
+    bug: "comfyui-api: a webhook lives in memory until it is sent",
+    url: "https://github.com/SaladTechnologies/comfyui-api",
+    file: "durable-objects/endpoint/outbox-store.ts",
+    find: "  add(row: NewOutboxRow): void {",
+    replace:
+      "  add(latest: NewOutboxRow): void {\n    this.ram ??= [];\n    this.ram.push(latest);\n    if (this.ram.length < 3) return;\n    const row = this.ram.shift();",
+    seed: 7,
+  },
+  {
+    name: "new-webhook-id",
+    bug: "A webhook gets a new id with each try, so that its receiver cannot tell it came before",
+    url: "https://docs.svix.com/retries",
+    file: "durable-objects/endpoint/outbox-store.ts",
+    find: 'messageId: text(row, "message_id"),',
+    replace: 'messageId: text(row, "message_id") + String((globalThis.tries = (globalThis.tries ?? 0) + 1)),',
+  },
+  {
+    name: "outbox-loop",
+    bug: "A retry that is under way is due all the time: the alarm rings in a circle while the receiver is slow",
+    url: "https://www.hooktunnel.com/blog/webhook-retry-storms",
+    file: "durable-objects/endpoint/telling.ts",
+    find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
+    replace: "0",
+    seed: 16,
+  },
+  {
+    name: "pause-forgotten",
+    bug: "A paused queue hands out jobs again after a restart",
+    url: "https://github.com/taskforcesh/bullmq/issues/652",
+    file: STATE,
+    find: "    this.pause = this.controls.readPause();\n",
+    replace: "",
+    seed: 10,
+  },
+  {
+    name: "pause-half",
+    bug: "A paused queue still hands the next job to whoever has just completed one",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/1272",
+    file: "durable-objects/endpoint/matcher.ts",
+    find: "!mayWork(state, replica.replicaId) || holdsStarts(state, now)",
+    replace: "!mayWork(state, replica.replicaId)",
+    seed: 40,
+  },
+  {
+    name: "purge-running",
+    bug: "A purge takes running jobs along",
+    url: "https://github.com/celery/celery/issues/2481",
+    file: "durable-objects/endpoint/operations.ts",
+    find: 'if (job.state !== "queued" || (criteria.retrying && !isRetrying(job))) return null;',
+    replace: "if (isEnded(job) || (criteria.retrying && !isRetrying(job))) return null;",
+    also: [{ find: 'return { ...given, states: ["queued"] };', replace: "return { ...given, states: LIVING };" }],
+    seed: 9,
+  },
+  {
+    name: "batch-in-two",
+    bug: "Inngest: an enqueue without a key of its own takes the same work several times",
+    url: "https://github.com/inngest/inngest/pull/859",
+    file: "durable-objects/endpoint/batches.ts",
+    find: "rememberKey(state, key, id, now);",
+    replace: "",
+    seed: 9,
+  },
+  {
+    name: "no-poll-order",
+    bug: "Late news of a replica's start takes it out of the choice although it waits for work",
+    url: "https://github.com/triggerdotdev/trigger.dev/issues/2561",
+    file: "durable-objects/endpoint/replica-life.ts",
+    find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
+    replace: "const isLate = false;",
+    seed: 85,
+  },
+  {
+    name: "waiter-forgotten",
+    bug: "Temporal: who waited for a task is forgotten when matching restarts",
+    url: "https://github.com/temporalio/temporal/issues/459",
+    file: STATE,
+    find: "for (const [id, waiter] of waiters) this.waiters.set(id, waiter);",
+    replace: "",
+    seed: 116,
+  },
+  {
+    name: "second-restart",
+    bug: "pg-boss: an active job expires under the hands of who works on it",
+    url: "https://github.com/timgit/pg-boss/issues/250",
+    file: STATE,
+    find: "until: job.lease.until + PROGRESS_PERSIST_MS,",
+    replace: "until: job.lease.until,",
+    seed: 27,
   },
   {
     name: "open-to-strangers",
@@ -290,3 +409,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "    return this.#state.config !== null || workspaceId === undefined ? null : noEndpoint();",
   },
 ];
+
+/** Under faults, of one seed: most mistakes show early. */
+export const OPERATIONS_OF_A_MUTANT = 500;
+/** A mutant that lives through so many seeds would live through a pull request. */
+const SEEDS_MAX = 200;
+
+/** The seed that is known to find the mutant, then all others. */
+export function* seedsFor({ seed }: Mutant): Generator<number> {
+  if (seed !== undefined) yield seed;
+  for (let other = 1; other <= SEEDS_MAX; other += 1) if (other !== seed) yield other;
+}

@@ -1,7 +1,7 @@
 import type { LeaseProgress, ReplicaPoll } from "#contract/agent";
-import type { JobId, ReplicaId } from "#contract/ids";
+import type { BatchId, JobId, ReplicaId } from "#contract/ids";
 import type { ReplicaState } from "#contract/replica";
-import type { EnqueueRequest, LeaseProof } from "#durable-objects/endpoint/rpc";
+import type { EnqueueBatchRequest, EnqueueRequest, LeaseProof, OperationRequest } from "#durable-objects/endpoint/rpc";
 
 export interface LeaseMessage {
   readonly type: "message";
@@ -31,6 +31,13 @@ export type Operation =
   | { readonly type: "configure" }
   | { readonly type: "remove" }
   | { readonly type: "outputs" }
+  | { readonly type: "pause" }
+  | { readonly type: "resume" }
+  | { readonly type: "batch"; readonly request: EnqueueBatchRequest }
+  | { readonly type: "cancel batch"; readonly batchId: BatchId }
+  | { readonly type: "retry"; readonly jobId: JobId }
+  | { readonly type: "patch"; readonly jobId: JobId }
+  | { readonly type: "operate"; readonly request: OperationRequest }
   /** Asks without changing anything. */
   | { readonly type: "read"; readonly what: string; readonly jobId: JobId | null }
   /** Somebody of another workspace asks for what is not his. */
@@ -55,6 +62,15 @@ export function inWords(operation: Operation): string {
       return `report ${operation.replicaId} ${operation.state}`;
     case "read":
       return `${operation.what} ${operation.jobId ?? ""}`;
+    case "batch":
+      return `batch of ${operation.request.items.length} ${operation.request.idempotency?.key ?? ""}`;
+    case "cancel batch":
+      return `cancel ${operation.batchId}`;
+    case "retry":
+    case "patch":
+      return `${operation.type} ${operation.jobId}`;
+    case "operate":
+      return `${operation.request.kind} ${JSON.stringify(operation.request.selection)}`;
     case "stranger":
       return `stranger: ${operation.what}`;
     default:

@@ -64,6 +64,10 @@ export class Oracle {
   readonly tokens = new Set<string>();
   /** Of the jobs granted in the operation at hand: which node each one avoided before it. */
   readonly avoidedBefore = new Map<JobId, QueuedJob["avoid"]>();
+  /** Jobs that were given another place. */
+  readonly moved = new Set<JobId>();
+  /** What each batch's key made. */
+  readonly batchKeys = new Map<string, string>();
   counterMax = 0;
   now = 0;
   /** When the object last woke, by its own clock. */
@@ -271,6 +275,13 @@ export class Oracle {
           promise("I15", reply.job.state === known?.record.state, () => "a job is shown otherwise than it is stored");
         return;
       }
+      case "pause":
+      case "resume":
+        if ((value as { ok: boolean }).ok) this.world.paused = operation.type === "pause";
+        return;
+      case "batch":
+        this.#checkBatch(operation, value as { ok: boolean; batch?: { id: string; total: number } }, touched);
+        return;
       case "stranger":
         promise("I19", (value as { ok: boolean }).ok === false, () => `a stranger got an answer to ${operation.what}`);
         return;
@@ -316,6 +327,26 @@ export class Oracle {
       return;
     }
     promise("I2", !reply.replayed, () => "a new key is answered as a repeated one");
+  }
+
+  /** All of a batch's jobs or none, and one batch for one key. */
+  #checkBatch(
+    { request }: Operation & { type: "batch" },
+    reply: { ok: boolean; batch?: { id: string; total: number } },
+    touched: ReadonlySet<string>,
+  ): void {
+    const key = request.idempotency?.key ?? "";
+    const known = this.batchKeys.get(key);
+    const made = [...touched].filter((id) => this.jobs.get(id as JobId)?.record.createdAt === this.now);
+    if (reply.batch === undefined) {
+      promise("I15", made.length === 0, () => `a refused batch left ${made.length} jobs behind`);
+      return;
+    }
+    const { id, total } = reply.batch;
+    const jobs = [...this.jobs.values()].filter(({ record }) => record.batchId === id).length;
+    promise("I15", total === request.items.length && jobs === total, () => `a batch of ${total} has ${jobs} jobs`);
+    promise("I2", known === undefined || known === id, () => `the key ${key} made two batches`);
+    this.batchKeys.set(key, id);
   }
 
   /** A lease is on its way to an agent. */

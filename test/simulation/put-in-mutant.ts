@@ -5,14 +5,19 @@ import type { Mutant } from "./mutants.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** The source of a mutant's file with its change. @throws Error unless what it replaces is there exactly once */
+/** The source of a mutant's file with its changes. @throws Error unless what each one replaces is there exactly once */
 export function changedSource(mutant: Mutant): string {
-  const source = readFileSync(new URL(mutant.file, ROOT), "utf8");
-  const parts = source.split(mutant.find);
-  if (parts.length !== 2) {
-    throw new Error(`mutant ${mutant.name}: what it replaces is ${parts.length - 1} times in ${mutant.file}`);
+  let source = readFileSync(new URL(mutant.file, ROOT), "utf8");
+  for (const { find, replace } of [mutant, ...(mutant.also ?? [])]) {
+    const parts = source.split(find);
+    if (parts.length !== 2) {
+      throw new Error(
+        `mutant ${mutant.name}: what it replaces is ${parts.length - 1} times in ${mutant.file}: ${find}`,
+      );
+    }
+    source = parts.join(replace);
   }
-  return parts.join(mutant.replace);
+  return source;
 }
 
 /** From now on this process loads the mutant's file with its change, before its types are stripped. */

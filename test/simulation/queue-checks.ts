@@ -94,6 +94,14 @@ export function checkCounts(oracle: Oracle): void {
     if (record.state === "queued") counts[record.lane] += 1;
     else counts.running += 1;
   }
+  let dead = 0;
+  for (const { record } of oracle.jobs.values()) if (record.state === "failed" && record.dead) dead += 1;
+  promise("I11", summary.dead === dead, () => `${summary.dead} dead letters are counted, there are ${dead}`);
+  promise(
+    "I11",
+    (summary.paused !== null) === oracle.world.paused,
+    () => "it is shown otherwise whether the queue is paused",
+  );
   promise(
     "I11",
     summary.queued.interactive === counts.interactive &&

@@ -20,8 +20,11 @@ export class SeedRunner {
   readonly #database = new SimulatedDatabase();
   #verifyManifest: VerifyManifest | null = null;
 
-  /** @param operations under faults; a run goes on until everything has come to its end */
-  async run(seed: number, operations: number): Promise<SimulationResult> {
+  /**
+   * @param operations under faults; a run goes on until everything has come to its end
+   * @param meddle called between any two events, to break what must not break
+   */
+  async run(seed: number, operations: number, meddle?: (world: Simulation) => void): Promise<SimulationResult> {
     if (this.#verifyManifest === null) {
       this.#verifyManifest = await workersOwnCheck();
       migrate(this.#database, endpointMigrations, 0);
@@ -29,6 +32,13 @@ export class SeedRunner {
     }
     const { coverage } = this;
     const verifyManifest = this.#verifyManifest;
-    return new Simulation({ seed, operations, database: this.#database, coverage, verifyManifest }).run();
+    return new Simulation({
+      seed,
+      operations,
+      database: this.#database,
+      coverage,
+      verifyManifest,
+      ...(meddle === undefined ? {} : { meddle }),
+    }).run();
   }
 }

@@ -185,6 +185,11 @@ export class SimulatedCallers {
     object.turn({ type: "stranger", what: "cancel" }, (core) => core.cancelJob(strangerId, id));
     object.turn({ type: "stranger", what: "summary" }, (core) => core.queueSummary(strangerId));
     if (lease === undefined) return;
+    // One who guesses tokens, on the very node that the lease is on.
+    const guess = { ...this.#world.nodeOf(lease.nodeId), leaseId: lease.id, token: `${lease.token}0` };
+    const error = { code: "execution_error", message: "" } as const;
+    object.message("fail", guess, (core) => core.fail(guess, { error, phases: [] }));
+    object.message("complete", guess, (core) => core.complete(guess, { outputs: [], phases: [] }, []));
     const { podId, nodeId } = this.#world.nodeOf(lease.nodeId);
     const proof = { workspaceId: strangerId, podId, nodeId, leaseId: lease.id, token: lease.token };
     object.turn({ type: "stranger", what: "fail" }, (core) =>

@@ -25,6 +25,7 @@ export class SimulatedPod {
   readonly agents = new Set<SimulatedAgent>();
   #version = 0;
   #wanted = 0;
+  #onStrike = false;
 
   constructor(world: Simulation) {
     this.#world = world;
@@ -33,6 +34,12 @@ export class SimulatedPod {
       const nodeId = world.id(NodeId, "node", ownerKey(podId));
       return { workspaceId, podId, nodeId };
     });
+  }
+
+  /** Nothing is placed any more, and what was is gone. */
+  goOnStrike(): void {
+    this.#onStrike = true;
+    for (const agent of [...this.agents]) agent.kill();
   }
 
   /** Answers a demand, which may be an old one. */
@@ -53,6 +60,7 @@ export class SimulatedPod {
 
   /** Places what is wanted and missing. */
   #fill(): void {
+    if (this.#onStrike) return;
     for (let missing = this.#wanted - this.#placed.size; missing > 0; missing -= 1) this.#place();
   }
 

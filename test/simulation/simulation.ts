@@ -22,6 +22,7 @@ import { Oracle } from "./oracle.ts";
 import { SimulatedCallers } from "./simulated-callers.ts";
 import type { SimulatedDatabase } from "./simulated-database.ts";
 import { SimulatedObject } from "./simulated-object.ts";
+import { SimulatedOperators } from "./simulated-operators.ts";
 import { SimulatedPod } from "./simulated-pod.ts";
 import { SimulatedStore } from "./simulated-store.ts";
 import { SimulatedWebhooks } from "./simulated-webhooks.ts";
@@ -44,6 +45,8 @@ export interface SimulationOptions {
   readonly database: SimulatedDatabase;
   readonly coverage: Coverage;
   readonly verifyManifest: VerifyManifest;
+  /** Called between any two events. */
+  readonly meddle?: (world: Simulation) => void;
 }
 
 export interface SimulationResult {
@@ -78,6 +81,7 @@ export class Simulation {
   readonly pod: SimulatedPod;
   readonly webhooks: SimulatedWebhooks;
   readonly callers: SimulatedCallers;
+  readonly operators: SimulatedOperators;
   readonly workspaceId: WorkspaceId;
   readonly strangerId: WorkspaceId;
   readonly podId: PodId;
@@ -116,6 +120,7 @@ export class Simulation {
     this.pod = new SimulatedPod(this);
     this.webhooks = new SimulatedWebhooks(this);
     this.callers = new SimulatedCallers(this);
+    this.operators = new SimulatedOperators(this);
   }
 
   async run(): Promise<SimulationResult> {
@@ -147,6 +152,7 @@ export class Simulation {
     this.database.watchJobs();
     this.faults = this.swarm.faults;
     this.callers.start();
+    this.operators.start();
     await this.#until(() => this.object.operations >= this.#options.operations);
   }
 
@@ -174,6 +180,9 @@ export class Simulation {
       else agent.resume();
     }
     const healedAt = this.agenda.now;
+    // Whatever was paused is resumed, also what a late message pauses.
+    this.operators.resume();
+    this.agenda.in(61_500, () => this.operators.resume());
     // What was under way takes a minute to arrive, a lease at most 45 s to end, a backoff at most a minute.
     const eachMs = 2 * (this.swarm.prepareMs * 8 + this.swarm.uploadMs * 8 + 10_000);
     const boundMs = 400_000 + 8 * this.swarm.bootMs + this.oracle.living.size * eachMs;
@@ -236,6 +245,7 @@ export class Simulation {
         this.#awaited = null;
         await awaited;
       }
+      this.#options.meddle?.(this);
       // Time must pass: operations that never end would otherwise hold up the run.
       idle = this.object.operations === before ? idle + 1 : 0;
       promise("L5", idle < 1_000_000, () => "nothing reaches the object any more");
