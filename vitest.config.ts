@@ -34,6 +34,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: "simulation",
+          include: ["test/simulation/**/*.test.ts"],
+          // The runs spread themselves over all cores, and one file after the other leaves each of them its time.
+          fileParallelism: false,
+          testTimeout: 600_000,
+        },
+      },
+      {
+        test: {
           name: "processes",
           include: PROCESS_TESTS,
           testTimeout: 120_000,
