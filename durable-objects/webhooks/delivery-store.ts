@@ -44,7 +44,10 @@ export interface DeliveryRecord {
 export type NewDelivery = Omit<DeliveryRecord, "messageId" | "body" | "state" | "tried" | "tries" | "endedAt">;
 
 /** The fields that change after a delivery was made. */
-export type DeliveryChange = Pick<DeliveryRecord, "id" | "state" | "tried" | "tries" | "nextTryAt" | "endedAt">;
+export type DeliveryChange = Pick<
+  DeliveryRecord,
+  "id" | "destination" | "state" | "tried" | "tries" | "nextTryAt" | "endedAt"
+>;
 
 const COLUMNS = `d.*, m.message_id AS message_id, m.body AS body
   FROM deliveries d JOIN messages m ON m.number = d.message`;
@@ -54,6 +57,8 @@ const SCAN_ROWS_MAX = 2_000;
 
 /** Messages, their deliveries, and how their destinations do. */
 export class DeliveryStore {
+  /** Destinations of which something changed since somebody looked. */
+  readonly touched = new Set<string>();
   readonly #db: SqlDatabase;
 
   constructor(db: SqlDatabase) {
@@ -80,6 +85,7 @@ export class DeliveryStore {
   }
 
   add(delivery: NewDelivery): void {
+    this.touched.add(delivery.destination);
     this.#db.exec(
       `INSERT INTO deliveries
          (id, source, destination, message, event, job_id, url, state, tried, tries, next_try_at, ended_at, created_at)
@@ -102,6 +108,7 @@ export class DeliveryStore {
   }
 
   change(delivery: DeliveryChange): void {
+    this.touched.add(delivery.destination);
     this.#db.exec(
       "UPDATE deliveries SET state = ?, tried = ?, tries = ?, next_try_at = ?, ended_at = ? WHERE id = ?",
       delivery.state,
@@ -180,6 +187,7 @@ export class DeliveryStore {
 
   /** Ends everything pending of a destination without a try. */
   endPending(destination: string, state: "failed" | "discarded", now: number): void {
+    this.touched.add(destination);
     this.#db.exec(
       `UPDATE deliveries SET state = ?, next_try_at = NULL, ended_at = ?
        WHERE state = 'pending' AND destination = ?`,
@@ -209,7 +217,9 @@ export class DeliveryStore {
       now,
     );
     const rows = [...failed, ...waiting];
-    return { count: rows.length, destinations: [...new Set(rows.map((row) => text(row, "destination")))] };
+    const destinations = [...new Set(rows.map((row) => text(row, "destination")))];
+    for (const destination of destinations) this.touched.add(destination);
+    return { count: rows.length, destinations };
   }
 
   // --- tries that are on their way ---------------------------------------------------------------------------------
@@ -245,6 +255,7 @@ export class DeliveryStore {
   }
 
   putHealth(destination: string, health: DestinationHealth): void {
+    this.touched.add(destination);
     if (health === HEALTHY) this.#db.exec("DELETE FROM destinations WHERE destination = ?", destination);
     else
       this.#db.exec(
@@ -267,9 +278,10 @@ export class DeliveryStore {
   forget(before: number, limit: number): boolean {
     // Ids begin with their time, so these are the oldest; a message is as old as its deliveries.
     const old = this.#db
-      .exec("SELECT id, created_at FROM deliveries ORDER BY id LIMIT ?", limit)
+      .exec("SELECT id, destination, created_at FROM deliveries ORDER BY id LIMIT ?", limit)
       .filter((row) => integer(row, "created_at") < before);
     for (const row of old) {
+      this.touched.add(text(row, "destination"));
       this.#db.exec("DELETE FROM trying WHERE delivery_id = ?", text(row, "id"));
       this.#db.exec("DELETE FROM deliveries WHERE id = ?", text(row, "id"));
     }

@@ -17,7 +17,7 @@ import { chance, type SqlDatabase, type World } from "#durable-objects/sql/datab
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
 import { type DeliveryRecord, DeliveryStore, type TryRecord } from "#durable-objects/webhooks/delivery-store";
 import type { DeliveryPage, Interest, OutboxEvent, WebhookSource } from "#durable-objects/webhooks/rpc";
-import { type InFlight, nextSendAt, toSend } from "#durable-objects/webhooks/send-order";
+import { isListened, listenDestination, SendOrder } from "#durable-objects/webhooks/send-order";
 import { type SecretRecord, type WebhookRecord, WebhookStore } from "#durable-objects/webhooks/webhook-store";
 import { webhooksMigrations } from "#migrations/webhooks/all";
 
@@ -73,9 +73,6 @@ const TELL_MAX = 50;
 const TELL_RETRY_S_MAX = 600;
 const DONE = { ok: true } as const;
 
-/** The destination of a `listen` webhook: nothing is ever sent there. */
-const listenDestination = (id: WebhookId): string => `listen ${id}`;
-
 /**
  * A workspace's webhooks as one synchronous machine: every method is one transaction, decides by the clock it is given,
  * and leaves its outward effects in `takeEffects`. The shell signs, sends and waits.
@@ -86,12 +83,10 @@ export class WebhooksCore {
   readonly #publicUrl: string;
   readonly #webhooks: WebhookStore;
   readonly #deliveries: DeliveryStore;
-  #inFlight: InFlight = new Map();
+  readonly #order: SendOrder;
   #workspaceId: WorkspaceId | null = null;
   #effects: WebhooksEffect[] = [];
   #armedAt: number | null;
-  /** The destination that was served last, so that the next one has its turn. */
-  #served = "";
 
   /**
    * @param publicUrl goes before the paths of output links; "" when the API's address is not known
@@ -104,6 +99,7 @@ export class WebhooksCore {
     this.#armedAt = armedAt;
     this.#webhooks = new WebhookStore(db);
     this.#deliveries = new DeliveryStore(db);
+    this.#order = new SendOrder(this.#deliveries);
     if (!hasSchema(db)) return;
     migrate(db, webhooksMigrations, world.now());
     this.#workspaceId = this.#webhooks.workspace()?.workspaceId ?? null;
@@ -374,9 +370,9 @@ export class WebhooksCore {
 
   /** What came of a try. @param startedAt the try's own, so that a late outcome of a lost try is not taken for another's */
   tried(deliveryId: DeliveryId, startedAt: number, result: TryResult): void {
-    if (this.#inFlight.get(deliveryId)?.startedAt !== startedAt) return;
+    if (this.#order.startedAt(deliveryId) !== startedAt) return;
     this.#mutate((now) => {
-      this.#inFlight.delete(deliveryId);
+      this.#order.end(deliveryId);
       this.#deliveries.endTry(deliveryId);
       const delivery = this.#deliveries.get(deliveryId);
       if (delivery !== null) this.#ended(delivery, result, startedAt, now);
@@ -413,9 +409,7 @@ export class WebhooksCore {
       }));
     } catch (error) {
       this.#effects = earlier;
-      // What is in flight is read again: the tries that this turn began were undone.
-      const kept = new Set(this.#deliveries.trying().map(({ id }) => id));
-      this.#inFlight = new Map([...this.#inFlight].filter(([id]) => kept.has(id)));
+      this.#order.forget();
       throw error;
     }
     this.#effects = [...earlier, ...this.#effects];
@@ -426,23 +420,24 @@ export class WebhooksCore {
 
   /** Begins the tries that may be made now. Each is noted before it is made, so that a crash loses none. */
   #pump(now: number): void {
-    for (const { id, destination } of toSend(this.#deliveries, this.#inFlight, this.#served, now)) {
-      this.#served = destination;
+    for (const chosen of this.#order.next(now)) {
+      const { id } = chosen;
       const delivery = this.#deliveries.get(id);
       if (delivery === null) continue;
       const url = delivery.source === "default" ? delivery.url : (this.#webhooks.get(delivery.source)?.url ?? null);
       if (url === null) throw new Error("a delivery that is sent has a URL");
       if (url !== delivery.url) this.#deliveries.putUrl(id, url);
       this.#deliveries.beginTry(id, now);
-      this.#inFlight.set(id, { destination, startedAt: now });
+      this.#order.begin(chosen, now);
       const { source, messageId, body } = delivery;
       this.#effects.push({ type: "send", sending: { deliveryId: id, source, startedAt: now, messageId, url, body } });
     }
   }
 
   #dueNext(now: number): number | null {
-    const dues: (number | null)[] = [nextSendAt(this.#deliveries, this.#inFlight, now), this.#webhooks.nextTellAt()];
-    for (const { startedAt } of this.#inFlight.values()) dues.push(startedAt + TRY_LOST_MS);
+    const dues: (number | null)[] = [this.#order.nextAt(now), this.#webhooks.nextTellAt()];
+    const oldestStart = this.#order.oldestStart();
+    if (oldestStart !== null) dues.push(oldestStart + TRY_LOST_MS);
     for (const { askedAt } of this.#webhooks.all()) if (askedAt !== null) dues.push(askedAt + LISTEN_LOST_MS);
     const oldest = this.#deliveries.oldestMessageAt();
     if (oldest !== null) dues.push(oldest + RETENTION_MS);
@@ -512,8 +507,8 @@ export class WebhooksCore {
     const tries = withTry(delivery.tries, one);
     const over = { ...delivery, tries, nextTryAt: null, endedAt: delivery.endedAt ?? now };
     const { destination } = delivery;
-    const isListened = destination.startsWith("listen ");
-    if (!isListened) {
+    const isSent = !isListened(destination);
+    if (isSent) {
       const health = this.#deliveries.health(destination);
       const after = afterTry(health, outcome, now, chance(this.#world));
       if (after !== health) this.#deliveries.putHealth(destination, after);
@@ -533,7 +528,7 @@ export class WebhooksCore {
       }
     }
     const webhook = delivery.source === "default" ? null : this.#webhooks.get(delivery.source);
-    if (webhook === null || webhook.disabled !== null || isListened) return;
+    if (webhook === null || webhook.disabled !== null || !isSent) return;
     if (outcome.type === "gone") this.#disable(webhook, "The receiver answered 410: it wants no more messages.", now);
     else if (isGivenUp(this.#deliveries.health(destination), now)) {
       this.#disable(webhook, "It has failed for 5 days without one success.", now);
@@ -574,7 +569,7 @@ export class WebhooksCore {
   #loseTries(now: number, before: number): void {
     for (const { id, startedAt } of this.#deliveries.trying()) {
       if (startedAt > before) continue;
-      this.#inFlight.delete(id);
+      this.#order.end(id);
       this.#deliveries.endTry(id);
       const delivery = this.#deliveries.get(id);
       if (delivery === null) continue;

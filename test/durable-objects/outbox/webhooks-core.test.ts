@@ -222,6 +222,23 @@ describe("a receiver that hangs", () => {
 });
 
 describe("two destinations of single jobs", () => {
+  it("are not held up by hundreds of dead ones", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(
+      ...Array.from({ length: 400 }, (_, index) => hooks.event({ url: `https://dead-${index}.example.com/` })),
+    );
+    hooks.settle(() => answered(500));
+    expect(hooks.sent).toHaveLength(400);
+    for (let round = 0; round < 30; round += 1) {
+      hooks.pass(1_000);
+      expect(hooks.open.length).toBeLessThanOrEqual(3);
+      hooks.publish(hooks.event({ url: "https://alive.example.com/" }));
+      const alive = hooks.open.filter((one) => one.url === "https://alive.example.com/");
+      expect(alive).toHaveLength(1);
+      for (const sending of alive) hooks.answer(sending, OK);
+    }
+  });
+
   it("are told apart by their origins", () => {
     const hooks = new WebhooksHarness();
     for (let count = 0; count < 6; count += 1) {
