@@ -30,7 +30,13 @@ export default defineConfig({
             },
           })),
         ],
-        test: { name: "workerd", include: WORKERD_TESTS, setupFiles: ["./test/worker/apply-migrations.ts"] },
+        test: {
+          name: "workerd",
+          include: WORKERD_TESTS,
+          setupFiles: ["./test/worker/apply-migrations.ts"],
+          // A hundred MiB uploaded takes seconds where other tests have the processors.
+          testTimeout: 60_000,
+        },
       },
       {
         test: {
