@@ -118,7 +118,11 @@ describe("a node session", () => {
     send("POST", `/agent/v1/nodes/${node.nodeId}/poll`, { key, headers: agentHeaders(), json: nodePoll });
   const claims = () => ({ pod: mine.workspace.podId, ws: mine.workspace.workspaceId });
   const ours = { alg: "HS256", typ: "pilotlight-node+jwt" };
-  const forge = async (change: (jwt: SignJWT) => SignJWT, key?: Uint8Array | CryptoKey, header: JWTHeaderParameters = ours) => {
+  const forge = async (
+    change: (jwt: SignJWT) => SignJWT,
+    key?: Uint8Array | CryptoKey,
+    header: JWTHeaderParameters = ours,
+  ) => {
     const jwt = new SignJWT(claims())
       .setProtectedHeader(header)
       .setSubject(mine.replica.node.nodeId)
