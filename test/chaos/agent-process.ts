@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Child, startChild } from "#cli/local/child-process";
 import { killLeftovers } from "#cli/local/leftovers";
+import { killLeftovers as killComfyUis } from "#gpu-agent/comfy/host-process";
 import { isSameProcess } from "#gpu-agent/process-identity";
 import { readIdentity } from "#gpu-agent/state-directory";
 import { TcpProxy } from "./tcp-proxy.ts";
@@ -122,6 +123,8 @@ export class AgentProcess {
     this.signal("SIGCONT");
     await this.#child?.stop(5_000);
     await killLeftovers(this.#plan.folder, "agent");
+    // An agent that was dead just now could not end its stand-ins.
+    await killComfyUis(this.slotsFolder);
     await this.proxy.stop();
   }
 

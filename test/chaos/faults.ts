@@ -120,7 +120,11 @@ export class Faults {
       while (callers.ended < from && !callers.isDone) await sleep(LOOK_MS);
       this.#begun[name] += 1;
       let outcome = await act();
-      while (outcome === "missed") outcome = await act();
+      while (outcome === "missed") {
+        // Whoever was missed must get the time to be noticed as gone.
+        await sleep(LOOK_MS);
+        outcome = await act();
+      }
       if (outcome === "nobody") return;
       this.report.done[name] += 1;
     }
