@@ -180,6 +180,14 @@ export function parseExactJson(text: string, options: ExactJsonOptions = {}): Js
   return document;
 }
 
+/** A document that {@link stringifyExactJson} wrote before and that it writes again as it is, inside another. */
+export class JsonText {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
 /**
  * Writes a document, whole numbers exactly. NaN and Infinity come out bare, as Python reads them; `undefined` fields
  * are left out, as JSON.stringify does.
@@ -197,6 +205,7 @@ export function stringifyExactJson(value: unknown): string {
       return JSON.stringify(value);
     case "object": {
       if (value === null) return "null";
+      if (value instanceof JsonText) return value.text;
       if (Array.isArray(value)) return `[${value.map((item) => stringifyExactJson(item ?? null)).join(",")}]`;
       let fields = "";
       for (const key of Object.keys(value)) {

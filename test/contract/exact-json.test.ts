@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { JSON_DEPTH_MAX, JsonSyntaxError, parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import { JSON_DEPTH_MAX, JsonSyntaxError, JsonText, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 
 /** Own fields of a value made without prototypes, comparable to a plain one. */
 const plain = (value: unknown): unknown => structuredClone(value);
@@ -131,6 +131,12 @@ describe("writing", () => {
     expect(stringifyExactJson({ a: undefined, b: [undefined, Number.NaN], c: 2n ** 64n - 1n })).toBe(
       '{"b":[null,NaN],"c":18446744073709551615}',
     );
+  });
+
+  it("writes text that it wrote before as it is", () => {
+    const inner = stringifyExactJson({ seed: 2n ** 64n - 1n });
+    const outer = stringifyExactJson({ list: [new JsonText(inner)], one: new JsonText(inner) });
+    expect(outer).toBe('{"list":[{"seed":18446744073709551615}],"one":{"seed":18446744073709551615}}');
   });
 
   it("refuses what JSON cannot hold", () => {

@@ -1,4 +1,4 @@
-import { type JsonObject, parseExactJson } from "#contract/exact-json";
+import { JsonText } from "#contract/exact-json";
 import type { WorkspaceId } from "#contract/ids";
 import type { Job, JobOutput } from "#contract/job";
 import { SIGNED_LINK_S } from "#contract/limits";
@@ -6,16 +6,13 @@ import type { JobSnapshot, StoredOutput } from "#durable-objects/endpoint/rpc";
 import { signedOutputQuery } from "#worker/auth/signed-link";
 import type { Env } from "#worker/env";
 
-/** Inputs were bounded at JSON_DEPTH_MAX when they came, inside a body two levels up. */
-const INPUTS_DEPTH_MAX = 96;
-
 /** The job as callers see it: addresses absolute by the origin they used, outputs with fresh signed links. */
 export async function jobView(
   snapshot: JobSnapshot,
   env: Env,
   workspaceId: WorkspaceId,
   origin: string,
-): Promise<Omit<Job, "inputs"> & { inputs: JsonObject }> {
+): Promise<Omit<Job, "inputs"> & { inputs: JsonText }> {
   const self = `${origin}/v1/jobs/${snapshot.id}`;
   return {
     id: snapshot.id,
@@ -27,7 +24,8 @@ export async function jobView(
     lane: snapshot.lane,
     priority: snapshot.priority,
     tags: [...snapshot.tags],
-    inputs: inputsView(snapshot),
+    // Written by the submit, every digit; whoever shows a job need not read it.
+    inputs: new JsonText(snapshot.inputs),
     attempt: snapshot.attempt,
     attempts_max: snapshot.attemptsMax,
     position: snapshot.position,
@@ -51,11 +49,6 @@ export async function jobView(
     webhook: snapshot.webhook,
     urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, why: `${self}/why` },
   };
-}
-
-/** What a job was asked for, with every digit. */
-function inputsView(snapshot: JobSnapshot): JsonObject {
-  return parseExactJson(snapshot.inputs, { depthMax: INPUTS_DEPTH_MAX }) as JsonObject;
 }
 
 /** A job's outputs with fresh signed links. */
