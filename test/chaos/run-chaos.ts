@@ -26,6 +26,8 @@ const DRAIN_MS_MAX = 300_000;
 /** A receiver that failed once is asked again after 5 s, then after 5 minutes. */
 const MESSAGES_MS_MAX = 330_000;
 const PROGRESS_MS = 500;
+/** As shells have it for a Ctrl-C. */
+const EXIT_INTERRUPTED = 130;
 
 export interface ChaosResult {
   readonly jobs: number;
@@ -58,6 +60,10 @@ export async function runChaos(options: ChaosOptions, { report, progress }: Chao
   const chance = new SeededChance(options.seed);
   const planned = planJobs(options.jobs, options.seed);
   let cluster: Cluster | null = null;
+  // A Ctrl-C must leave nothing behind, least of all a process that is stopped for ever.
+  const leave = () =>
+    void cleanUp(cluster, disk, options.keep ? null : folder).finally(() => process.exit(EXIT_INTERRUPTED));
+  process.once("SIGINT", leave).once("SIGTERM", leave);
   try {
     cluster = await Cluster.start({
       folder,
@@ -133,9 +139,16 @@ export async function runChaos(options: ChaosOptions, { report, progress }: Chao
     }
     return { jobs: options.jobs, counts: callers.counts(), faults: faults.report, violations, folder };
   } finally {
-    await cluster?.stop();
-    if (!options.keep) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+    process.off("SIGINT", leave).off("SIGTERM", leave);
+    await cleanUp(cluster, disk, options.keep ? null : folder);
   }
+}
+
+/** Ends everything, and removes the folder unless it is to stay. */
+async function cleanUp(cluster: Cluster | null, disk: SmallDisk | null, folder: string | null): Promise<void> {
+  await cluster?.stop();
+  await disk?.unmount().catch(() => undefined);
+  if (folder !== null) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
 }
 
 /** Until every destination has heard of every end that it must hear of, or nothing more is to be hoped for. */

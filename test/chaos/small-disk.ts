@@ -48,6 +48,11 @@ export class SmallDisk {
   async free(): Promise<void> {
     await rm(this.#ballast, { force: true });
   }
+
+  /** Takes it away, with all that is on it. */
+  async unmount(): Promise<void> {
+    await run("umount", ["--lazy", this.folder]);
+  }
 }
 
 async function wrote(file: Awaited<ReturnType<typeof open>>, piece: Buffer): Promise<boolean> {
@@ -76,6 +81,9 @@ export async function insideNamespaces(argv: readonly string[]): Promise<number 
     stdio: "inherit",
     env: { ...process.env, [INSIDE]: "1" },
   });
+  // The one inside ends everything first; a terminal's Ctrl-C reaches it by itself.
+  process.on("SIGINT", () => undefined);
+  process.on("SIGTERM", () => child.kill("SIGTERM"));
   return await new Promise((resolve) => {
     child.once("error", () => resolve(null));
     child.once("exit", (code) => resolve(code ?? 1));
