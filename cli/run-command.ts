@@ -77,7 +77,16 @@ function findCommand(argv: readonly string[]): { command: Command | undefined; r
     .filter((command) => command.path.every((word, index) => words[index] === word))
     .sort((one, other) => other.path.length - one.path.length);
   const command = matching[0];
+  if (command === undefined && words.length === 1 && isFamily(words[0] ?? "")) {
+    // A first word alone, with or without --help, asks what there is below it.
+    const help = commands.find(({ path }) => path.join(" ") === "help");
+    return { command: help, rest: argv.filter((word) => word !== "--help" && word !== "-h") };
+  }
   return { command, rest: command === undefined ? argv : argv.slice(command.path.length) };
+}
+
+function isFamily(word: string): boolean {
+  return commands.some(({ path }) => path.length > 1 && path[0] === word);
 }
 
 function unknownCommand(argv: readonly string[]): CliError {

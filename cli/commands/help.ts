@@ -1,5 +1,5 @@
 import type { Command } from "#cli/command";
-import { cliErrors, ExitCode } from "#cli/errors";
+import { CliError, cliErrors, ExitCode } from "#cli/errors";
 
 /**
  * The command that lists the others.
@@ -8,36 +8,49 @@ import { cliErrors, ExitCode } from "#cli/errors";
 export function helpAbout(all: () => readonly Command[]): Command {
   return {
     path: ["help"],
-    summary: "List the commands",
-    examples: ["pilotlight help", "pilotlight help --json"],
-    positionals: [],
+    summary: "List the commands, or those that begin with a word",
+    examples: ["pilotlight help", "pilotlight help queue", "pilotlight help --json"],
+    positionals: [{ name: "word", required: false }],
     options: {},
     optionHelp: {},
     forPeople: true,
-    run: async () => ({
-      data: {
-        commands: all().map(({ path, summary, examples, positionals, options, optionHelp }) => ({
-          command: path.join(" "),
-          summary,
-          examples,
-          positionals,
-          options: Object.entries(options).map(([name, { type, multiple }]) => ({
-            name,
-            type,
-            multiple: multiple ?? false,
-            help: optionHelp[name] ?? "",
-          })),
-        })),
-        exit_codes: ExitCode,
-        errors: cliErrors,
-      },
-      text: overview(all()),
-    }),
+    run: async ({ positionals: [word] }) => {
+      const chosen = word === undefined ? all() : all().filter(({ path }) => path[0] === word);
+      if (chosen.length === 0) throw new CliError("unknown_command", `There is no command \`${word}\``);
+      return { data: described(chosen), text: word === undefined ? overview(chosen) : family(word, chosen) };
+    },
   };
 }
 
-function overview(commands: readonly Command[]): string[] {
+function described(commands: readonly Command[]) {
+  return {
+    commands: commands.map(({ path, summary, examples, positionals, options, optionHelp }) => ({
+      command: path.join(" "),
+      summary,
+      examples,
+      positionals,
+      options: Object.entries(options).map(([name, { type, multiple }]) => ({
+        name,
+        type,
+        multiple: multiple ?? false,
+        help: optionHelp[name] ?? "",
+      })),
+    })),
+    exit_codes: ExitCode,
+    errors: cliErrors,
+  };
+}
+
+function listed(commands: readonly Command[]): string[] {
   const width = Math.max(...commands.map((command) => usageOf(command).length));
+  return commands.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`);
+}
+
+function family(word: string, commands: readonly Command[]): string[] {
+  return [`Commands of \`pilotlight ${word}\` (\`--help\` after one says more):`, ...listed(commands)];
+}
+
+function overview(commands: readonly Command[]): string[] {
   return [
     "Pilotlight turns ComfyUI workflows into HTTPS APIs.",
     "",
@@ -46,7 +59,7 @@ function overview(commands: readonly Command[]): string[] {
     '  pilotlight run text-to-image -i prompt="a fox in the snow" -o out  call it',
     "",
     "Commands (`pilotlight <command> --help` says more):",
-    ...commands.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`),
+    ...listed(commands),
     "",
     "From this folder: npm run pilotlight -- <command>",
     "",

@@ -99,12 +99,16 @@ function capacity(facts: WaitFacts): WaitReason[] {
 
 function busyHere({ replicas, place, etaMs, now }: WaitFacts): WaitReason {
   const ahead = place - 1;
-  const works = replicas.ready === 1 ? "The one ready replica works" : `All ${replicas.ready} ready replicas work`;
+  const works = replicas.idle > 0 ? standing(replicas.ready) : working(replicas.ready);
   const first = ahead === 0 ? "the next one that is free takes this job" : `${jobs(ahead)} before this one`;
   const top = replicas.ready >= replicas.max ? " More cannot run than max_replicas allows." : "";
   const until = etaMs === null ? null : iso(now + etaMs);
   return { code: "all_slots_busy", detail: `${works}; ${first}.${top}`, until, ahead };
 }
+
+const working = (ready: number): string =>
+  ready === 1 ? "The one ready replica works" : `All ${ready} ready replicas work`;
+const standing = (ready: number): string => (ready === 1 ? "One replica is ready" : `${ready} replicas are ready`);
 
 function startingUp(facts: WaitFacts, starting: NonNullable<WaitFacts["replicas"]["starting"]>): WaitReason {
   const detail = `A replica starts: ${starting.phase} for ${seconds(facts.now - starting.since)}.`;

@@ -27,10 +27,19 @@ describe("the command line", () => {
     },
   );
 
+  it.each([["jobs"], ["jobs", "--help"], ["help", "jobs"]])(
+    "says what there is below a first word: %s",
+    async (...argv) => {
+      const { code, stdout } = await runHere(argv, { isTerminal: true });
+      expect(code).toBe(0);
+      expect(stdout).toContain("  jobs cancel ");
+      expect(stdout).not.toContain("  deploy ");
+    },
+  );
+
   it.each([
     [["dpeloy", "x"], "unknown_command", "pilotlight deploy"],
     [["jobs", "lst"], "unknown_command", "pilotlight jobs ls"],
-    [["jobs"], "unknown_command", "ls, get, watch, cancel, retry, why"],
     [["run"], "usage", null],
     [["run", "a", "b"], "usage", null],
     [["run", "a", "--dettach"], "usage", "--detach"],

@@ -39,6 +39,15 @@ const shortage = (code: NonNullable<WaitFacts["shortage"]>["code"], error: strin
 
 const codes = (more: Partial<WaitFacts>): string[] => waitReasons({ ...FACTS, ...more }).map(({ code }) => code);
 
+describe("the sentence of a busy queue", () => {
+  it("says that replicas work only when they do", () => {
+    const [working] = waitReasons(FACTS);
+    expect(working?.detail).toContain("The one ready replica works");
+    const [standing] = waitReasons({ ...FACTS, place: 2, replicas: replicas({ idle: 1, idleNodes: [here] }) });
+    expect(standing?.detail).toContain("One replica is ready; 1 job goes before this one.");
+  });
+});
+
 describe("the reasons of a wait", () => {
   it.each<[string, Partial<WaitFacts>, string[]]>([
     ["the one replica works", {}, ["all_slots_busy"]],
