@@ -132,6 +132,17 @@ export class WebhookStore {
     this.#db.exec("DELETE FROM secrets WHERE source = ? AND number < ?", source, number);
   }
 
+  /** When the first rotated secret is over. */
+  nextSecretEnd(): number | null {
+    const [row] = this.#db.exec("SELECT MIN(expires_at) AS at FROM secrets");
+    return row === undefined ? null : integerOrNull(row, "at");
+  }
+
+  /** Forgets those that no longer sign. */
+  forgetSecrets(now: number): void {
+    this.#db.exec("DELETE FROM secrets WHERE expires_at <= ?", now);
+  }
+
   // --- endpoints ---------------------------------------------------------------------------------------------------
 
   addEndpoint(id: EndpointId): void {

@@ -3,6 +3,7 @@ import {
   DELIVERY_RETENTION_DAYS,
   LISTEN_LOST_MS,
   WEBHOOK_SECRET_OVERLAP_MS,
+  WEBHOOK_TIMEOUT_MS,
   WEBHOOKS_PER_WORKSPACE_MAX,
 } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
@@ -57,7 +58,7 @@ export interface HandedOut {
 /** A delivery with this due time goes before all others of its destination. */
 const AT_ONCE = 0;
 /** A try whose outcome has not come by then died with whoever made it. */
-const TRY_LOST_MS = 30_000;
+const TRY_LOST_MS = WEBHOOK_TIMEOUT_MS + 5_000;
 /** A message handed to a listening command is handed out again when nothing is reported by then. */
 const LISTEN_REPORT_MS = 30_000;
 const LISTEN_MESSAGES_MAX = 20;
@@ -388,6 +389,7 @@ export class WebhooksCore {
       for (const webhook of this.#webhooks.all()) {
         if (webhook.askedAt !== null && now - webhook.askedAt >= LISTEN_LOST_MS) this.#remove(webhook, now);
       }
+      this.#webhooks.forgetSecrets(now);
       this.#deliveries.forget(now - RETENTION_MS, FORGET_ROWS_MAX);
     });
   }
@@ -436,6 +438,7 @@ export class WebhooksCore {
 
   #dueNext(now: number): number | null {
     const dues: (number | null)[] = [this.#order.nextAt(now), this.#webhooks.nextTellAt()];
+    dues.push(this.#webhooks.nextSecretEnd());
     const oldestStart = this.#order.oldestStart();
     if (oldestStart !== null) dues.push(oldestStart + TRY_LOST_MS);
     for (const { askedAt } of this.#webhooks.all()) if (askedAt !== null) dues.push(askedAt + LISTEN_LOST_MS);

@@ -465,6 +465,7 @@ describe("secrets", () => {
     expect(live()).toEqual(["third", "second"]);
     hooks.pass(DAY_MS);
     expect(live()).toEqual(["third"]);
+    expect(hooks.db.exec("SELECT sealed FROM secrets")).toEqual([{ sealed: "third" }]);
   });
 
   it("of single jobs are made once", () => {

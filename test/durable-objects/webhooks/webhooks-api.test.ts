@@ -1,6 +1,8 @@
+import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
 import { WEBHOOKS_PER_WORKSPACE_MAX } from "#contract/limits";
+import type { WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import { eventually } from "#test/durable-objects/endpoint/objects";
 import { isSigned, isSignedBy, noContent, outside, type Posted } from "#test/durable-objects/webhooks/outside";
 import {
@@ -238,6 +240,26 @@ describe("a message", () => {
     });
     expect(Date.parse(String(shown.next_try_at)) - Date.now()).toBeLessThan(7_000);
   });
+
+  it.each(["https://10.0.0.1/", "https://metadata.google.internal/", "http://example.org/"])(
+    "does not go to %s, even when that stands in the tables",
+    async (url) => {
+      const posts = outside(noContent);
+      const { workspaceId, key } = await makeWorkspace();
+      const object = env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc;
+      const webhook = { kind: "http", url, events: ["job.failed"], endpointId: null, description: null } as const;
+      const made = await object.create(workspaceId, webhook);
+      if (!made.ok) throw new Error(made.code);
+      const { id } = made.webhook;
+      const sent = await jsonOf(await send("POST", `/v1/webhooks/${id}/test`, { key, json: {} }));
+      const shown = await eventually(async () => {
+        const found = await jsonOf(await send("GET", `/v1/webhooks/${id}/deliveries/${sent.id}`, { key }));
+        return Array.isArray(found.tries) && found.tries.length === 1 ? found : null;
+      });
+      expect(shown).toMatchObject({ tries: [{ status: null, error: expect.stringContaining("may not be used") }] });
+      expect(posts).toEqual([]);
+    },
+  );
 
   it("that is refused with 410 disables the webhook, until it is enabled", async () => {
     outside(() => new Response(null, { status: 410 }));
