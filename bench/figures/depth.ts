@@ -1,8 +1,9 @@
 /** E: the same figures beside a long queue. An endpoint with an empty queue and the full ones are measured in turn. */
 import { join } from "node:path";
 import { Crew, submitAll, withSubmitters } from "#bench/load/drive";
-import { memoryBelow } from "#bench/load/memory";
-import { type Figure, inTurns, ratio, type Series, type Subject } from "#bench/measure";
+import { type Metered, metered } from "#bench/load/metered";
+import { memoryBelow } from "#bench/load/process-table";
+import { type Figure, inTurns, ratio, type Series } from "#bench/measure";
 import type { Plan } from "#bench/plan";
 import { fillQueue } from "#bench/product/fill-queue";
 import { productQueue, startProduct } from "#bench/product/product";
@@ -45,11 +46,8 @@ export async function depthFigures(plan: Plan): Promise<Figure> {
       queues.push({ depth, queue });
     }
     const nameOf = (what: string, depth: number) => `${what}, ${depth.toLocaleString("en")} queued`;
-    const submits = await inTurns(
-      queues.map(({ depth, queue }) => submitting(nameOf("submits", depth), queue, plan.jobs)),
-      plan.rounds,
-      plan.say,
-    );
+    const intakes = queues.map(({ depth, queue }) => submitting(nameOf("submits", depth), queue, plan.jobs));
+    const submits = await inTurns(intakes, plan.rounds, plan.say);
     const crews: Crew<unknown>[] = [];
     for (const { queue } of queues) crews.push(new Crew(await queue.replicas(REPLICAS), true));
     const working = queues.flatMap(({ depth, queue }, place) => {
@@ -67,7 +65,7 @@ export async function depthFigures(plan: Plan): Promise<Figure> {
     return {
       id: "E",
       title: `The product beside a long queue: ${CONNECTIONS} connections that submit, ${REPLICAS} replicas that take`,
-      series: [...submits, ...takes, ...boths],
+      series: [...submits, ...takes, ...boths, ...[...intakes, ...working].map((subject) => subject.cost())],
       bars: [submits, takes, boths].flatMap((series) => barsOf(series, plan.depths)),
       notes,
     };
@@ -87,18 +85,18 @@ function barsOf(series: readonly Series[], depths: readonly number[]) {
 }
 
 /** Before any replica is there, so that nothing is taken. */
-function submitting(name: string, queue: Queue, jobs: number): Subject {
+function submitting(name: string, queue: Queue, jobs: number): Metered {
   const measure = () =>
     withSubmitters(queue, CONNECTIONS, async (submitters) => {
       const startedAt = performance.now();
       await submitAll(submitters, jobs);
       return (jobs * 1_000) / (performance.now() - startedAt);
     });
-  return { name, unit: "jobs/s", measure };
+  return metered({ name, unit: "jobs/s", measure }, jobs);
 }
 
 /** Fewer than were submitted before: no replica may find the queue empty and wait. */
-function taking(name: string, crew: Crew<unknown>, jobs: number): Subject {
+function taking(name: string, crew: Crew<unknown>, jobs: number): Metered {
   const measure = async (): Promise<number> => {
     const startedAt = performance.now();
     crew.on();
@@ -108,11 +106,11 @@ function taking(name: string, crew: Crew<unknown>, jobs: number): Subject {
     await crew.untilIdle();
     return jobs / seconds;
   };
-  return { name, unit: "jobs/s", measure };
+  return metered({ name, unit: "jobs/s", measure }, jobs);
 }
 
 /** Submits while replicas take, as many of each. */
-function both(name: string, queue: Queue, crew: Crew<unknown>, jobs: number): Subject {
+function both(name: string, queue: Queue, crew: Crew<unknown>, jobs: number): Metered {
   const measure = () =>
     withSubmitters(queue, REPLICAS, async (submitters) => {
       const startedAt = performance.now();
@@ -124,5 +122,5 @@ function both(name: string, queue: Queue, crew: Crew<unknown>, jobs: number): Su
       await crew.untilIdle();
       return jobs / seconds;
     });
-  return { name, unit: "jobs/s", measure };
+  return metered({ name, unit: "jobs/s", measure }, jobs);
 }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { startFloor } from "#bench/floor/floor";
 import { Crew, submitAll, withSubmitters } from "#bench/load/drive";
+import { type Metered, metered } from "#bench/load/metered";
 import { type Figure, inTurns, ratio, type Subject } from "#bench/measure";
 import { startBullmq } from "#bench/peers/bullmq";
 import type { Plan } from "#bench/plan";
@@ -17,7 +18,8 @@ export async function endToEndRate(plan: Plan): Promise<Figure> {
   const bullmq = await startBullmq(join(plan.folder, "redis"), REPLICAS);
   try {
     const queues: Queue[] = [floor.queue, await productQueue(product, "end-to-end", REPLICAS)];
-    const subjects = await Promise.all(queues.map((queue) => rateOf(queue, plan.jobs)));
+    const ours = await Promise.all(queues.map((queue) => rateOf(queue, plan.jobs)));
+    const subjects: Subject[] = [...ours];
     if (bullmq.type === "running") {
       subjects.push({
         name: "BullMQ, fsync always",
@@ -31,7 +33,7 @@ export async function endToEndRate(plan: Plan): Promise<Figure> {
     return {
       id: "D",
       title: `Jobs end to end, ${REPLICAS} replicas that do nothing, ${CONNECTIONS} connections that submit`,
-      series,
+      series: [...series, ...ours.map((subject) => subject.cost())],
       bars: [{ what: "product / floor", value: ratio(measured, atFloor), bound: 0.5, is: "at least" }],
       notes: [
         peer === undefined
@@ -46,7 +48,7 @@ export async function endToEndRate(plan: Plan): Promise<Figure> {
   }
 }
 
-async function rateOf(queue: Queue, jobs: number): Promise<Subject> {
+async function rateOf(queue: Queue, jobs: number): Promise<Metered> {
   const crew = new Crew(await queue.replicas(REPLICAS), true);
   crew.on();
   const measure = () =>
@@ -56,5 +58,5 @@ async function rateOf(queue: Queue, jobs: number): Promise<Subject> {
       await Promise.all([submitAll(submitters, jobs), done]);
       return (jobs * 1_000) / (performance.now() - startedAt);
     });
-  return { name: queue.name, unit: "jobs/s", measure };
+  return metered({ name: queue.name, unit: "jobs/s", measure }, jobs);
 }
