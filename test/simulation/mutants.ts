@@ -401,6 +401,29 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 27,
   },
   {
+    name: "answered-before-commit",
+    bug: "NATS JetStream acknowledges before what it acknowledged is durable",
+    url: "https://jepsen.io/analyses/nats-2.12.1",
+    file: CORE,
+    find: "return this.#db.transaction(() => works.map(outcomeOf));",
+    replace: "return this.#db.transaction(() => (early = works.map(outcomeOf)));",
+    also: [
+      { find: "    const armedAt = this.#armedAt;\n", replace: "    const armedAt = this.#armedAt;\n    let early;\n" },
+      {
+        find: "this.#armedAt = armedAt;\n      throw error;",
+        replace: "this.#armedAt = armedAt;\n      if (early !== undefined) return early;\n      throw error;",
+      },
+    ],
+  },
+  {
+    name: "group-remembers",
+    bug: "Trigger.dev: what an undone step counted stays counted",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/2931",
+    file: CORE,
+    find: "state.forget(waiters);\n      state.effects = effects;",
+    replace: "state.effects = effects;",
+  },
+  {
     name: "open-to-strangers",
     bug: "A lookup by id alone: whoever knows a job's id reads and ends it",
     url: "https://owasp.org/API-Security/editions/2023/en/0xa1-broken-object-level-authorization/",

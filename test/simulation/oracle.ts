@@ -72,8 +72,8 @@ export class Oracle {
   now = 0;
   /** When the object last woke, by its own clock. */
   restartedAt = 0;
-  /** The last alarm's turn failed: until it is rung again the alarm may be late. */
-  alarmFailed = false;
+  /** The alarm's turn failed, or the clock stepped back: until it has rung, the alarm may be late. */
+  alarmIsLate = false;
   removed = false;
   #operation: Operation = { type: "configure" };
   #judgement: Judgement = NOBODY;
@@ -136,7 +136,7 @@ export class Oracle {
 
   /** The operation was undone: nothing is as if it had been. */
   undone(operation: Operation): void {
-    if (operation.type === "wake") this.alarmFailed = true;
+    if (operation.type === "wake") this.alarmIsLate = true;
     for (const id of this.world.database.takeTouched()) {
       const stored = storedJob(this.world.database, id);
       const known = this.jobs.get(id as JobId)?.record ?? null;
@@ -170,7 +170,7 @@ export class Oracle {
       }
       checkGrants(this, grants);
     }
-    if (operation.type === "wake") this.alarmFailed = false;
+    if (operation.type === "wake") this.alarmIsLate = false;
     if (operation.type === "read" || operation.type === "stranger") {
       promise("I15", touched.size === 0, () => "a question has changed a job");
       return;

@@ -54,7 +54,7 @@ export function checkQueue(oracle: Oracle): void {
 
 /** I18, L6: whatever waits for time has an alarm, and one that got lost is set again. */
 function checkAlarm(oracle: Oracle, due: number): void {
-  if (due === Number.POSITIVE_INFINITY || oracle.alarmFailed) return;
+  if (due === Number.POSITIVE_INFINITY || oracle.alarmIsLate) return;
   const { object } = oracle.world;
   const { lastArmed, alarmAt } = object;
   promise("I18", lastArmed !== null, () => `something is due in ${due - oracle.now} ms and no alarm is set`);

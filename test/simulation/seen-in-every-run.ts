@@ -14,6 +14,8 @@ export const SEEN_IN_EVERY_RUN = {
     "message late",
     "message lost",
     "message twice",
+    "crash inside a group",
+    "commit of a group fails",
     "storage error",
   ],
   states: ["waiting", "delayed", "retrying", "assigned", "preparing", "executing", "uploading"],
@@ -48,6 +50,7 @@ export const SEEN_IN_EVERY_RUN = {
     "an old batch job gets its turn",
     "back to the queue after a backoff",
     "back to the queue at once",
+    "calls share one commit",
     "the last attempt fails",
   ],
 } as const;

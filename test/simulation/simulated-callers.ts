@@ -93,7 +93,7 @@ export class SimulatedCallers {
     if (this.#sent.length > REMEMBERED) this.#sent.shift();
     network.call<Exclude<Said<{ job: JobSnapshot; replayed: boolean }>, typeof NO_ANSWER>>(
       null,
-      (respond) => respond(object.turn({ type: "enqueue", request }, (core) => core.enqueue(request))),
+      (respond) => object.enter({ type: "enqueue", request }, (core) => core.enqueue(request), respond),
       CALL_MS,
       (answer) => {
         if (answer === NO_ANSWER) {
@@ -143,9 +143,12 @@ export class SimulatedCallers {
     network.call<true>(
       id,
       (respond) => {
-        const reply = object.turn({ type: "cancel", jobId: id }, (core) => core.cancelJob(workspaceId, id));
         this.#world.coverage.path(`a cancel meets a job that is ${state}`);
-        respond(reply === NO_ANSWER ? NO_ANSWER : true);
+        object.enter(
+          { type: "cancel", jobId: id },
+          (core) => core.cancelJob(workspaceId, id),
+          (reply) => respond(reply === NO_ANSWER ? NO_ANSWER : true),
+        );
       },
       CALL_MS,
       () => undefined,

@@ -8,6 +8,8 @@ export class StorageFailure extends Error {}
 export interface PlannedFailure {
   readonly atStatement: number;
   readonly forGood: boolean;
+  /** A commit that is reached before that statement: fails too, or is spared even where it is that one. */
+  readonly atCommit?: "fails" | "holds";
 }
 
 /**
@@ -22,6 +24,7 @@ export class SimulatedDatabase implements SqlDatabase {
   #depth = 0;
   #statementsLeft = Number.POSITIVE_INFINITY;
   #forGood = false;
+  #atCommit: PlannedFailure["atCommit"];
   #dead = false;
   /** Statements since `plan`. */
   statements = 0;
@@ -46,7 +49,11 @@ export class SimulatedDatabase implements SqlDatabase {
     try {
       result = work();
       // The last moment before the commit is a place to give way like any other.
-      this.#pass();
+      if (depth > 0 || this.#atCommit === undefined) this.#pass();
+      else if (this.#atCommit === "fails") {
+        this.#dead = this.#forGood;
+        throw new StorageFailure("the storage gave way at the commit");
+      }
     } catch (error) {
       this.#depth = depth;
       if (depth === 0) this.#prepared("ROLLBACK").run();
@@ -67,6 +74,7 @@ export class SimulatedDatabase implements SqlDatabase {
     this.#dead = false;
     this.#statementsLeft = failure?.atStatement ?? Number.POSITIVE_INFINITY;
     this.#forGood = failure?.forGood ?? false;
+    this.#atCommit = failure?.atCommit;
   }
 
   /** Jobs inserted, updated or deleted since the last call, also by what was undone; in the order they were first touched. */

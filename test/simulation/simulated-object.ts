@@ -26,7 +26,21 @@ const ALARM_RETRY_MS = 10_000;
 const PLATFORM_RETRY_MS = 2_000;
 const PURGE_JOBS = 50;
 const STATEMENTS_MAX = 40;
+/** Groups are rare among turns, so that failures strike them so much more often. */
+const GROUP_FAILURES = 20;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
+
+/** A call that waits for its group. */
+interface Gathered {
+  readonly operation: Operation;
+  readonly work: (core: EndpointCore) => unknown;
+  readonly respond: (answer: Answer<unknown>) => void;
+}
+
+interface PollAnswer {
+  readonly poll: OpenPoll;
+  readonly answer: ReplicaPollAnswer;
+}
 
 interface OpenPoll {
   readonly pollId: string;
@@ -44,6 +58,7 @@ export class SimulatedObject {
   /** The object's clock against true time, ms. */
   #skew = 0;
   readonly #polls = new Map<ReplicaId, OpenPoll>();
+  #gathered: Gathered[] = [];
   #sendingDemand = false;
   #demandChanged = false;
   #handingOver = false;
@@ -152,17 +167,7 @@ export class SimulatedObject {
     database.plan(null);
     const effects = this.#core?.takeEffects() ?? [];
     trace.add(`${this.#stamp()} ${inWords(operation)} -> ${shortly(value)}`);
-    // Setting the alarm is part of the turn's own commit.
-    const answers: { readonly poll: OpenPoll; readonly answer: ReplicaPollAnswer }[] = [];
-    for (const effect of effects) {
-      if (effect.type === "arm") this.#arm(effect.at);
-      else if (effect.type === "poll_answered") {
-        const poll = this.#polls.get(effect.replicaId);
-        if (poll?.pollId !== effect.pollId) continue;
-        this.#polls.delete(effect.replicaId);
-        answers.push({ poll, answer: effect.answer });
-      }
-    }
+    const answers = this.#commit(effects);
     oracle.after(operation, value, effects);
     if (dies) {
       this.#world.hit("crash after a commit", oracle.jobOf(operation));
@@ -175,10 +180,130 @@ export class SimulatedObject {
     return value;
   }
 
-  #drawFailure(): PlannedFailure | null {
+  /** Setting the alarm is part of the turn's own commit, and polls that it answers wait no longer. */
+  #commit(effects: readonly EndpointEffect[]): PollAnswer[] {
+    const answers: PollAnswer[] = [];
+    for (const effect of effects) {
+      if (effect.type === "arm") this.#arm(effect.at);
+      else if (effect.type === "poll_answered") {
+        const poll = this.#polls.get(effect.replicaId);
+        if (poll?.pollId !== effect.pollId) continue;
+        this.#polls.delete(effect.replicaId);
+        answers.push({ poll, answer: effect.answer });
+      }
+    }
+    return answers;
+  }
+
+  // --- groups ------------------------------------------------------------------------------------------------------
+
+  /**
+   * A call that may share its commit with others: in some worlds it waits a moment for them.
+   * @param respond hears what `turn` would return, after the commit
+   */
+  enter<T>(operation: Operation, work: (core: EndpointCore) => T, respond: (answer: Answer<T>) => void): void {
+    const { dice, swarm, agenda } = this.#world;
+    if (!dice.chance(swarm.groups)) {
+      respond(this.turn(operation, work));
+      return;
+    }
+    this.#gathered.push({ operation, work, respond: respond as (answer: Answer<unknown>) => void });
+    if (this.#gathered.length === 1) agenda.in(dice.int(1, 30), () => this.#flush());
+  }
+
+  #flush(): void {
+    const calls = this.#gathered;
+    this.#gathered = [];
+    const core = this.#awake();
+    const [only] = calls;
+    if (calls.length === 1 && only !== undefined) {
+      only.respond(this.turn(only.operation, only.work));
+      return;
+    }
+    const answers = core === null ? calls.map(() => NO_ANSWER) : this.#together(core, calls);
+    for (const [at, { respond }] of calls.entries()) respond(answers[at] ?? NO_ANSWER);
+  }
+
+  #together(core: EndpointCore, calls: readonly Gathered[]): Answer<unknown>[] {
+    const { database, oracle, trace, dice, faults, coverage } = this.#world;
+    this.operations += calls.length;
+    coverage.path("calls share one commit");
+    const failure = this.#drawFailure(GROUP_FAILURES);
+    if (failure !== null && (failure.forGood || dice.chance(0.5))) {
+      this.#undoneTogether(core, calls, failure);
+      return calls.map(() => NO_ANSWER);
+    }
+    const done: { readonly effects: readonly EndpointEffect[]; readonly answers: readonly PollAnswer[] }[] = [];
+    database.plan(failure === null ? null : { ...failure, atCommit: "holds" });
+    const outcomes = core.group(
+      calls.map(({ operation, work }) => (machine: EndpointCore) => {
+        oracle.before(operation, this.now);
+        let value: unknown;
+        try {
+          value = work(machine);
+        } catch (error) {
+          if (error instanceof StorageFailure) {
+            this.#world.hit("storage error in a group", oracle.jobOf(operation));
+            trace.add(`${this.#stamp()} in a group: ${inWords(operation)} -> undone`);
+            oracle.undone(operation);
+          }
+          throw error;
+        }
+        const effects = machine.takeEffects();
+        trace.add(`${this.#stamp()} in a group: ${inWords(operation)} -> ${shortly(value)}`);
+        const answers = this.#commit(effects);
+        oracle.after(operation, value, effects);
+        done.push({ effects, answers });
+        return value;
+      }),
+    );
+    database.plan(null);
+    for (const outcome of outcomes) {
+      if (!outcome.ok && !(outcome.error instanceof StorageFailure)) throw outcome.error;
+    }
+    if (dice.chance(faults.crashAfter)) {
+      for (const { answers } of done) for (const { poll } of answers) poll.respond(NO_ANSWER);
+      return this.#dieAfter(calls);
+    }
+    for (const { effects, answers } of done) {
+      for (const { poll, answer } of answers) poll.respond({ ok: true, answer });
+      for (const effect of effects) this.#perform(effect);
+    }
+    return outcomes.map((outcome) => (outcome.ok ? outcome.result : NO_ANSWER));
+  }
+
+  /** The commit fails, or the process dies before it: none of the calls has happened. */
+  #undoneTogether(core: EndpointCore, calls: readonly Gathered[], failure: PlannedFailure): void {
+    const { database, oracle, trace } = this.#world;
+    const { forGood } = failure;
+    database.plan({ forGood, atStatement: forGood ? failure.atStatement : Number.MAX_SAFE_INTEGER, atCommit: "fails" });
+    let error: unknown = null;
+    try {
+      const outcomes = core.group(calls.map(({ work }) => work));
+      error = outcomes.find((outcome) => !outcome.ok)?.error ?? null;
+    } catch (thrown) {
+      error = thrown;
+    }
+    database.plan(null);
+    promise("I1", error !== null, () => "a group was answered whose commit had failed");
+    if (!(error instanceof StorageFailure)) throw error;
+    this.#world.hit(forGood ? "crash inside a group" : "commit of a group fails", null);
+    trace.add(`${this.#stamp()} a group of ${calls.length} -> undone${forGood ? ", and the object died" : ""}`);
+    if (forGood) this.#die();
+    oracle.undone({ type: "demand" });
+  }
+
+  #dieAfter(calls: readonly Gathered[]): Answer<unknown>[] {
+    this.#world.hit("crash after a commit", null);
+    this.#die();
+    return calls.map(() => NO_ANSWER);
+  }
+
+  /** @param times how much more often than for one call */
+  #drawFailure(times = 1): PlannedFailure | null {
     const { dice, faults } = this.#world;
-    if (dice.chance(faults.crashInside)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: true };
-    if (dice.chance(faults.storageError)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: false };
+    if (dice.chance(times * faults.crashInside)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: true };
+    if (dice.chance(times * faults.storageError)) return { atStatement: dice.int(1, STATEMENTS_MAX), forGood: false };
     return null;
   }
 
@@ -195,6 +320,8 @@ export class SimulatedObject {
   #jump(): void {
     const ms = this.#world.dice.int(-20_000, 20_000);
     this.#skew += ms;
+    // An alarm set before the clock stepped back rings that much later by it, and all that was due before waits for it.
+    if (ms < 0) this.#world.oracle.alarmIsLate = true;
     this.#world.hit(ms < 0 ? "clock jumps back" : "clock jumps forward", null);
     this.#world.trace.add(`${this.#stamp()} the clock jumps ${ms} ms`);
     this.#planRing();

@@ -61,7 +61,7 @@ export class SimulatedOperators {
 
   #send(
     operation: Operation,
-    work: Parameters<Simulation["object"]["turn"]>[1],
+    work: Parameters<Simulation["object"]["enter"]>[1],
     done: (reply: unknown) => void = () => undefined,
   ): void {
     const { network, object } = this.#world;
@@ -69,8 +69,7 @@ export class SimulatedOperators {
     network.call<object>(
       about,
       (respond) => {
-        const reply = object.turn(operation, work);
-        respond(reply === NO_ANSWER ? NO_ANSWER : (reply as object));
+        object.enter(operation, work, (reply) => respond(reply === NO_ANSWER ? NO_ANSWER : (reply as object)));
       },
       CALL_MS,
       (reply) => {

@@ -88,10 +88,10 @@ export class SimulatedRun {
     this.#agent.once<{ answer: LeaseProgressAnswer }>(
       lease.job_id,
       (respond) =>
-        respond(
-          this.#world.object.message("progress", proof, (core) => core.progress(proof, message), {
-            phase: message.phase,
-          }),
+        this.#world.object.enter(
+          { type: "message", what: "progress", proof, phase: message.phase },
+          (core) => core.progress(proof, message),
+          respond,
         ),
       Math.max(this.#world.swarm.renewMs, 1_000),
       (answer) => {
@@ -239,7 +239,12 @@ export class SimulatedRun {
     const message = { error: { code, message: "it broke" }, phases: [] };
     this.#agent.persist<object>(
       this.lease.job_id,
-      (respond) => respond(this.#world.object.message("fail", proof, (core) => core.fail(proof, message))),
+      (respond) =>
+        this.#world.object.enter(
+          { type: "message", what: "fail", proof },
+          (core) => core.fail(proof, message),
+          respond,
+        ),
       CALL_MS,
       () => this.#stopped,
       () => this.stop(),

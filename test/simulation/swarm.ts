@@ -77,6 +77,8 @@ export interface Swarm {
   /** An attempt that hardly ends. */
   readonly hangs: number;
   readonly faults: FaultRates;
+  /** Of calls: those that wait for others to share a commit with. */
+  readonly groups: number;
   /** What the workspace's webhooks want to hear of. */
   readonly interest: readonly WebhookEvent[];
   /** Once all jobs have ended: a month passes, or the endpoint is deleted. */
@@ -165,6 +167,7 @@ export function drawSwarm(dice: Dice): Swarm {
     failsOnce: oneOf(0.05, 0, 0.2, 0.5),
     givesBack: oneOf(0.01, 0, 0.15),
     hangs: oneOf(0, 0.02, 0.1),
+    groups: oneOf(0, 0.2, 0.7),
     interest: oneOf<readonly WebhookEvent[]>(ENDS, [], ["job.succeeded"], ["job.queued", "job.started", ...ENDS]),
     faults,
     afterwards: dice.chance(0.15) ? "retention" : dice.chance(0.1) ? "removal" : "nothing",
