@@ -55,8 +55,7 @@ export function checkQueue(oracle: Oracle): void {
 /** I18, L6: whatever waits for time has an alarm, and one that got lost is set again. */
 function checkAlarm(oracle: Oracle, due: number): void {
   if (due === Number.POSITIVE_INFINITY || oracle.alarmIsLate) return;
-  const { object } = oracle.world;
-  const { lastArmed, alarmAt } = object;
+  const { at: alarmAt, last: lastArmed } = oracle.world.object.alarm;
   promise("I18", lastArmed !== null, () => `something is due in ${due - oracle.now} ms and no alarm is set`);
   // What was due already when it was set, or became so as the clock jumped, rings at once.
   promise(

@@ -7,6 +7,7 @@ import type { World } from "#durable-objects/sql/database";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 import { type Answer, NO_ANSWER } from "./network.ts";
 import { inWords, type LeaseMessage, type Operation } from "./operation.ts";
+import { SimulatedAlarm, type Woken } from "./simulated-alarm.ts";
 import { type PlannedFailure, StorageFailure } from "./simulated-database.ts";
 import type { Simulation } from "./simulation.ts";
 import { promise, Violation } from "./violation.ts";
@@ -22,8 +23,6 @@ export type Said<T> = Answer<({ readonly ok: true } & T) | Refused>;
 const EPOCH = 1_800_000_000_000;
 /** As the shell has it. */
 const ALARM_RETRY_MS = 10_000;
-/** The platform runs an alarm again after its process died. */
-const PLATFORM_RETRY_MS = 2_000;
 const PURGE_JOBS = 50;
 const STATEMENTS_MAX = 40;
 /** Groups are rare among turns, so that failures strike them so much more often. */
@@ -54,6 +53,7 @@ interface OpenPoll {
 export class SimulatedObject {
   readonly #world: Simulation;
   readonly #coreWorld: World;
+  readonly alarm: SimulatedAlarm;
   #core: EndpointCore | null = null;
   /** The object's clock against true time, ms. */
   #skew = 0;
@@ -62,19 +62,16 @@ export class SimulatedObject {
   #sendingDemand = false;
   #demandChanged = false;
   #handingOver = false;
-  /** The alarm as the platform keeps it, by the object's clock; null when none is set. */
-  #alarmAt: number | null = null;
-  #alarmGeneration = 0;
-  /** When the alarm that the object last set was to ring. */
-  #lastArmed: { readonly at: number; readonly setAt: number } | null = null;
   #erased = false;
   /** Turns so far: messages, alarms and faults that reached the core. */
   operations = 0;
-  /** When the alarm rang lately, true time. */
-  #rings: number[] = [];
-
   constructor(world: Simulation) {
     this.#world = world;
+    this.alarm = new SimulatedAlarm(
+      world,
+      () => this.now,
+      () => this.#wake(),
+    );
     this.#coreWorld = { now: () => this.now, randomBytes: (length) => world.coreDice.bytes(length) };
   }
 
@@ -85,16 +82,6 @@ export class SimulatedObject {
 
   get erased(): boolean {
     return this.#erased;
-  }
-
-  /** The alarm the platform holds, by the object's clock. */
-  get alarmAt(): number | null {
-    return this.#alarmAt;
-  }
-
-  /** The alarm that the object set last; it may have got lost. */
-  get lastArmed(): { readonly at: number; readonly setAt: number } | null {
-    return this.#lastArmed;
   }
 
   /** Polls that wait at the object for work. */
@@ -129,10 +116,9 @@ export class SimulatedObject {
     if (this.#core !== null) return this.#core;
     const { database } = this.#world;
     const operation: Operation = { type: "restart" };
-    // What the platform says is set is all that the object then knows.
-    this.#lastArmed = this.#alarmAt === null ? null : { at: this.#alarmAt, setAt: this.now };
+    this.alarm.remember();
     const opened = this.#attempt(operation, () => {
-      const core = new EndpointCore(database, this.#coreWorld, this.#alarmAt);
+      const core = new EndpointCore(database, this.#coreWorld, this.alarm.at);
       this.#core = core;
       return true;
     });
@@ -184,7 +170,7 @@ export class SimulatedObject {
   #commit(effects: readonly EndpointEffect[]): PollAnswer[] {
     const answers: PollAnswer[] = [];
     for (const effect of effects) {
-      if (effect.type === "arm") this.#arm(effect.at);
+      if (effect.type === "arm") this.alarm.set(effect.at);
       else if (effect.type === "poll_answered") {
         const poll = this.#polls.get(effect.replicaId);
         if (poll?.pollId !== effect.pollId) continue;
@@ -324,7 +310,7 @@ export class SimulatedObject {
     if (ms < 0) this.#world.oracle.alarmIsLate = true;
     this.#world.hit(ms < 0 ? "clock jumps back" : "clock jumps forward", null);
     this.#world.trace.add(`${this.#stamp()} the clock jumps ${ms} ms`);
-    this.#planRing();
+    this.alarm.planAnew();
   }
 
   #stamp(): string {
@@ -341,79 +327,25 @@ export class SimulatedObject {
         return;
       case "erase":
         this.#erased = true;
-        this.#alarmAt = null;
+        this.alarm.clear();
         return;
       default:
         return;
     }
   }
 
-  // --- the alarm ---------------------------------------------------------------------------------------------------
-
-  #arm(at: number): void {
-    promise("L6", at > this.now, () => `the alarm is set for ${at - this.now} ms from now`);
-    this.#alarmAt = at;
-    this.#lastArmed = { at, setAt: this.now };
-    this.#planRing();
-  }
-
-  #planRing(): void {
-    if (this.#alarmAt === null) return;
-    const { agenda, dice, faults } = this.#world;
-    this.#alarmGeneration += 1;
-    const generation = this.#alarmGeneration;
-    let ms = this.#alarmAt - this.now;
-    if (dice.chance(faults.alarmEarly)) {
-      this.#world.hit("alarm early", null);
-      ms -= dice.int(1, 20_000);
-    } else if (dice.chance(faults.alarmLate)) {
-      this.#world.hit("alarm late", null);
-      ms += dice.int(100, 90_000);
-    }
-    agenda.in(ms, () => {
-      if (generation === this.#alarmGeneration && this.#alarmAt !== null) this.#ring(this.#alarmAt);
-    });
-  }
-
-  #ring(at: number): void {
-    const { agenda, dice, faults } = this.#world;
-    this.#alarmAt = null;
-    if (dice.chance(faults.alarmNever)) {
-      this.#world.hit("alarm lost", null);
-      this.#world.trace.add(`${this.#stamp()} the alarm is lost`);
-      return;
-    }
-    this.#wake(at);
-    if (dice.chance(faults.alarmTwice)) {
-      this.#world.hit("alarm twice", null);
-      agenda.in(dice.int(1, 50), () => this.#wake(at));
-    }
-  }
-
-  #wake(at: number): void {
-    if (this.#erased) return;
-    this.#rings = [...this.#rings.filter((ring) => ring > this.#world.agenda.now - 10_000), this.#world.agenda.now];
-    promise("L5", this.#rings.length <= 50 || !this.#world.healed, () => "the alarm rings more than 5 times a second");
+  #wake(): Woken {
+    if (this.#erased) return "done";
     const alive = this.#core;
-    this.#lastArmed = null;
     const woke = this.turn({ type: "wake" }, (core) => core.wake());
-    if (woke === NO_ANSWER) {
-      // An alarm whose process died is run again; one whose turn failed is set anew by the shell.
-      if (this.#core === null || this.#core !== alive) this.#again(at);
-      else this.#arm(this.now + ALARM_RETRY_MS);
-      return;
+    if (woke !== NO_ANSWER) {
+      this.#deleteOldOutputs();
+      return "done";
     }
-    this.#deleteOldOutputs();
-  }
-
-  #again(at: number): void {
-    if (this.#alarmAt !== null) return;
-    this.#alarmAt = at;
-    this.#alarmGeneration += 1;
-    const generation = this.#alarmGeneration;
-    this.#world.agenda.in(PLATFORM_RETRY_MS, () => {
-      if (generation === this.#alarmGeneration && this.#alarmAt !== null) this.#ring(at);
-    });
+    // An alarm whose process died is run again; one whose turn failed is set anew by the shell.
+    if (this.#core === null || this.#core !== alive) return "died";
+    this.alarm.set(this.now + ALARM_RETRY_MS);
+    return "failed";
   }
 
   // --- what the shell does -----------------------------------------------------------------------------------------
