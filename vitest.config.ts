@@ -26,6 +26,7 @@ export default defineConfig({
                 CATALOG_MIGRATIONS: await readD1Migrations("./migrations/catalog"),
                 SIGNING_SECRET: "a secret of the test run, 32 bytes or more",
                 ALLOW_LOOPBACK_URLS: "true",
+                MODEL_RUNS: process.env.PILOTLIGHT_MODEL_RUNS ?? "",
               },
             },
           })),

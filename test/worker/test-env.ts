@@ -6,6 +6,8 @@ declare global {
   namespace Cloudflare {
     interface Env extends WorkerEnv {
       readonly CATALOG_MIGRATIONS: D1Migration[];
+      /** How many runs the models make, empty for their own number. */
+      readonly MODEL_RUNS: string;
     }
     interface GlobalProps {
       mainModule: typeof main;
