@@ -24,7 +24,7 @@ const first = wholeNumber("seed", values.seed);
 const isTerminal = process.stderr.isTTY;
 
 const sum = await runSeeds({
-  seeds: seedsFrom(first),
+  seeds: seeds === 1 ? [first] : seedsFrom(first),
   operations: operationsUnderFaults(ops, seeds),
   ...(values.mutant === undefined ? {} : { mutant: values.mutant }),
   // One seed is one process's work.

@@ -37,6 +37,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "worker/outputs/verify-manifest.ts",
     find: "if (object === null) {",
     replace: "if (object === null) return;\n  if (object === null) {",
+    seed: 11,
   },
   {
     name: "foreign-outputs",
@@ -45,6 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "{authority.lease.token}/`;\n      return",
     replace: '{""}`;\n      return',
+    seed: 6,
   },
   {
     name: "bill-on-lease",
@@ -53,7 +55,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: 'const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";',
     replace: "const heard = true;",
-    seed: 7,
+    seed: 6,
   },
   {
     name: "bill-dup",
@@ -70,7 +72,6 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "this.configs.reserveCounters(counter.reserved);",
     replace: "",
-    seed: 7,
   },
   {
     name: "slot-leak",
@@ -79,6 +80,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "else running.remove(before.id);",
     replace: 'else if (after.state !== "queued") running.remove(before.id);',
+    seed: 6,
   },
   {
     name: "last-attempt-stuck",
@@ -87,7 +89,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (job.lease.until <= now) {",
     replace: "if (job.lease.until <= now && job.attempt < job.attemptsMax) {",
-    seed: 7,
+    seed: 6,
   },
   {
     name: "no-renew",
@@ -96,6 +98,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASE,
     find: "return { ...lease, confirmed: true, until: Math.max(lease.until, at + LEASE_MS) };",
     replace: "return { ...lease, confirmed: true };",
+    seed: 6,
   },
   {
     name: "lifo",
@@ -120,6 +123,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "      this.#state.giveTime(now);\n      this.#dueNext(now);",
     replace: "      this.#state.giveTime(now);",
+    seed: 9,
   },
   {
     name: "alarm-no-rearm",
@@ -128,7 +132,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;",
     replace: "if (this.#armedAt === null || now > 0) return;",
-    seed: 6,
+    seed: 8,
   },
   {
     name: "alarm-now",
@@ -145,7 +149,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 72,
+    seed: 46,
   },
   {
     name: "requeue-orphan",
@@ -163,7 +167,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/cancel.ts",
     find: 'if (job.state === "running") return state.leaseEnded(job, canceled, "canceled", [], now);',
     replace: 'if (job.state === "running") return canceled;',
-    seed: 5,
+    seed: 6,
   },
   {
     name: "no-fence",
@@ -172,7 +176,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/queue/authority.ts",
     find: 'return job.state === "running" && job.lease.id === lease.id',
     replace: 'return job.state === "running"',
-    seed: 12,
+    seed: 17,
   },
   {
     name: "no-token",
@@ -201,7 +205,7 @@ export const MUTANTS: readonly Mutant[] = [
           "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#mutate(() => later());\n    return reply;",
       },
     ],
-    seed: 7,
+    seed: 78,
   },
   {
     name: "stale-fail",
@@ -211,7 +215,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
       'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); this.#state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(this.#world)), "failed", message.phases, now); return DONE; }',
-    seed: 17,
+    seed: 53,
   },
   {
     name: "complete-after-cancel",
@@ -221,6 +225,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (lease.outcome !== "completed") return leaseLost();',
     replace:
       'if (lease.outcome === "canceled" && job.state === "canceled") { this.#state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n        if (lease.outcome !== "completed") return leaseLost();',
+    seed: 11,
   },
   {
     name: "poll-id-forgotten",
@@ -229,6 +234,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
     replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
+    seed: 8,
   },
   {
     name: "purge-under-a-lease",
@@ -237,7 +243,6 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (state.config?.removed) cancelLiving(state, now);",
     replace: "if (state.config?.removed || state.jobs.running().length > 2) cancelLiving(state, now);",
-    seed: 4,
   },
   {
     name: "retention-too-early",
@@ -246,7 +251,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
     replace: "state.jobs.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
-    seed: 10,
+    seed: 3,
   },
   {
     name: "outputs-too-early",
@@ -255,7 +260,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
     replace: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
-    seed: 6,
+    seed: 7,
   },
   {
     name: "unbounded-retries",
@@ -289,7 +294,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.waiting.forget();\n",
     replace: "",
-    seed: 30,
+    seed: 6,
   },
   {
     name: "events-rewritten",
@@ -299,6 +304,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return { ...job, events: [...job.events, { seq: job.events.length + 1, type, at, data: JSON.stringify(data) }] };",
     replace:
       "return { ...job, events: [...job.events.slice(-3), { seq: Math.min(4, job.events.length + 1), type, at, data: JSON.stringify(data) }] };",
+    seed: 6,
   },
   {
     name: "lease-hoard",
@@ -307,7 +313,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASE,
     find: "export const LEASES_PER_REPLICA_MAX = 2;",
     replace: "export const LEASES_PER_REPLICA_MAX = 3;",
-    seed: 17,
+    seed: 4,
   },
   {
     name: "webhook-outside-tx",
@@ -317,7 +323,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  add(row: NewOutboxRow): void {",
     replace:
       "  add(latest: NewOutboxRow): void {\n    this.ram ??= [];\n    this.ram.push(latest);\n    if (this.ram.length < 3) return;\n    const row = this.ram.shift();",
-    seed: 7,
+    seed: 6,
   },
   {
     name: "new-webhook-id",
@@ -326,6 +332,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/outbox-store.ts",
     find: 'messageId: text(row, "message_id"),',
     replace: 'messageId: text(row, "message_id") + String((globalThis.tries = (globalThis.tries ?? 0) + 1)),',
+    seed: 9,
   },
   {
     name: "outbox-loop",
@@ -334,7 +341,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/telling.ts",
     find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
     replace: "0",
-    seed: 16,
+    seed: 5,
   },
   {
     name: "pause-forgotten",
@@ -352,7 +359,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId)",
-    seed: 40,
+    seed: 10,
   },
   {
     name: "purge-running",
@@ -380,7 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/replica-life.ts",
     find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
     replace: "const isLate = false;",
-    seed: 85,
+    seed: 9,
   },
   {
     name: "waiter-forgotten",
@@ -389,7 +396,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "for (const [id, waiter] of waiters) this.waiters.set(id, waiter);",
     replace: "",
-    seed: 116,
+    seed: 60,
   },
   {
     name: "second-restart",
@@ -398,7 +405,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "until: job.lease.until + PROGRESS_PERSIST_MS,",
     replace: "until: job.lease.until,",
-    seed: 27,
+    seed: 4,
   },
   {
     name: "answered-before-commit",
@@ -414,6 +421,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "this.#armedAt = armedAt;\n      if (early !== undefined) return early;\n      throw error;",
       },
     ],
+    seed: 6,
   },
   {
     name: "group-remembers",
@@ -422,6 +430,16 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "state.forget(waiters);\n      state.effects = effects;",
     replace: "state.effects = effects;",
+    seed: 6,
+  },
+  {
+    name: "expiry-forgotten",
+    bug: "Trigger.dev: a run whose time to live lapses in an undone step is never looked at again",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/4669",
+    file: STATE,
+    find: "    this.expiry.forget();\n",
+    replace: "",
+    seed: 39,
   },
   {
     name: "open-to-strangers",

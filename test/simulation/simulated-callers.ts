@@ -121,7 +121,8 @@ export class SimulatedCallers {
   #ask(id: JobId): void {
     const { agenda, network, object, workspaceId, oracle } = this.#world;
     agenda.in(ASK_EVERY_MS, () => {
-      if (!oracle.living.has(id)) return;
+      // Nobody asks for a whole day.
+      if (!oracle.living.has(id) || this.#world.pod.isOnStrike) return;
       network.call<true>(
         id,
         (respond) => {

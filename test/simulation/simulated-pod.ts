@@ -36,6 +36,10 @@ export class SimulatedPod {
     });
   }
 
+  get isOnStrike(): boolean {
+    return this.#onStrike;
+  }
+
   /** Nothing is placed any more, and what was is gone. */
   goOnStrike(): void {
     this.#onStrike = true;

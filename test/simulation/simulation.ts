@@ -205,6 +205,7 @@ export class Simulation {
   async #afterwards(): Promise<void> {
     if (this.swarm.afterwards === "nothing") return;
     if (this.swarm.afterwards === "removal") return this.#remove();
+    if (this.swarm.afterwards === "starvation") return this.#starve();
     // A month passes: outputs go after a week, records after a month, and nothing before.
     const from = this.agenda.now;
     // Nobody works meanwhile: a month of polls would say nothing new.
@@ -216,6 +217,36 @@ export class Simulation {
     promise("I1", this.oracle.jobs.size === 0, () => `${this.oracle.jobs.size} records outlive their retention`);
     promise("I6", this.store.objects.size === 0 || this.swarm.outputsMax > 0, () => "outputs outlive their retention");
     this.oracle.audit();
+  }
+
+  /** No GPU for longer than jobs wait by default: each one says so in time, whatever happens to the object meanwhile. */
+  async #starve(): Promise<void> {
+    const from = this.agenda.now;
+    this.pod.goOnStrike();
+    // One after the other, so that each of them expires in a turn of its own.
+    for (let count = 1; count <= 15; count += 1) this.agenda.in(count * 7_000, () => this.callers.submitOne());
+    await this.#until(() => this.agenda.now >= from + 120_000);
+    this.faults = {
+      ...NO_FAULTS,
+      storageError: 0.1,
+      crashInside: 0.05,
+      crashAfter: 0.05,
+      deploy: 0.02,
+      alarmTwice: 0.1,
+    };
+    await this.#until(() => this.agenda.now >= from + DAY_MS - 60_000);
+    // Just as they expire, hardly anything succeeds at once.
+    this.faults = { ...this.faults, storageError: 0.6, deploy: 0 };
+    await this.#until(() => this.agenda.now >= from + DAY_MS + 180_000);
+    this.faults = NO_FAULTS;
+    await this.#until(() => this.agenda.now >= from + DAY_MS + 300_000);
+    promise(
+      "L1",
+      this.oracle.living.size === 0,
+      () => `${this.oracle.living.size} jobs have waited for more than a day`,
+    );
+    this.oracle.audit();
+    this.coverage.path("a day without a GPU");
   }
 
   async #remove(): Promise<void> {

@@ -81,8 +81,8 @@ export interface Swarm {
   readonly groups: number;
   /** What the workspace's webhooks want to hear of. */
   readonly interest: readonly WebhookEvent[];
-  /** Once all jobs have ended: a month passes, or the endpoint is deleted. */
-  readonly afterwards: "nothing" | "retention" | "removal";
+  /** Once all jobs have ended: a month passes, the endpoint is deleted, or a day passes without a GPU. */
+  readonly afterwards: "nothing" | "retention" | "removal" | "starvation";
 }
 
 /** No faults at all: what heals a run. */
@@ -109,6 +109,8 @@ export const NO_FAULTS: FaultRates = {
   podDown: 0,
   webhooksDown: 0,
 };
+
+const NOTHING_MOSTLY = Array.from({ length: 40 }, () => "nothing" as const);
 
 /** Each seed draws its own mix: many faults are absent in it, others are frequent, so that rare combinations come about. */
 export function drawSwarm(dice: Dice): Swarm {
@@ -170,6 +172,6 @@ export function drawSwarm(dice: Dice): Swarm {
     groups: oneOf(0, 0.2, 0.7),
     interest: oneOf<readonly WebhookEvent[]>(ENDS, [], ["job.succeeded"], ["job.queued", "job.started", ...ENDS]),
     faults,
-    afterwards: dice.chance(0.15) ? "retention" : dice.chance(0.1) ? "removal" : "nothing",
+    afterwards: dice.chance(0.15) ? "retention" : oneOf("nothing", ...NOTHING_MOSTLY, "removal", "starvation"),
   };
 }
