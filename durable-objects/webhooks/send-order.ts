@@ -4,8 +4,14 @@ import type { DeliveryStore } from "#durable-objects/webhooks/delivery-store";
 
 /** The platform opens six connections at once; a seventh would wait, and its deadline with it. */
 const SENDS_MAX = 6;
-/** Of these, so many at most to destinations that have failed of late: the others always have the rest. */
+/** Of these, so many at most to destinations of which it is not known that they answer quickly: the others have the rest. */
+const DOUBTFUL_SENDS_MAX = 4;
+/** Of these again, so many at most to destinations that have failed of late. */
 const FAILING_SENDS_MAX = 3;
+/** A destination that takes longer may be hanging. */
+const QUICK_MS = 2_000;
+/** Destinations remembered by their last answer; one that is forgotten shows anew what it is. */
+const ANSWERS_KEPT_MAX = 1_000;
 
 /** The destination of a `listen` webhook begins so: nothing is sent there, its command fetches. */
 const LISTENED = "listen ";
@@ -37,6 +43,8 @@ interface Line {
 export class SendOrder {
   readonly #store: DeliveryStore;
   readonly #inFlight = new Map<DeliveryId, { readonly destination: string; readonly startedAt: number }>();
+  /** How long the last try of a destination took that was answered, ms, the latest last; after a restart none is known. */
+  readonly #answers = new Map<string, number>();
   #lines: Map<string, Line> | null = null;
   /** The destination that was served last: the turn goes to those behind it. */
   #served = "";
@@ -53,10 +61,18 @@ export class SendOrder {
     this.#store.touched.add(destination);
   }
 
-  end(id: DeliveryId): void {
-    const destination = this.#inFlight.get(id)?.destination;
+  /** @param answered when an answer came, Unix ms; null when none did */
+  end(id: DeliveryId, answered: number | null): void {
+    const ended = this.#inFlight.get(id);
+    if (ended === undefined) return;
+    const { destination, startedAt } = ended;
     this.#inFlight.delete(id);
-    if (destination !== undefined) this.#store.touched.add(destination);
+    this.#store.touched.add(destination);
+    this.#answers.delete(destination);
+    if (answered === null) return;
+    this.#answers.set(destination, answered - startedAt);
+    const [oldest] = this.#answers.keys();
+    if (this.#answers.size > ANSWERS_KEPT_MAX && oldest !== undefined) this.#answers.delete(oldest);
   }
 
   /** When the try on its way began; undefined when there is none. */
@@ -83,25 +99,30 @@ export class SendOrder {
   next(now: number): Chosen[] {
     let room = SENDS_MAX - this.#inFlight.size;
     if (room <= 0) return [];
-    let failingRoom = FAILING_SENDS_MAX - this.#failingSends();
-    const ready: { readonly destination: string; readonly failing: boolean; readonly ids: DeliveryId[] }[] = [];
+    const onTheirWay = [...this.#inFlight.values()];
+    let doubtfulRoom = DOUBTFUL_SENDS_MAX - onTheirWay.filter((one) => !this.#isQuick(one.destination, now)).length;
+    let failingRoom =
+      FAILING_SENDS_MAX - onTheirWay.filter((one) => this.#store.health(one.destination).failures > 0).length;
+    const chosen: Chosen[] = [];
+    const second: (Chosen & { readonly isQuick: boolean; readonly failing: boolean })[] = [];
     for (const [destination, { failing }] of this.#inTurn(now)) {
-      if (ready.length >= room) break;
-      if (failing && failingRoom <= 0) continue;
-      const ids = this.#readyOf(destination, now);
-      if (ids.length === 0) continue;
+      if (room <= 0) break;
+      const isQuick = this.#isQuick(destination, now);
+      if ((!isQuick && doubtfulRoom <= 0) || (failing && failingRoom <= 0)) continue;
+      const [id, next] = this.#readyOf(destination, now);
+      if (id === undefined) continue;
+      chosen.push({ id, destination });
+      if (next !== undefined) second.push({ id: next, destination, isQuick, failing });
+      room -= 1;
+      if (!isQuick) doubtfulRoom -= 1;
       if (failing) failingRoom -= 1;
-      ready.push({ destination, failing, ids });
     }
-    const chosen: Chosen[] = ready.flatMap(({ destination, ids }) =>
-      ids.slice(0, 1).map((id) => ({ id, destination })),
-    );
-    room -= chosen.length;
-    for (const { destination, failing, ids } of ready) {
-      const id = ids[1];
-      if (id === undefined || room <= 0 || (failing && failingRoom <= 0)) continue;
+    for (const { id, destination, isQuick, failing } of second) {
+      if (room <= 0) break;
+      if ((!isQuick && doubtfulRoom <= 0) || (failing && failingRoom <= 0)) continue;
       chosen.push({ id, destination });
       room -= 1;
+      if (!isQuick) doubtfulRoom -= 1;
       if (failing) failingRoom -= 1;
     }
     return chosen;
@@ -117,9 +138,12 @@ export class SendOrder {
     return next;
   }
 
-  #failingSends(): number {
-    return [...this.#inFlight.values()].filter(({ destination }) => this.#store.health(destination).failures > 0)
-      .length;
+  /** It answered quickly when it was last asked, and lets nobody wait now. */
+  #isQuick(destination: string, now: number): boolean {
+    if ((this.#answers.get(destination) ?? Number.POSITIVE_INFINITY) > QUICK_MS) return false;
+    return ![...this.#inFlight.values()].some(
+      (one) => one.destination === destination && now - one.startedAt > QUICK_MS,
+    );
   }
 
   /** Destinations that are due, those behind the one that was served last before the others. */
@@ -130,12 +154,12 @@ export class SendOrder {
     return behind === -1 ? due : [...due.slice(behind), ...due.slice(0, behind)];
   }
 
-  /** Deliveries of a destination that may go now. */
+  /** Deliveries of a destination that may go now; one that has not answered yet, or not the last time, gets one. */
   #readyOf(destination: string, now: number): DeliveryId[] {
     const health = this.#store.health(destination);
     if (health.closedUntil > now) return [];
     const busy = this.#busy(destination);
-    const free = inFlightMax(health) - busy;
+    const free = (this.#answers.has(destination) ? inFlightMax(health) : 1) - busy;
     if (free <= 0) return [];
     return this.#store
       .firstPending(destination, busy + free)

@@ -373,7 +373,7 @@ export class WebhooksCore {
   tried(deliveryId: DeliveryId, startedAt: number, result: TryResult): void {
     if (this.#order.startedAt(deliveryId) !== startedAt) return;
     this.#mutate((now) => {
-      this.#order.end(deliveryId);
+      this.#order.end(deliveryId, result.status === null ? null : now);
       this.#deliveries.endTry(deliveryId);
       const delivery = this.#deliveries.get(deliveryId);
       if (delivery !== null) this.#ended(delivery, result, startedAt, now);
@@ -572,7 +572,7 @@ export class WebhooksCore {
   #loseTries(now: number, before: number): void {
     for (const { id, startedAt } of this.#deliveries.trying()) {
       if (startedAt > before) continue;
-      this.#order.end(id);
+      this.#order.end(id, null);
       this.#deliveries.endTry(id);
       const delivery = this.#deliveries.get(id);
       if (delivery === null) continue;

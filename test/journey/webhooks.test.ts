@@ -113,10 +113,9 @@ describe("a receiver that misbehaves", () => {
     const sent = await Promise.all(Array.from({ length: 50 }, () => system.client.webhooks.test(quick.id)));
     await until("all of the other's arrive", () => (receiver.at("/quick").length === 50 ? true : undefined));
     expect(new Set(receiver.at("/quick").map(({ id }) => id))).toEqual(new Set(sent.map((one) => one.message_id)));
-    // Two of the hanging ones were on their way; a third goes only when one of those was given up, after all the others.
+    // One of the hanging ones was on its way; the next goes only when that was given up, after all the others.
     const order = receiver.requests.map(({ path }) => path);
-    const third = order.indexOf("/hangs", order.indexOf("/hangs", order.indexOf("/hangs") + 1) + 1);
-    expect(third === -1 || third > order.lastIndexOf("/quick")).toBe(true);
+    expect(order.slice(0, order.lastIndexOf("/quick")).filter((path) => path === "/hangs")).toHaveLength(1);
     const page = await system.client.webhooks.deliveriesPage(hangs.id, { state: "delivered" });
     expect(page.data).toEqual([]);
     await system.client.webhooks.remove(hangs.id);
