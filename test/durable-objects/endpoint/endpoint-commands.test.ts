@@ -1,10 +1,15 @@
-/** Random commands on real objects in workerd, checked after each against a model that knows only what it was told. */
+/**
+ * Random commands on real objects in workerd, checked after each against a model that knows only what it was told.
+ * PILOTLIGHT_MODEL_RUNS goes deeper. A failure shows its seed and path for `fc.assert`, and its commands for
+ * endpoint-examples.ts.
+ */
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { EndpointRpc } from "#durable-objects/endpoint/rpc";
 import { agree, Session, stopWaiting } from "./endpoint-acts.ts";
-import { oneByOne, Together, together } from "./endpoint-commands.ts";
+import { commandsOf, oneByOne, Together, together } from "./endpoint-commands.ts";
+import { EXAMPLES } from "./endpoint-examples.ts";
 import { RealEndpoint } from "./real-endpoint.ts";
 import { WRONG_ENDPOINTS } from "./wrong-endpoints.ts";
 
@@ -27,6 +32,8 @@ describe("a real endpoint object", () => {
       { numRuns: RUNS },
     );
   }, 600_000);
+
+  it.each(EXAMPLES)("shows that $shows", ({ commands }) => run(commandsOf(commands)), 60_000);
 
   it("takes calls that arrive together one after the other, in the order of their arrival", async () => {
     let most = 0;

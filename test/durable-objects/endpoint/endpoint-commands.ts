@@ -118,8 +118,12 @@ const key = fc.record({
   body: fc.constantFrom(0, 0, 0, 1),
 });
 
-/** @param make of the label's words and the values, as they are shown in a failure */
+/** Every act by its name, from the values that a failure shows with it. */
+const MAKERS = new Map<string, (value: unknown) => Act>();
+
+/** @param weight how often it comes, beside the others */
 function labelled<T>(weight: number, name: string, values: fc.Arbitrary<T>, make: (value: T) => Act) {
+  MAKERS.set(name, (value) => make(value as T));
   const arbitrary = values.map((value): Labelled => [`${name}(${JSON.stringify(value) ?? ""})`, make(value)]);
   return { weight, arbitrary };
 }
@@ -206,4 +210,13 @@ export function together(max: number) {
   const calls = fc.array(fc.oneof(...anytime, pollOf(fc.constant(false))), { minLength: 1, maxLength: TOGETHER_MAX });
   const command = calls.map((each) => new Started(each));
   return fc.noBias(fc.commands([command], { maxCommands: max, size: "max" }));
+}
+
+/** The commands of a failure, as it shows them: names and values, one after the other. */
+export function commandsOf(shown: readonly (readonly [name: string, value?: unknown])[]) {
+  return shown.map(([name, value]) => {
+    const make = MAKERS.get(name);
+    if (make === undefined) throw new Error(`there is no act ${name}`);
+    return new OneByOne([`${name}(${JSON.stringify(value) ?? ""})`, make(value)]);
+  });
 }
