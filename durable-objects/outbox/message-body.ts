@@ -9,6 +9,8 @@ const ENVELOPE_BYTES_MAX = 256;
 export const DATA_BYTES_MAX = WEBHOOK_BODY_BYTES_MAX - ENVELOPE_BYTES_MAX;
 /** Of an error's message; the whole of it is in the job. */
 const ERROR_LENGTH_MAX = 2_000;
+/** Of one text, and of all tags, as JSON: a control character is one character and six bytes. */
+const TEXT_BYTES_MAX = 6_144;
 /** Of the other texts that a node reports, such as the class of a node. */
 const NAME_LENGTH_MAX = 200;
 
@@ -63,7 +65,7 @@ export function jobData(facts: JobFacts): MessageData {
       release: facts.release,
       state: facts.state,
       lane: facts.lane,
-      tags: facts.tags,
+      tags: firstTags(facts.tags),
       attempt: facts.attempt,
       error: error === null ? null : shortened(error),
       created_at: iso(facts.createdAt),
@@ -175,9 +177,20 @@ function shortened<T extends object>(value: T): T {
   return Object.fromEntries(entries) as T;
 }
 
-/** At most so many characters, never half of one. */
+/** At most so many characters, never half of one, and at most TEXT_BYTES_MAX as JSON. */
 function cut(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+  const kept = text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+  return byteLength(JSON.stringify(kept)) <= TEXT_BYTES_MAX ? kept : cut(kept, Math.floor(kept.length / 2));
+}
+
+/** As many as take TEXT_BYTES_MAX, which is all unless they are full of what JSON must escape; the job has the rest. */
+function firstTags(tags: readonly string[]): string[] {
+  let room = TEXT_BYTES_MAX;
+  const firstLeftOut = tags.findIndex((tag) => {
+    room -= byteLength(JSON.stringify(tag)) + 1;
+    return room < 0;
+  });
+  return tags.slice(0, firstLeftOut === -1 ? undefined : firstLeftOut);
 }
 
 const encoder = new TextEncoder();

@@ -46,7 +46,7 @@ export function outcomeOf({ status, retryAfter }: TryResult, now: number): Outco
 export function retryAfterMs(header: string | null, now: number): number | null {
   const text = header?.trim() ?? "";
   let ms: number;
-  if (/^[0-9]{1,15}$/.test(text)) ms = Number(text) * 1_000;
+  if (/^[0-9]+$/.test(text)) ms = Number(text) * 1_000;
   // HTTP-date, RFC 9110, section 5.6.7; other texts that Date.parse would make something of are refused.
   else if (/^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/.test(text)) {
     ms = Date.parse(text) - now;

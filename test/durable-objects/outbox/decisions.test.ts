@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type EndpointId, JobId, type WorkspaceId } from "#contract/ids";
-import { WEBHOOK_BODY_BYTES_MAX, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
+import { TAG_BYTES_MAX, TAGS_MAX, WEBHOOK_BODY_BYTES_MAX, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
 import { WebhookEvent, WebhookMessage } from "#contract/webhook";
 import { afterTry, type DestinationHealth, HEALTHY, inFlightMax, isGivenUp } from "#durable-objects/outbox/breaker";
 import { exampleData, type JobFacts, jobData, messageBody } from "#durable-objects/outbox/message-body";
@@ -65,6 +65,7 @@ describe("an answer", () => {
     ["Fri, 15 Jan 2027 08:01:00 GMT", 60_000],
     ["Fri, 15 Jan 2027 07:00:00 GMT", 0],
     ["99999999", RETRY_AFTER_MS_MAX],
+    ["9".repeat(400), RETRY_AFTER_MS_MAX],
     ["Sat, 16 Jan 2027 08:00:00 GMT", RETRY_AFTER_MS_MAX],
     ["-5", null],
     ["1e3", null],
@@ -202,6 +203,16 @@ describe("a message", () => {
       expect(body.isWellFormed()).toBe(true);
     },
   );
+
+  it.each(["\u0001", '"', "猫"])("stays below 20 kB when its texts are full of %j", (char) => {
+    const tags = Array.from({ length: TAGS_MAX }, () => char.repeat(Math.floor(TAG_BYTES_MAX / bytes(char))));
+    const name = char.repeat(10_000);
+    const error = { code: "execution_error", message: name, node_id: name, class_type: name } as const;
+    const data = jobData(facts({ state: "failed", tags, error }));
+    const body = messageBody("job.failed", NOW, WORKSPACE, data, "");
+    expect(bytes(body)).toBeLessThanOrEqual(WEBHOOK_BODY_BYTES_MAX);
+    expect(data).toMatchObject({ tags: expect.arrayContaining([tags[0]]), error: { code: "execution_error" } });
+  });
 
   it.each(WebhookEvent.options)("of the type %s has an example", (type) => {
     const body = messageBody(type, NOW, WORKSPACE, exampleData(type, NOW, WORKSPACE), "");
