@@ -274,6 +274,15 @@ export class DeliveryStore {
     return row === undefined ? null : integer(row, "created_at");
   }
 
+  /** Forgets destinations that have failed since before a moment and have nothing pending. */
+  forgetHealth(before: number): void {
+    this.#db.exec(
+      `DELETE FROM destinations WHERE failing_since < ? AND NOT EXISTS
+         (SELECT 1 FROM deliveries d WHERE d.state = 'pending' AND d.destination = destinations.destination)`,
+      before,
+    );
+  }
+
   /** Forgets what is older than a moment, oldest first. @returns whether there may be more */
   forget(before: number, limit: number): boolean {
     // Ids begin with their time, so these are the oldest; a message is as old as its deliveries.

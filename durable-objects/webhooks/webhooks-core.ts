@@ -64,6 +64,10 @@ const LISTEN_REPORT_MS = 30_000;
 const LISTEN_MESSAGES_MAX = 20;
 /** How exactly it is stored when a listening command last asked. */
 const LISTEN_ASKED_MS = 60_000;
+/** A command that says that its program took longer is not believed: it gives up after 15 seconds. */
+const LISTEN_TRY_MS_MAX = 3_600_000;
+/** The alarm rings at multiples of this, so that a thousand retries a moment apart are a few turns and not a thousand. */
+const ALARM_STEP_MS = 250;
 /** Tries kept of one delivery: a schedule has ten, and people redeliver. */
 const TRIES_KEPT = 30;
 const RETENTION_MS = DELIVERY_RETENTION_DAYS * 86_400_000;
@@ -338,7 +342,7 @@ export class WebhooksCore {
     const webhook = this.#own(workspaceId, id);
     if (webhook === null || webhook.kind !== "listen") return noWebhook();
     return this.#mutate((now) => {
-      if (now - (webhook.askedAt ?? 0) >= LISTEN_ASKED_MS) this.#webhooks.put({ ...webhook, askedAt: now });
+      this.#asked(webhook, now);
       const due = this.#deliveries
         .firstPending(listenDestination(id), LISTEN_MESSAGES_MAX)
         .filter(({ nextTryAt }) => nextTryAt <= now);
@@ -363,8 +367,11 @@ export class WebhooksCore {
     const webhook = this.#own(workspaceId, id);
     if (webhook?.kind !== "listen") return noWebhook();
     return this.#mutate((now) => {
+      // A program that takes its time for what it has is there as well.
+      this.#asked(webhook, now);
+      const ms = Math.min(report.ms, LISTEN_TRY_MS_MAX);
       // Once it is over, a repeated report changes nothing.
-      if (found.state === "pending") this.#ended(found, { ...report, retryAfter: null }, now - report.ms, now);
+      if (found.state === "pending") this.#ended(found, { ...report, ms, retryAfter: null }, now - ms, now);
       return { ok: true, delivery: this.#mustView(deliveryId, now) };
     });
   }
@@ -390,7 +397,11 @@ export class WebhooksCore {
         if (webhook.askedAt !== null && now - webhook.askedAt >= LISTEN_LOST_MS) this.#remove(webhook, now);
       }
       this.#webhooks.forgetSecrets(now);
-      this.#deliveries.forget(now - RETENTION_MS, FORGET_ROWS_MAX);
+      const oldest = this.#deliveries.oldestMessageAt();
+      if (oldest !== null && oldest < now - RETENTION_MS) {
+        this.#deliveries.forget(now - RETENTION_MS, FORGET_ROWS_MAX);
+        this.#deliveries.forgetHealth(now - RETENTION_MS);
+      }
     });
   }
 
@@ -452,7 +463,8 @@ export class WebhooksCore {
     // An alarm that should have rung long ago was lost: it is set again.
     const lost = this.#armedAt !== null && this.#armedAt < now - 10_000;
     if (due === null && !lost) return;
-    const at = Math.max(now + 1, Math.min(due ?? now, this.#armedAt ?? Number.POSITIVE_INFINITY));
+    const wanted = Math.max(now + 1, Math.min(due ?? now, this.#armedAt ?? Number.POSITIVE_INFINITY));
+    const at = Math.ceil(wanted / ALARM_STEP_MS) * ALARM_STEP_MS;
     if (this.#armedAt !== null && !lost && this.#armedAt <= at) return;
     this.#armedAt = at;
     this.#effects.push({ type: "arm", at });
@@ -530,6 +542,9 @@ export class WebhooksCore {
         this.#deliveries.change({ ...delivery, tries, tried, nextTryAt });
       }
     }
+    if (delivery.source === "default" && isGivenUp(this.#deliveries.health(destination), now)) {
+      this.#giveUp(destination, now);
+    }
     const webhook = delivery.source === "default" ? null : this.#webhooks.get(delivery.source);
     if (webhook === null || webhook.disabled !== null || !isSent) return;
     if (outcome.type === "gone") this.#disable(webhook, "The receiver answered 410: it wants no more messages.", now);
@@ -554,6 +569,12 @@ export class WebhooksCore {
     const messageId = disabledMessageId(webhook.id, now);
     const news = { messageId, type: "webhook.disabled", endpointId: null, jobId: null, at: now, url: null } as const;
     this.#publish({ ...news, data: "" }, data, now);
+  }
+
+  /** Nobody can disable where single jobs post to: what is pending there has failed, and what comes has its five days. */
+  #giveUp(destination: string, now: number): void {
+    this.#deliveries.endPending(destination, "failed", now);
+    this.#deliveries.putHealth(destination, { ...this.#deliveries.health(destination), failingSince: now });
   }
 
   #remove(webhook: WebhookRecord, now: number): void {
@@ -585,6 +606,11 @@ export class WebhooksCore {
   #askedAgain(destination: string): void {
     const health = this.#deliveries.health(destination);
     if (health.closedUntil > 0) this.#deliveries.putHealth(destination, askedAgain(health));
+  }
+
+  /** A listening command has spoken. */
+  #asked(webhook: WebhookRecord, now: number): void {
+    if (now - (webhook.askedAt ?? 0) >= LISTEN_ASKED_MS) this.#webhooks.put({ ...webhook, askedAt: now });
   }
 
   #announceListened(source: WebhookSource): void {

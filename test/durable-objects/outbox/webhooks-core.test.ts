@@ -471,7 +471,85 @@ describe("what was disabled or deleted", () => {
   });
 });
 
+describe("an alarm", () => {
+  it("rings four times a second at most, however many retries lie a moment apart", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(
+      ...Array.from({ length: 300 }, (_, index) => hooks.event({ url: `https://dead-${index}.example.com/` })),
+    );
+    hooks.settle(() => answered(500));
+    const until = hooks.now + 8_000;
+    let rings = 0;
+    while (hooks.armedAt !== null && hooks.armedAt <= until) {
+      hooks.pass(hooks.armedAt - hooks.now);
+      hooks.settle(() => answered(500));
+      rings += 1;
+    }
+    expect(hooks.sent).toHaveLength(600);
+    expect(rings).toBeGreaterThan(4);
+    expect(rings).toBeLessThanOrEqual(32);
+  });
+});
+
+describe("where single jobs post to", () => {
+  it("is given up after five days: what is pending has failed and can be recovered, what comes is tried anew", () => {
+    const hooks = new WebhooksHarness();
+    const dead = "https://dead.example.com/";
+    const since = hooks.now;
+    const events = Array.from({ length: 40 }, () => hooks.event({ url: dead }));
+    hooks.publish(...events);
+    hooks.live(4.9 * DAY_MS, () => answered(500));
+    expect(hooks.log("default", { state: "pending" }).deliveries.length).toBeGreaterThan(0);
+    hooks.live(0.3 * DAY_MS, () => answered(500));
+    expect(hooks.log("default", { state: "failed" }).deliveries).toHaveLength(40);
+    hooks.publish(hooks.event({ url: dead }));
+    hooks.live(3_600_000, () => answered(500));
+    expect(hooks.log("default", { state: "pending" }).deliveries).toHaveLength(1);
+    const { recovered } = hooks.must((core) => core.recover(hooks.workspaceId, "default", since));
+    expect(recovered).toBe(41);
+    hooks.settle(() => OK);
+    expect(hooks.log("default", { state: "delivered" }).deliveries).toHaveLength(41);
+    expect(hooks.db.exec("SELECT * FROM destinations")).toEqual([]);
+  });
+
+  it("is forgotten with its messages", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(hooks.event({ url: "https://dead.example.com/" }));
+    hooks.live(29 * DAY_MS, () => answered(500));
+    expect(hooks.db.exec("SELECT * FROM destinations")).toHaveLength(1);
+    hooks.live(2 * DAY_MS, () => answered(500));
+    expect(hooks.db.exec("SELECT * FROM destinations")).toEqual([]);
+  });
+});
+
 describe("a listening command", () => {
+  it("is there while its program takes its time for a page of messages", () => {
+    const hooks = new WebhooksHarness();
+    const id = hooks.subscribe(["job.succeeded"], { kind: "listen" });
+    hooks.publish(...Array.from({ length: 20 }, () => hooks.event()));
+    const { messages } = hooks.must((core) => core.listen(hooks.workspaceId, id));
+    expect(messages).toHaveLength(20);
+    for (const { delivery } of messages) {
+      hooks.pass(15_000);
+      hooks.publish(hooks.event());
+      const report = { status: null, ms: 15_000, error: "The program stands at a breakpoint.", answer: null };
+      hooks.must((core) => core.report(hooks.workspaceId, id, delivery.id, report));
+    }
+    expect(hooks.log(id, { state: "discarded" }).deliveries).toEqual([]);
+    expect(hooks.must((core) => core.listen(hooks.workspaceId, id)).messages).toHaveLength(20);
+  });
+
+  it("is not believed when it says that its program took longer than time itself", () => {
+    const hooks = new WebhooksHarness();
+    const id = hooks.subscribe(["job.succeeded"], { kind: "listen" });
+    hooks.publish(hooks.event());
+    const [message] = hooks.must((core) => core.listen(hooks.workspaceId, id)).messages;
+    if (message === undefined) throw new Error("no message");
+    const report = { status: 200, ms: Number.MAX_SAFE_INTEGER, error: null, answer: null };
+    const { delivery } = hooks.must((core) => core.report(hooks.workspaceId, id, message.delivery.id, report));
+    expect(delivery).toMatchObject({ state: "delivered", tries: [{ ms: 3_600_000 }] });
+  });
+
   it("fetches messages, reports, and gets what it did not report again", () => {
     const hooks = new WebhooksHarness();
     const id = hooks.subscribe(["job.succeeded"], { kind: "listen" });
@@ -518,6 +596,7 @@ describe("secrets", () => {
     expect(live()).toEqual(["third", "second"]);
     hooks.pass(DAY_MS);
     expect(live()).toEqual(["third"]);
+    hooks.pass(1_000);
     expect(hooks.db.exec("SELECT sealed FROM secrets")).toEqual([{ sealed: "third" }]);
   });
 
