@@ -25,6 +25,8 @@ export interface KnownLease {
   offeredAt: number;
   /** When the agent was last heard under it; null before the first message. */
   heardAt: number | null;
+  /** When a message under it was undone while the object lived on: it may remember that the agent spoke. */
+  perhapsHeardAt: number;
 }
 
 export interface KnownJob {
@@ -134,8 +136,15 @@ export class Oracle {
     return { current, genuine, outcome };
   }
 
+  /** A message was undone, and the object did not die over it. */
+  perhapsHeard(operation: Operation): void {
+    const lease = operation.type === "message" ? this.leases.get(operation.proof.leaseId) : undefined;
+    if (lease !== undefined) lease.perhapsHeardAt = this.now;
+  }
+
   /** The operation was undone: nothing is as if it had been. */
   undone(operation: Operation): void {
+    this.perhapsHeard(operation);
     if (operation.type === "wake") this.alarmIsLate = true;
     for (const id of this.world.database.takeTouched()) {
       const stored = storedJob(this.world.database, id);
@@ -193,7 +202,17 @@ export class Oracle {
     else checkChange(this, known, record);
     for (const lease of record.leases.slice(known?.record.leases.length ?? 0)) {
       const { token, replicaId, nodeId, pollId } = lease;
-      const grant = { id: lease.id, jobId: id, token, replicaId, nodeId, pollId, offeredAt: this.now, heardAt: null };
+      const grant = {
+        id: lease.id,
+        jobId: id,
+        token,
+        replicaId,
+        nodeId,
+        pollId,
+        offeredAt: this.now,
+        heardAt: null,
+        perhapsHeardAt: 0,
+      };
       promise("I3", !this.leases.has(lease.id), () => `the lease ${lease.id} was granted twice`);
       promise("I3", counterOf(lease) > 0, () => `the token ${token} has no number`);
       this.leases.set(lease.id, grant);

@@ -9,8 +9,9 @@ const LEASES_PER_REPLICA = 2;
 
 /** When the lease must be over, at the latest. The object may know of a renewal it did not write down. */
 function overBy(oracle: Oracle, { lease }: RunningJob): number {
-  const heardAt = oracle.leases.get(lease.id)?.heardAt;
-  return Math.max(lease.until, (heardAt ?? 0) + LEASE_MS) + PROGRESS_PERSIST_MS;
+  const known = oracle.leases.get(lease.id);
+  const heardAt = Math.max(known?.heardAt ?? 0, known?.perhapsHeardAt ?? 0);
+  return Math.max(lease.until, heardAt + LEASE_MS) + PROGRESS_PERSIST_MS;
 }
 
 export function checkQueue(oracle: Oracle): void {

@@ -276,6 +276,10 @@ export class SimulatedObject {
     this.#world.hit(forGood ? "crash inside a group" : "commit of a group fails", null);
     trace.add(`${this.#stamp()} a group of ${calls.length} -> undone${forGood ? ", and the object died" : ""}`);
     if (forGood) this.#die();
+    else {
+      oracle.now = this.now;
+      for (const { operation } of calls) oracle.perhapsHeard(operation);
+    }
     oracle.undone({ type: "demand" });
   }
 
