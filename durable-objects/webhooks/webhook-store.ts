@@ -159,6 +159,12 @@ export class WebhookStore {
       .map((row) => ({ endpointId: text(row, "endpoint_id") as EndpointId, tries: integer(row, "tries") }));
   }
 
+  /** One of these, whatever the number of the others; null when it is not to be told now. */
+  endpointToTell(id: EndpointId, now: number): { readonly tries: number } | null {
+    const [row] = this.#db.exec("SELECT tries FROM endpoints WHERE endpoint_id = ? AND tell_at <= ?", id, now);
+    return row === undefined ? null : { tries: integer(row, "tries") };
+  }
+
   nextTellAt(): number | null {
     const [row] = this.#db.exec("SELECT MIN(tell_at) AS at FROM endpoints WHERE tell_at IS NOT NULL");
     return row === undefined ? null : integerOrNull(row, "at");

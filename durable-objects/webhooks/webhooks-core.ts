@@ -150,11 +150,15 @@ export class WebhooksCore {
     });
   }
 
-  /** Endpoints to be told now, and what each of them is to hear. */
-  toTell(): { readonly endpointId: EndpointId; readonly interest: Interest }[] {
+  /**
+   * Endpoints to be told now, and what each of them is to hear.
+   * @param beingTold those that somebody is telling already
+   */
+  toTell(beingTold: readonly EndpointId[] = []): { readonly endpointId: EndpointId; readonly interest: Interest }[] {
     if (this.#workspaceId === null) return [];
     return this.#webhooks
-      .endpointsToTell(this.#world.now(), TELL_MAX)
+      .endpointsToTell(this.#world.now(), TELL_MAX + beingTold.length)
+      .filter(({ endpointId }) => !beingTold.includes(endpointId))
       .map(({ endpointId }) => ({ endpointId, interest: this.#interest(endpointId) }));
   }
 
@@ -162,8 +166,8 @@ export class WebhooksCore {
   told(endpointId: EndpointId, version: number, heard: boolean): void {
     if (this.#workspaceId === null) return;
     this.#mutate((now) => {
-      const waiting = this.#webhooks.endpointsToTell(now, TELL_MAX).find((one) => one.endpointId === endpointId);
-      if (waiting === undefined) return;
+      const waiting = this.#webhooks.endpointToTell(endpointId, now);
+      if (waiting === null) return;
       // When the interest changed meanwhile, it is told once more.
       if (heard && this.#webhooks.workspace()?.interestVersion === version) this.#webhooks.endpointHeard(endpointId);
       if (heard) return;

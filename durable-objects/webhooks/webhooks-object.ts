@@ -51,7 +51,8 @@ const world = {
 export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
   #opened: WebhooksCore | null = null;
   #key: Promise<SigningKey> | null = null;
-  #telling: Promise<void> | null = null;
+  /** Endpoints that are being told of the interest, each on its own: one that does not answer holds up no other. */
+  readonly #telling = new Map<EndpointId, Promise<void>>();
   /** Unsealed secrets, by what was sealed. */
   readonly #unsealed = new Map<string, Uint8Array<ArrayBuffer>>();
   /** Listening commands that wait. */
@@ -228,7 +229,7 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
         this.ctx.waitUntil(this.#send(effect.sending));
         return;
       case "tell":
-        this.ctx.waitUntil(this.#tell());
+        this.#tell();
         return;
       case "listened":
         for (const wake of [...(this.#listening.get(effect.webhookId) ?? [])]) wake();
@@ -346,40 +347,41 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
   #toldSoon(): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, TELL_WAIT_MS);
-      void this.#tell().finally(() => {
+      const done = () => {
         clearTimeout(timer);
         resolve();
-      });
+      };
+      void this.#allTold().then(done, done);
     });
   }
 
-  /** Tells every endpoint that is to be told; one that does not answer is told again by the alarm. */
-  #tell(): Promise<void> {
-    this.#telling ??= this.#tellAll().finally(() => {
-      this.#telling = null;
-    });
-    return this.#telling;
+  async #allTold(): Promise<void> {
+    while (this.#telling.size > 0) await Promise.all(this.#telling.values());
   }
 
-  async #tellAll(): Promise<void> {
-    const workspaceId = this.ctx.id.name as WorkspaceId;
-    for (;;) {
-      const waiting = this.#turn((core) => core.toTell());
-      if (waiting.length === 0) return;
-      await Promise.all(
-        waiting.map(async ({ endpointId, interest }) => {
-          let heard = true;
-          try {
-            const endpoint = this.env.ENDPOINTS.getByName(ownerKey(endpointId)) as unknown as EndpointRpc;
-            await endpoint.setInterest(workspaceId, interest);
-          } catch (error) {
-            heard = false;
-            console.error(JSON.stringify({ event: "interest_not_told", endpointId, error: String(error) }));
-          }
-          this.#turn((core) => core.told(endpointId, interest.version, heard));
-        }),
-      );
+  /** Tells the endpoints that are to be told; one that does not answer is told again by the alarm. */
+  #tell(): void {
+    const known = [...this.#telling.keys()];
+    for (const { endpointId, interest } of this.#turn((core) => core.toTell(known))) {
+      // Not before it is noted that this one is being told.
+      const telling = Promise.resolve().then(() => this.#tellOne(endpointId, interest));
+      this.#telling.set(endpointId, telling);
+      this.ctx.waitUntil(telling);
     }
+  }
+
+  async #tellOne(endpointId: EndpointId, interest: Interest): Promise<void> {
+    let heard = true;
+    try {
+      const endpoint = this.env.ENDPOINTS.getByName(ownerKey(endpointId)) as unknown as EndpointRpc;
+      await endpoint.setInterest(this.ctx.id.name as WorkspaceId, interest);
+    } catch (error) {
+      heard = false;
+      console.error(JSON.stringify({ event: "interest_not_told", endpointId, error: String(error) }));
+    }
+    this.#telling.delete(endpointId);
+    // When the interest has changed meanwhile, this turn asks to tell it again.
+    this.#turn((core) => core.told(endpointId, interest.version, heard));
   }
 
   /** Waits for the next message of a `listen` webhook. */
