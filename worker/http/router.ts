@@ -86,9 +86,11 @@ export function mount(app: Hono<AppEnv>, mounted: readonly Mounted[]): void {
   }
   const known = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
   app.notFound((context) =>
-    answered(context, async ({ url, requestId }) => {
+    answered(context, async ({ url, request: { method }, requestId }) => {
       const methods = known.find(({ pattern }) => pattern.test(url.pathname))?.methods;
-      if (methods === undefined) throw new Problem("not_found", NOTHING_HERE);
+      // An address with dot segments is read as another one here, but never there: it leads nowhere.
+      if (methods === undefined || methods.includes(method === "HEAD" ? "GET" : method))
+        throw new Problem("not_found", NOTHING_HERE);
       const allow = (methods.includes("GET") ? [...methods, "HEAD"] : methods).join(", ");
       return problemAnswer("method_not_allowed", `This address takes ${allow}.`, requestId, { headers: { allow } });
     }),
@@ -101,7 +103,11 @@ const NOTHING_HERE = "There is nothing at this address.";
 async function answered(context: Context<AppEnv>, answer: (arrival: Arrival) => Promise<Response>): Promise<Response> {
   const request = context.req.raw;
   const requestId = freshRequestId();
-  const url = new URL(request.url);
+  const url = URL.parse(request.url);
+  if (url === null) {
+    // The address is made of the Host header, which may hold anything where no proxy stands before us.
+    return secured(problemAnswer("malformed_request", "The Host header names no host.", requestId), requestId, null);
+  }
   try {
     if (!PLAIN_PATH.test(url.pathname)) throw new Problem("not_found", NOTHING_HERE);
     if (request.headers.has("content-encoding")) {
