@@ -1,6 +1,7 @@
 /** Who may do what: scopes, API keys, and the form of every secret we hand out. */
 import * as z from "zod";
 import { KeyId, type RandomBytes, WorkspaceId } from "#contract/ids";
+import { PersonText } from "#contract/person-text";
 
 /**
  * read: see everything. run: submit and cancel jobs, upload files. deploy: endpoints. admin: keys, pods, join tokens.
@@ -25,7 +26,7 @@ export type ApiKey = z.infer<typeof ApiKey>;
 
 export const NewApiKey = z
   .strictObject({
-    name: z.string().min(1).max(200),
+    name: PersonText.min(1).max(200),
     scopes: z.array(Scope).min(1),
     expires_in: z
       .int()

@@ -11,6 +11,7 @@ import {
   TIMEOUT_S_DEFAULT,
   TIMEOUT_S_MAX,
 } from "#contract/limits";
+import { PersonText } from "#contract/person-text";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
 
 /** A stable name callers use; unique in the workspace. Never of an id's form, so that both fit in one path. */
@@ -97,7 +98,7 @@ export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.stri
 export const NewEndpoint = z
   .strictObject({
     slug: Slug,
-    name: z.string().min(1).max(200).optional(),
+    name: PersonText.min(1).max(200).optional(),
     pod_id: PodId.optional().meta({ description: "The workspace's default pod when left out" }),
     workflow: WorkflowSource,
     object_info: z.record(z.string(), z.unknown()).optional().meta({
@@ -112,7 +113,7 @@ export type NewEndpoint = z.infer<typeof NewEndpoint>;
 /** With a workflow, a new release is made and activated. */
 export const EndpointPatch = z
   .strictObject({
-    name: z.string().min(1).max(200).optional(),
+    name: PersonText.min(1).max(200).optional(),
     settings: EndpointSettings.partial().optional(),
     workflow: WorkflowSource.optional(),
     object_info: z.record(z.string(), z.unknown()).optional(),

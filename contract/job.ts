@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { BatchId, EndpointId, JobId, KeyId } from "#contract/ids";
 import { EXPIRES_IN_S_MAX, PRIORITY_MAX, PRIORITY_MIN, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_MAX } from "#contract/limits";
+import { PersonText } from "#contract/person-text";
 import { OutputKind } from "#contract/workflow";
 
 export const JobState = z.enum(["queued", "running", "succeeded", "failed", "canceled", "expired"]);
@@ -164,10 +165,10 @@ export const Job = z
   .meta({ id: "Job" });
 export type Job = z.infer<typeof Job>;
 
-export const Tag = z
-  .string()
-  .min(1)
-  .refine((tag) => new TextEncoder().encode(tag).length <= TAG_BYTES_MAX, `at most ${TAG_BYTES_MAX} bytes`);
+export const Tag = PersonText.min(1).refine(
+  (tag) => new TextEncoder().encode(tag).length <= TAG_BYTES_MAX,
+  `at most ${TAG_BYTES_MAX} bytes`,
+);
 
 export const NewJob = z
   .strictObject({

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { BatchId, EndpointId, JobId, KeyId, NodeId, OperationId, ReplicaId } from "#contract/ids";
 import { JobErrorCode, JobPhase, JobProgress, JobState, Lane, Tag } from "#contract/job";
+import { PersonText } from "#contract/person-text";
 import { Replica } from "#contract/replica";
 
 export const QueuePause = z
@@ -75,7 +76,7 @@ export type QueueEntry = z.infer<typeof QueueEntry>;
 
 export const PauseQueue = z
   .strictObject({
-    reason: z.string().min(1).max(500).optional(),
+    reason: PersonText.min(1).max(500).optional(),
     refuse_new: z.boolean().default(false),
   })
   .meta({ id: "PauseQueue" });

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { Slug } from "#contract/endpoint";
 import { DeliveryId, EndpointId, JobId, WebhookId, WorkspaceId } from "#contract/ids";
 import { JobEventType } from "#contract/job";
+import { PersonText } from "#contract/person-text";
 
 /** Everything that can be subscribed to. Add, never rename. */
 export const WebhookEvent = z.enum([...JobEventType.options, "webhook.disabled", "webhook.test"]);
@@ -53,7 +54,7 @@ export const NewWebhook = z
     url: z.string().max(4_096).optional().meta({ description: "Where to POST; left out for `listen`" }),
     events: Events.optional(),
     endpoint: z.union([EndpointId, Slug]).optional(),
-    description: z.string().max(500).optional(),
+    description: PersonText.max(500).optional(),
   })
   .meta({ id: "NewWebhook" });
 export type NewWebhook = z.infer<typeof NewWebhook>;
@@ -62,7 +63,7 @@ export const WebhookPatch = z
   .strictObject({
     url: z.string().max(4_096).optional(),
     events: Events.optional(),
-    description: z.string().max(500).nullable().optional(),
+    description: PersonText.max(500).nullable().optional(),
     state: z.enum(["enabled", "disabled"]).optional(),
   })
   .meta({ id: "WebhookPatch" });

@@ -1,6 +1,9 @@
+import { createExecutionContext } from "cloudflare:test";
+import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { JSON_BODY_BYTES_MAX } from "#contract/limits";
 import { jsonOf, makeEndpoint, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
+import { createApp } from "#worker/app";
 
 let workspace: TestWorkspace;
 beforeAll(async () => {
@@ -48,6 +51,24 @@ describe("every answer", () => {
 });
 
 describe("addresses", () => {
+  it("that cannot be read, because the Host header is none, are refused", async () => {
+    const request = new Request("https://pilotlight.test/v1/health");
+    Object.defineProperty(request, "url", { value: "http://evil.example:99999/v1/health" });
+    const context = createExecutionContext();
+    const answer = await createApp().fetch(request, env, context);
+    expect(await refusalOf(answer)).toEqual({ status: 400, code: "malformed_request" });
+    expect(answer.headers.get("request-id")).toMatch(/^req_/);
+  });
+
+  it("with dot segments lead nowhere, whatever they would lead to", async () => {
+    for (const method of ["GET", "HEAD"]) {
+      const request = new Request("https://pilotlight.test/v1/me", { method });
+      Object.defineProperty(request, "url", { value: "https://pilotlight.test/v1/endpoints/../me" });
+      const answer = await createApp().fetch(request, env, createExecutionContext());
+      expect(answer.status).toBe(404);
+    }
+  });
+
   it.each([
     "/nothing",
     "/v1",
@@ -168,6 +189,7 @@ describe("a JSON document that means nothing here", () => {
       '{"lane": "fast", "priority": 10, "timeout": 0, "tags": [""]}',
       ["/lane", "/priority", "/tags/0", "/timeout"],
     ],
+    ["a tag that no query could ask for", '{"tags": ["fox", "\\ud83d"]}', ["/tags/1"]],
     ["a fraction for a whole number", '{"priority": 1.5}', ["/priority"]],
     ["a text for a number", '{"priority": "1"}', ["/priority"]],
     ["a big number for a small one", '{"priority": 18446744073709551615}', ["/priority"]],
