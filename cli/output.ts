@@ -41,21 +41,22 @@ export class Output {
   say(line: string): void {
     this.#clearProgress();
     const sink = this.format === "text" ? this.#options.stdout : this.#options.stderr;
-    if (this.format === "text" || !this.#options.quiet) sink.write(`${line}\n`);
+    if (this.format === "text" || !this.#options.quiet) sink.write(`${shown(line)}\n`);
   }
 
   /** A line for people that is not the result: always on standard error. */
   note(line: string): void {
     this.#clearProgress();
-    if (!this.#options.quiet) this.#options.stderr.write(`${line}\n`);
+    if (!this.#options.quiet) this.#options.stderr.write(`${shown(line)}\n`);
   }
 
   /**
    * How far something is. On a terminal the line replaces the last one; elsewhere it is printed when `phase` changes.
    * @param phase the part of the line that makes it worth a line of its own
    */
-  progress(line: string, phase: string): void {
+  progress(text: string, phase: string): void {
     if (this.#options.quiet || this.format === "ndjson") return;
+    const line = shown(text);
     if (this.#options.animate) {
       const columns = Math.max((this.#options.stderr.columns ?? 80) - 1, 20);
       const short = line.length > columns ? `${line.slice(0, columns - 1)}…` : line;
@@ -78,7 +79,7 @@ export class Output {
     switch (this.format) {
       case "text": {
         const lines = typeof outcome.text === "string" ? [outcome.text] : (outcome.text ?? []);
-        for (const line of lines) this.#options.stdout.write(`${line}\n`);
+        for (const line of lines) this.#options.stdout.write(`${shown(line)}\n`);
         return;
       }
       case "id":
@@ -110,7 +111,7 @@ export class Output {
       });
       return;
     }
-    const write = (line: string) => this.#options.stderr.write(`${line}\n`);
+    const write = (line: string) => this.#options.stderr.write(`${shown(line)}\n`);
     write(`error: ${error.message} (${error.code})`);
     const wrong = (error.errors ?? []).map(({ path, reason }) => `${path}: ${reason}`);
     // A single wrong field is the message already.
@@ -127,4 +128,15 @@ export class Output {
     if (this.#progressShown) this.#options.stderr.write("\r\u001b[2K");
     this.#progressShown = false;
   }
+}
+
+/**
+ * What a terminal would obey instead of show: control characters (an escape sequence begins with one) and the marks that
+ * turn the direction of a line. Tags, reasons, node names and answers of receivers come from others.
+ */
+const OBEYED = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/** A line as it may be written to a terminal: whatever it would obey is written out, as \u001b. */
+function shown(line: string): string {
+  return line.replace(OBEYED, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -1,12 +1,12 @@
 /**
- * Columns, left-aligned, two spaces apart.
+ * Columns, left-aligned, two spaces apart. A line break within a cell is a space: no text may look like a row of its own.
  * @param header names of the columns
  * @param rows one text per column; missing ones are empty
  */
 export function textTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [
     header.map((name) => name.toUpperCase()),
-    ...rows.map((row) => header.map((_, column) => row[column] ?? "")),
+    ...rows.map((row) => header.map((_, column) => (row[column] ?? "").replaceAll(/[\t\n]/g, " "))),
   ];
   const widths = header.map((_, column) => Math.max(...all.map((row) => [...(row[column] ?? "")].length)));
   return all.map((row) =>

@@ -133,15 +133,16 @@ export const jobsWhy: Command = {
 export async function whyOutcome(call: Call): Promise<Outcome> {
   const client = await call.connect();
   const why = await client.jobs.why(call.positionals[0] ?? "", { signal: call.interrupts.signal });
+  const reasons = why.reasons.map(
+    ({ code, detail, until }) => `${detail} (${code}${until === null ? "" : `, until ${until}`})`,
+  );
+  // The summary is often the first reason, which has a line of its own.
+  const first = why.reasons[0]?.detail;
+  const said = first !== undefined && why.summary.startsWith(first);
   return {
     data: { why },
     ids: [why.job_id],
-    text: [
-      why.summary,
-      ...why.reasons.map(
-        ({ code, detail, until }) => `  ${detail} (${code}${until === null ? "" : `, until ${until}`})`,
-      ),
-    ],
+    text: said ? reasons : [why.summary, ...reasons.map((reason) => `  ${reason}`)],
   };
 }
 

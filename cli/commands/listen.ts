@@ -66,7 +66,7 @@ export const listen: Command = {
         call.output.note(`${webhook.id} could not be deleted (${String(error)}); it goes by itself in 5 minutes.`);
       });
     }
-    return { data: { messages: count }, text: `${count} messages were heard.` };
+    return { data: { messages: count }, text: count === 1 ? "1 message was heard." : `${count} messages were heard.` };
   },
 };
 

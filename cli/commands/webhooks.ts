@@ -2,6 +2,7 @@ import type { Command } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { eventNamed, eventsNamed } from "#cli/event-names";
 import { textTable } from "#cli/text-table";
+import { timeOf } from "#cli/times";
 import { PAGE_SIZE_MAX } from "#contract/limits";
 import { type Delivery, DeliveryState, type Webhook, WebhookEvent } from "#contract/webhook";
 
@@ -188,17 +189,24 @@ export const webhooksRedeliver: Command = {
 export const webhooksRecover: Command = {
   path: ["webhooks", "recover"],
   summary: "Send again everything that failed since a moment",
-  examples: ["pilotlight webhooks recover wh_… --since 2027-01-15T08:00:00Z"],
+  examples: [
+    "pilotlight webhooks recover wh_… --since 2h",
+    "pilotlight webhooks recover wh_… --since 2027-01-15T08:00:00Z",
+  ],
   positionals: [webhook],
   options: { since: { type: "string" } },
-  optionHelp: { since: "date and time, such as 2027-01-15T08:00:00Z" },
+  optionHelp: { since: "2h, 1d … ago, or a time such as 2027-01-15T08:00:00Z" },
   run: async (call) => {
-    const since = new Date(call.text("since") ?? "");
-    if (Number.isNaN(since.getTime())) throw new CliError("usage", "--since takes a time such as 2027-01-15T08:00:00Z");
+    const text = call.text("since");
+    if (text === undefined) throw new CliError("usage", "--since is missing: say since when, such as 2h");
+    const since = new Date(timeOf(text, "since", Date.now()));
     const client = await call.connect();
     const { signal } = call.interrupts;
     const recovered = await client.webhooks.recover(call.positionals[0] ?? "", since, { signal });
-    return { data: { recovered }, text: `${recovered} messages are sent again.` };
+    return {
+      data: { recovered },
+      text: recovered === 1 ? "1 message is sent again." : `${recovered} messages are sent again.`,
+    };
   },
 };
 

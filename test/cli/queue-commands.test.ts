@@ -143,6 +143,34 @@ describe("why", () => {
     expect(server.seen[0]?.url).toBe(`/v1/jobs/${EXAMPLE_JOB_ID}/why`);
     expect(result.stdout).toBe("It waits because no machine is online.\n  No machine is online. (no_node_online)\n");
   });
+
+  it("says a reason once when the sentence is that reason", async () => {
+    const until = "2026-11-21T10:00:00.000Z";
+    const reasons = [
+      { code: "paused", detail: "The queue is paused.", until: null },
+      { code: "retry_backoff", detail: "It waits for its next try.", until },
+    ];
+    const summary = "The queue is paused. (and 1 more)";
+    const { result } = await shown(["jobs", "why", EXAMPLE_JOB_ID], undefined, json(200, { ...why, reasons, summary }));
+    expect(result.stdout).toBe(
+      `The queue is paused. (paused)\nIt waits for its next try. (retry_backoff, until ${until})\n`,
+    );
+  });
+});
+
+describe("webhooks recover", () => {
+  it("takes a time as the other commands do", async () => {
+    const recovered = json(200, { recovered: 1 });
+    const before = Date.now();
+    const { server, result } = await shown(["webhooks", "recover", "default", "--since", "2h"], undefined, recovered);
+    const { since } = bodyOf(server, 0) as { since: string };
+    expect(Date.parse(since)).toBeGreaterThanOrEqual(before - 7_200_000);
+    expect(Date.parse(since)).toBeLessThanOrEqual(Date.now() - 7_200_000);
+    expect(result.stdout).toBe("1 message is sent again.\n");
+    for (const wrong of [[], ["--since", "later"]]) {
+      expect((await shown(["webhooks", "recover", "default", ...wrong])).result.code).toBe(2);
+    }
+  });
 });
 
 describe("dead letters", () => {

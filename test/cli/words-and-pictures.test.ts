@@ -20,6 +20,35 @@ describe("the word that was meant", () => {
   });
 });
 
+describe("text of others", () => {
+  it("is shown and never obeyed by a terminal", () => {
+    let text = "";
+    const sink = { write: (piece: string) => (text += piece), columns: 80 };
+    const output = new Output({ stdout: sink, stderr: sink, format: "text", animate: true, quiet: false });
+    const evil = "a\u001b[2J\u0007\r\u009b1m\u202eb";
+    const error = {
+      code: "internal",
+      message: evil,
+      hint: evil,
+      exitCode: 1,
+      errors: [{ path: "/a", reason: evil }],
+    } as const;
+    output.say(evil);
+    output.note(evil);
+    output.succeed("test", { data: null, text: [evil] });
+    output.fail("test", error);
+    expect(text).not.toMatch(/[^\n\u0020-\u007e]/);
+    expect(text.split("\n")[0]).toBe("a\\u001b[2J\\u0007\\u000d\\u009b1m\\u202eb");
+    text = "";
+    output.progress(evil, "phase");
+    expect(text.replace("\r\u001b[2K", "")).not.toMatch(/[^\u0020-\u007e]/);
+  });
+
+  it("takes no row of a table for itself", () => {
+    expect(textTable(["a", "b"], [["x\ny\tz", "1"]])).toEqual(["A      B", "x y z  1"]);
+  });
+});
+
 describe("a progress line", () => {
   const event = (type: string, data: Record<string, unknown> = {}) => ({ seq: null, type, data: data as never });
 
