@@ -551,7 +551,7 @@ export class EndpointCore {
       if (authority.type === "none") return leaseLost();
       if (authority.type === "over") return authority.lease.outcome === "released" ? DONE : leaseLost();
       this.#state.seen(authority.lease.replicaId, now);
-      const after = handBack(authority.job, reason, now, chance(this.#world));
+      const after = handBack(authority.job, reason, now, chance(this.#world), "released");
       this.#state.leaseEnded(authority.job, after, "released", [], now);
       dispatch(this.#state, now);
       return DONE;

@@ -2,6 +2,7 @@
 import type { NodeId } from "#contract/ids";
 import type { JobError, JobErrorCode } from "#contract/job";
 import type { RunningJob } from "#durable-objects/queue/job-record";
+import type { LeaseOutcome } from "#durable-objects/queue/lease";
 
 /** One dead machine is an accident of the machine. */
 const DEATHS_MIN = 2;
@@ -9,12 +10,14 @@ const DEADLY: readonly JobErrorCode[] = ["lease_lost", "replica_failed"];
 
 /**
  * The error a job ends with whose attempts are used up. It is poisoned when its attempts ended with the death of the
- * agent or replica that had begun to work on it: all of them, or those on at least two different nodes.
+ * agent or replica that had begun to work on it: all of them, or those on at least two different nodes. An agent that
+ * released the job lives.
  * @param job with its last lease still open
  * @param error what ended the last attempt
+ * @param by how its lease ends
  */
-export function finalError(job: RunningJob, error: JobError): JobError {
-  if (!DEADLY.includes(error.code) || !job.lease.confirmed) return error;
+export function finalError(job: RunningJob, error: JobError, by: LeaseOutcome): JobError {
+  if (!DEADLY.includes(error.code) || !job.lease.confirmed || by === "released") return error;
   const deaths = [...earlierDeaths(job), job.lease.nodeId];
   const nodes = [...new Set(deaths)];
   if (deaths.length < DEATHS_MIN || (deaths.length < job.attempt && nodes.length < DEATHS_MIN)) return error;
@@ -40,6 +43,6 @@ function earlierDeaths(job: RunningJob): NodeId[] {
     return code !== undefined && DEADLY.includes(code);
   };
   return [...leases.values()]
-    .filter(({ attempt, heard }) => attempt < job.attempt && heard && died(attempt))
+    .filter(({ attempt, heard, outcome }) => attempt < job.attempt && heard && outcome !== "released" && died(attempt))
     .map(({ nodeId }) => nodeId);
 }

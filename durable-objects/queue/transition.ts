@@ -12,7 +12,7 @@ import {
   type UnsuccessfulJob,
   withEvent,
 } from "#durable-objects/queue/job-record";
-import { granted, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
+import { granted, type LeaseOutcome, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
 import { finalError } from "#durable-objects/queue/poison";
 import { AVOID_NODE_MS, FREE_HANDBACKS_MAX, isRetryable, retryDelayMs } from "#durable-objects/queue/retry";
 
@@ -70,17 +70,35 @@ export function complete(job: RunningJob, outputs: readonly RecordedOutput[], at
   return withEvent(ended, "succeeded", at, { outputs: outputs.length });
 }
 
-/** The attempt failed: again later, or for good when the error would come back or the attempts are used up. */
-export function failAttempt(job: RunningJob, error: JobError, at: number, jitter: number): QueuedJob | EndedJob {
+/**
+ * The attempt failed: again later, or for good when the error would come back or the attempts are used up.
+ * @param by how its lease ends; one that was released says nothing against the job
+ */
+export function failAttempt(
+  job: RunningJob,
+  error: JobError,
+  at: number,
+  jitter: number,
+  by: LeaseOutcome = "failed",
+): QueuedJob | EndedJob {
   if (!isRetryable(error.code)) return endUnsuccessfully(job, "failed", error, at);
-  if (job.attempt >= job.attemptsMax) return endUnsuccessfully(job, "failed", finalError(job, error), at);
+  if (job.attempt >= job.attemptsMax) return endUnsuccessfully(job, "failed", finalError(job, error, by), at);
   return requeue(job, error, at + retryDelayMs(job.attempt, jitter), at);
 }
 
-/** The lease came back unfinished through no fault of the job. Free of charge, a bounded number of times. */
-export function handBack(job: RunningJob, reason: string, at: number, jitter: number): QueuedJob | EndedJob {
+/**
+ * The lease came back unfinished through no fault of the job. Free of charge, a bounded number of times.
+ * @param by whether the agent released it or was found to have lost it
+ */
+export function handBack(
+  job: RunningJob,
+  reason: string,
+  at: number,
+  jitter: number,
+  by: "released" | "lost" = "lost",
+): QueuedJob | EndedJob {
   const error: JobError = { code: "lease_lost", message: reason };
-  if (job.handbacks >= FREE_HANDBACKS_MAX) return failAttempt(job, error, at, jitter);
+  if (job.handbacks >= FREE_HANDBACKS_MAX) return failAttempt(job, error, at, jitter, by);
   const uncharged: RunningJob = { ...job, attempt: job.attempt - 1, handbacks: job.handbacks + 1 };
   return requeue(uncharged, error, job.handbacks === 0 ? at : at + retryDelayMs(job.handbacks, jitter), at);
 }

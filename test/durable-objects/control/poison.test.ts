@@ -107,6 +107,19 @@ describe("a job that only had bad luck", () => {
     expect(world.job(id).error?.code).toBe("poisoned");
   });
 
+  it("was handed back again and again by agents that went away in order, beyond what is free", () => {
+    const world = endpoint();
+    const id = world.submit();
+    for (let lease = 0; world.job(id).state === "queued" && lease < 100; lease += 1) {
+      const replica = world.replica();
+      const taken = world.take(replica);
+      must(world.progress(replica, taken));
+      must(world.release(replica, taken));
+      world.pass(120_000);
+    }
+    expect(world.job(id)).toMatchObject({ state: "failed", attempt: 3, error: { code: "lease_lost" } });
+  });
+
   it("was never begun where nobody was heard", () => {
     const world = endpoint();
     const id = world.submit();
