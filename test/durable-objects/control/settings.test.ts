@@ -144,6 +144,24 @@ describe("gpu_seconds_per_day_max", () => {
     expect(world.db.exec("SELECT spent_day FROM progress")).toEqual([{ spent_day: null }]);
   });
 
+  it("is counted where the attempts are kept, however many there were this day", () => {
+    const world = endpoint({ gpu_seconds_per_day_max: null, starts_per_minute_max: null });
+    const replica = world.replica();
+    for (let job = 0; job < 51; job += 1) world.submit();
+    for (let job = 0; job < 50; job += 1) runNext(world, replica, 100);
+    const { exec } = world.db;
+    let rowsMax = 0;
+    world.db.exec = (sql, ...bindings) => {
+      const rows = exec.call(world.db, sql, ...bindings);
+      rowsMax = Math.max(rowsMax, rows.length);
+      return rows;
+    };
+    world.configure({ gpu_seconds_per_day_max: 5, idle_timeout_s: 3_600 });
+    expect(getsNothing(world, replica)).toBe(true);
+    world.db.exec = exec;
+    expect(rowsMax).toBeLessThan(10);
+  });
+
   it("does not count a lease that no agent spoke under", () => {
     const world = endpoint();
     const replica = world.replica();
