@@ -9,6 +9,11 @@ import { expire } from "#durable-objects/queue/transition";
 
 /** Rows one turn touches at most, so that a long backlog cannot stall the object; the rest follows 1 ms later. */
 export const SWEEP_ROWS_MAX = 500;
+/**
+ * So many jobs are remembered one by one, about 10 MB of them. When more than that stand within their last nine minutes,
+ * some end as late as that; none of them starts meanwhile.
+ */
+const REMEMBERED_MAX = 100_000;
 
 /** Sorts after every id. */
 const LAST_ID = "~" as JobId;
@@ -29,13 +34,20 @@ interface LaneScan {
  */
 export class ExpiryWatch {
   readonly #jobs: JobStore;
+  readonly #rememberedMax: number;
   #lanes: Record<Lane, LaneScan> = unseen();
   #remembered = new DueHeap<JobId>();
   /** Before this, no job with a deadline of its own is overdue; null when it must be read. */
   #ownDue: number | null = null;
 
-  constructor(jobs: JobStore) {
+  constructor(jobs: JobStore, rememberedMax = REMEMBERED_MAX) {
     this.#jobs = jobs;
+    this.#rememberedMax = rememberedMax;
+  }
+
+  /** How many jobs are remembered, for those who measure. */
+  get remembered(): number {
+    return this.#remembered.size;
   }
 
   forget(): void {
@@ -56,10 +68,10 @@ export class ExpiryWatch {
     } else scan.nextAt = Math.min(scan.nextAt, job.rank + USUAL_WAIT_MS);
   }
 
-  /** When to look again: exact or too early, never too late. */
+  /** When to look again: exact or too early, never too late, unless more are due than are remembered. */
   nextDue(): number | null {
     const due = Math.min(
-      ...LANES.map((lane) => this.#lanes[lane].nextAt),
+      ...(this.#hasRoom() ? LANES.map((lane) => this.#lanes[lane].nextAt) : []),
       this.#remembered.nextDue() ?? Number.POSITIVE_INFINITY,
       this.#nextOwnDue(),
     );
@@ -80,8 +92,14 @@ export class ExpiryWatch {
 
   /** Other jobs that are overdue, at most about `limit`; each is handed out once unless it is still queued and told again. */
   overdue(now: number, limit: number): JobId[] {
-    for (const lane of LANES) if (this.#lanes[lane].nextAt <= now) this.#look(lane, now, limit);
+    for (const lane of LANES) {
+      if (this.#lanes[lane].nextAt <= now && this.#hasRoom()) this.#look(lane, now, limit);
+    }
     return this.#remembered.take(now, limit);
+  }
+
+  #hasRoom(): boolean {
+    return this.#remembered.size < this.#rememberedMax;
   }
 
   #look(lane: Lane, now: number, limit: number): void {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { JobId } from "#contract/ids";
 import { AGEING_MS_PER_LEVEL } from "#contract/limits";
-import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
-import { USUAL_WAIT_MS } from "#durable-objects/endpoint/job-store";
+import { ExpiryWatch, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
+import { JobStore, USUAL_WAIT_MS } from "#durable-objects/endpoint/job-store";
 import { EndpointHarness } from "./endpoint-harness.ts";
 
 const usual = { expiresInMs: USUAL_WAIT_MS };
@@ -78,5 +78,30 @@ describe("a job that may wait the usual time", () => {
     world.pass(1_000);
     expect(exec("SELECT count(*) AS jobs FROM jobs WHERE state = 'expired'")).toEqual([{ jobs: many }]);
     expect(looked).toBeLessThanOrEqual(many);
+  });
+});
+
+describe("the watch over jobs that may wait the usual time", () => {
+  it("remembers a bounded number of them, and ends the others a moment later", () => {
+    const world = new EndpointHarness();
+    const ids = Array.from({ length: 100 }, () => {
+      world.now += 10;
+      return world.submit({ ...usual, priority: 9 });
+    });
+    const watch = new ExpiryWatch(new JobStore(world.db), 20);
+    const lastDue = world.now + USUAL_WAIT_MS;
+    world.now = lastDue - 8 * AGEING_MS_PER_LEVEL;
+    const ended: string[] = [];
+    let most = 0;
+    for (let looks = 0; looks < 1_000 && world.now <= lastDue; looks += 1) {
+      for (const id of watch.overdue(world.now, 10)) {
+        ended.push(id);
+        world.call((core) => core.cancelJob(world.workspaceId, id));
+      }
+      most = Math.max(most, watch.remembered);
+      world.now = Math.max(world.now + 1, watch.nextDue() ?? lastDue + 1);
+    }
+    expect(most).toBeLessThanOrEqual(30);
+    expect(ended.toSorted()).toEqual(ids);
   });
 });
