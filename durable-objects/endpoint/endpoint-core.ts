@@ -87,6 +87,15 @@ export type PollOutcome =
 const CREATE_JOB = "createJob";
 /** An alarm that is late by more than this was lost. */
 const ALARM_LOST_MS = 10_000;
+/**
+ * From one ring of the alarm to the next on average, however much is left to do: five turns a second of a bounded size do
+ * a thousand jobs, and leave most of the time to calls (L5). After a quiet second, five rings may follow one another at
+ * once, so that single ones come on time.
+ */
+export const ALARM_PACE_MS = 200;
+const ALARM_BURST_MS = 5 * ALARM_PACE_MS;
+/** After a turn of the alarm that failed, the shell sets the next one this much later. */
+export const ALARM_RETRY_MS = 10_000;
 const DONE = { ok: true } as const;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
@@ -100,6 +109,8 @@ export class EndpointCore {
   readonly #state: EndpointState;
   /** When the platform's alarm will ring, as far as is known; null when none is set. */
   #armedAt: number | null;
+  /** The rings so far, each of which takes its pace, are paid for until then, Unix ms. */
+  #ringsUntil = 0;
 
   /** @param armedAt the alarm that is set already, Unix ms */
   constructor(db: SqlDatabase, world: World, armedAt: number | null) {
@@ -354,6 +365,8 @@ export class EndpointCore {
     return this.#write(workspaceId, (now) => {
       resume(this.#state);
       dispatch(this.#state, now);
+      // While it was paused, nobody looked when the limits end.
+      this.#dueNext(now);
       return queueSummary(this.#state, now);
     });
   }
@@ -560,15 +573,26 @@ export class EndpointCore {
 
   // --- the alarm and the pod ---------------------------------------------------------------------------------------
 
-  /** The alarm rang, early, late or twice: does what is due and sets the next one. */
+  /**
+   * The alarm rang, early, late or twice: does what is due and sets the next one.
+   * @throws when the turn is undone: the shell then sets the alarm ALARM_RETRY_MS from now
+   */
   wake(): void {
     this.#armedAt = null;
     if (this.#state.config === null) return;
-    this.#mutate((now) => {
-      sweep(this.#state, now);
-      dispatch(this.#state, now);
-      this.#dueNext(now);
-    });
+    const rangAt = this.#world.now();
+    this.#ringsUntil = Math.max(this.#ringsUntil, rangAt) + ALARM_PACE_MS;
+    try {
+      this.#mutate((now) => {
+        sweep(this.#state, now);
+        dispatch(this.#state, now);
+        this.#dueNext(now);
+      });
+    } catch (error) {
+      // Calls until then know only what they add themselves: none of them may put the alarm off.
+      this.#armedAt = rangAt + ALARM_RETRY_MS;
+      throw error;
+    }
   }
 
   /** What is to be handed to the workspace's WebhooksObject now. */
@@ -675,8 +699,9 @@ export class EndpointCore {
   }
 
   #arm(now: number): void {
-    const due = this.#state.dueAt;
-    if (due === null) return;
+    if (this.#state.dueAt === null) return;
+    // Should the clock have stepped back, the pace must not put the alarm off by as much.
+    const due = Math.max(this.#state.dueAt, Math.min(this.#ringsUntil - ALARM_BURST_MS, now + ALARM_PACE_MS));
     const at = Math.max(now + 1, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));
     if (this.#armedAt !== null && this.#armedAt <= at) return;
     this.#armedAt = at;

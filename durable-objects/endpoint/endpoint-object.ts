@@ -27,7 +27,7 @@ import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
-import { EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_RETRY_MS, EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
@@ -56,8 +56,6 @@ import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Interest, WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
 
-/** After a turn of the alarm that failed, the next one comes this much later. */
-const ALARM_RETRY_MS = 10_000;
 /** Ended jobs whose outputs are deleted between two commits. */
 const PURGE_JOBS = 50;
 /** Names R2 takes in one delete. */

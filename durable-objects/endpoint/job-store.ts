@@ -343,8 +343,15 @@ export class JobStore {
     return row === undefined ? null : integer(row, "finished_at");
   }
 
-  firstEndedAt(): number | null {
-    return this.#least("SELECT min(finished_at) AS due FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL");
+  /** The earliest end of a job that is not beyond the mark. */
+  firstEndedUpTo(mark: PurgeMark): number | null {
+    const [row] = this.#db.exec(
+      `SELECT finished_at FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND (finished_at, id) <= (?, ?)
+       ORDER BY finished_at, id LIMIT 1`,
+      mark.finishedAt,
+      mark.jobId,
+    );
+    return row === undefined ? null : integer(row, "finished_at");
   }
 
   /** Jobs that ended at or before `endedBy` and are not beyond the mark, oldest end first. */

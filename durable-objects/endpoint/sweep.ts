@@ -61,8 +61,8 @@ export function nextDue(state: EndpointState, now: number): number | null {
   const ended = state.jobs.firstEndedAfter(mark);
   if (ended !== null)
     dues.push(ended + OUTPUT_RETENTION_MS <= now ? now + PURGE_RETRY_MS : ended + OUTPUT_RETENTION_MS);
-  const oldest = state.jobs.firstEndedAt();
-  if (oldest !== null && oldest <= mark.finishedAt) dues.push(oldest + JOB_RETENTION_MS);
+  const oldest = state.jobs.firstEndedUpTo(mark);
+  if (oldest !== null) dues.push(oldest + JOB_RETENTION_MS);
   const known = dues.filter((due) => due !== null);
   return known.length === 0 ? null : Math.min(...known);
 }

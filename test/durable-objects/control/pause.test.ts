@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { DEMAND_SETTLE_MS } from "#durable-objects/endpoint/demand";
 import { EndpointHarness } from "../queue/endpoint-harness.ts";
-import { ask, getsNothing, must, summaryOf } from "./must.ts";
+import { ask, getsNothing, must, runNext, summaryOf } from "./must.ts";
 
 const pause = (world: EndpointHarness, more: { reason?: string; refuseNew?: boolean } = {}) =>
   ask(world, (core) =>
@@ -46,6 +46,22 @@ describe("a paused queue", () => {
     resume(world);
     expect(world.answers.at(-1)?.answer.lease?.job_id).toBe(id);
     expect(summaryOf(world).paused).toBeNull();
+  });
+
+  it("starts at midnight what the day's budget holds once it is resumed, though nothing else happens", () => {
+    const world = new EndpointHarness({ gpu_seconds_per_day_max: 5, min_replicas: 0 });
+    const replica = world.replica();
+    world.submit();
+    world.submit({ expiresInMs: 7 * 86_400_000 });
+    runNext(world, replica, 10_000);
+    pause(world);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "it went", false));
+    world.settle();
+    world.pass(2 * 3_600_000);
+    resume(world);
+    const midnight = Math.ceil(world.now / 86_400_000) * 86_400_000;
+    world.pass(midnight - world.now);
+    expect(world.core.demand()).toMatchObject({ needed: 1 });
   });
 
   it("stays paused through a restart", () => {

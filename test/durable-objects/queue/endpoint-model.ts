@@ -7,6 +7,7 @@ import type { Lease } from "#contract/agent";
 import { type JobId, jobIdOf, type LeaseId, leaseIdOf, leaseNumber, type ReplicaId } from "#contract/ids";
 import { isTerminal } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS, PROGRESS_PERSIST_MS } from "#contract/limits";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
 import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, type LeaseRecord } from "#durable-objects/queue/lease";
 import { rankOf } from "#durable-objects/queue/order";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";
@@ -489,7 +490,8 @@ export class EndpointModel {
     }
     // I18: whatever waits for time has an alarm.
     must(
-      due === Number.POSITIVE_INFINITY || (world.armedAt ?? Number.POSITIVE_INFINITY) <= Math.max(world.now + 1, due),
+      due === Number.POSITIVE_INFINITY ||
+        (world.armedAt ?? Number.POSITIVE_INFINITY) <= Math.max(world.now + ALARM_PACE_MS, due),
       "I18: no alarm",
     );
   }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { JobId } from "#contract/ids";
 import { IDEMPOTENCY_KEY_MS, JOB_RETENTION_DAYS, OUTPUT_RETENTION_DAYS } from "#contract/limits";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
 import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import { EndpointHarness } from "./endpoint-harness.ts";
 
@@ -83,7 +84,7 @@ describe("retention", () => {
     world.ring();
     expect(left()).toBe(SWEEP_ROWS_MAX + 1);
     expect(world.armedAt).toBe(world.now + 1);
-    world.pass(10);
+    world.pass(10 * ALARM_PACE_MS);
     expect(left()).toBe(0);
   });
 });
