@@ -341,7 +341,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/telling.ts",
     find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
     replace: "0",
-    seed: 5,
+    seed: 10,
   },
   {
     name: "pause-forgotten",
