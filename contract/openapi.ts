@@ -3,6 +3,16 @@ import * as z from "zod";
 import { routes } from "#contract/api/all";
 import type { Route } from "#contract/api/route";
 import { ProblemBody, type ProblemCode, problems } from "#contract/problems";
+import {
+  MessageId,
+  WEBHOOK_ID_HEADER,
+  WEBHOOK_SIGNATURE_HEADER,
+  WEBHOOK_TIMESTAMP_HEADER,
+  WebhookDisabled,
+  WebhookEvent,
+  WebhookJob,
+  WebhookMessage,
+} from "#contract/webhook";
 
 type JsonSchema = { [key: string]: unknown };
 type Direction = "input" | "output";
@@ -10,11 +20,16 @@ type Direction = "input" | "output";
 /** @param server origin of a running server; left out, addresses are relative */
 export function openApiDocument(version: string, server?: string): JsonSchema {
   const components = new Components();
+  // What we answer with comes first and so has the plain names; a form that differs when it is sent to us has another.
+  for (const { returns, returnLines } of routes) {
+    for (const schema of [returns, returnLines]) if (schema !== undefined) components.schema(schema, "output");
+  }
   const paths: Record<string, JsonSchema> = {};
   for (const route of routes) {
     paths[route.path] = { ...paths[route.path], [route.method]: operation(route, components) };
   }
   components.schema(ProblemBody, "output");
+  const webhooks = Object.fromEntries(WebhookEvent.options.map((event) => [event, message(event, components)]));
   return {
     openapi: "3.1.1",
     jsonSchemaDialect: "https://json-schema.org/draft/2020-12/schema",
@@ -29,6 +44,7 @@ export function openApiDocument(version: string, server?: string): JsonSchema {
     servers: [{ url: server ?? "/" }],
     tags: [...new Set(routes.map((route) => route.tag))].map((name) => ({ name })),
     paths,
+    webhooks,
     components: {
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "An API key, pl_…" },
@@ -65,8 +81,12 @@ const IdempotencyHeader = z.object({
   }),
 });
 
+function takesKey(route: Route): boolean {
+  return route.idempotent !== undefined || route.headers?.shape["idempotency-key"] !== undefined;
+}
+
 function headersOf(route: Route): z.ZodObject | undefined {
-  if (route.idempotent === undefined) return route.headers;
+  if (!takesKey(route)) return route.headers;
   return route.headers === undefined ? IdempotencyHeader : route.headers.extend(IdempotencyHeader.shape);
 }
 
@@ -113,25 +133,41 @@ function requestBodyOf(route: Route, components: Components): JsonSchema {
 const HEADERS = {
   "request-id": { description: "Name of this request, for questions about it", schema: { type: "string" } },
 };
+const REPLAYED_HEADER = {
+  "idempotency-replayed": {
+    description: "This is the answer that an earlier request with the same Idempotency-Key got; left out otherwise",
+    schema: { const: "true" },
+  },
+};
+const RETRY_AFTER_HEADER = {
+  "retry-after": { description: "Seconds to wait before the next try", schema: { type: "integer", minimum: 1 } },
+};
 
 function responsesOf(route: Route, components: Components): JsonSchema {
   const content = contentOf(route, components);
+  const successHeaders = takesKey(route) ? { ...HEADERS, ...REPLAYED_HEADER } : HEADERS;
   const responses: Record<string, JsonSchema> = {
-    [route.status]: { description: route.summary, headers: HEADERS, ...content },
+    [route.status]: { description: route.summary, headers: successHeaders, ...content },
   };
   for (const [status, description] of Object.entries(route.alsoReturns ?? {})) {
     const hasBody = status !== "204" && status !== "304";
-    responses[status] = { description, headers: HEADERS, ...(hasBody ? content : {}) };
+    responses[status] = { description, headers: successHeaders, ...(hasBody ? content : {}) };
   }
   const byStatus = Map.groupBy(problemsOf(route), (code) => problems[code].status);
   for (const [status, codes] of [...byStatus].toSorted(([a], [b]) => a - b)) {
     responses[status] = {
       description: codes.map((code) => `\`${code}\`: ${problems[code].title}`).join(". "),
-      headers: HEADERS,
+      headers: codes.some(saysWhenToRetry) ? { ...HEADERS, ...RETRY_AFTER_HEADER } : HEADERS,
       content: { "application/problem+json": { schema: components.schema(ProblemBody, "output") } },
     };
   }
   return responses;
+}
+
+/** Whether the answer with this code has a Retry-After header. */
+function saysWhenToRetry(code: ProblemCode): boolean {
+  const { status, retryable } = problems[code];
+  return code === "request_in_flight" || (retryable && (status === 429 || status === 503));
 }
 
 function contentOf(route: Route, components: Components): JsonSchema {
@@ -139,7 +175,50 @@ function contentOf(route: Route, components: Components): JsonSchema {
     return { content: { "application/json": { schema: components.schema(route.returns, "output") } } };
   }
   if (route.returnTypes === undefined) return {};
+  if (route.returnLines !== undefined) {
+    const line = components.schema(route.returnLines, "output");
+    const schema = { type: "string", description: "Lines of JSON; `x-item-schema` says what each one holds" };
+    // OpenAPI 3.1 cannot describe one line of many; 3.2 calls this itemSchema.
+    return { content: Object.fromEntries(route.returnTypes.map((type) => [type, { schema, "x-item-schema": line }])) };
+  }
   return { content: Object.fromEntries(route.returnTypes.map((type) => [type, {}])) };
+}
+
+/** What we POST to a subscriber for one kind of event. */
+function message(event: WebhookEvent, components: Components): JsonSchema {
+  const known =
+    event === "webhook.test"
+      ? WebhookMessage
+      : WebhookMessage.extend({
+          type: z.literal(event),
+          data: event === "webhook.disabled" ? WebhookDisabled : WebhookJob,
+        });
+  const headers = z.object({
+    [WEBHOOK_ID_HEADER]: MessageId.meta({ description: "The same for every try of an event: remember it" }),
+    [WEBHOOK_TIMESTAMP_HEADER]: z.string().meta({ description: "Unix seconds of this try" }),
+    [WEBHOOK_SIGNATURE_HEADER]: z.string().meta({
+      description: "`v1,` and base64 for each secret that signs, then `v1a,` and base64, with spaces between them",
+    }),
+  });
+  return {
+    post: {
+      operationId: event.replace(/\.(.)/, (_, first: string) => first.toUpperCase()),
+      tags: ["Webhooks"],
+      summary: `What a subscriber of \`${event}\` gets`,
+      description: "Signed as Standard Webhooks say; verify before you read. Answer within 15 seconds.",
+      security: [],
+      parameters: parametersOf(headers, "header", components),
+      requestBody: {
+        required: true,
+        content: { "application/json": { schema: components.schema(known, "output") } },
+      },
+      responses: {
+        "2XX": { description: "Delivered" },
+        "410": { description: "Disables the webhook" },
+        default: { description: "Tried again later, as often as ten times over 75 hours" },
+      },
+    },
+  };
 }
 
 /** The problems a route may answer with: its own, and those that follow from what it is. */
@@ -160,6 +239,8 @@ export function problemsOf(route: Route): ProblemCode[] {
 /** Schemas with an id, gathered under components; the same id with another form for input gets a name of its own. */
 class Components {
   readonly #schemas = new Map<string, JsonSchema>();
+  /** The form of each of them, with everything it refers to: by names alone, two forms might look the same. */
+  readonly #forms = new Map<string, string>();
 
   /** The JSON Schema of a value that is sent to us (`input`) or by us (`output`). */
   schema(schema: z.ZodType, direction: Direction): JsonSchema {
@@ -181,9 +262,12 @@ class Components {
       },
     }) as JsonSchema;
     const definitions = Object.entries(($defs ?? {}) as Record<string, JsonSchema>);
-    const names = new Map(definitions.map(([id, definition]) => [id, this.#nameFor(id, definition, definitions)]));
+    const forms = new Map(definitions.map(([id]) => [id, formOf(id, new Map(definitions))]));
+    const names = new Map(definitions.map(([id]) => [id, this.#nameFor(id, forms.get(id) ?? "")]));
     for (const [id, definition] of definitions) {
-      this.#schemas.set(names.get(id) ?? id, withRefs(definition, names) as JsonSchema);
+      const name = names.get(id) ?? id;
+      this.#forms.set(name, forms.get(id) ?? "");
+      this.#schemas.set(name, withRefs(definition, names) as JsonSchema);
     }
     return withRefs(root, names) as JsonSchema;
   }
@@ -193,15 +277,21 @@ class Components {
   }
 
   /** The id itself, unless another form of it is there already. */
-  #nameFor(id: string, definition: JsonSchema, all: readonly [string, JsonSchema][]): string {
-    const plain = new Map(all.map(([name]) => [name, name]));
-    const text = JSON.stringify(withRefs(definition, plain));
-    for (const name of [id, `${id}Request`]) {
-      const known = this.#schemas.get(name);
-      if (known === undefined || JSON.stringify(known) === text) return name;
-    }
-    return `${id}Request`;
+  #nameFor(id: string, form: string): string {
+    const known = this.#forms.get(id);
+    return known === undefined || known === form ? id : `${id}Request`;
   }
+}
+
+const DEFS = "#/$defs/";
+
+/** A definition as text, with what it refers to in place; a name within itself stays a name. */
+function formOf(id: string, definitions: ReadonlyMap<string, JsonSchema>, within: readonly string[] = []): string {
+  return JSON.stringify(definitions.get(id), (key, value: unknown) => {
+    if (key !== "$ref" || typeof value !== "string") return value;
+    const target = value.replace(DEFS, "");
+    return within.includes(target) || target === id ? value : formOf(target, definitions, [...within, id]);
+  });
 }
 
 /** The same schema with `#/$defs/X` pointing into components. */
@@ -211,7 +301,7 @@ function withRefs(value: unknown, names: ReadonlyMap<string, string>): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) => {
       if (key !== "$ref" || typeof item !== "string") return [key, withRefs(item, names)];
-      const id = item.replace("#/$defs/", "");
+      const id = item.replace(DEFS, "");
       return [key, `#/components/schemas/${names.get(id) ?? id}`];
     }),
   );

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { Slug } from "#contract/endpoint";
 import { DeliveryId, EndpointId, JobId, WebhookId, WorkspaceId } from "#contract/ids";
-import { JobEventType } from "#contract/job";
+import { Job, JobEventType, JobOutput, JobProgress } from "#contract/job";
 import { PersonText } from "#contract/person-text";
 
 /** Everything that can be subscribed to. Add, never rename. */
@@ -119,6 +119,47 @@ export const WebhookMessage = z
   })
   .meta({ id: "WebhookMessage" });
 export type WebhookMessage = z.infer<typeof WebhookMessage>;
+
+const Example = z.literal(true).optional().meta({ description: "In examples alone: test messages and `trigger`" });
+
+/** `data` of the events of a job. */
+export const WebhookJob = Job.pick({
+  id: true,
+  endpoint: true,
+  endpoint_id: true,
+  release: true,
+  state: true,
+  lane: true,
+  tags: true,
+  attempt: true,
+  error: true,
+  created_at: true,
+  started_at: true,
+  finished_at: true,
+})
+  .extend({
+    progress: JobProgress.optional().meta({ description: "In `job.progress` alone" }),
+    outputs: z.array(
+      JobOutput.pick({ name: true, kind: true, content_type: true, size: true, sha256: true }).extend({
+        url: z.string().meta({ description: "Needs your key; the path alone where the API's address is not known" }),
+      }),
+    ),
+    outputs_truncated: z.boolean().meta({ description: "There are more outputs than fit; the job has them all" }),
+    test: Example,
+  })
+  .meta({ id: "WebhookJob" });
+
+/** `data` of `webhook.disabled`. */
+export const WebhookDisabled = z
+  .object({
+    id: WebhookId,
+    url: z.string().nullable(),
+    reason: z.string(),
+    failing_since: z.iso.datetime().nullable(),
+    disabled_at: z.iso.datetime(),
+    test: Example,
+  })
+  .meta({ id: "WebhookDisabled" });
 
 /** What a listening command gets for each message; it POSTs `body` with `headers` and reports what came back. */
 export const ListenedMessage = z.object({

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { EndpointParams } from "#contract/api/endpoints";
 import { route } from "#contract/api/route";
-import { Batch, NewBatch } from "#contract/batch";
+import { Batch, BatchResult, NewBatch } from "#contract/batch";
 import { BatchId } from "#contract/ids";
 import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 
@@ -68,11 +68,11 @@ export const getBatchResults = route({
   method: "get",
   path: "/v1/batches/{batch}/results",
   summary: "One JSON line for each job, in the order of the request",
-  description:
-    "Each line is a BatchResult: `{index, job_id, state, inputs, outputs, error}`. `state` tells which have ended; ask again for the others.",
+  description: "Each line is a `BatchResult`. `state` tells which have ended; ask again for the others.",
   scope: "read",
   params: BatchParams,
   status: 200,
   returnTypes: ["application/x-ndjson"],
+  returnLines: BatchResult,
   problems: ["batch_not_found"],
 });

@@ -30,6 +30,8 @@ export interface Route {
   readonly returns?: z.ZodType;
   /** Content types of an answer that is not JSON. */
   readonly returnTypes?: readonly string[];
+  /** Of an answer that is a stream of lines: what each line holds. */
+  readonly returnLines?: z.ZodType;
   /** Answers with other success codes: `Prefer: wait` gives 200 instead of 202. */
   readonly alsoReturns?: Readonly<Record<number, string>>;
   /** Problems of this route beyond those every route has (unauthenticated, missing_scope, malformed_json …). */

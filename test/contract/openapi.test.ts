@@ -3,6 +3,7 @@ import { routes } from "#contract/api/all";
 import { openApiDocument } from "#contract/openapi";
 import { problemTable } from "#contract/problem-table";
 import { problems } from "#contract/problems";
+import { WebhookEvent } from "#contract/webhook";
 
 type Node = { [key: string]: unknown };
 const document = openApiDocument("1.2.3");
@@ -62,6 +63,54 @@ describe("the OpenAPI document", () => {
     expect(schemas.Job?.additionalProperties).toBeUndefined();
     expect(schemas.Job?.required).toContain("outputs");
     expect(schemas.NewJob?.required).toBeUndefined();
+  });
+
+  it("has one schema for each form, and the plain name for the one we answer with", () => {
+    const schemas = (document.components as Node).schemas as Record<string, Node>;
+    const again = Object.entries(schemas).filter(([name]) => name.endsWith("Request"));
+    expect(again.map(([name]) => name)).toContain("JobWebhookRequest");
+    for (const [name, schema] of again) expect(schema).not.toEqual(schemas[name.replace(/Request$/, "")]);
+    const answers = routes.map(({ path, method }) => at(`#/paths/${path.replaceAll("/", "~1")}/${method}/responses`));
+    expect(JSON.stringify(answers)).not.toMatch(/schemas\/[A-Za-z]+Request"/);
+  });
+
+  it("says what a line of a streamed answer holds", () => {
+    expect(at("#/paths/~1v1~1batches~1{batch}~1results/get/responses/200/content/application~1x-ndjson")).toMatchObject(
+      {
+        "x-item-schema": { $ref: "#/components/schemas/BatchResult" },
+      },
+    );
+  });
+
+  it("names the headers of repeated calls and of refusals that pass", () => {
+    const taking = routes.filter((route) => {
+      const { parameters = [] } = at(`#/paths/${route.path.replaceAll("/", "~1")}/${route.method}`) as Node;
+      return (parameters as Node[]).some(({ name }) => name === "idempotency-key");
+    });
+    const making = ["createJob", "createBatch", "retryJob", "createOperation", "createEndpoint", "createKey"];
+    expect(taking.map(({ id }) => id)).toEqual(expect.arrayContaining(making));
+    for (const route of routes) {
+      const responses = at(`#/paths/${route.path.replaceAll("/", "~1")}/${route.method}/responses`) as Node;
+      const headersAt = (status: number) => Object.keys((responses[status] as Node).headers as Node);
+      expect(headersAt(route.status).includes("idempotency-replayed")).toBe(taking.includes(route));
+      expect(headersAt(503)).toContain("retry-after");
+    }
+    expect(at("#/paths/~1v1~1endpoints~1{endpoint}~1jobs/post/responses/429/headers/retry-after")).toBeDefined();
+    expect(at("#/paths/~1v1~1keys/post/responses/409/headers/retry-after")).toBeDefined();
+    expect(at("#/paths/~1v1~1jobs~1{job}~1retry/post/responses/409/headers/retry-after")).toBeUndefined();
+  });
+
+  it("describes the message of every event that can be subscribed to", () => {
+    expect(Object.keys(document.webhooks as Node)).toEqual(WebhookEvent.options);
+    for (const event of WebhookEvent.options) {
+      const { parameters, requestBody } = at(`#/webhooks/${event}/post`) as { parameters: Node[]; requestBody: Node };
+      expect(parameters.map(({ name }) => name)).toEqual(["webhook-id", "webhook-timestamp", "webhook-signature"]);
+      expect(requestBody.required).toBe(true);
+    }
+    expect(at("#/webhooks/job.failed/post/requestBody/content/application~1json/schema/properties")).toMatchObject({
+      type: { const: "job.failed" },
+      data: { $ref: "#/components/schemas/WebhookJob" },
+    });
   });
 
   it("asks for a key wherever a route has a scope", () => {

@@ -83,5 +83,9 @@ function returnedSchema(operation: Schema, status: number): Html | undefined {
   const content = response?.content as Record<string, Schema> | undefined;
   if (content === undefined) return undefined;
   const json = content["application/json"]?.schema as Schema | undefined;
-  return json === undefined ? html`${Object.keys(content).join(", ")}` : typeName(json);
+  if (json !== undefined) return typeName(json);
+  return html`${Object.entries(content).map(([type, { "x-item-schema": line }], index) => {
+    const lines = line === undefined ? html`` : html`, each line a ${typeName(line as Schema)}`;
+    return html`${index === 0 ? "" : ", "}${type}${lines}`;
+  })}`;
 }
