@@ -34,7 +34,6 @@ export const problems = {
   operation_not_found: { status: 404, retryable: false, title: "There is no such operation" },
   webhook_not_found: { status: 404, retryable: false, title: "There is no such webhook" },
   delivery_not_found: { status: 404, retryable: false, title: "There is no such delivery" },
-  join_token_not_found: { status: 404, retryable: false, title: "There is no such join token" },
   method_not_allowed: { status: 405, retryable: false, title: "This address does not take that method" },
   request_timeout: { status: 408, retryable: true, title: "The body did not arrive in time" },
   // 409

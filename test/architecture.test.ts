@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { problems } from "#contract/problems";
 import { importsOf, type SourceFile, violationsOf, withoutComments, withoutStrings } from "#test/architecture-rules";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -33,6 +34,12 @@ describe("the repository", () => {
 
   it("keeps its rules about imports, pure folders and names", () => {
     expect(files.flatMap(violationsOf)).toEqual([]);
+  });
+
+  it("raises every problem that its table lists", () => {
+    const raising = files.filter(({ path }) => /^(?:worker|durable-objects|workflow)\//.test(path));
+    const silent = Object.keys(problems).filter((code) => !raising.some(({ text }) => text.includes(`"${code}"`)));
+    expect(silent).toEqual([]);
   });
 
   it("imports only files that exist", () => {
