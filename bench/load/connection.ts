@@ -35,42 +35,54 @@ export function headerOf(answer: Answer, name: string): string | undefined {
 
 export class Connection {
   readonly host: string;
-  readonly #socket: Socket;
+  readonly #url: URL;
+  #socket: Socket;
   #received: Buffer = Buffer.alloc(0);
   #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null;
 
-  private constructor(socket: Socket, host: string) {
-    this.#socket = socket;
-    this.host = host;
-    socket.setNoDelay(true);
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    const fail = (error?: Error) => {
-      this.#waiting?.reject(error ?? new Error("the server closed the connection"));
-      this.#waiting = null;
-    };
-    socket.on("error", fail);
-    socket.on("close", () => fail());
+  private constructor(url: URL) {
+    this.#url = url;
+    this.host = url.host;
+    this.#socket = this.#connect();
   }
 
   /** @param url of the server; only its host and port are used */
   static async open(url: string): Promise<Connection> {
-    const { host, hostname, port } = new URL(url);
-    const socket = connect({ host: hostname, port: Number(port) });
-    await once(socket, "connect");
-    return new Connection(socket, host);
+    const connection = new Connection(new URL(url));
+    await once(connection.#socket, "connect");
+    return connection;
   }
 
   send(parts: RequestParts): Promise<Answer> {
     return this.sendBytes(requestBytes(this.host, parts));
   }
 
-  /** @throws Error when the connection ends, or another request is under way */
+  /** @throws Error when the connection ends before the answer does, or another request is under way */
   sendBytes(request: Uint8Array): Promise<Answer> {
     if (this.#waiting !== null) throw new Error("one request at a time");
+    // A server may close a connection that has been idle for long.
+    if (this.#socket.destroyed || this.#socket.readyState !== "open") this.#socket = this.#connect();
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       this.#socket.write(request);
     });
+  }
+
+  #connect(): Socket {
+    const socket = connect({ host: this.#url.hostname, port: Number(this.#url.port) });
+    this.#received = Buffer.alloc(0);
+    socket.setNoDelay(true);
+    socket.on("data", (chunk: Buffer) => this.#read(chunk));
+    const fail = (error?: Error) => {
+      if (socket !== this.#socket) return;
+      this.#waiting?.reject(error ?? new Error("the server closed the connection"));
+      this.#waiting = null;
+    };
+    socket.on("error", fail);
+    // Of an idle connection that the server ends, only our half is left: it is ended too, and the next request opens another.
+    socket.on("end", () => socket.destroy());
+    socket.on("close", () => fail());
+    return socket;
   }
 
   close(): void {

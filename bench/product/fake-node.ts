@@ -1,5 +1,6 @@
 /** A GPU machine without GPU and without ComfyUI: it speaks the agent protocol and does nothing else. */
 import { randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import type * as z from "zod";
 import { type Answer, Connection } from "#bench/load/connection";
 import type { BenchReplica } from "#bench/subject";
@@ -19,9 +20,11 @@ import {
 import type { EndpointId, ReplicaId } from "#contract/ids";
 
 const NODE_POLL_MS = 20_000;
+const LOOK_AGAIN_MS = 20;
 const REPLICA_POLL_MS = 25_000;
-/** A replica that is not polled for this long would be taken for lost. */
 const PLACE_WITHIN_MS = 60_000;
+/** A replica that is not heard for 40 s is taken for lost, and one of the bench may have to wait for its turn. */
+const REPORT_EVERY_MS = 10_000;
 
 export interface FakeNode {
   /** Waits until the pod has placed so many replicas of an endpoint here. */
@@ -63,7 +66,15 @@ export async function joinFakeNode(url: string, joinToken: string, slots: number
       for (const id of held.keys()) if (!still.has(id)) held.delete(id);
     }
   };
-  const beating = beat().catch((error: unknown) => {
+  const opened = new Set<ReplicaId>();
+  const reports = await Connection.open(url);
+  const report = async (): Promise<void> => {
+    while (!leaving) {
+      await pause(REPORT_EVERY_MS, undefined, { ref: false });
+      for (const id of opened) if (!leaving) await reportReady(reports, headers, id);
+    }
+  };
+  const alive = Promise.all([beat(), report()]).catch((error: unknown) => {
     if (!leaving) throw error;
   });
   return {
@@ -73,8 +84,9 @@ export async function joinFakeNode(url: string, joinToken: string, slots: number
       while (mine().length < count) {
         if (Date.now() > deadline) throw new Error(`${mine().length} of ${count} replicas were placed in time`);
         // The heartbeat runs by itself; should it have failed, this hears of it.
-        await Promise.race([new Promise((resolve) => setTimeout(resolve, 20)), beating]);
+        await Promise.race([pause(LOOK_AGAIN_MS), alive]);
       }
+      for (const { replica_id } of mine().slice(0, count)) opened.add(replica_id);
       return await Promise.all(
         mine()
           .slice(0, count)
@@ -84,22 +96,21 @@ export async function joinFakeNode(url: string, joinToken: string, slots: number
     leave: () => {
       leaving = true;
       heartbeat.close();
+      reports.close();
     },
   };
 }
 
 async function openReplica(url: string, headers: Headers, id: ReplicaId): Promise<BenchReplica<Lease>> {
   const connection = await Connection.open(url);
-  await post(connection, `/agent/v1/replicas/${id}/state`, headers, ReplicaReportAnswer, {
-    state: "ready",
-    phases: [],
-  });
+  await reportReady(connection, headers, id);
   return {
     take: async () => {
       for (;;) {
         const poll = { poll_id: newPollId(), leases: [], wait_ms: REPLICA_POLL_MS };
-        const { lease } = await post(connection, `/agent/v1/replicas/${id}/poll`, headers, ReplicaPollAnswer, poll);
-        if (lease !== null) return lease;
+        const answer = await post(connection, `/agent/v1/replicas/${id}/poll`, headers, ReplicaPollAnswer, poll);
+        if (answer.lease !== null) return answer.lease;
+        if (answer.stop) throw new Error("a replica of the bench is no longer wanted");
       }
     },
     complete: async (lease, more) => {
@@ -110,6 +121,11 @@ async function openReplica(url: string, headers: Headers, id: ReplicaId): Promis
     },
     close: () => connection.close(),
   };
+}
+
+async function reportReady(connection: Connection, headers: Headers, id: ReplicaId): Promise<void> {
+  const report = { state: "ready", phases: [] };
+  await post(connection, `/agent/v1/replicas/${id}/state`, headers, ReplicaReportAnswer, report);
 }
 
 async function post<Schema extends z.ZodType>(

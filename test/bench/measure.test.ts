@@ -1,5 +1,7 @@
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
 import { describe, expect, it } from "vitest";
-import { readAnswer } from "#bench/load/connection";
+import { Connection, readAnswer } from "#bench/load/connection";
 import { holds, inTurns, median, quantile, ratio } from "#bench/measure";
 
 describe("measurements", () => {
@@ -50,5 +52,31 @@ describe("an answer", () => {
     const text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n3\r\n{}\n\r\n0\r\n\r\n";
     expect(read(text)?.body.toString()).toBe("\n{}\n");
     for (let cut = 0; cut < text.length; cut += 1) expect(read(text.slice(0, cut))).toBeNull();
+  });
+});
+
+describe("a connection", () => {
+  it("is opened again when the server has closed it between two requests, and not in the midst of one", async () => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => {
+      sockets.push(socket);
+      socket.on("data", () => {
+        if (sockets.length < 3) socket.end("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n.");
+        else socket.destroy();
+      });
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    const connection = await Connection.open(`http://127.0.0.1:${address.port}`);
+    for (let request = 1; request <= 2; request += 1) {
+      expect((await connection.send({ method: "GET", path: "/" })).status).toBe(200);
+      const [socket] = sockets.slice(-1);
+      if (socket !== undefined && !socket.destroyed) await once(socket, "close");
+    }
+    await expect(connection.send({ method: "GET", path: "/" })).rejects.toThrow();
+    expect(sockets).toHaveLength(3);
+    connection.close();
+    server.close();
   });
 });
