@@ -5,13 +5,11 @@ import type {
   LeaseProgress,
   LeaseProgressAnswer,
   ReplicaPoll,
-  ReplicaPollAnswer,
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
-import type { BatchId, JobId, KeyId, LeaseId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { BatchId, JobId, KeyId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { JobPatch, JobWhy, Lane } from "#contract/job";
-import { LEASE_CONFIRM_MS, LEASE_MS, LONG_POLL_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
@@ -21,17 +19,20 @@ import type { Outcome } from "#durable-objects/endpoint/call-group";
 import { cancelLiving } from "#durable-objects/endpoint/cancel";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
 import { acknowledgeDemand, planDemand, retellDemand } from "#durable-objects/endpoint/demand";
-import { type EndpointEffect, EndpointState, type Waiter } from "#durable-objects/endpoint/endpoint-state";
+import { type EndpointEffect, EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import * as leases from "#durable-objects/endpoint/leases";
 import * as listing from "#durable-objects/endpoint/listing";
-import { dispatch, nextFor, presentLease, wireLease } from "#durable-objects/endpoint/matcher";
+import { dispatch } from "#durable-objects/endpoint/matcher";
 import { admission, rememberKey, takeJob } from "#durable-objects/endpoint/new-jobs";
 import * as operations from "#durable-objects/endpoint/operations";
 import { patchJob } from "#durable-objects/endpoint/patch-job";
 import { pause, resume } from "#durable-objects/endpoint/queue-control";
 import { queueSummary } from "#durable-objects/endpoint/queue-summary";
 import * as replicas from "#durable-objects/endpoint/replica-life";
+import type { PollOutcome, Unverified } from "#durable-objects/endpoint/replica-polls";
+import * as polls from "#durable-objects/endpoint/replica-polls";
 import { retryJob } from "#durable-objects/endpoint/retry-job";
 import type {
   BatchSnapshot,
@@ -58,30 +59,15 @@ import {
   handOverFailed,
   nextHandOver,
   repeatHandOver,
-  tellHeard,
 } from "#durable-objects/endpoint/telling";
 import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply, PlacedReplica } from "#durable-objects/pod/rpc";
-import { type Authority, authorityOf } from "#durable-objects/queue/authority";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
-import type { RunningJob } from "#durable-objects/queue/job-record";
-import { GIVE_BACK_QUIET_MS, LEASES_PER_REPLICA_MAX, lastHeardAt } from "#durable-objects/queue/lease";
-import { complete, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
-import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
+import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 import { endpointMigrations } from "#migrations/endpoint/all";
-
-/** The replica must first be verified with the pod: `admitReplica`, then ask again. */
-export interface Unverified {
-  readonly type: "unverified";
-}
-export type PollOutcome =
-  | { readonly type: "answered"; readonly reply: Reply<{ answer: ReplicaPollAnswer }> }
-  /** The poll waits in the core; its answer comes as an effect within `ms`, or the shell abandons it then. */
-  | { readonly type: "waiting"; readonly ms: number }
-  | Unverified;
 
 /** The scope of a job's Idempotency-Key. */
 const CREATE_JOB = "createJob";
@@ -97,7 +83,6 @@ const ALARM_BURST_MS = 5 * ALARM_PACE_MS;
 /** After a turn of the alarm that failed, the shell sets the next one this much later. */
 export const ALARM_RETRY_MS = 10_000;
 const DONE = { ok: true } as const;
-const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
 /**
  * An endpoint's queue, leases and replicas, as one synchronous machine: every method is one transaction, decides by the
@@ -401,7 +386,7 @@ export class EndpointCore {
 
   /** The pod confirms that it placed this replica there. */
   admitReplica(node: NodeIdentity, replicaId: ReplicaId): void {
-    if (!this.#mine(node) || this.#state.replicas.get(replicaId) !== null) return;
+    if (!leases.isOfEndpoint(this.#state, node) || this.#state.replicas.get(replicaId) !== null) return;
     this.#mutate((now) => replicas.admit(this.#state, replicaId, node.nodeId, now));
   }
 
@@ -411,7 +396,7 @@ export class EndpointCore {
     report: ReplicaReport,
   ): Reply<{ answer: ReplicaReportAnswer }> | Unverified {
     const { config } = this.#state;
-    if (config === null || !this.#mine(node)) return noReplica();
+    if (config === null || !leases.isOfEndpoint(this.#state, node)) return noReplica();
     const known = this.#state.replicas.get(replicaId);
     if (known === null) return { type: "unverified" };
     if (known.nodeId !== node.nodeId) return noReplica();
@@ -424,38 +409,11 @@ export class EndpointCore {
   }
 
   pollReplica(node: NodeIdentity, replicaId: ReplicaId, poll: ReplicaPoll): PollOutcome {
-    if (!this.#mine(node)) return { type: "answered", reply: noReplica() };
+    if (!leases.isOfEndpoint(this.#state, node)) return { type: "answered", reply: noReplica() };
     const known = this.#state.replicas.get(replicaId);
     if (known === null) return { type: "unverified" };
     if (known.nodeId !== node.nodeId) return { type: "answered", reply: noReplica() };
-    return this.#mutate((now): PollOutcome => {
-      const state = this.#state;
-      state.seen(replicaId, now);
-      // A new poll replaces the old one: whoever sent that has given up on it.
-      const old = state.waiters.get(replicaId);
-      if (old !== undefined) state.answer(old, EMPTY);
-      const replica = replicas.polled(state, known, now);
-      const again = this.#reconcile(replicaId, poll, now);
-      const ended = poll.leases
-        .filter((held) => !this.#lives(held.lease_id, held.token, replicaId))
-        .map((held) => held.lease_id);
-      if (again !== null) return answered({ lease: again, ended, stop: false });
-      const waiter: Waiter = {
-        replicaId,
-        nodeId: node.nodeId,
-        pollId: poll.poll_id,
-        listed: poll.leases.map((held) => held.lease_id),
-      };
-      if (replica === null || replica.draining) {
-        dispatch(state, now);
-        return answered({ lease: null, ended, stop: true });
-      }
-      const lease = poll.leases.length < LEASES_PER_REPLICA_MAX ? this.#matchNow(waiter, now) : null;
-      const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
-      if (lease !== null || ended.length > 0 || ms === 0) return answered({ lease, ended, stop: false });
-      state.waiters.set(replicaId, waiter);
-      return { type: "waiting", ms };
-    });
+    return this.#mutate((now) => polls.pollReplica(this.#state, known, poll, now));
   }
 
   /** The poll is no longer waited for; a lease that was already granted to it runs out by itself. */
@@ -482,93 +440,27 @@ export class EndpointCore {
   // --- leases ------------------------------------------------------------------------------------------------------
 
   progress(proof: LeaseProof, message: LeaseProgress): Reply<{ answer: LeaseProgressAnswer }> {
-    return this.#mutate((now) => {
-      const authority = this.#authority(proof);
-      if (authority.type === "none") return leaseLost();
-      if (authority.type === "over") {
-        // The server ended it: the agent is told to stop. A lease that went back to the queue is somebody else's now.
-        const revoked = authority.lease.outcome === "canceled" || authority.lease.outcome === "timed_out";
-        return revoked ? { ok: true, answer: { cancel: true, renew_within_ms: 0 } } : leaseLost();
-      }
-      this.#hear(authority.job, message, now);
-      return { ok: true, answer: { cancel: false, renew_within_ms: LEASE_MS } };
-    });
+    return this.#mutate((now) => leases.progress(this.#state, proof, message, now));
   }
 
   inputFile(proof: LeaseProof, index: number): Reply<{ file: StoredInputFile }> {
-    return this.#mutate((now) => {
-      const authority = this.#authority(proof);
-      if (authority.type !== "current") return leaseLost();
-      this.#hear(authority.job, null, now);
-      const file = this.#state.jobs.payload(authority.job.id)?.files.find((candidate) => candidate.index === index);
-      return file === undefined ? refusal("file_not_found", `The job has no input file ${index}.`) : { ok: true, file };
-    });
+    return this.#mutate((now) => leases.inputFile(this.#state, proof, index, now));
   }
 
   grantOutput(proof: LeaseProof): Reply<{ grant: OutputGrant }> {
-    return this.#mutate((now) => {
-      const authority = this.#authority(proof);
-      if (authority.type !== "current") return leaseLost();
-      this.#hear(authority.job, null, now);
-      const keyPrefix = `${this.jobPrefix(authority.job.id)}${authority.lease.token}/`;
-      return { ok: true, grant: { keyPrefix, jobId: authority.job.id } };
-    });
+    return this.#mutate((now) => leases.grantOutput(this.#state, proof, now));
   }
 
   complete(proof: LeaseProof, message: CompleteLease, outputs: readonly StoredOutput[]): Reply<{ next: Lease | null }> {
-    return this.#mutate((now) => {
-      const state = this.#state;
-      const authority = this.#authority(proof);
-      if (authority.type === "none") return leaseLost();
-      const { job, lease } = authority;
-      if (authority.type === "over") {
-        if (lease.outcome !== "completed") return leaseLost();
-        return {
-          ok: true,
-          next: message.next_poll_id === undefined ? null : this.#grantedTo(lease.replicaId, message.next_poll_id, now),
-        };
-      }
-      // Success without durable outputs cannot happen: each one named was checked, under this very token.
-      const prefix = `${this.jobPrefix(job.id)}${lease.token}/`;
-      if (outputs.length !== message.outputs.length || !outputs.every(({ key }) => key.startsWith(prefix))) {
-        return refusal("output_missing", "Not every output of the manifest is stored under this lease.");
-      }
-      state.seen(lease.replicaId, now);
-      const done = complete(authority.job, outputs, now);
-      state.leaseEnded(authority.job, done, "completed", message.phases, now);
-      const next =
-        message.next_poll_id === undefined
-          ? null
-          : nextFor(state, { replicaId: lease.replicaId, nodeId: lease.nodeId, pollId: message.next_poll_id }, now);
-      dispatch(state, now);
-      return { ok: true, next };
-    });
+    return this.#mutate((now) => leases.complete(this.#state, proof, message, outputs, now));
   }
 
   fail(proof: LeaseProof, message: FailLease): Reply<object> {
-    return this.#mutate((now) => {
-      const authority = this.#authority(proof);
-      if (authority.type === "none") return leaseLost();
-      if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();
-      this.#state.seen(authority.lease.replicaId, now);
-      const after = failAttempt(authority.job, message.error, now, chance(this.#world));
-      this.#state.leaseEnded(authority.job, after, "failed", message.phases, now);
-      dispatch(this.#state, now);
-      return DONE;
-    });
+    return this.#mutate((now) => leases.fail(this.#state, proof, message, now));
   }
 
   release(proof: LeaseProof, reason: string): Reply<object> {
-    return this.#mutate((now) => {
-      const authority = this.#authority(proof);
-      if (authority.type === "none") return leaseLost();
-      if (authority.type === "over") return authority.lease.outcome === "released" ? DONE : leaseLost();
-      this.#state.seen(authority.lease.replicaId, now);
-      const after = handBack(authority.job, reason, now, chance(this.#world), "released");
-      this.#state.leaseEnded(authority.job, after, "released", [], now);
-      dispatch(this.#state, now);
-      return DONE;
-    });
+    return this.#mutate((now) => leases.release(this.#state, proof, reason, now));
   }
 
   // --- the alarm and the pod ---------------------------------------------------------------------------------------
@@ -646,8 +538,7 @@ export class EndpointCore {
 
   /** Everything a job may have left in R2 lies under this. */
   jobPrefix(jobId: JobId): string {
-    if (this.#state.config === null) throw new Error("the endpoint is not configured");
-    return `out/d${OUTPUT_RETENTION_DAYS}/${this.#state.config.workspaceId}/${jobId}/`;
+    return leases.outputPrefix(this.#state, jobId);
   }
 
   /** The outputs of ended jobs up to this one are gone from R2. */
@@ -721,108 +612,8 @@ export class EndpointCore {
   #stranger(workspaceId: WorkspaceId): Refusal | null {
     return this.#state.config?.workspaceId === workspaceId ? null : noEndpoint();
   }
-
-  #mine(node: NodeIdentity): boolean {
-    const { config } = this.#state;
-    return config !== null && config.workspaceId === node.workspaceId && config.podId === node.podId;
-  }
-
-  #authority(proof: LeaseProof): Authority {
-    if (!this.#mine(proof)) return { type: "none" };
-    const found = this.#state.leaseOf(proof.leaseId);
-    const authority = authorityOf(found?.lease ?? null, found?.job ?? null, proof.token, proof.nodeId);
-    if (authority.type !== "current") return authority;
-    return { ...authority, job: this.#state.live.renewed(authority.job) };
-  }
-
-  /** A message under a living lease: renews it, and writes it down when it matters or at the slow pace. */
-  #hear(job: RunningJob, message: LeaseProgress | null, now: number): void {
-    const { jobs, live } = this.#state;
-    this.#state.seen(job.lease.replicaId, now);
-    const known = live.get(job.id);
-    const after = hear(job, message?.phase ?? null, now);
-    const progress = message?.progress ?? known.progress;
-    const preview = message?.preview ?? known.preview;
-    const news = progress !== known.progress || preview !== known.preview;
-    const phaseMoved = after.phase !== job.phase;
-    const write = phaseMoved || !job.lease.confirmed || now - known.writtenAt >= PROGRESS_PERSIST_MS;
-    if (write) jobs.putRunning(after, progress);
-    live.set(job.id, {
-      until: after.lease.until,
-      writtenAt: write ? now : known.writtenAt,
-      progress,
-      preview,
-      version: news ? live.nextVersion(now) : known.version,
-    });
-    this.#state.due(Math.min(after.lease.until, after.deadlineAt));
-    if (news || phaseMoved) this.#state.effect({ type: "job_changed", jobId: job.id });
-    tellHeard(this.#state, job, after, progress === known.progress ? null : progress, now);
-  }
-
-  /**
-   * Compares what the replica says it holds with what it was given. What it does not list it has lost, unless it was
-   * heard of so lately that the poll may be older.
-   * @returns the lease that this very poll was answered with before
-   */
-  #reconcile(replicaId: ReplicaId, poll: ReplicaPoll, now: number): Lease | null {
-    const state = this.#state;
-    const listed = new Set(poll.leases.map((held) => held.lease_id));
-    let again: Lease | null = null;
-    for (const stored of state.jobs.runningOf(replicaId)) {
-      const job = state.live.renewed(stored);
-      if (listed.has(job.lease.id)) continue;
-      if (presentLease(job)?.pollId === poll.poll_id) {
-        again = this.#grantedTo(replicaId, poll.poll_id, now);
-      } else if (job.lease.confirmed && now - lastHeardAt(job.lease) >= GIVE_BACK_QUIET_MS) {
-        const after = handBack(job, "The replica no longer has the lease.", now, chance(this.#world));
-        state.leaseEnded(job, after, "lost", [], now);
-      }
-    }
-    return again;
-  }
-
-  /** The living lease that a poll was answered with. Asking again before the first message starts its time anew. */
-  #grantedTo(replicaId: ReplicaId, pollId: string, now: number): Lease | null {
-    const state = this.#state;
-    for (const job of state.jobs.runningOf(replicaId)) {
-      const payload = presentLease(job)?.pollId === pollId ? state.jobs.payload(job.id) : null;
-      if (payload === null) continue;
-      if (job.lease.confirmed) return wireLease(state, job, payload, now);
-      const waiting: RunningJob = { ...job, lease: { ...job.lease, until: now + LEASE_CONFIRM_MS } };
-      state.jobs.putRunning(waiting, null);
-      state.due(waiting.lease.until);
-      return wireLease(state, waiting, payload, now);
-    }
-    return null;
-  }
-
-  #lives(leaseId: LeaseId, token: string, replicaId: ReplicaId): boolean {
-    return this.#state.jobs
-      .runningOf(replicaId)
-      .some((job) => job.lease.id === leaseId && presentLease(job)?.token === token);
-  }
-
-  /** Lets this poll take part in a match with those that wait already. */
-  #matchNow(waiter: Waiter, now: number): Lease | null {
-    const state = this.#state;
-    const mark = state.effects.length;
-    state.waiters.set(waiter.replicaId, waiter);
-    dispatch(state, now);
-    state.waiters.delete(waiter.replicaId);
-    const mine = state.effects.findIndex(
-      (effect, index) => index >= mark && effect.type === "poll_answered" && effect.replicaId === waiter.replicaId,
-    );
-    const effect = state.effects[mine];
-    if (effect?.type !== "poll_answered") return null;
-    state.effects.splice(mine, 1);
-    return effect.answer.lease;
-  }
 }
 
-function answered(answer: ReplicaPollAnswer): PollOutcome {
-  return { type: "answered", reply: { ok: true, answer } };
-}
 const noEndpoint = (): Refusal => refusal("endpoint_not_found", "There is no such endpoint.");
 const noJob = (): Refusal => refusal("job_not_found", "There is no such job.");
 const noReplica = (): Refusal => refusal("replica_not_found", "The pod has no such replica on this node.");
-const leaseLost = (): Refusal => refusal("lease_lost", "The lease is over or was never given to this node.");

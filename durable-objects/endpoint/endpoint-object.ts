@@ -27,10 +27,11 @@ import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
-import { ALARM_RETRY_MS, EndpointCore, type Unverified } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_RETRY_MS, EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
+import type { Unverified } from "#durable-objects/endpoint/replica-polls";
 import type {
   BatchSnapshot,
   EndpointConfig,

@@ -16,6 +16,7 @@ export interface Mutant {
 }
 
 const CORE = "durable-objects/endpoint/endpoint-core.ts";
+const LEASES = "durable-objects/endpoint/leases.ts";
 const STATE = "durable-objects/endpoint/endpoint-state.ts";
 const SWEEP = "durable-objects/endpoint/sweep.ts";
 const TRANSITION = "durable-objects/queue/transition.ts";
@@ -43,9 +44,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "foreign-outputs",
     bug: "A stale holder's files count for the job that another one runs again",
     url: "https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html",
-    file: CORE,
-    find: "{authority.lease.token}/`;\n      return",
-    replace: '{""}`;\n      return',
+    file: LEASES,
+    find: "{authority.lease.token}/`;\n  return",
+    replace: '{""}`;\n  return',
     seed: 6,
   },
   {
@@ -211,27 +212,27 @@ export const MUTANTS: readonly Mutant[] = [
     name: "stale-fail",
     bug: "Temporal's user: a timeout that the worker cannot see; the orphan's failure ends its successor's run",
     url: "https://github.com/dust-tt/dust/pull/29171",
-    file: CORE,
+    file: LEASES,
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
-      'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); this.#state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(this.#world)), "failed", message.phases, now); return DONE; }',
+      'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(state.world)), "failed", message.phases, now); return DONE; }',
     seed: 53,
   },
   {
     name: "complete-after-cancel",
     bug: "RunPod: what was canceled is completed by the message that was under way",
     url: "https://github.com/runpod/runpod-python/issues/250",
-    file: CORE,
+    file: LEASES,
     find: 'if (lease.outcome !== "completed") return leaseLost();',
     replace:
-      'if (lease.outcome === "canceled" && job.state === "canceled") { this.#state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n        if (lease.outcome !== "completed") return leaseLost();',
+      'if (lease.outcome === "canceled" && job.state === "canceled") { state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n    if (lease.outcome !== "completed") return leaseLost();',
     seed: 11,
   },
   {
     name: "poll-id-forgotten",
     bug: "Trigger.dev: a second dequeue of a run that starts fails it",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/2129",
-    file: CORE,
+    file: "durable-objects/endpoint/replica-polls.ts",
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
     replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
     seed: 8,
