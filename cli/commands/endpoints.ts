@@ -1,5 +1,6 @@
 import type { Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
+import { confirmName } from "#cli/confirm-name";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { textTable } from "#cli/text-table";
@@ -89,14 +90,16 @@ function settingLines({ settings }: Endpoint): string[] {
 
 export const endpointsRemove: Command = {
   path: ["endpoints", "rm"],
-  summary: "Delete an endpoint; its waiting and running jobs are canceled",
-  examples: ["pilotlight endpoints rm text-to-image"],
+  summary: "Delete an endpoint, which cancels its waiting and running jobs; asks for its name",
+  examples: ["pilotlight endpoints rm text-to-image", "pilotlight endpoints rm text-to-image --yes"],
   positionals: [endpoint],
-  options: {},
-  optionHelp: {},
+  options: { yes: { type: "boolean" } },
+  optionHelp: { yes: "do not ask" },
   run: async (call) => {
     const client = await call.connect();
     const name = call.positionals[0] ?? "";
+    const { slug } = await client.endpoints.get(name, { signal: call.interrupts.signal });
+    await confirmName(call, slug, `This deletes ${slug} and cancels its waiting and running jobs.`, "endpoints rm");
     await client.endpoints.delete(name, { signal: call.interrupts.signal });
     return { data: { deleted: name }, text: `${name} is deleted.` };
   },

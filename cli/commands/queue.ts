@@ -1,5 +1,6 @@
 import type { Call, Command } from "#cli/command";
 import { jobTable, whyOutcome } from "#cli/commands/jobs";
+import { confirmName } from "#cli/confirm-name";
 import { CliError } from "#cli/errors";
 import { followOperation } from "#cli/follow-operation";
 import { chosen } from "#cli/job-filters";
@@ -105,6 +106,11 @@ export const queueResume: Command = {
 };
 
 const PURGE_STATES = ["queued", "retrying", "dead"] as const;
+const PURGED = {
+  queued: "every waiting job",
+  retrying: "the jobs that wait for another try",
+  dead: "the dead letters",
+} as const;
 
 export const queuePurge: Command = {
   path: ["queue", "purge"],
@@ -138,25 +144,12 @@ export const queuePurge: Command = {
     const tag = call.text("tag");
     const client = await call.connect();
     const { slug } = await client.endpoints.get(call.positionals[0] ?? "", { signal: call.interrupts.signal });
-    await confirmed(call, slug, state);
+    await confirmName(call, slug, `This removes ${PURGED[state]} of ${slug}, so far as they fit.`, "queue purge");
     const purge: PurgeQueue = { confirm: slug, state, lane, tag, key_id: key };
     const operation = await client.queues.purge(slug, purge, { signal: call.interrupts.signal });
     return followOperation(call, client, operation);
   },
 };
-
-/** @throws CliError `usage` when nobody can be asked, `interrupted` when the name is not typed */
-async function confirmed(call: Call, slug: string, state: (typeof PURGE_STATES)[number]): Promise<void> {
-  if (call.flag("yes")) return;
-  const what = {
-    queued: "every waiting job",
-    retrying: "the jobs that wait for another try",
-    dead: "the dead letters",
-  };
-  const typed = await call.ask(`This removes ${what[state]} of ${slug}, so far as they fit. Type its name to go on: `);
-  if (typed === null) throw new CliError("usage", "queue purge asks before it removes jobs: say --yes");
-  if (typed.trim() !== slug) throw new CliError("interrupted", "That is not its name; nothing was removed");
-}
 
 export const queueBump: Command = {
   path: ["queue", "bump"],

@@ -111,6 +111,32 @@ describe("queue purge", () => {
   });
 });
 
+describe("endpoints rm", () => {
+  const found = json(200, exampleEndpoint());
+  const remove = ["endpoints", "rm", "a"];
+
+  it("deletes when the name is typed, or with --yes", async () => {
+    for (const [argv, answer] of [
+      [remove, "text-to-image"],
+      [[...remove, "--yes"], undefined],
+    ] as const) {
+      const { server, result } = await shown([...argv], answer, found, (_request, response) => {
+        response.writeHead(204).end();
+      });
+      expect(result.code).toBe(0);
+      expect(server.seen[1]).toMatchObject({ method: "DELETE", url: "/v1/endpoints/a" });
+    }
+  });
+
+  it("does nothing when another name is typed, or nobody can be asked", async () => {
+    const other = await shown(remove, "a", found);
+    expect([other.result.code, other.server.seen.length]).toEqual([130, 1]);
+    const nobody = await shown(remove, undefined, found);
+    expect([nobody.result.code, nobody.server.seen.length]).toEqual([2, 1]);
+    expect(nobody.result.stderr).toContain("--yes");
+  });
+});
+
 describe("queue bump", () => {
   it.each([
     [[], { position: "front" }],
