@@ -209,12 +209,13 @@ export class DeliveryStore {
       source,
       since,
     );
+    // Also what is due and waits for its breaker alone; what is on its way is left alone.
     const waiting = this.#db.exec(
       `UPDATE deliveries SET tried = 0, next_try_at = ?
-       WHERE source = ? AND state = 'pending' AND tried > 0 AND next_try_at > ? RETURNING destination`,
+       WHERE source = ? AND state = 'pending' AND tried > 0 AND id NOT IN (SELECT delivery_id FROM trying)
+       RETURNING destination`,
       now,
       source,
-      now,
     );
     const rows = [...failed, ...waiting];
     const destinations = [...new Set(rows.map((row) => text(row, "destination")))];

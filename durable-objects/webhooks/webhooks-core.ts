@@ -335,7 +335,10 @@ export class WebhooksCore {
     if (this.#workspaceId === null) return { ok: true, recovered: 0 };
     return this.#mutate((now) => {
       const { count, destinations } = this.#deliveries.recover(source, since, now);
-      for (const destination of destinations) this.#askedAgain(destination);
+      // A destination may be closed with nothing tried that would be recovered: it is asked again as well.
+      for (const destination of new Set([...destinations, ...this.#destinationsOf(source)])) {
+        this.#askedAgain(destination);
+      }
       if (count > 0) this.#announceListened(source);
       return { ok: true, recovered: count };
     });
@@ -605,6 +608,13 @@ export class WebhooksCore {
       const tries = withTry(delivery.tries, { at: startedAt, status: null, ms: now - startedAt, error, answer: null });
       this.#deliveries.change({ ...delivery, tries, nextTryAt: delivery.state === "pending" ? now : null });
     }
+  }
+
+  /** Where what is pending of a source goes. */
+  #destinationsOf(source: WebhookSource): string[] {
+    if (source === "default") return [...this.#deliveries.pendingDestinations()].filter((one) => one.includes("://"));
+    const webhook = this.#webhooks.get(source);
+    return webhook === null ? [] : [destinationOf(webhook)];
   }
 
   #askedAgain(destination: string): void {

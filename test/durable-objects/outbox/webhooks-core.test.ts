@@ -418,6 +418,26 @@ describe("asking for a message again", () => {
     expect(hooks.log(id).deliveries.map(({ state }) => state)).toEqual(["delivered", "delivered"]);
   });
 
+  it("recovers what is due and only waits for a closed breaker, once", () => {
+    const hooks = new WebhooksHarness();
+    const id = hooks.subscribe();
+    const own = { url: "https://own.example.com/" };
+    hooks.publish(...Array.from({ length: 10 }, () => hooks.event(own)));
+    hooks.live(60_000, () => answered(500));
+    // Both are closed for minutes yet, and all that has failed is overdue.
+    expect(hooks.open).toEqual([]);
+    const since = hooks.now - 60_000;
+    for (const source of [id, "default"] as const) {
+      const sent = hooks.sent.length;
+      const { recovered } = hooks.must((core) => core.recover(hooks.workspaceId, source, since));
+      expect(recovered).toBeGreaterThan(0);
+      expect(hooks.sent).toHaveLength(sent + 1);
+      expect(hooks.must((core) => core.recover(hooks.workspaceId, source, since)).recovered).toBe(0);
+      hooks.settle(() => OK);
+      expect(hooks.log(source, { state: "delivered" }).deliveries).toHaveLength(10);
+    }
+  });
+
   it("tries a webhook out, whatever it is subscribed to", () => {
     const hooks = new WebhooksHarness();
     const id = hooks.subscribe(["job.failed"]);
