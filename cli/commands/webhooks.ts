@@ -153,7 +153,12 @@ export const webhooksAttempts: Command = {
     };
     const client = await call.connect();
     const { signal } = call.interrupts;
-    const page = await client.webhooks.deliveriesPage(call.positionals[0] ?? "", query, { signal });
+    const of = call.positionals[0] ?? "";
+    let page = await client.webhooks.deliveriesPage(of, query, { signal });
+    // A page is looked for in so many rows of a long log: nothing yet does not mean nothing at all.
+    while (page.data.length === 0 && page.next_cursor !== null) {
+      page = await client.webhooks.deliveriesPage(of, { ...query, cursor: page.next_cursor }, { signal });
+    }
     const rows = page.data.map((each) => [
       each.id,
       each.event,
