@@ -93,14 +93,21 @@ describe("a group of an endpoint's calls", () => {
 
   it("is one commit in which each call is undone alone", () => {
     const world = new EndpointHarness();
+    const { exec } = world.db;
+    // The second call gives way after it has written its job.
+    world.db.exec = (sql, ...bindings) => {
+      if (sql.includes("INTO idempotency")) throw new Error("broken");
+      return exec.call(world.db, sql, ...bindings);
+    };
     const outcomes = world.core.group([
       (core) => core.enqueue(world.request()),
-      (core) => {
-        core.enqueue(world.request());
-        throw new Error("broken");
-      },
+      (core) => core.enqueue(world.request({ idempotency: { key: "order-1", fingerprint: "f" } })),
       (core) => core.enqueue(world.request({ lane: "batch" })),
     ]);
+    world.db.exec = exec;
+    expect(jobsIn(world)).toBe(2);
+    expect(outcomes[1]?.effects).toEqual([]);
+    expect(outcomes[2]).toMatchObject({ result: { ok: true, job: { position: 2 } } });
     expect(outcomes.map(({ ok }) => ok)).toEqual([true, false, true]);
     expect(outcomes[0]).toMatchObject({ result: { ok: true, job: { position: 1 } } });
     expect(outcomes[0]?.effects.map(({ type }) => type)).toContain("job_changed");
