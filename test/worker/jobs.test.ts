@@ -1,7 +1,8 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
 import { EndpointId, JobId, ownerKey } from "#contract/ids";
+import { WATCHERS_PER_JOB_MAX } from "#contract/limits";
 import { joinNode, readyReplica, sendLease, succeed, type TestReplica, takeLease } from "#test/worker/agent-node";
 import { eventsOf, type TestEvent } from "#test/worker/event-reader";
 import { png } from "#test/worker/pictures";
@@ -390,6 +391,27 @@ describe("a job's events", () => {
     }
     const ended = await stream(own, id, { "last-event-id": String(numbered.length) });
     expect(ended.status).toBe(204);
+  });
+
+  it("are refused to one reader too many, when it comes and when it comes back", async () => {
+    const own = await makeWorkspace();
+    await makeEndpoint(own.key, "fox");
+    const job = await submitJob(own.key, "fox");
+    const open = await Promise.all(Array.from({ length: WATCHERS_PER_JOB_MAX }, () => stream(own, job.id)));
+    const ends = open.map(async (answer) => (await collect(answer)).at(-1)?.type);
+    const refused = { status: 429, code: "too_many_watchers" };
+    for (const headers of [{}, { "last-event-id": "1" }]) {
+      const answer = await vi.waitFor(async () => {
+        const one = await stream(own, job.id, headers);
+        if (one.status === 200) await one.body?.cancel();
+        expect(one.status).toBe(429);
+        return one;
+      });
+      expect(answer.headers.get("retry-after")).toBe("5");
+      expect(await refusalOf(answer)).toEqual(refused);
+    }
+    await send("POST", `/v1/jobs/${String(job.id)}/cancel`, { key: own.key });
+    expect(await Promise.all(ends)).toEqual(open.map(() => "canceled"));
   });
 
   it("show progress and previews of the moment, without a number", async () => {

@@ -23,13 +23,24 @@ export interface WatchedJob {
  * Answers with the stream. The first look at the job happens before the answer, so that an unknown job is a 404 and
  * not a stream; after the end there is nothing to stream, and 204 tells an EventSource to stop asking.
  * @param afterSeq number of the last event the reader has; 0 for all
+ * @throws Problem too_many_watchers
  */
-export async function eventStreamAnswer(
-  job: WatchedJob,
-  afterSeq: number,
-  headers: Record<string, string> = {},
-): Promise<Response> {
+export async function resumedEventStream(job: WatchedJob, afterSeq: number): Promise<Response> {
   const first = await watch(job, { seq: afterSeq, version: 0 }, 0);
+  if (!first.ended) {
+    // Only a look that waits, if for a moment, is counted. A stream that is refused after it was answered would end as if
+    // cut off, and its reader would come back at once, for ever.
+    await watch(job, { seq: first.events.at(-1)?.seq ?? afterSeq, version: first.version }, 1);
+  }
+  return streamAnswer(job, afterSeq, first, {});
+}
+
+/** Answers a submit with the new job's stream; the job is made, so nothing is refused any more. */
+export async function newEventStream(job: WatchedJob, headers: Record<string, string>): Promise<Response> {
+  return streamAnswer(job, 0, await watch(job, { seq: 0, version: 0 }, 0), headers);
+}
+
+function streamAnswer(job: WatchedJob, afterSeq: number, first: WatchReply, headers: Record<string, string>): Response {
   if (first.ended && first.events.length === 0) {
     return new Response(null, { status: 204, headers: { "cache-control": "no-store", ...headers } });
   }

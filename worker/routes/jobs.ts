@@ -16,7 +16,7 @@ import { isProblem } from "#worker/http/is-problem";
 import { handle } from "#worker/http/router";
 import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
 import { enqueue } from "#worker/jobs/enqueue";
-import { eventStreamAnswer } from "#worker/jobs/event-stream";
+import { newEventStream, resumedEventStream } from "#worker/jobs/event-stream";
 import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
 import { jobView } from "#worker/jobs/job-view";
 import { newestJobs } from "#worker/jobs/newest-jobs";
@@ -147,7 +147,8 @@ async function isKeyOf(call: Caller, key: OwnerKey, only: OwnerKey | undefined):
 
 const events = handle(getJobEvents, async (call) => {
   const key = await ownJobKey(call.env, call.principal.workspaceId, call.params.job);
-  return eventStreamAnswer(watched(call, key, call.params.job), lastEventId(call.headers["last-event-id"]));
+  const afterSeq = lastEventId(call.headers["last-event-id"]);
+  return resumedEventStream(watched(call, key, call.params.job), afterSeq);
 });
 
 const cancel = handle(cancelJob, async (call) => {
@@ -228,7 +229,7 @@ function watchNew(
   job: JobSnapshot,
   headers: Record<string, string>,
 ): Promise<Response> {
-  return eventStreamAnswer(watched(call, found.endpoint.key, job.id), 0, headers);
+  return newEventStream(watched(call, found.endpoint.key, job.id), headers);
 }
 
 /** True when the caller asks for events by name; a wildcard gets JSON. */
