@@ -80,7 +80,7 @@ export const getJob = route({
   headers: z.object({ prefer: z.string().optional() }),
   status: 200,
   returns: Job,
-  problems: ["job_not_found"],
+  problems: ["job_not_found", "too_many_watchers"],
 });
 export const getJobEvents = route({
   id: "getJobEvents",
