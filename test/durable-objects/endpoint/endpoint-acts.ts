@@ -75,6 +75,25 @@ export function submit(op: Submit): Act {
   };
 }
 
+/** Submits that arrive together, behind other calls: those who wait get their leases in the midst of a commit. */
+export function submitTogether(submits: number, behind: number, of: Omit<Wish, "inputs">): Act {
+  return async ({ model, real }) => {
+    const wishes = Array.from({ length: Math.min(submits, model.room()) }, () => {
+      return { ...of, inputs: JSON.stringify({ of: real.name("together") }) };
+    });
+    const before = Array.from({ length: behind }, () => real.barrier());
+    const replies = await Promise.all(wishes.map((wish) => real.endpoint.enqueue(requestOf(real, wish, null))));
+    await Promise.all(before);
+    return () => {
+      for (const [at, wish] of wishes.entries()) {
+        const reply = replies[at];
+        must(reply?.ok === true && !reply.replayed, "one of several submits is refused");
+        model.add(reply.job, wish);
+      }
+    };
+  };
+}
+
 export function submitBatch(op: Submit & { readonly jobs: number }): Act {
   return (session) => {
     const key = keyOf("batch", op);
@@ -100,10 +119,10 @@ export function submitBatch(op: Submit & { readonly jobs: number }): Act {
   };
 }
 
-/** @param living a job that has not ended, if there is one */
+/** @param living a job that has not ended, else one that ran to its end, if there is one */
 export function cancel(at: number, living: boolean): Act {
   return (session) => {
-    const job = session.job(at, living ? ["queued", "running"] : undefined);
+    const job = session.job(at, living ? ["queued", "running"] : ["succeeded", "failed"]);
     if (job === undefined) return null;
     return session.send(async ({ model, real }) => {
       const reply = await real.endpoint.cancelJob(real.objects.workspaceId, job.id);
@@ -368,6 +387,17 @@ export function evict(): Act {
     await stopWaiting(session);
     await session.real.evict();
     return () => {};
+  };
+}
+
+/** The time between two tries is over for all that wait for it. */
+export function endBackoffs(): Act {
+  return async (session) => {
+    await stopWaiting(session);
+    await session.real.endBackoffs();
+    return () => {
+      for (const job of session.model.order()) job.delayed = false;
+    };
   };
 }
 

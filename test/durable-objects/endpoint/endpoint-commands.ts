@@ -192,6 +192,13 @@ const alone = [
   labelled(1, "purge", fc.constantFrom("queued" as const, "retrying" as const, "dead" as const), acts.purge),
   labelled(2, "redrive", nothing, acts.redrive),
   labelled(2, "ask", fc.nat(), acts.ask),
+  labelled(
+    3,
+    "together",
+    fc.record({ submits: fc.integer({ min: 1, max: 4 }), behind: fc.nat(3), wish }),
+    ({ submits, behind, wish }) => acts.submitTogether(submits, behind, wish),
+  ),
+  labelled(3, "later", nothing, acts.endBackoffs),
   labelled(1, "alarm", nothing, acts.ring),
   labelled(1, "evict", nothing, acts.evict),
   labelled(1, "crash", fc.record({ submits: fc.integer({ min: 0, max: 4 }), wish }), ({ submits, wish }) =>

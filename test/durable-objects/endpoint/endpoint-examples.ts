@@ -75,4 +75,25 @@ export const EXAMPLES: readonly Example[] = [
       poll,
     ],
   },
+  {
+    shows: "the last attempt is the last",
+    commands: [
+      submit,
+      poll,
+      say("fail"),
+      ["later"],
+      ["poll", { at: 1, honest: true, waits: false }],
+      say("fail"),
+      ["ask", 0],
+    ],
+  },
+  {
+    shows: "replicas that wait are answered by the second call of a commit",
+    commands: [
+      poll,
+      ["poll", { at: 1, honest: true, waits: true }],
+      pollAndWait,
+      ["together", { submits: 3, behind: 2, wish }],
+    ],
+  },
 ];

@@ -111,6 +111,16 @@ export class RealEndpoint {
     await runDurableObjectAlarm(this.#stub);
   }
 
+  /** All jobs between two tries have waited long enough: nobody need wait for it. The object must be idle. */
+  async endBackoffs(): Promise<void> {
+    await runInDurableObject(this.#stub, (_, { storage }) => {
+      storage.sql.exec("UPDATE jobs SET available_at = ? WHERE available_at IS NOT NULL", Date.now() - 1);
+    });
+    await this.evict();
+    await this.endpoint.queueSummary(this.objects.workspaceId);
+    await this.ring();
+  }
+
   /** The object is thrown out of memory once its calls have ended. */
   async evict(): Promise<void> {
     await evictDurableObject(this.#stub);
