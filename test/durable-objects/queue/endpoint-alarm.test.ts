@@ -103,7 +103,9 @@ describe("retention whose outputs cannot be deleted", () => {
     const purge = { kind: "purge" as const, keyId: world.keyId, selection: { state: "queued" as const } };
     ask(world, (core) => core.startOperation(world.workspaceId, purge));
     const endedAt = world.now;
-    world.pass(OUTPUT_RETENTION_DAYS * DAY_MS);
+    world.settle();
+    world.now = endedAt + OUTPUT_RETENTION_DAYS * DAY_MS;
+    world.ring();
     const [first] = jobs.toSorted();
     if (first === undefined) throw new Error("there are jobs");
     world.call((core) => core.outputsDeleted({ finishedAt: endedAt, jobId: first }));
