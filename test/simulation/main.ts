@@ -1,4 +1,4 @@
-/** `npm run simulate:queue`: the queue's core under every fault, seed after seed. See docs/contributing.md. */
+/** `npm run simulate:queue`: the queue's core under every fault, seed after seed. See docs/simulation.md. */
 import { parseArgs } from "node:util";
 import { coverageReport } from "./coverage-report.ts";
 import { operationsUnderFaults } from "./pace.ts";
