@@ -10,6 +10,7 @@ export class EndpointObject extends DurableObject {
   }
 }
 export class PodObject extends DurableObject {}
+export class WebhooksObject extends DurableObject {}
 
 interface Env {
   readonly ENDPOINTS: DurableObjectNamespace<EndpointObject>;
