@@ -2,24 +2,55 @@
 import { FILE_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PART_BYTES } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import { hex } from "#worker/auth/digest";
-import { statedLength, tooLarge } from "#worker/http/read-body";
+import { ExpiringCache } from "#worker/catalog/expiring-cache";
+import { statedLength, tooLarge, wholeBody } from "#worker/http/read-body";
 import { servedType } from "#worker/outputs/content-disposition";
 
 /** Metadata of objects made in parts, of which R2 knows no hash: what the agent said they are. */
 const STATED_SHA256 = "stated-sha256";
 const STATED_SIZE = "stated-size";
 
+/** An output up to this size is read while the object is asked whether it may be stored, and stored in one piece. */
+const HELD_BYTES_MAX = 1024 * 1024;
+
+/** Outputs are reported within moments of being stored; one that is not is looked up. */
+const STORED_MS = 60_000;
+const STORED_MAX = 10_000;
+/** The hash of what R2 has confirmed to this isolate as stored, by key. Such keys are written once and live for days. */
+const stored = new ExpiringCache<{ readonly size: number; readonly sha256: string }>(STORED_MS, STORED_MAX);
+
+/** Whether R2 has just confirmed to this isolate that it keeps these bytes. False says nothing: ask R2. */
+export function isJustStored(key: string, size: number, sha256: string): boolean {
+  const known = stored.get(key, Date.now());
+  return known !== undefined && known.size === size && known.sha256 === sha256;
+}
+
 /**
- * Streams one output into R2, create-only and with the hash checked by R2. The same bytes again are fine.
- * @throws Problem length_required, body_too_large, checksum_mismatch, output_conflict
+ * Stores one output in R2, create-only and with the hash checked by R2. The same bytes again are fine.
+ * @param grantedKey asks where it may be stored; nothing is stored before it answers
+ * @throws Problem length_required, body_too_large, checksum_mismatch, output_conflict; what `grantedKey` throws
  */
-export async function putOutput(store: R2Bucket, key: string, request: Request, sha256: string): Promise<void> {
+export async function putOutput(
+  store: R2Bucket,
+  grantedKey: () => Promise<string>,
+  request: Request,
+  sha256: string,
+): Promise<void> {
   const size = requiredLength(request, FILE_BYTES_MAX);
   const type = servedType(request.headers.get("content-type") ?? "");
-  const { body, stop } = exactBody(request, size);
+  let key: string;
+  let content: { readonly body: ReadableStream | Uint8Array; readonly stop: () => void };
+  if (size <= HELD_BYTES_MAX) {
+    const [granted, bytes] = await Promise.all([grantedKey(), wholeBody(request, size)]);
+    key = granted;
+    content = { body: bytes, stop: () => undefined };
+  } else {
+    key = await grantedKey();
+    content = exactBody(request, size);
+  }
   let written: R2Object | null;
   try {
-    written = await store.put(key, body, {
+    written = await store.put(key, content.body, {
       sha256,
       onlyIf: { etagDoesNotMatch: "*" },
       httpMetadata: { contentType: type },
@@ -27,12 +58,14 @@ export async function putOutput(store: R2Bucket, key: string, request: Request, 
   } catch (error) {
     throw putProblem(error);
   } finally {
-    stop();
+    content.stop();
   }
-  if (written !== null) return;
-  const before = await store.head(key);
-  const same = before !== null && before.size === size && (await hashOf(store, before)) === sha256;
-  if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
+  if (written === null) {
+    const before = await store.head(key);
+    const same = before !== null && before.size === size && (await hashOf(store, before)) === sha256;
+    if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
+  }
+  stored.set(key, { size, sha256 }, Date.now());
 }
 
 /** Begins an output in parts. */

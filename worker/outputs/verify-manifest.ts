@@ -2,7 +2,7 @@ import type { ManifestEntry } from "#contract/agent";
 import { type FieldError, Problem } from "#contract/problems";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
 import { summary } from "#worker/http/json-body";
-import { hashOf } from "#worker/outputs/upload";
+import { hashOf, isJustStored } from "#worker/outputs/upload";
 
 /** A Worker may hold six connections at a time. */
 const CHECKS_AT_ONCE = 6;
@@ -28,6 +28,7 @@ export async function verifyManifest(
 }
 
 async function verify(store: R2Bucket, output: StoredOutput): Promise<void> {
+  if (isJustStored(output.key, output.size, output.sha256)) return;
   const object = await store.head(output.key);
   if (object === null) {
     throw new Problem("output_missing", `Output ${output.index} (${output.name}) is not stored; send it again.`);

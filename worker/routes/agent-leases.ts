@@ -228,7 +228,7 @@ const input = handleAgent(routes.input, async (call) => {
 const output = handleAgent(routes.output, async (call) => {
   const sha256 = statedHash(call.request);
   if (sha256 === undefined) throw new Problem("malformed_request", `Send the file's sha256 in ${SHA256_HEADER}.`);
-  await putOutput(call.env.STORE, await grantedKey(call, call.params.index), call.request, sha256);
+  await putOutput(call.env.STORE, () => grantedKey(call, call.params.index), call.request, sha256);
   return emptyAnswer();
 });
 
