@@ -22,6 +22,7 @@ import { jobView } from "#worker/jobs/job-view";
 import { newestJobs } from "#worker/jobs/newest-jobs";
 import { preferredWait } from "#worker/jobs/prefer";
 import { submitFields } from "#worker/jobs/submit-fields";
+import { rememberOutputs } from "#worker/outputs/remembered-outputs";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpointCached, ownJobKey } from "#worker/placement/own-endpoint";
 
@@ -200,6 +201,7 @@ async function answerJob(
   status: number,
   headers: Record<string, string> = {},
 ): Promise<Response> {
+  rememberOutputs(call.principal.workspaceId, job, Date.now());
   return jsonAnswer(status, await jobView(job, call.env, call.principal.workspaceId, call.url.origin), headers);
 }
 

@@ -8,8 +8,10 @@ import { invalidLink, isSignedLink, verifySignedLink } from "#worker/auth/signed
 import { findKeyOwner } from "#worker/catalog/endpoints";
 import type { Arrival } from "#worker/http/call";
 import { errorAnswer } from "#worker/http/error-handler";
+import { isProblem } from "#worker/http/is-problem";
 import { type Mounted, readCall } from "#worker/http/router";
 import { downloadAnswer } from "#worker/outputs/download";
+import { rememberedOutput } from "#worker/outputs/remembered-outputs";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownJobKey, unknownJob } from "#worker/placement/own-endpoint";
 
@@ -41,6 +43,15 @@ async function answerOutput(arrival: Arrival, rawParams: Record<string, string>,
   const params = JobParams.safeParse({ job: rawParams.job });
   if (!params.success) throw unknownJob();
   const jobId = params.data.job;
+  const known = rememberedOutput(workspaceId, jobId, rawParams.name, Date.now());
+  if (known !== undefined) {
+    try {
+      return await downloadAnswer(arrival.env, arrival.request, arrival.requestId, known, false);
+    } catch (error) {
+      // Deleted since then, as the job's object will say, or out of reach as before.
+      if (!isProblem(error, "unavailable")) throw error;
+    }
+  }
   const key = await ownJobKey(arrival.env, workspaceId, jobId);
   const { job } = await askEndpoint(arrival.env, key, "repeatable", (endpoint) => endpoint.getJob(workspaceId, jobId));
   const output = job.outputs.find((one) => one.name === rawParams.name);
