@@ -16,7 +16,9 @@ import { LeaseKeeper } from "./control/lease-keeper.ts";
 import { bringInputs } from "./inputs/bring-inputs.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { deliverOutputs } from "./outputs/deliver-outputs.ts";
+import { EarlyFiles } from "./outputs/early-files.ts";
 import { jobPrefix } from "./outputs/job-prefix.ts";
+import type { OutputSource } from "./outputs/output-files.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { redact } from "./redact.ts";
 import type { ReleaseCache } from "./release-cache.ts";
@@ -92,6 +94,7 @@ class JobRun implements RunningJob {
   readonly #stop = new AbortController();
   readonly #keeper: LeaseKeeper;
   readonly #phases = new PhaseClock();
+  readonly #early: EarlyFiles;
   #promptId: string | null = null;
   #givenBack: Promise<void> = Promise.resolve();
 
@@ -99,6 +102,7 @@ class JobRun implements RunningJob {
     const { lease, calls, settings } = options;
     this.#options = options;
     this.lease = lease;
+    this.#early = new EarlyFiles(this.#outputSource(), this.#stop.signal);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.free = promise;
     this.#log = withFields(options.log, { jobId: lease.job_id, leaseId: lease.lease_id, attempt: lease.attempt });
@@ -136,6 +140,7 @@ class JobRun implements RunningJob {
       hurry.removeEventListener("abort", hasten);
       this.#keeper.stop();
     }
+    await this.#early.discard();
     if (end.comfy === "restart" && this.#promptId !== null) end = { ...end, stuckPrompt: this.#promptId };
     this.#log("job_ended", {
       outcome: end.outcome,
@@ -161,7 +166,7 @@ class JobRun implements RunningJob {
     const graph = await this.#fill(release, files, folder);
 
     this.#phases.begin("queue");
-    const result = await this.#drive(graph);
+    const result = await this.#drive(graph, release);
     setFree();
 
     for (let deliveries = 1; ; deliveries += 1) {
@@ -170,7 +175,8 @@ class JobRun implements RunningJob {
       const outputs = await deliverOutputs(result, {
         calls,
         lease,
-        source: { http: comfy.http, folders: comfy.server.folders, spool, freeBytesMin: settings.freeBytesMin },
+        source: this.#outputSource(),
+        early: this.#early,
         limits: { putBytesMax: settings.putBytesMax, partBytes: settings.partBytes },
         specs: release.outputs,
         folder,
@@ -216,7 +222,12 @@ class JobRun implements RunningJob {
     }
   }
 
-  #drive(graph: JsonObject): Promise<PromptResult> {
+  #outputSource(): OutputSource {
+    const { comfy, settings, spool } = this.#options;
+    return { http: comfy.http, folders: comfy.server.folders, spool, freeBytesMin: settings.freeBytesMin };
+  }
+
+  #drive(graph: JsonObject, release: ReleaseForAgent): Promise<PromptResult> {
     const { lease, comfy, settings } = this.#options;
     const promptId = crypto.randomUUID();
     this.#promptId = promptId;
@@ -235,6 +246,7 @@ class JobRun implements RunningJob {
       },
       onProgress: (progress) => this.#keeper.progress(progress),
       onPreview: (preview) => this.#keeper.preview(preview),
+      onFinished: (shown) => this.#early.fetch(shown, release.outputs),
     });
   }
 

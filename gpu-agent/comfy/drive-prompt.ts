@@ -38,6 +38,11 @@ export interface DriveOptions {
   readonly onStart: () => void;
   readonly onProgress: (progress: JobProgress) => void;
   readonly onPreview: (preview: Preview) => void;
+  /**
+   * Called when the socket says that the prompt has ended, however it did, with what its nodes showed: a hint, and not
+   * always all of it. What the prompt really made, the result says.
+   */
+  readonly onFinished?: (shown: JsonObject) => void;
   readonly promptId?: string;
 }
 
@@ -71,6 +76,8 @@ class DrivenPrompt {
   #unreachableSince: number | null = null;
   #reopened = 0;
   #finished = false;
+  /** Node id → what it showed. */
+  readonly #shown: JsonObject = Object.create(null) as JsonObject;
   #wake: () => void = () => undefined;
 
   constructor(options: DriveOptions) {
@@ -266,7 +273,11 @@ class DrivenPrompt {
     if (frame.type === "executing" && frame.data.node === null) {
       this.#finished = true;
       this.#wake();
+      this.#options.onFinished?.(this.#shown);
       return;
+    }
+    if (frame.type === "executed" && typeof frame.data.node === "string" && isJsonObject(frame.data.output)) {
+      this.#shown[frame.data.node] = frame.data.output;
     }
     const progress = trackProgress(this.#progress, frame.type, frame.data);
     if (progress !== this.#progress) {

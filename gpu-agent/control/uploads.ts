@@ -9,6 +9,8 @@ import { ControlError } from "./control-error.ts";
 const SLOWEST_BYTES_PER_MS = 64;
 /** Bytes altered on the way, or parts that the store has lost, are sent again this often. */
 const TRIES_MAX = 3;
+/** Up to this size an output is sent as one piece of memory: a Blob's stream takes longer than all its bytes. */
+const ONE_PIECE_BYTES_MAX = 1024 * 1024;
 
 export interface Upload {
   readonly index: number;
@@ -58,11 +60,12 @@ function isAboutBytes(error: ControlError): boolean {
 async function putWhole({ calls, lease, upload, signal }: Sending): Promise<void> {
   const { client } = calls;
   const base = leaseRequest(lease, `outputs/${upload.index}`);
+  const bytes = upload.size <= ONE_PIECE_BYTES_MAX ? new Uint8Array(await upload.body.arrayBuffer()) : upload.body;
   const request = {
     ...base,
     method: "PUT",
     headers: { ...base.headers, "content-type": upload.contentType, [SHA256_HEADER]: upload.sha256 },
-    bytes: upload.size === 0 ? new Uint8Array(0) : upload.body,
+    bytes,
     timeoutMs: timeoutFor(calls, upload.size),
     signal,
   } as const;

@@ -9,6 +9,7 @@ import { ControlError, isGone } from "../control/control-error.ts";
 import { type UploadLimits, uploadOutput } from "../control/uploads.ts";
 import { collectOutputs, type Found, outputNames, shortFilename } from "./collect-outputs.ts";
 import { fileType } from "./content-types.ts";
+import type { EarlyFiles } from "./early-files.ts";
 import { sha256OfBlob } from "./hash-file.ts";
 import { nodeFolder } from "./job-prefix.ts";
 import { type OutputSource, type ReadyFile, readyFile, scanOutputs } from "./output-files.ts";
@@ -23,6 +24,8 @@ export interface DeliverOptions {
   readonly calls: AgentCalls;
   readonly lease: LeaseProof;
   readonly source: OutputSource;
+  /** What was fetched ahead. */
+  readonly early?: EarlyFiles;
   readonly limits: UploadLimits;
   readonly specs: readonly OutputSpec[];
   /** The attempt's own folder below the output folder; below it is one for each node. */
@@ -90,7 +93,9 @@ async function deliver(
 ): Promise<ManifestEntry> {
   const { calls, lease, limits, signal } = options;
   const file =
-    found.type === "text" ? await readyText(found.text) : await readyFile(options.source, found.file, signal);
+    found.type === "text"
+      ? await readyText(found.text)
+      : ((await options.early?.take(found.file)) ?? (await readyFile(options.source, found.file, signal)));
   try {
     const { contentType, kind } = fileType(filename);
     const upload = { index, size: file.size, sha256: file.sha256, contentType, body: file.body };

@@ -14,6 +14,8 @@ import { sha256OfBlob } from "./hash-file.ts";
 
 const VIEW_TRIES_MAX = 3;
 const VIEW_STALL_MS = 60_000;
+/** A file up to this size is held in memory on its way; several go up at once. */
+const HELD_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Bytes whose hash is known, ready to be sent more than once. */
 export interface ReadyFile {
@@ -83,6 +85,7 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
   try {
     const response = await source.http.view(file, signal);
     const length = Number(response.headers.get("content-length") ?? "0");
+    if (length > 0 && length <= HELD_BYTES_MAX) return await held(response, length);
     refuseTooLarge(length, file);
     if ((await freeBytes(source.spool)) < length + source.freeBytesMin / 2) {
       throw new JobFailure("output_failed", "The machine has no free disk space for the output.");
@@ -115,8 +118,21 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
   }
 }
 
+/** The whole body in memory. @param length as the answer states it; HTTP lets no more through */
+async function held(response: Response, length: number): Promise<ReadyFile> {
+  const hash = createHash("sha256");
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  for await (const chunk of unbroken(response, VIEW_STALL_MS)) {
+    hash.update(chunk);
+    chunks.push(chunk);
+  }
+  const body = new Blob(chunks);
+  if (body.size !== length) throw new ComfyUnreachable(`${body.size} of ${length} bytes arrived`);
+  return { body, size: length, sha256: hash.digest("hex"), discard: () => Promise.resolve() };
+}
+
 /** The body's chunks; a connection that breaks or stalls is ComfyUI out of reach, not a fault of the file. */
-async function* unbroken(response: Response, stallMs: number): AsyncGenerator<Uint8Array> {
+async function* unbroken(response: Response, stallMs: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const reader = response.body?.getReader();
   if (reader === undefined) return;
   try {
