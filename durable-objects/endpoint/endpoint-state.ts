@@ -187,6 +187,7 @@ export class EndpointState {
     this.waiters.clear();
     for (const [id, waiter] of waiters) this.waiters.set(id, waiter);
     this.waiting.forget();
+    this.jobs.forget();
     this.#running = null;
     this.#rates = null;
     this.#services = null;

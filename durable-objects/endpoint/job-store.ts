@@ -76,12 +76,38 @@ const UPDATE = `UPDATE jobs SET ${CHANGING_COLUMNS.map((column) => `${column} = 
 /** So many ended jobs are looked at for those that succeeded. */
 const SERVICE_ROWS_MAX = 1_000;
 
+/** A living job as its row has it, so that the row need not be read. */
+interface KeptJob {
+  readonly job: QueuedJob | RunningJob;
+  /** null when it is not at hand, or large. */
+  readonly payload: JobPayload | null;
+}
+
+/** So many living jobs are kept in memory, those last written: about 10 MB at most. */
+const KEPT_MAX = 1_000;
+
 /** Jobs, their payloads and tags. One method, one statement, as far as that goes. */
 export class JobStore {
   readonly #db: SqlDatabase;
+  /** Each is what its row says: whatever writes a row writes here too. */
+  readonly #kept = new Map<JobId, KeptJob>();
 
   constructor(db: SqlDatabase) {
     this.#db = db;
+  }
+
+  /** Drops what is in memory, after a transaction was undone. */
+  forget(): void {
+    this.#kept.clear();
+  }
+
+  #keep(job: JobRecord, payload: JobPayload | null): void {
+    this.#kept.delete(job.id);
+    if (job.state !== "queued" && job.state !== "running") return;
+    this.#kept.set(job.id, { job, payload });
+    if (this.#kept.size <= KEPT_MAX) return;
+    const [oldest] = this.#kept.keys();
+    if (oldest !== undefined) this.#kept.delete(oldest);
   }
 
   insert(job: QueuedJob, payload: JobPayload): void {
@@ -100,25 +126,33 @@ export class JobStore {
     }
     for (const tag of new Set(payload.tags))
       this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, job.id);
+    this.#keep(job, inline === null ? null : payload);
   }
 
   /** Writes every column that can change anew, so that nothing of an earlier state can stay behind. */
   put(job: JobRecord): void {
     this.#db.exec(UPDATE, ...changingOf(job), job.id);
+    this.#keep(job, this.#kept.get(job.id)?.payload ?? null);
   }
 
   get(id: JobId): JobRecord | null {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined) return kept.job;
     const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
     return row === undefined ? null : recordOf(row);
   }
 
   /** The job with its payload. */
   find(id: JobId): StoredJob | null {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined && kept.payload !== null) return { job: kept.job, payload: kept.payload };
     const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
     return row === undefined ? null : this.#whole(row);
   }
 
   payload(id: JobId): JobPayload | null {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined && kept.payload !== null) return kept.payload;
     const [row] = this.#db.exec("SELECT id, key_id, webhook, inputs, files, tags FROM jobs WHERE id = ?", id);
     return row === undefined ? null : this.#payloadOf(row);
   }
@@ -155,18 +189,30 @@ export class JobStore {
       progress === null ? null : JSON.stringify(progress),
       job.id,
     );
+    this.#keep(job, this.#kept.get(job.id)?.payload ?? null);
   }
 
   /** The first ready jobs of a lane, in order. */
   ready(lane: Lane, limit: number): ReadyJob[] {
     return this.#db
       .exec(
-        `SELECT * FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?
+        `SELECT id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?
          ORDER BY rank, id LIMIT ?`,
         laneNumber(lane),
         limit,
       )
-      .map((row) => ({ job: queuedOf(row), payload: () => this.#payloadOf(row) }));
+      .map((row) => this.#readyJob(text(row, "id") as JobId));
+  }
+
+  #readyJob(id: JobId): ReadyJob {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined && kept.job.state === "queued" && kept.payload !== null) {
+      const { job, payload } = kept;
+      return { job, payload: () => payload };
+    }
+    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
+    if (row === undefined) throw new Error(`no row for ${id}`);
+    return { job: queuedOf(row), payload: () => this.#payloadOf(row) };
   }
 
   runningOf(replicaId: ReplicaId): RunningJob[] {
@@ -371,6 +417,7 @@ export class JobStore {
   /** Forgets a job and all that hangs on it. @returns what must be known of it then; null when there was none */
   delete(id: JobId): { readonly batchId: BatchId | null; readonly dead: boolean } | null {
     const [row] = this.#db.exec("DELETE FROM jobs WHERE id = ? RETURNING tags, batch_id, dead", id);
+    this.#kept.delete(id);
     if (row === undefined) return null;
     let tags = storedOrNull<string[]>(row, "tags");
     if (tags === null) {
