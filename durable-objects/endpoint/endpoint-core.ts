@@ -83,6 +83,11 @@ const ALARM_BURST_MS = 5 * ALARM_PACE_MS;
 /** After a turn of the alarm that failed, the shell sets the next one this much later. */
 export const ALARM_RETRY_MS = 10_000;
 const DONE = { ok: true } as const;
+/** Undoes calls that were done in common. */
+const ONE_THREW = new Error("a call of the group threw");
+
+/** A call as its group runs it, maybe a second time after the first was undone. */
+type Work = (core: EndpointCore) => unknown;
 
 /**
  * An endpoint's queue, leases and replicas, as one synchronous machine: every method is one transaction, decides by the
@@ -96,6 +101,8 @@ export class EndpointCore {
   #armedAt: number | null;
   /** The rings so far, each of which takes its pace, are paid for until then, Unix ms. */
   #ringsUntil = 0;
+  /** A group runs its calls in its own transaction: no call is undone alone. */
+  #isInCommon = false;
 
   /** @param armedAt the alarm that is set already, Unix ms */
   constructor(db: SqlDatabase, world: World, armedAt: number | null) {
@@ -122,33 +129,61 @@ export class EndpointCore {
   }
 
   /**
-   * Several calls as one commit. Each is undone alone when it throws, by a savepoint of its own; a call that is alone
-   * needs none. Refusals are results like any other.
+   * Several calls as one commit. Each is undone alone when it throws; refusals are results like any other.
    * @throws when the commit fails: then none of the calls has happened, and nothing of them is remembered (G1)
    */
-  group(works: readonly ((core: EndpointCore) => unknown)[]): readonly Outcome<EndpointEffect>[] {
+  group(works: readonly Work[]): readonly Outcome<EndpointEffect>[] {
+    if (works.length === 1) return works.map((work) => this.#outcomeOf(work));
+    return this.#inCommon(works) ?? this.#commit(() => works.map((work) => this.#outcomeOf(work)));
+  }
+
+  /**
+   * The calls without a savepoint each, which costs as much as a statement or two and is of use to a call that throws:
+   * hardly any does.
+   * @returns null when one of them threw. Then all are undone, to be done again, each with a savepoint of its own
+   */
+  #inCommon(works: readonly Work[]): readonly Outcome<EndpointEffect>[] | null {
+    this.#isInCommon = true;
+    try {
+      return this.#commit(() =>
+        works.map((work) => {
+          const outcome = this.#outcomeOf(work);
+          if (!outcome.ok) throw ONE_THREW;
+          return outcome;
+        }),
+      );
+    } catch (error) {
+      if (error === ONE_THREW) return null;
+      throw error;
+    } finally {
+      this.#isInCommon = false;
+    }
+  }
+
+  /** One transaction around several calls. @throws what it failed with: then nothing of them is remembered */
+  #commit<T>(run: () => T): T {
     const state = this.#state;
-    const outcomeOf = (work: (core: EndpointCore) => unknown): Outcome<EndpointEffect> => {
-      const mark = state.effects.length;
-      try {
-        const result = work(this);
-        this.#armAgain();
-        return { ok: true, result, effects: state.effects.splice(mark) };
-      } catch (error) {
-        return { ok: false, error, effects: state.effects.splice(mark) };
-      }
-    };
-    if (works.length === 1) return works.map(outcomeOf);
     const effects = [...state.effects];
     const waiters = new Map(state.waiters);
     const armedAt = this.#armedAt;
     try {
-      return this.#db.transaction(() => works.map(outcomeOf));
+      return this.#db.transaction(run);
     } catch (error) {
       state.forget(waiters);
       state.effects = effects;
       this.#armedAt = armedAt;
       throw error;
+    }
+  }
+
+  #outcomeOf(work: Work): Outcome<EndpointEffect> {
+    const mark = this.#state.effects.length;
+    try {
+      const result = work(this);
+      this.#armAgain();
+      return { ok: true, result, effects: this.#state.effects.splice(mark) };
+    } catch (error) {
+      return { ok: false, error, effects: this.#state.effects.splice(mark) };
     }
   }
 
@@ -555,6 +590,12 @@ export class EndpointCore {
   #mutate<T>(work: (now: number) => T): T {
     const now = this.#world.now();
     this.#state.dueAt = null;
+    if (this.#isInCommon) {
+      const value = work(now);
+      planDemand(this.#state, now);
+      this.#arm(now);
+      return value;
+    }
     const earlier = this.#state.effects;
     const waiters = new Map(this.#state.waiters);
     this.#state.effects = [];

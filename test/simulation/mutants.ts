@@ -413,8 +413,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "NATS JetStream acknowledges before what it acknowledged is durable",
     url: "https://jepsen.io/analyses/nats-2.12.1",
     file: CORE,
-    find: "return this.#db.transaction(() => works.map(outcomeOf));",
-    replace: "return this.#db.transaction(() => (early = works.map(outcomeOf)));",
+    find: "return this.#db.transaction(run);",
+    replace: "return this.#db.transaction(() => (early = run()));",
     also: [
       { find: "    const armedAt = this.#armedAt;\n", replace: "    const armedAt = this.#armedAt;\n    let early;\n" },
       {

@@ -220,9 +220,22 @@ export class SimulatedObject {
       return calls.map(() => NO_ANSWER);
     }
     const done: { readonly effects: readonly EndpointEffect[]; readonly answers: readonly PollAnswer[] }[] = [];
-    database.plan(failure === null ? null : { ...failure, atCommit: "holds" });
+    // One call throws. All are undone and done again, that one with a failure of its storage somewhere in it.
+    const thrower = failure === null ? null : dice.int(0, calls.length - 1);
+    let isFirstTry = thrower !== null;
     const outcomes = core.group(
-      calls.map(({ operation, work }) => (machine: EndpointCore) => {
+      calls.map(({ operation, work }, at) => (machine: EndpointCore) => {
+        if (isFirstTry) {
+          const value = work(machine);
+          isFirstTry = at !== thrower;
+          if (!isFirstTry) throw new StorageFailure("a call of the group gave way");
+          return value;
+        }
+        if (thrower !== null && at === 0) {
+          oracle.now = this.now;
+          for (const undone of calls.slice(0, thrower + 1)) oracle.undone(undone.operation);
+        }
+        if (failure !== null && at === thrower) database.plan({ ...failure, atCommit: "holds" });
         oracle.before(operation, this.now);
         let value: unknown;
         try {
