@@ -65,8 +65,9 @@ export class CallGroup<Machine, Effect> {
       this.#isGathering = false;
       return;
     }
-    this.#later(this.#ring);
+    // First the group, so that the next one gathers until this one's commit is on the disk.
     this.#flush();
+    this.#later(this.#ring);
   };
 
   #flush(): void {
