@@ -28,6 +28,11 @@ import type { AgentSettings } from "./settings.ts";
 const GRAPH_DEPTH_MAX = 512;
 /** A manifest that the server finds incomplete is made again this often. */
 const DELIVERIES_MAX = 2;
+/**
+ * The first beat leaves the way to ComfyUI free: it may come as late as the lease's confirmation, seconds away, and says
+ * more once the prompt is on its way. A job that has ended by then is confirmed by its result.
+ */
+const FIRST_BEAT_MS = 10;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -129,7 +134,7 @@ class JobRun implements RunningJob {
     if (hurry.aborted) hasten();
     this.#log("job_started");
     this.#phases.begin("inputs");
-    void this.#keeper.start();
+    const firstBeat = setTimeout(() => void this.#keeper.start(), FIRST_BEAT_MS);
     let end: JobEnd;
     try {
       end = await this.#steps(setFree);
@@ -138,6 +143,7 @@ class JobRun implements RunningJob {
       end = await this.#reportTrouble(error);
     } finally {
       hurry.removeEventListener("abort", hasten);
+      clearTimeout(firstBeat);
       this.#keeper.stop();
     }
     await this.#early.discard();
