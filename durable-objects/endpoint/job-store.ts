@@ -21,6 +21,7 @@ import {
   integerOrNull,
   type SqlDatabase,
   type SqlRow,
+  type SqlValue,
   stored,
   storedOrNull,
   text,
@@ -71,7 +72,19 @@ const SLICE_MS = 1_000;
 
 const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
 const INSERT = `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map(() => "?").join(", ")})`;
-const UPDATE = `UPDATE jobs SET ${CHANGING_COLUMNS.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`;
+
+/** Statements that write some of the `CHANGING_COLUMNS`, by their places: there are as many as there are kinds of steps. */
+const updates = new Map<string, string>();
+
+function updateOf(places: readonly number[]): string {
+  const name = places.join();
+  let update = updates.get(name);
+  if (update === undefined) {
+    update = `UPDATE jobs SET ${places.map((place) => `${CHANGING_COLUMNS[place]} = ?`).join(", ")} WHERE id = ?`;
+    updates.set(name, update);
+  }
+  return update;
+}
 
 /** So many ended jobs are looked at for those that succeeded. */
 const SERVICE_ROWS_MAX = 1_000;
@@ -81,6 +94,8 @@ interface KeptJob {
   readonly job: QueuedJob | RunningJob;
   /** null when it is not at hand, or large. */
   readonly payload: JobPayload | null;
+  /** What its row has in `CHANGING_COLUMNS`; null when that is not at hand. */
+  readonly values: readonly SqlValue[] | null;
 }
 
 /** So many living jobs are kept in memory, those last written: about 10 MB at most. */
@@ -101,10 +116,10 @@ export class JobStore {
     this.#kept.clear();
   }
 
-  #keep(job: JobRecord, payload: JobPayload | null): void {
+  #keep(job: JobRecord, payload: JobPayload | null, values: readonly SqlValue[] | null): void {
     this.#kept.delete(job.id);
     if (job.state !== "queued" && job.state !== "running") return;
-    this.#kept.set(job.id, { job, payload });
+    this.#kept.set(job.id, { job, payload, values });
     if (this.#kept.size <= KEPT_MAX) return;
     const [oldest] = this.#kept.keys();
     if (oldest !== undefined) this.#kept.delete(oldest);
@@ -113,7 +128,8 @@ export class JobStore {
   insert(job: QueuedJob, payload: JobPayload): void {
     const large = payloadText(payload);
     const inline = isInline(large) ? large : null;
-    this.#db.exec(INSERT, ...fixedOf(job, payload, inline), ...changingOf(job));
+    const values = changingOf(job);
+    this.#db.exec(INSERT, ...fixedOf(job, payload, inline), ...values);
     if (inline === null) {
       const { inputs, files, tags } = large;
       this.#db.exec(
@@ -126,13 +142,20 @@ export class JobStore {
     }
     for (const tag of new Set(payload.tags))
       this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, job.id);
-    this.#keep(job, inline === null ? null : payload);
+    this.#keep(job, inline === null ? null : payload, values);
   }
 
-  /** Writes every column that can change anew, so that nothing of an earlier state can stay behind. */
+  /**
+   * Writes every column that is not what the job's state says, so that nothing of an earlier state can stay behind. Those
+   * that are known to be so already are left out: each costs its share, and so does each index that one of them is in.
+   */
   put(job: JobRecord): void {
-    this.#db.exec(UPDATE, ...changingOf(job), job.id);
-    this.#keep(job, this.#kept.get(job.id)?.payload ?? null);
+    const kept = this.#kept.get(job.id);
+    const known = kept?.values ?? null;
+    const values = changingOf(job);
+    const places = [...values.keys()].filter((place) => known === null || values[place] !== known[place]);
+    if (places.length > 0) this.#db.exec(updateOf(places), ...places.map((place) => values[place] ?? null), job.id);
+    this.#keep(job, kept?.payload ?? null, values);
   }
 
   get(id: JobId): JobRecord | null {
@@ -189,7 +212,7 @@ export class JobStore {
       progress === null ? null : JSON.stringify(progress),
       job.id,
     );
-    this.#keep(job, this.#kept.get(job.id)?.payload ?? null);
+    this.#keep(job, this.#kept.get(job.id)?.payload ?? null, null);
   }
 
   /** The first ready jobs of a lane, in order. */
