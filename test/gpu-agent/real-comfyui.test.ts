@@ -37,7 +37,11 @@ function snapshot(folder: string): string[] {
 describe.skipIf(directory === undefined)("a real ComfyUI", () => {
   let harness: AgentHarness;
   beforeEach(async () => {
-    const { comfy } = await readSettings(["--url", "http://127.0.0.1"], { ...process.env, COMFYUI_URL: undefined }, () => Promise.resolve(""));
+    const { comfy } = await readSettings(
+      ["--url", "http://127.0.0.1"],
+      { ...process.env, COMFYUI_URL: undefined },
+      () => Promise.resolve(""),
+    );
     harness = await AgentHarness.start({ comfy, timings: { hangMs: 60_000, interruptMs: 20_000, queuePollMs: 500 } });
   });
   afterEach(() => harness.close());
