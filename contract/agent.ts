@@ -211,9 +211,15 @@ export const CompleteLease = z.strictObject({
   phases: PhaseTimes,
   /** With it, the answer carries the next lease if one waits: saves a round trip between two jobs. */
   next_poll_id: PollId.optional(),
+  /**
+   * Over the replica's socket: when no job waits, `next_poll_id` goes on as a poll that lists no leases, for so long, ms.
+   * Saves the message between two jobs. Over HTTP it means nothing.
+   */
+  next_wait_ms: z.int().min(0).max(60_000).optional(),
 });
 export type CompleteLease = z.infer<typeof CompleteLease>;
-export const CompleteLeaseAnswer = z.object({ next: Lease.nullable() });
+/** `waits` true: the next poll is open; its answer comes by itself. */
+export const CompleteLeaseAnswer = z.object({ next: Lease.nullable(), waits: z.boolean().optional() });
 export type CompleteLeaseAnswer = z.infer<typeof CompleteLeaseAnswer>;
 
 export const FailLease = z.strictObject({ error: JobError, phases: PhaseTimes });
