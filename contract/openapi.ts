@@ -144,14 +144,14 @@ const RETRY_AFTER_HEADER = {
 };
 
 function responsesOf(route: Route, components: Components): JsonSchema {
-  const content = contentOf(route, components);
+  const contentFor = (status: string): JsonSchema => contentOf(route, Number(status), components);
   const successHeaders = takesKey(route) ? { ...HEADERS, ...REPLAYED_HEADER } : HEADERS;
   const responses: Record<string, JsonSchema> = {
-    [route.status]: { description: route.summary, headers: successHeaders, ...content },
+    [route.status]: { description: route.summary, headers: successHeaders, ...contentFor(String(route.status)) },
   };
   for (const [status, description] of Object.entries(route.alsoReturns ?? {})) {
     const hasBody = status !== "204" && status !== "304";
-    responses[status] = { description, headers: successHeaders, ...(hasBody ? content : {}) };
+    responses[status] = { description, headers: successHeaders, ...(hasBody ? contentFor(status) : {}) };
   }
   const byStatus = Map.groupBy(problemsOf(route), (code) => problems[code].status);
   for (const [status, codes] of [...byStatus].toSorted(([a], [b]) => a - b)) {
@@ -170,9 +170,11 @@ function saysWhenToRetry(code: ProblemCode): boolean {
   return code === "request_in_flight" || (retryable && (status === 429 || status === 503));
 }
 
-function contentOf(route: Route, components: Components): JsonSchema {
+function contentOf(route: Route, status: number, components: Components): JsonSchema {
   if (route.returns !== undefined) {
-    return { content: { "application/json": { schema: components.schema(route.returns, "output") } } };
+    const json = { "application/json": { schema: components.schema(route.returns, "output") } };
+    const others = (route.alsoReturnTypes?.[status] ?? []).map((type) => [type, {}]);
+    return { content: { ...json, ...Object.fromEntries(others) } };
   }
   if (route.returnTypes === undefined) return {};
   if (route.returnLines !== undefined) {

@@ -7,7 +7,13 @@ import { BatchId, EndpointId, JobId, KeyId } from "#contract/ids";
 import { Job, JobErrorCode, JobState, Lane, NewJob, Tag } from "#contract/job";
 
 const tag = "Jobs";
+/** Names the job in an answer that is one of its outputs. */
+export const JOB_HEADER = "pilotlight-job";
+
 export const JobParams = z.object({ job: JobId });
+
+/** What an output may be when it is the answer. */
+const OUTPUT_TYPES = ["image/*", "video/*", "audio/*", "*/*"];
 
 export const createJob = route({
   id: "createJob",
@@ -16,7 +22,7 @@ export const createJob = route({
   path: "/v1/endpoints/{endpoint}/jobs",
   summary: "Submit a job",
   description:
-    "Answers 202 once the job is stored. `Prefer: wait=N` (N ≤ 60 seconds) holds the answer until the job ends and answers 200, or 202 when it has not ended by then. `Accept: text/event-stream` streams the job's events instead. `Idempotency-Key` makes a repeated submit answer with the first one's job.",
+    "Answers 202 once the job is stored. `Prefer: wait=N` (N ≤ 60 seconds) holds the answer until the job ends and answers 200, or 202 when it has not ended by then. `Accept: text/event-stream` streams the job's events instead. With an `Accept` that names media (`image/png`, `video/*`) beside `Prefer: wait`, the answer of a job that has succeeded is the file itself: its first output of the type liked best, with the job's id in `pilotlight-job` and the output's address in `content-location`. In every other case, and where no output fits, it is JSON. `Idempotency-Key` makes a repeated submit answer with the first one's job.",
   scope: "run",
   params: EndpointParams,
   headers: z.object({
@@ -29,7 +35,10 @@ export const createJob = route({
   body: NewJob,
   status: 202,
   returns: Job,
-  alsoReturns: { 200: "The job, ended (Prefer: wait), or its events (Accept: text/event-stream)" },
+  alsoReturns: {
+    200: "The job, ended (Prefer: wait), or its output (and Accept: image/png), or its events (Accept: text/event-stream)",
+  },
+  alsoReturnTypes: { 200: [...OUTPUT_TYPES, "text/event-stream"] },
   problems: [
     "endpoint_not_found",
     "invalid_inputs",
@@ -74,12 +83,14 @@ export const getJob = route({
   method: "get",
   path: "/v1/jobs/{job}",
   summary: "Get a job: state, progress, outputs, timeline",
-  description: "`Prefer: wait=N` holds the answer until the job ends, N ≤ 60 seconds.",
+  description:
+    "`Prefer: wait=N` holds the answer until the job ends, N ≤ 60 seconds. With an `Accept` that names media (`image/png`, `video/*`), the answer for a job that has succeeded is its first output of the type liked best, if it has one.",
   scope: "read",
   params: JobParams,
   headers: z.object({ prefer: z.string().optional() }),
   status: 200,
   returns: Job,
+  alsoReturnTypes: { 200: OUTPUT_TYPES },
   problems: ["job_not_found", "too_many_watchers"],
 });
 export const getJobEvents = route({

@@ -25,7 +25,7 @@ export interface Route {
   readonly bodyTypes?: readonly string[];
   /** `catalog`: a repeated request with the same Idempotency-Key gets the first answer from the catalog; see `handleOnce`. */
   readonly idempotent?: "catalog";
-  readonly status: 200 | 201 | 202 | 204;
+  readonly status: 101 | 200 | 201 | 202 | 204;
   /** The JSON answer. */
   readonly returns?: z.ZodType;
   /** Content types of an answer that is not JSON. */
@@ -34,6 +34,8 @@ export interface Route {
   readonly returnLines?: z.ZodType;
   /** Answers with other success codes: `Prefer: wait` gives 200 instead of 202. */
   readonly alsoReturns?: Readonly<Record<number, string>>;
+  /** Content types that an answer with this status has instead of JSON where the caller asks for them. */
+  readonly alsoReturnTypes?: Readonly<Record<number, readonly string[]>>;
   /** Problems of this route beyond those every route has (unauthenticated, missing_scope, malformed_json …). */
   readonly problems: readonly ProblemCode[];
 }

@@ -1,10 +1,12 @@
+import { JOB_HEADER } from "#contract/api/jobs";
+import type { JobId } from "#contract/ids";
 import { OUTPUT_RETENTION_DAYS } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
 import type { Env } from "#worker/env";
 import { problemAnswer } from "#worker/http/answer";
 import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
-import { chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
+import { type ByteRange, chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
 
 /** A file of strangers' making: it may not run anything, whatever a browser takes it for. */
 const SANDBOXED = "default-src 'none'; sandbox; frame-ancestors 'none'";
@@ -22,17 +24,11 @@ export async function downloadAnswer(
   expired: boolean,
 ): Promise<Response> {
   if (expired) throw new Problem("output_expired", `Outputs are kept for ${OUTPUT_RETENTION_DAYS} days.`);
-  // The hash names the bytes, so nobody has to ask R2 what it called them.
-  const etag = `"${output.sha256}"`;
-  const type = servedType(output.content_type);
+  const etag = etagOf(output);
   const headers: Record<string, string> = {
-    "content-type": type,
-    "content-disposition": contentDisposition(type, output.filename),
-    "content-security-policy": SANDBOXED,
-    "cross-origin-resource-policy": "same-origin",
+    ...fileHeaders(output),
     "cache-control": "private, max-age=3600, no-transform",
     "accept-ranges": "bytes",
-    etag,
   };
   if (noneMatchHits(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
 
@@ -57,9 +53,57 @@ export async function downloadAnswer(
     if (object === null || object.size !== output.size) throw lost(output);
     return new Response(null, { status: 200, headers: { ...headers, "content-length": String(output.size) } });
   }
+  return new Response(await storedBytes(env, output, part), { status, headers });
+}
+
+/**
+ * A job's answer that is its output: 200 with all the bytes, streamed from R2, as a download has them. It is an answer of
+ * the moment about the job, so it is not kept, has no parts and is never "unchanged"; the output's own address has all that.
+ * @param headers what the answer says of the job
+ * @throws Problem unavailable when the bytes are lost
+ */
+export async function outputAsAnswer(
+  env: Env,
+  method: string,
+  jobId: JobId,
+  output: StoredOutput,
+  headers: Record<string, string>,
+): Promise<Response> {
+  const body = method === "HEAD" ? null : await storedBytes(env, output, undefined);
+  return new Response(body, {
+    headers: {
+      ...headers,
+      ...fileHeaders(output),
+      "cache-control": "no-store, no-transform",
+      "content-length": String(output.size),
+      "content-location": `/v1/jobs/${jobId}/outputs/${output.name}`,
+      [JOB_HEADER]: jobId,
+    },
+  });
+}
+
+/** What an answer with a file's bytes says of them, and what keeps a browser from running them. */
+function fileHeaders(output: StoredOutput): Record<string, string> {
+  const type = servedType(output.content_type);
+  return {
+    "content-type": type,
+    "content-disposition": contentDisposition(type, output.filename),
+    "content-security-policy": SANDBOXED,
+    "cross-origin-resource-policy": "same-origin",
+    etag: etagOf(output),
+  };
+}
+
+/** The hash names the bytes, so nobody has to ask R2 what it called them. */
+function etagOf(output: StoredOutput): string {
+  return `"${output.sha256}"`;
+}
+
+/** @throws Problem unavailable when the file is not there as it was stored */
+async function storedBytes(env: Env, output: StoredOutput, part: ByteRange | undefined): Promise<ReadableStream> {
   const object = await env.STORE.get(output.key, part === undefined ? {} : { range: part });
   if (object === null || object.size !== output.size) throw lost(output);
-  return new Response(object.body, { status, headers });
+  return object.body;
 }
 
 function lost(output: StoredOutput): Problem {

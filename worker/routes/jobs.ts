@@ -8,6 +8,7 @@ import { Problem } from "#contract/problems";
 import type { Idempotency, JobFilter, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import type { Principal } from "#worker/auth/principal";
 import { type EndpointSummary, findKeyOwner } from "#worker/catalog/endpoints";
+import { acceptedMedia, acceptsEvents, firstAccepted } from "#worker/http/accept";
 import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival, Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
@@ -22,6 +23,8 @@ import { jobView } from "#worker/jobs/job-view";
 import { newestJobs } from "#worker/jobs/newest-jobs";
 import { preferredWait } from "#worker/jobs/prefer";
 import { submitFields } from "#worker/jobs/submit-fields";
+import { servedType } from "#worker/outputs/content-disposition";
+import { outputAsAnswer } from "#worker/outputs/download";
 import { rememberOutputs } from "#worker/outputs/remembered-outputs";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpointCached, ownJobKey } from "#worker/placement/own-endpoint";
@@ -35,12 +38,13 @@ const submit = handle(createJob, async (call) => {
   const { job, replayed } = await accept(call, found, idempotency);
   const headersOut = { location: `${call.url.origin}/v1/jobs/${job.id}`, ...replayedHeader(replayed) };
   const wait = preferredWait(headers.prefer);
+  const wanted = call.request.headers.get("accept");
   try {
-    if (acceptsEvents(call.request)) return await watchNew(call, found, job, headersOut);
+    if (acceptsEvents(wanted)) return await watchNew(call, found, job, headersOut);
     if (wait !== undefined) {
       const later = isTerminal(job.state) ? job : await waited(call, found.endpoint.key, job.id, wait);
       const applied = { ...headersOut, "preference-applied": `wait=${wait}` };
-      return await answerJob(call, later, isTerminal(later.state) ? 200 : 202, applied);
+      return await answerJobOrOutput(call, wanted, later, isTerminal(later.state) ? 200 : 202, applied);
     }
   } catch (error) {
     // The job is in the queue: an answer that reads as a refusal would have the caller send it again.
@@ -100,8 +104,10 @@ async function replayOf(
 const get = handle(getJob, async (call) => {
   const key = await ownJobKey(call.env, call.principal.workspaceId, call.params.job);
   const wait = preferredWait(call.headers.prefer);
-  if (wait === undefined) return answerJob(call, await snapshotOf(call, key, call.params.job), 200);
-  return answerJob(call, await waited(call, key, call.params.job, wait), 200, { "preference-applied": `wait=${wait}` });
+  const wanted = call.request.headers.get("accept");
+  if (wait === undefined) return answerJobOrOutput(call, wanted, await snapshotOf(call, key, call.params.job), 200, {});
+  const job = await waited(call, key, call.params.job, wait);
+  return answerJobOrOutput(call, wanted, job, 200, { "preference-applied": `wait=${wait}` });
 });
 
 const list = handle(listJobs, async (call) => {
@@ -205,6 +211,34 @@ async function answerJob(
   return jsonAnswer(status, await jobView(job, call.env, call.principal.workspaceId, call.url.origin), headers);
 }
 
+/**
+ * The output that the caller asks for by its media type, once the job has succeeded; the job in every other case. The
+ * bytes come straight from where the snapshot says they are.
+ * @param wanted the Accept header
+ */
+async function answerJobOrOutput(
+  call: Caller,
+  wanted: string | null,
+  job: JobSnapshot,
+  status: number,
+  headers: Record<string, string>,
+): Promise<Response> {
+  const media = acceptedMedia(wanted);
+  if (media === undefined) return answerJob(call, job, status, headers);
+  const varied = { ...headers, vary: "accept" };
+  const outputs = job.state === "succeeded" && !job.outputsExpired ? job.outputs : [];
+  const output = firstAccepted(media, outputs, (one) => servedType(one.content_type));
+  if (output !== undefined) {
+    try {
+      return await outputAsAnswer(call.env, call.request.method, job.id, output, varied);
+    } catch (error) {
+      // The job has succeeded all the same: its links are there for another try.
+      if (!isUnavailable(error) && !isProblem(error, "unavailable")) throw error;
+    }
+  }
+  return answerJob(call, job, status, varied);
+}
+
 async function snapshotOf(call: Caller, key: OwnerKey, jobId: JobId): Promise<JobSnapshot> {
   const { job } = await askEndpoint(call.env, key, "repeatable", (endpoint) =>
     endpoint.getJob(call.principal.workspaceId, jobId),
@@ -232,13 +266,6 @@ function watchNew(
   headers: Record<string, string>,
 ): Promise<Response> {
   return newEventStream(watched(call, found.endpoint.key, job.id), headers);
-}
-
-/** True when the caller asks for events by name; a wildcard gets JSON. */
-function acceptsEvents(request: Request): boolean {
-  return (request.headers.get("accept") ?? "")
-    .split(",")
-    .some((type) => type.split(";", 1)[0]?.trim().toLowerCase() === "text/event-stream");
 }
 
 function lastEventId(header: string | undefined): number {
