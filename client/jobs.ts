@@ -3,8 +3,8 @@ import { type JobStreamEvent, watchJob } from "#client/job-events";
 import { allPages } from "#client/paging";
 import { PilotlightError } from "#client/pilotlight-error";
 import type { PageOf } from "#client/queues";
-import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
-import { cancelJob, createJob, getJob, listJobs } from "#contract/api/jobs";
+import type { AnswerOf, CallInput, CallOptions, CreateOptions, Transport } from "#client/transport";
+import { cancelJob, createJob, getJob, JOB_HEADER, listJobs } from "#contract/api/jobs";
 import { getJobWhy, patchJob, retryJob } from "#contract/api/queue";
 import {
   isTerminal,
@@ -22,6 +22,13 @@ export interface SubmitOptions extends CreateOptions {
   /** Seconds the server holds its answer for the job's end, at most 60. */
   readonly waitS?: number | undefined;
 }
+
+/** What a call for an output itself is answered with. */
+export type OutputAnswer =
+  /** `response` is the file, its body unread; a body that breaks off is had again from `outputs.download`. */
+  | { readonly type: "output"; readonly jobId: string; readonly contentType: string; readonly response: Response }
+  /** It has not ended, has not succeeded, or has no output of such a type. */
+  | { readonly type: "job"; readonly job: Job };
 
 /** All filters given must hold; times are ISO, `created_after` inclusive, `created_before` exclusive. */
 export interface JobQuery extends PageOf {
@@ -50,14 +57,25 @@ export class Jobs {
    * @returns the job as accepted, or ended when `waitS` was long enough
    */
   submit(endpoint: string, job: z.input<typeof NewJob>, options: SubmitOptions = {}): Promise<Job> {
-    return this.#transport.call(createJob, {
-      params: { endpoint },
-      headers: options.waitS === undefined ? {} : { prefer: `wait=${waitOf(options.waitS)}` },
-      body: job,
-      heldMs: (options.waitS ?? 0) * 1_000,
-      signal: options.signal,
-      idempotencyKey: options.idempotencyKey,
-    });
+    return this.#transport.call(createJob, submitInput(endpoint, job, options, {}));
+  }
+
+  /**
+   * Submits a job and waits for its output: one request, answered with the file itself when the job succeeds within
+   * `waitS` (60 when left out). Retried as a submit is.
+   * @param accept as in the header: `image/png`, `video/*`, `image/webp, image/*;q=0.5`; the first output liked best
+   */
+  async submitForOutput(
+    endpoint: string,
+    job: z.input<typeof NewJob>,
+    accept: string,
+    options: SubmitOptions = {},
+  ): Promise<OutputAnswer> {
+    const waiting = { ...options, waitS: options.waitS ?? WAIT_S_MAX };
+    const response = await this.#transport.open(createJob, submitInput(endpoint, job, waiting, { accept }));
+    const jobId = response.headers.get(JOB_HEADER);
+    if (jobId === null) return { type: "job", job: await this.#transport.read(createJob, response) };
+    return { type: "output", jobId, contentType: response.headers.get("content-type") ?? "", response };
   }
 
   get(job: string, options: CallOptions & { readonly waitS?: number } = {}): Promise<Job> {
@@ -128,6 +146,22 @@ export class Jobs {
   list(query: JobQuery = {}, options: CallOptions = {}): AsyncGenerator<Job, void, void> {
     return allPages((cursor) => this.page({ ...query, cursor }, options), query.cursor);
   }
+}
+
+function submitInput(
+  endpoint: string,
+  job: z.input<typeof NewJob>,
+  options: SubmitOptions,
+  headers: Readonly<Record<string, string>>,
+): CallInput<typeof createJob> {
+  return {
+    params: { endpoint },
+    headers: options.waitS === undefined ? headers : { ...headers, prefer: `wait=${waitOf(options.waitS)}` },
+    body: job,
+    heldMs: (options.waitS ?? 0) * 1_000,
+    signal: options.signal,
+    idempotencyKey: options.idempotencyKey,
+  };
 }
 
 function waitOf(seconds: number): number {

@@ -88,7 +88,11 @@ export class Transport {
    * @throws PilotlightError; the signal's reason when it is aborted
    */
   async call<const R extends Route>(route: R, input: CallInput<R> = {}): Promise<AnswerOf<R>> {
-    const response = await this.open(route, input);
+    return this.read(route, await this.open(route, input));
+  }
+
+  /** The JSON of an answer that `open` gave, of the route's own form. @throws PilotlightError `invalid_answer` */
+  async read<const R extends Route>(route: R, response: Response): Promise<AnswerOf<R>> {
     if (route.returns === undefined) {
       await response.body?.cancel();
       return undefined as AnswerOf<R>;

@@ -2,9 +2,45 @@ import { describe, expect, it } from "vitest";
 import { Pilotlight } from "#client/pilotlight";
 import { PilotlightError } from "#client/pilotlight-error";
 import { EXAMPLE_JOB_ID, exampleJob } from "#test/client/example-job";
-import { hangUp, json, problem, scriptedServer } from "#test/client/scripted-server";
+import { type Answer, hangUp, json, problem, scriptedServer } from "#test/client/scripted-server";
 
 const clientOf = (url: string) => new Pilotlight({ baseUrl: `${url}/`, token: "pl_key", retryForMs: 20_000 });
+
+describe("submitting a job for its output", () => {
+  const PNG = "\u0089PNG";
+  const file: Answer = (_, response) => {
+    response.writeHead(200, { "content-type": "image/png", "pilotlight-job": EXAMPLE_JOB_ID });
+    response.end(PNG, "latin1");
+  };
+
+  it("gives the file of the answer, after one call that is repeated under one key", async () => {
+    const server = await scriptedServer(hangUp, file);
+    const answer = await clientOf(server.url).jobs.submitForOutput("a", { inputs: {} }, "image/png");
+    if (answer.type !== "output") throw new Error("the answer was the job");
+    expect(answer).toMatchObject({ jobId: EXAMPLE_JOB_ID, contentType: "image/png" });
+    expect(Buffer.from(await answer.response.arrayBuffer()).toString("latin1")).toBe(PNG);
+    expect(server.seen).toHaveLength(2);
+    expect(server.seen[1]?.headers).toMatchObject({ accept: "image/png", prefer: "wait=60" });
+    expect(server.seen[1]?.headers["idempotency-key"]).toBe(server.seen[0]?.headers["idempotency-key"]);
+  });
+
+  it("gives the job where the answer is one", async () => {
+    const server = await scriptedServer(json(202, exampleJob()));
+    const answer = await clientOf(server.url).jobs.submitForOutput("a", { inputs: {} }, "image/*", { waitS: 5 });
+    expect(answer).toMatchObject({ type: "job", job: { id: EXAMPLE_JOB_ID, state: "queued" } });
+    expect(server.seen[0]?.headers).toMatchObject({ accept: "image/*", prefer: "wait=5" });
+  });
+
+  it("fails where it is neither, or a refusal", async () => {
+    const page: Answer = (_, response) => {
+      response.writeHead(200, { "content-type": "image/png" }).end(PNG);
+    };
+    const { jobs } = clientOf((await scriptedServer(page, problem(429, "budget_exceeded", false))).url);
+    const submit = () => jobs.submitForOutput("a", { inputs: {} }, "image/png");
+    await expect(submit()).rejects.toMatchObject({ code: "invalid_answer" });
+    await expect(submit()).rejects.toMatchObject({ code: "budget_exceeded" });
+  });
+});
 
 describe("submitting a job", () => {
   it("sends one Idempotency-Key with every try, so that a lost answer makes no second job", async () => {

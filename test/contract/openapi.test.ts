@@ -82,6 +82,15 @@ describe("the OpenAPI document", () => {
     );
   });
 
+  it("says where an answer may be a file instead of JSON", () => {
+    const typesOf = (path: string) => Object.keys((at(`#/paths/${path}/content`) ?? {}) as Node).toSorted();
+    const submit = "~1v1~1endpoints~1{endpoint}~1jobs/post/responses";
+    const files = ["*/*", "application/json", "audio/*", "image/*", "video/*"];
+    expect(typesOf(`${submit}/200`)).toEqual([...files, "text/event-stream"].toSorted());
+    expect(typesOf(`${submit}/202`)).toEqual(["application/json"]);
+    expect(typesOf("~1v1~1jobs~1{job}/get/responses/200")).toEqual(files);
+  });
+
   it("names the headers of repeated calls and of refusals that pass", () => {
     const taking = routes.filter((route) => {
       const { parameters = [] } = at(`#/paths/${route.path.replaceAll("/", "~1")}/${route.method}`) as Node;

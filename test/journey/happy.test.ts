@@ -147,6 +147,34 @@ describe("a caller of the HTTP API", () => {
     expect(Buffer.from(await range.arrayBuffer()).toString()).toBe("PNG");
   });
 
+  it("gets the picture itself in one call, and the job when it has to wait longer", async () => {
+    const inputs = { width: 72, height: 64 };
+    const answer = await system.client.jobs.submitForOutput("model-free", { inputs }, "image/png");
+    if (answer.type !== "output") throw new Error(`the answer was the job: ${answer.job.state}`);
+    const bytes = Buffer.from(await answer.response.arrayBuffer());
+    expect(checkPng(bytes).width).toBeGreaterThanOrEqual(72);
+    const [output] = (await system.client.jobs.get(answer.jobId)).outputs;
+    expect(createHash("sha256").update(bytes).digest("hex")).toBe(output?.sha256);
+    expect(answer.response.headers.get("content-length")).toBe(String(output?.size));
+    expect(answer.response.headers.get("etag")).toBe(`"${output?.sha256}"`);
+    const at = new URL(answer.response.headers.get("content-location") ?? "", system.url);
+    const again = await fetch(at, { headers: { authorization: `Bearer ${system.token}` } });
+    expect(Buffer.from(await again.arrayBuffer()).equals(bytes)).toBe(true);
+
+    const video = await system.client.jobs.submitForOutput("model-free", { inputs }, "video/*");
+    expect(video).toMatchObject({ type: "job", job: { state: "succeeded" } });
+    const { url } = await system.standIn();
+    const setFaults = (ms: number) =>
+      fetch(`${url}/stand-in/faults`, { method: "POST", body: JSON.stringify({ slow_node_ms: ms }) });
+    await setFaults(60_000);
+    const slow = { inputs: { width: 88 } };
+    const late = await system.client.jobs.submitForOutput("model-free", slow, "image/png", { waitS: 0 });
+    if (late.type !== "job") throw new Error("nothing can be ready yet");
+    expect(["queued", "running"]).toContain(late.job.state);
+    await system.client.jobs.cancel(late.job.id);
+    await setFaults(0);
+  });
+
   it("sends one Idempotency-Key twice and gets one job", async () => {
     const submit = () => system.client.jobs.submit("model-free", { inputs: {} }, { idempotencyKey: "journey-1" });
     const [one, other] = await Promise.all([submit(), submit()]);
