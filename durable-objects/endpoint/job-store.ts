@@ -215,19 +215,8 @@ export class JobStore {
     this.#keep(job, this.#kept.get(job.id)?.payload ?? null, null);
   }
 
-  /** The first ready jobs of a lane, in order. */
-  ready(lane: Lane, limit: number): ReadyJob[] {
-    return this.#db
-      .exec(
-        `SELECT id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued' AND available_at IS NULL AND lane = ?
-         ORDER BY rank, id LIMIT ?`,
-        laneNumber(lane),
-        limit,
-      )
-      .map((row) => this.#readyJob(text(row, "id") as JobId));
-  }
-
-  #readyJob(id: JobId): ReadyJob {
+  /** @throws Error when there is no such job */
+  ready(id: JobId): ReadyJob {
     const kept = this.#kept.get(id);
     if (kept !== undefined && kept.job.state === "queued" && kept.payload !== null) {
       const { job, payload } = kept;

@@ -1,5 +1,6 @@
 import type { Lease } from "#contract/agent";
 import type { NodeId, ReplicaId } from "#contract/ids";
+import type { Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
@@ -66,23 +67,25 @@ function bestMatch(
   now: number,
 ): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
-  const batchHead = state.queued.batch > 0 ? state.jobs.ready("batch", 1)[0] : undefined;
-  for (const lane of lanesInOrder(state.peekCounter(), batchHead?.job.createdAt ?? null, now)) {
-    if (state.queued[lane] === 0) continue;
-    for (const limit of [1, LOOK_AHEAD]) {
-      const jobs = state.jobs.ready(lane, limit);
-      for (const ready of jobs.slice(limit === 1 ? 0 : 1)) {
-        const { job } = ready;
-        // So many have expired at once that the next turn ends the rest.
-        if (job.startedAt === null && job.expiresAt <= now) continue;
-        const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
-        if (candidate !== undefined) return { ready, candidate };
-        if (job.avoid !== null) state.due(job.avoid.until);
-      }
-      if (jobs.length < limit) break;
+  for (const lane of lanesInOrder(state.peekCounter(), readyAt(state, "batch", 0)?.job.createdAt ?? null, now)) {
+    for (let place = 0; place < LOOK_AHEAD; place += 1) {
+      const ready = readyAt(state, lane, place);
+      if (ready === null) break;
+      const { job } = ready;
+      // So many have expired at once that the next turn ends the rest.
+      if (job.startedAt === null && job.expiresAt <= now) continue;
+      const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
+      if (candidate !== undefined) return { ready, candidate };
+      if (job.avoid !== null) state.due(job.avoid.until);
     }
   }
   return null;
+}
+
+/** The ready job of a lane that so many others come before. */
+function readyAt(state: EndpointState, lane: Lane, place: number): ReadyJob | null {
+  const id = state.waiting.ready(lane, place);
+  return id === null ? null : state.jobs.ready(id);
 }
 
 /** Whether the endpoint has capacity on a node that is not this one. */

@@ -2,6 +2,7 @@ import type { JobId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
+import { LaneHead } from "#durable-objects/queue/lane-head";
 import { PlaceList } from "#durable-objects/queue/place-list";
 import { type Key, type LaneReader, QueueIndex } from "#durable-objects/queue/queue-index";
 import { integer, integerOrNull, type SqlDatabase, type SqlRow, text, textOrNull } from "#durable-objects/sql/database";
@@ -18,6 +19,12 @@ class StoredLane implements LaneReader {
   constructor(db: SqlDatabase, lane: Lane) {
     this.#db = db;
     this.#lane = laneNumber(lane);
+  }
+
+  first(limit: number): Key[] {
+    return this.#db
+      .exec(`SELECT rank, id ${READY} ORDER BY rank, id LIMIT ?`, this.#lane, limit)
+      .map((row) => ({ rank: integer(row, "rank"), id: text(row, "id") }));
   }
 
   nth(from: Key | null, offset: number): Key | null {
@@ -58,6 +65,8 @@ class StoredLane implements LaneReader {
 
 interface WaitingLane {
   readonly ready: QueueIndex;
+  /** Where the next of the ready ones stand. */
+  readonly head: LaneHead;
   readonly delayed: PlaceList;
 }
 
@@ -81,10 +90,14 @@ export class WaitingJobs {
   /** Must be called before a change is written, so that what is read from storage does not hold it already. */
   load(): Readonly<Record<Lane, WaitingLane>> {
     if (this.#lanes !== null) return this.#lanes;
-    const [interactive, batch] = LANES.map((lane) => ({
-      ready: new QueueIndex(new StoredLane(this.#db, lane)),
-      delayed: new PlaceList(),
-    }));
+    const [interactive, batch] = LANES.map((lane) => {
+      const stored = new StoredLane(this.#db, lane);
+      return {
+        ready: new QueueIndex(stored),
+        head: new LaneHead((limit) => stored.first(limit)),
+        delayed: new PlaceList(),
+      };
+    });
     if (interactive === undefined || batch === undefined) throw new Error("there are two lanes");
     for (const row of this.#db.exec("SELECT lane, rank, id FROM jobs WHERE available_at IS NOT NULL")) {
       const lane = integer(row, "lane") === laneNumber("batch") ? batch : interactive;
@@ -96,12 +109,28 @@ export class WaitingJobs {
 
   /** The job's row says that it waits. */
   entered(job: QueuedJob): void {
-    this.#listOf(job).add(job);
+    const lane = this.load()[job.lane];
+    if (job.availableAt !== null) lane.delayed.add(job);
+    else {
+      lane.ready.add(job);
+      lane.head.add(job);
+    }
   }
 
   /** The job's row says so no longer, or says that it waits elsewhere. */
   left(job: QueuedJob): void {
-    this.#listOf(job).remove(job);
+    const lane = this.load()[job.lane];
+    if (job.availableAt !== null) lane.delayed.remove(job);
+    else {
+      lane.ready.remove(job);
+      lane.head.remove(job);
+    }
+  }
+
+  /** The ready job of a lane that so many others come before. @param place small */
+  ready(lane: Lane, place: number): JobId | null {
+    const key = this.load()[lane].head.at(place);
+    return key === null ? null : (key.id as JobId);
   }
 
   queued(lane: Lane): number {
@@ -130,10 +159,5 @@ export class WaitingJobs {
     if (oldest === undefined) return null;
     const [row] = this.#db.exec("SELECT created_at FROM jobs WHERE id = ?", oldest as JobId);
     return row === undefined ? null : integerOrNull(row, "created_at");
-  }
-
-  #listOf(job: QueuedJob): Pick<QueueIndex, "add" | "remove"> {
-    const lane = this.load()[job.lane];
-    return job.availableAt === null ? lane.ready : lane.delayed;
   }
 }

@@ -1,11 +1,21 @@
 import { compareKeys, type Key } from "#durable-objects/queue/queue-index";
 
-/** A few places of a lane, sorted, all of them in memory: for the jobs in their backoff, which are few and gone soon. */
+/** A few places of a lane, sorted, all of them in memory: for its head, and for the jobs in their backoff. */
 export class PlaceList {
-  readonly #keys: Key[] = [];
+  readonly #keys: Key[];
+
+  /** @param keys in order */
+  constructor(keys: readonly Key[] = []) {
+    this.#keys = [...keys];
+  }
 
   get size(): number {
     return this.#keys.length;
+  }
+
+  /** The key that so many others come before. */
+  at(place: number): Key | null {
+    return this.#keys[place] ?? null;
   }
 
   add(key: Key): void {
@@ -17,6 +27,10 @@ export class PlaceList {
     const at = this.ahead(key);
     const found = this.#keys[at];
     if (found !== undefined && compareKeys(found, key) === 0) this.#keys.splice(at, 1);
+  }
+
+  removeLast(): void {
+    this.#keys.pop();
   }
 
   /** How many come before this one. */

@@ -105,9 +105,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "lifo",
     bug: "The newest job goes first, and the oldest starve",
     url: "https://github.com/taskforcesh/bullmq/issues/652",
-    file: "durable-objects/endpoint/job-store.ts",
-    find: "ORDER BY rank, id LIMIT ?`,\n        laneNumber(lane),\n        limit,",
-    replace: "ORDER BY rank DESC, id DESC LIMIT ?`,\n        laneNumber(lane),\n        limit,",
+    file: "durable-objects/queue/lane-head.ts",
+    find: "return this.#keys.at(place);",
+    replace: "return this.#keys.at(this.#keys.size - 1 - place);",
   },
   {
     name: "ageing-off",
