@@ -1,7 +1,6 @@
 import type {
   CompleteLease,
   FailLease,
-  Lease,
   LeaseProgress,
   LeaseProgressAnswer,
   ReplicaPoll,
@@ -36,6 +35,7 @@ import * as polls from "#durable-objects/endpoint/replica-polls";
 import { retryJob } from "#durable-objects/endpoint/retry-job";
 import type {
   BatchSnapshot,
+  Completed,
   EndpointConfig,
   EnqueueBatchRequest,
   EnqueueRequest,
@@ -486,7 +486,7 @@ export class EndpointCore {
     return this.#mutate((now) => leases.grantOutput(this.#state, proof, now));
   }
 
-  complete(proof: LeaseProof, message: CompleteLease, outputs: readonly StoredOutput[]): Reply<{ next: Lease | null }> {
+  complete(proof: LeaseProof, message: CompleteLease, outputs: readonly StoredOutput[]): Reply<Completed> {
     return this.#mutate((now) => leases.complete(this.#state, proof, message, outputs, now));
   }
 

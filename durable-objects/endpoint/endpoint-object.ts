@@ -32,8 +32,10 @@ import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type { Unverified } from "#durable-objects/endpoint/replica-polls";
+import { type CompletedHere, ReplicaSockets, type SocketCalls } from "#durable-objects/endpoint/replica-sockets";
 import type {
   BatchSnapshot,
+  Completed,
   EndpointConfig,
   EndpointRpc,
   EnqueueBatchRequest,
@@ -52,6 +54,7 @@ import type {
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import type { UsagePage } from "#durable-objects/endpoint/usage";
+import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Interest, WebhooksRpc } from "#durable-objects/webhooks/rpc";
@@ -67,7 +70,7 @@ const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
  * One endpoint's queue. Decides nothing: it hands each call to the core as one turn, then does what the turn asks for
  * (answer a poll, wake those who wait for a job, tell the pod, set the alarm). Waiting happens here, never in the core.
  */
-export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
+export class EndpointObject extends DurableObject<Env> implements EndpointRpc, SocketCalls {
   readonly #polls = new OpenPolls<ReplicaPollAnswer>();
   readonly #watchers = new JobWatchers();
   readonly #calls = new CallGroup<EndpointCore, EndpointEffect>(
@@ -82,6 +85,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
     // (each call arrives in a turn of its own, so nothing gathers), by this 1,560 and 3,710.
     (ring) => void this.ctx.storage.sync().then(ring, ring),
   );
+  readonly #sockets = new ReplicaSockets(this.ctx, this);
   #opened: EndpointCore | null = null;
   #sendingDemand = false;
   #handingOver = false;
@@ -296,10 +300,30 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
 
   async complete(
     proof: LeaseProof,
-    message: CompleteLease,
+    { next_wait_ms: _, ...message }: CompleteLease,
     outputs: readonly StoredOutput[],
   ): Promise<Reply<{ next: Lease | null }>> {
-    return this.#enter((core) => core.complete(proof, message, outputs));
+    return this.#enter((core) => {
+      const reply = core.complete(proof, message, outputs);
+      return reply.ok ? { ok: true, next: reply.next } : reply;
+    });
+  }
+
+  async completeHere(proof: LeaseProof, message: CompleteLease): Promise<Reply<CompletedHere>> {
+    const outputs = await reportedOutputs(this.env.STORE, proof, message.outputs, async () => {
+      return (await this.grantOutput(proof)).ok;
+    });
+    // A poll that waits is written down as open right after its commit: the same group may bring it its answer.
+    return this.#calls.enter<Reply<Completed>, Reply<CompletedHere>>(
+      (core) => core.complete(proof, message, outputs),
+      (reply) => {
+        if (!reply.ok) return reply;
+        const { next, waits } = reply;
+        if (waits === null || message.next_poll_id === undefined) return { ok: true, next, poll: null };
+        const { replicaId, ms } = waits;
+        return { ok: true, next, poll: { replicaId, answer: this.#open(replicaId, message.next_poll_id, ms) } };
+      },
+    );
   }
 
   async fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>> {
@@ -334,6 +358,25 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc {
       );
       await this.ctx.storage.setAlarm(Date.now() + ALARM_RETRY_MS);
     }
+  }
+
+  // --- sockets of replicas -----------------------------------------------------------------------------------------
+
+  /** Only the Worker reaches this, with a socket for a replica whose node it knows. */
+  override async fetch(request: Request): Promise<Response> {
+    return this.#sockets.open(request);
+  }
+
+  override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
+    this.#sockets.message(socket, message);
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#sockets.closed(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#sockets.closed(socket);
   }
 
   // --- turns -------------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 /** What agents say under a lease. Whether they may is judged when it is applied, never earlier. */
-import type { CompleteLease, FailLease, Lease, LeaseProgress, LeaseProgressAnswer } from "#contract/agent";
+import type { CompleteLease, FailLease, LeaseProgress, LeaseProgressAnswer } from "#contract/agent";
 import type { JobId } from "#contract/ids";
 import { LEASE_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { dispatch, nextFor } from "#durable-objects/endpoint/matcher";
-import { grantedTo } from "#durable-objects/endpoint/replica-polls";
+import { grantedTo, waitOn } from "#durable-objects/endpoint/replica-polls";
 import type {
+  Completed,
   LeaseProof,
   NodeIdentity,
   OutputGrant,
@@ -63,23 +64,25 @@ export function grantOutput(state: EndpointState, proof: LeaseProof, now: number
   return { ok: true, grant: { keyPrefix, jobId: authority.job.id } };
 }
 
-/** The job has succeeded, and the replica may get its next lease with the answer. @param outputs checked in R2 */
+/**
+ * The job has succeeded, and the replica may get its next lease with the answer, or go on waiting for it.
+ * @param outputs checked in R2
+ */
 export function complete(
   state: EndpointState,
   proof: LeaseProof,
   message: CompleteLease,
   outputs: readonly StoredOutput[],
   now: number,
-): Reply<{ next: Lease | null }> {
+): Reply<Completed> {
   const authority = judged(state, proof);
   if (authority.type === "none") return leaseLost();
   const { job, lease } = authority;
   if (authority.type === "over") {
     if (lease.outcome !== "completed") return leaseLost();
-    return {
-      ok: true,
-      next: message.next_poll_id === undefined ? null : grantedTo(state, lease.replicaId, message.next_poll_id, now),
-    };
+    const again =
+      message.next_poll_id === undefined ? null : grantedTo(state, lease.replicaId, message.next_poll_id, now);
+    return { ok: true, next: again, waits: null };
   }
   // Success without durable outputs cannot happen: each one named was checked, under this very token.
   const prefix = `${outputPrefix(state, job.id)}${lease.token}/`;
@@ -94,7 +97,9 @@ export function complete(
       ? null
       : nextFor(state, { replicaId: lease.replicaId, nodeId: lease.nodeId, pollId: message.next_poll_id }, now);
   dispatch(state, now);
-  return { ok: true, next };
+  // After the match: a lease for a poll that nobody has heard of yet would be lost.
+  const ms = next === null ? waitOn(state, lease.replicaId, message) : null;
+  return { ok: true, next, waits: ms === null ? null : { replicaId: lease.replicaId, ms } };
 }
 
 /** The attempt has failed. */

@@ -1,5 +1,5 @@
 /** A replica's long-poll for work: what it holds is compared with what it was given, then it takes part in the match. */
-import type { Lease, ReplicaPoll, ReplicaPollAnswer } from "#contract/agent";
+import type { CompleteLease, Lease, ReplicaPoll, ReplicaPollAnswer } from "#contract/agent";
 import type { LeaseId, ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LONG_POLL_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
@@ -53,6 +53,21 @@ export function pollReplica(state: EndpointState, known: ReplicaRecord, poll: Re
   if (lease !== null || ended.length > 0 || ms === 0) return answered({ lease, ended, stop: false });
   state.waiters.set(id, waiter);
   return { type: "waiting", ms };
+}
+
+/**
+ * A complete goes on as the poll it names, which lists no leases.
+ * @returns how long it waits, ms; null when the replica has to ask: for now it gets nothing
+ */
+export function waitOn(state: EndpointState, replicaId: ReplicaId, message: CompleteLease): number | null {
+  const { next_poll_id: pollId, next_wait_ms: wishMs } = message;
+  const replica = state.replicas.get(replicaId);
+  if (pollId === undefined || wishMs === undefined || replica === null) return null;
+  if (replica.draining || state.held(replicaId) > 0) return null;
+  const old = state.waiters.get(replicaId);
+  if (old !== undefined) state.answer(old, EMPTY);
+  state.waiters.set(replicaId, { replicaId, nodeId: replica.nodeId, pollId, listed: [] });
+  return Math.min(wishMs, LONG_POLL_MS);
 }
 
 /**

@@ -233,6 +233,13 @@ export interface OutputGrant {
   readonly jobId: JobId;
 }
 
+/** What an agent hears of its complete. */
+export interface Completed {
+  readonly next: Lease | null;
+  /** The complete goes on as a poll of this replica that waits so long; null: it does not. */
+  readonly waits: { readonly replicaId: ReplicaId; readonly ms: number } | null;
+}
+
 export interface EndpointRpc {
   configure(config: EndpointConfig): Promise<Reply<object>>;
   /** The endpoint is deleted: ends every living job as canceled, gives back its replicas, takes no more. */
@@ -336,7 +343,7 @@ export interface EndpointRpc {
   inputFile(proof: LeaseProof, index: number): Promise<Reply<{ file: StoredInputFile }>>;
   /** Checked before an upload starts; the token is checked again when the job completes. Renews the lease. */
   grantOutput(proof: LeaseProof): Promise<Reply<{ grant: OutputGrant }>>;
-  /** Outputs have been checked against R2 by the caller. A repeated complete gets the same answer. */
+  /** Outputs have been checked against R2 by the caller. A repeated complete gets the same answer. It never waits. */
   complete(
     proof: LeaseProof,
     message: CompleteLease,

@@ -4,11 +4,11 @@ import { expect, it } from "vitest";
 import { JobId, makeId, WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import type { JobSnapshot, StoredOutput } from "#durable-objects/endpoint/rpc";
+import { isJustStored, verifyManifest } from "#durable-objects/outputs/stored-outputs";
 import { sha256Hex } from "#worker/auth/digest";
 import { isProblem } from "#worker/http/is-problem";
 import { rememberedOutput, rememberOutputs } from "#worker/outputs/remembered-outputs";
-import { isJustStored, putOutput } from "#worker/outputs/upload";
-import { verifyManifest } from "#worker/outputs/verify-manifest";
+import { putOutput } from "#worker/outputs/upload";
 
 const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
 const workspaceId = makeId(WorkspaceId, "ws", Date.now(), random);

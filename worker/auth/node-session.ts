@@ -5,8 +5,8 @@ import { NodeId, PodId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS, NODE_SESSION_S } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { NodeIdentity } from "#durable-objects/endpoint/rpc";
+import { ExpiringCache } from "#durable-objects/expiring-cache";
 import { sha256Hex, signingKey } from "#worker/auth/digest";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
 
 const ALGORITHM = "HS256";
 const TYPE = "pilotlight-node+jwt";

@@ -6,9 +6,9 @@ import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS } from "#contract/limits";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
+import { ExpiringCache } from "#durable-objects/expiring-cache";
 import { endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
 
 export interface EndpointRow {
   readonly id: EndpointId;

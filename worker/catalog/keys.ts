@@ -4,10 +4,10 @@ import * as z from "zod";
 import { type ApiKey, Scope } from "#contract/access";
 import { KeyId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS } from "#contract/limits";
+import { ExpiringCache } from "#durable-objects/expiring-cache";
 import { apiKeys, workspaces } from "#migrations/catalog/schema";
 import type { Principal } from "#worker/auth/principal";
 import { catalogOf } from "#worker/catalog/database";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
 
 interface CachedKey {
   readonly principal: Principal;

@@ -4,7 +4,7 @@
  */
 import type { JobId, WorkspaceId } from "#contract/ids";
 import type { JobSnapshot, StoredOutput } from "#durable-objects/endpoint/rpc";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
+import { ExpiringCache } from "#durable-objects/expiring-cache";
 
 const REMEMBERED_MS = 30_000;
 const REMEMBERED_MAX = 2_000;

@@ -1,8 +1,8 @@
 /** Outputs on their way from an agent into R2. Keys come from the lease, never from the agent. */
 import { FILE_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PART_BYTES } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import { hashOf, rememberStored } from "#durable-objects/outputs/stored-outputs";
 import { hex } from "#worker/auth/digest";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
 import { statedLength, tooLarge, wholeBody } from "#worker/http/read-body";
 import { servedType } from "#worker/outputs/content-disposition";
 
@@ -12,18 +12,6 @@ const STATED_SIZE = "stated-size";
 
 /** An output up to this size is read while the object is asked whether it may be stored, and stored in one piece. */
 const HELD_BYTES_MAX = 1024 * 1024;
-
-/** Outputs are reported within moments of being stored; one that is not is looked up. */
-const STORED_MS = 60_000;
-const STORED_MAX = 10_000;
-/** The hash of what R2 has confirmed to this isolate as stored, by key. Such keys are written once and live for days. */
-const stored = new ExpiringCache<{ readonly size: number; readonly sha256: string }>(STORED_MS, STORED_MAX);
-
-/** Whether R2 has just confirmed to this isolate that it keeps these bytes. False says nothing: ask R2. */
-export function isJustStored(key: string, size: number, sha256: string): boolean {
-  const known = stored.get(key, Date.now());
-  return known !== undefined && known.size === size && known.sha256 === sha256;
-}
 
 /**
  * Stores one output in R2, create-only and with the hash checked by R2. The same bytes again are fine.
@@ -65,7 +53,7 @@ export async function putOutput(
     const same = before !== null && before.size === size && (await hashOf(store, before)) === sha256;
     if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
   }
-  stored.set(key, { size, sha256 }, Date.now());
+  rememberStored(key, size, sha256);
 }
 
 /** Begins an output in parts. */
@@ -143,17 +131,6 @@ export async function completeMultipart(
   } catch (error) {
     throw putProblem(error);
   }
-}
-
-/** The hash of a stored object, hexadecimal: R2's own, or of the bytes read back. */
-export async function hashOf(store: R2Bucket, object: R2Object): Promise<string | undefined> {
-  const native = object.checksums.sha256;
-  if (native !== undefined) return hex(native);
-  const whole = await store.get(object.key);
-  if (whole === null) return undefined;
-  const digest = new crypto.DigestStream("SHA-256");
-  await whole.body.pipeTo(digest);
-  return hex(await digest.digest);
 }
 
 function requiredLength(request: Request, bytesMax: number): number {

@@ -1,5 +1,5 @@
 import type { PodId, WorkspaceId } from "#contract/ids";
-import { ExpiringCache } from "#worker/catalog/expiring-cache";
+import { ExpiringCache } from "#durable-objects/expiring-cache";
 import type { Env } from "#worker/env";
 import { askPod } from "#worker/placement/objects";
 

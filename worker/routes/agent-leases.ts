@@ -14,11 +14,11 @@ import {
   UploadedPart,
 } from "#contract/agent";
 import { route } from "#contract/api/route";
-import { jobIdOf, LeaseId } from "#contract/ids";
+import { LeaseId } from "#contract/ids";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
-import { outputPrefix } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
-import type { EndpointRpc, LeaseProof, Reply, StoredOutput } from "#durable-objects/endpoint/rpc";
+import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
+import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { NodeSession } from "#worker/auth/node-session";
 import { handleAgent, leaseProof } from "#worker/http/agent-router";
 import { emptyAnswer } from "#worker/http/answer";
@@ -26,7 +26,6 @@ import type { Arrival } from "#worker/http/call";
 import { isProblem } from "#worker/http/is-problem";
 import { statedHash } from "#worker/http/stated-hash";
 import { completeMultipart, putOutput, putPart, startMultipart } from "#worker/outputs/upload";
-import { verifyManifest } from "#worker/outputs/verify-manifest";
 import { agentEndpointKey } from "#worker/placement/agent-endpoint";
 import { askEndpoint, type Repeatable } from "#worker/placement/objects";
 
@@ -168,26 +167,11 @@ const progress = handleAgent(routes.progress, async (call) => {
 });
 
 const complete = handleAgent(routes.complete, async (call) => {
-  const outputs = await checkedOutputs(call, call.body);
-  const { next } = await askLease(call, (endpoint, proof) => endpoint.complete(proof, call.body, outputs));
+  const proof = leaseProof(call, call.params.lease);
+  const outputs = await reportedOutputs(call.env.STORE, proof, call.body.outputs, () => isLive(call));
+  const { next } = await askLease(call, (endpoint) => endpoint.complete(proof, call.body, outputs));
   return { next };
 });
-
-/**
- * The manifest's outputs, checked against R2, where an attempt of this lease and token has stored them; the object takes
- * no other. What a lease that is over stored may be gone; a repeated complete still has to get its first answer, which
- * the object gives without looking at outputs, and a late one its refusal.
- */
-async function checkedOutputs(call: LeaseCall, body: CompleteLease): Promise<StoredOutput[]> {
-  if (body.outputs.length === 0) return [];
-  const { workspaceId, leaseId, token } = leaseProof(call, call.params.lease);
-  try {
-    return await verifyManifest(call.env.STORE, outputPrefix(workspaceId, jobIdOf(leaseId), token), body.outputs);
-  } catch (error) {
-    if (isProblem(error, "invalid_body") || (await isLive(call))) throw error;
-    return [];
-  }
-}
 
 async function isLive(call: LeaseCall): Promise<boolean> {
   try {

@@ -5,6 +5,7 @@ import { route } from "#contract/api/route";
 import { ReplicaId } from "#contract/ids";
 import { LONG_POLL_MS } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import { SOCKET_OWNER_HEADER, type SocketOwner } from "#durable-objects/endpoint/replica-sockets";
 import type { EndpointRpc, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { NodeSession } from "#worker/auth/node-session";
 import { findKeyOwner, findRelease } from "#worker/catalog/endpoints";
@@ -58,6 +59,18 @@ const pollReplica = route({
   problems: ["replica_not_found"],
 });
 
+const openSocket = route({
+  id: "openReplicaSocket",
+  tag,
+  method: "get",
+  path: "/agent/v1/replicas/{replica}/socket",
+  summary: "The calls of each job over one WebSocket",
+  scope: null,
+  params: ReplicaParams,
+  status: 101,
+  problems: ["replica_not_found"],
+});
+
 const report = handleAgent(reportReplica, async ({ env, node, params, body }) => {
   const key = await agentEndpointKey(env, node.workspaceId, params.replica);
   const { answer } = await askEndpoint(env, key, "repeatable", (endpoint) =>
@@ -97,7 +110,20 @@ const poll = handleAgent(pollReplica, async (call) => {
   );
 });
 
-export const agentReplicaRoutes = [report, release, poll];
+/** The Worker only says who it is: what comes over the socket goes to the endpoint's object directly. */
+const socket = handleAgent(openSocket, async ({ env, node, params, request }) => {
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    throw new Problem("malformed_request", "This address takes WebSockets: send Upgrade: websocket.");
+  }
+  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
+  const owner: SocketOwner = { ...identityOf(node), replicaId: params.replica, expiresAt: node.expires * 1000 };
+  const opened = await env.ENDPOINTS.getByName(key).fetch("https://endpoint/socket", {
+    headers: { upgrade: "websocket", [SOCKET_OWNER_HEADER]: JSON.stringify(owner) },
+  });
+  return new Response(null, { status: 101, webSocket: opened.webSocket });
+});
+
+export const agentReplicaRoutes = [report, release, poll, socket];
 
 function identityOf(node: NodeSession): NodeIdentity {
   return { workspaceId: node.workspaceId, podId: node.podId, nodeId: node.nodeId };

@@ -179,7 +179,11 @@ describe("an object that was thrown out of memory", () => {
     await must(objects.endpoint.complete(proof, { outputs: [], phases: [] }, []));
     await evictDurableObject(objects.endpointStub);
     expect((await objects.job(id)).state).toBe("succeeded");
-    expect(await objects.endpoint.complete(proof, { outputs: [], phases: [] }, [])).toEqual({ ok: true, next: null });
+    expect(await objects.endpoint.complete(proof, { outputs: [], phases: [] }, [])).toEqual({
+      ok: true,
+      next: null,
+      waits: null,
+    });
   });
 
   it("still has its alarm", async () => {

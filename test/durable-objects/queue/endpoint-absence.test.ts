@@ -159,7 +159,7 @@ describe("a node that the pod does not hear", () => {
       expect(world.progress(replica, lease)).toMatchObject({ ok: true, answer: { cancel: false } });
       world.pass(LEASE_RENEW_MS);
     }
-    expect(world.complete(replica, lease, "poll-next")).toEqual({ ok: true, next: null });
+    expect(world.complete(replica, lease, "poll-next")).toEqual({ ok: true, next: null, waits: null });
     expect(world.job(id)).toMatchObject({ state: "succeeded", attempt: 1 });
   });
 

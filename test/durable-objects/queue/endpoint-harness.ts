@@ -223,8 +223,10 @@ export class EndpointHarness {
     return this.call((core) => core.progress(this.proof(replica, lease), { phase }));
   }
 
-  complete(replica: FakeReplica, lease: Lease, nextPollId?: string) {
-    const message = { outputs: [], phases: [], ...(nextPollId === undefined ? {} : { next_poll_id: nextPollId }) };
+  complete(replica: FakeReplica, lease: Lease, nextPollId?: string, nextWaitMs?: number) {
+    const next = nextPollId === undefined ? {} : { next_poll_id: nextPollId };
+    const wait = nextWaitMs === undefined ? {} : { next_wait_ms: nextWaitMs };
+    const message = { outputs: [], phases: [], ...next, ...wait };
     return this.call((core) => core.complete(this.proof(replica, lease), message, []));
   }
 

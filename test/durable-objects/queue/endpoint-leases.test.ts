@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS } from "#contract/limits";
+import { LEASE_CONFIRM_MS, LEASE_MS, LEASE_RENEW_MS, LONG_POLL_MS } from "#contract/limits";
 import { GIVE_BACK_QUIET_MS } from "#durable-objects/queue/lease";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";
 import { EndpointHarness } from "./endpoint-harness.ts";
@@ -278,9 +278,38 @@ describe("completing", () => {
     const replica = world.replica();
     world.submit();
     const lease = world.take(replica);
-    expect(world.complete(replica, lease, "next-poll")).toEqual({ ok: true, next: null });
+    expect(world.complete(replica, lease, "next-poll")).toEqual({ ok: true, next: null, waits: null });
     world.submit();
-    expect(world.complete(replica, lease, "next-poll")).toEqual({ ok: true, next: null });
+    expect(world.complete(replica, lease, "next-poll")).toEqual({ ok: true, next: null, waits: null });
+  });
+
+  it("goes on as a poll, which the next job answers and which may be asked again", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    const waits = { replicaId: replica.id, ms: LONG_POLL_MS };
+    expect(world.complete(replica, world.take(replica), "next-poll", 60_000)).toMatchObject({ next: null, waits });
+    const id = world.submit();
+    expect(world.job(id).state).toBe("running");
+    const again = world.core.pollReplica(replica.node, replica.id, { poll_id: "next-poll", leases: [], wait_ms: 0 });
+    expect(again).toMatchObject({ type: "answered", reply: { answer: { lease: { job_id: id } } } });
+  });
+
+  it("does not wait where a lease comes with it, nor for a replica that still holds one, nor a second time", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    world.submit();
+    const first = world.take(replica);
+    const second = world.take(replica, [first]);
+    // It holds another one, of which a poll that lists none would know nothing.
+    expect(world.complete(replica, first, "poll-one", 1_000)).toMatchObject({ next: null, waits: null });
+    expect(world.complete(replica, second, "poll-two", 1_000)).toMatchObject({ next: null, waits: { ms: 1_000 } });
+    world.call((core) => core.abandonPoll(replica.id, "poll-two"));
+    expect(world.complete(replica, second, "poll-two", 1_000)).toMatchObject({ next: null, waits: null });
+    const third = world.submit();
+    expect(world.job(third).state).toBe("queued");
+    expect(world.take(replica).job_id).toBe(third);
   });
 
   it("brings nothing to a replica that is let go", () => {
@@ -291,8 +320,9 @@ describe("completing", () => {
     const leases = [world.take(first), world.take(second)] as const;
     world.submit();
     world.configure({ max_replicas: 1 });
-    const nexts = [world.complete(first, leases[0], "next-one"), world.complete(second, leases[1], "next-two")];
+    const nexts = [world.complete(first, leases[0], "next-one", 9), world.complete(second, leases[1], "next-two", 9)];
     expect(nexts.map((reply) => reply.ok && reply.next !== null)).toEqual([false, true]);
+    expect(nexts.map((reply) => reply.ok && reply.waits !== null)).toEqual([false, false]);
     expect(world.poll(first)).toMatchObject({ lease: null, stop: true });
   });
 });
