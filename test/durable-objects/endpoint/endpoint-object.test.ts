@@ -182,7 +182,6 @@ describe("an object that was thrown out of memory", () => {
     expect(await objects.endpoint.complete(proof, { outputs: [], phases: [] }, [])).toEqual({
       ok: true,
       next: null,
-      waits: null,
     });
   });
 
