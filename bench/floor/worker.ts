@@ -126,8 +126,11 @@ export default {
         return Response.json({ id: await env.BARE.getByName("one").submit(await request.text()) });
       case "POST jobs":
         return Response.json({ id: await queue.submit(await request.text()) });
-      case "POST calls":
-        return Response.json({ id: await queue.submitAndWait(await request.text()) });
+      case "POST calls": {
+        // As soon as the job is complete its picture is the answer.
+        const id = await queue.submitAndWait(await request.text());
+        return new Response((await env.STORE.get(String(id)))?.body ?? null);
+      }
       case "POST replicas":
         return Response.json(await queue.poll(name));
       case "POST leases":
@@ -135,8 +138,6 @@ export default {
       case "PUT outputs":
         await env.STORE.put(name, await request.arrayBuffer());
         return new Response(null, { status: 204 });
-      case "GET outputs":
-        return new Response((await env.STORE.get(name))?.body ?? null);
       default:
         return new Response(null, { status: 404 });
     }
