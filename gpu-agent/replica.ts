@@ -11,6 +11,7 @@ import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { pause, settlesWithin } from "./control/backoff.ts";
 import { isGone } from "./control/control-error.ts";
+import { ReplicaSocket } from "./control/replica-socket.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { hasEnded } from "./reconcile.ts";
@@ -44,6 +45,8 @@ export interface ReplicaOptions {
 export class Replica {
   readonly #options: ReplicaOptions;
   readonly #log: Log;
+  readonly #socket: ReplicaSocket;
+  readonly #calls: AgentCalls;
   readonly #releases: ReleaseCache;
   /** Take no more jobs. */
   readonly #drain = new AbortController();
@@ -60,6 +63,8 @@ export class Replica {
   #lastReport = "";
   /** A job whose outputs go up while the next one runs. */
   #sending: RunningJob | null = null;
+  /** Resolves when leases that came too late have gone back. */
+  #givenBack: Promise<void> = Promise.resolve();
   /** Resolves when the jobs that have ended left nothing behind. */
   #cleaned: Promise<void> = Promise.resolve();
   #jobs = 0;
@@ -72,6 +77,13 @@ export class Replica {
     this.#options = options;
     const { replica_id: replicaId, slot, endpoint_id: endpointId } = options.wanted;
     this.#log = withFields(options.log, { replicaId, endpointId, slot });
+    this.#socket = new ReplicaSocket({
+      connect: () => options.calls.client.webSocket(`replicas/${replicaId}/socket`),
+      timings: options.settings.timings,
+      log: this.#log,
+      onUnwanted: (lease) => this.#giveBackSoon(lease),
+    });
+    this.#calls = options.calls.over(this.#socket);
     this.#releases = new ReleaseCache((release, signal) => options.calls.release(replicaId, release, signal));
     this.ended = this.#run();
   }
@@ -107,9 +119,12 @@ export class Replica {
         this.#log("replica_crashed", { error: this.#error.split("\n", 1)[0] });
       }
     }
+    this.#socket.forgoPolls();
     await this.#sending?.end;
     this.#phases.begin("stopping");
     await this.#closeComfy();
+    await this.#givenBack;
+    this.#socket.close();
     this.#phases.end();
     this.#outdated.abort(new Error("the replica has ended"));
     this.#enter(end);
@@ -154,6 +169,7 @@ export class Replica {
       // The endpoint must know the replica before it polls.
       this.#enter("ready");
       await this.#reports;
+      this.#socket.open();
       await this.#checkClasses(this.#comfy);
     } catch (error) {
       if (this.#comfy === null) await server.stop();
@@ -277,6 +293,9 @@ export class Replica {
     this.#failures += 1;
     if (this.#failures > RESTARTS_MAX) throw new Error(`ComfyUI fails again and again: ${reason}`);
     this.#log("comfy_restarts", { reason: reason.split("\n", 1)[0] });
+    // Whatever comes now would wait for the new one, which other replicas need not.
+    this.#socket.takeBackPolls();
+    await this.#givenBack;
     // A new ComfyUI empties its folders: files that are still being sent come first.
     await this.#sending?.end;
     await this.#closeComfy();
@@ -295,22 +314,25 @@ export class Replica {
   }
 
   #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): RunningJob {
-    const { calls, settings, paths } = this.#options;
+    const { settings, paths } = this.#options;
     this.#jobs += 1;
     const job: RunningJob = runJob({
       lease,
-      calls,
+      calls: this.#calls,
       comfy,
       releases: this.#releases,
       settings,
       spool: paths.spool,
       log: this.#log,
       hurry: this.#hurry.signal,
-      nextPollId: () => {
+      nextPoll: () => {
         // Now and then the replica stops to look after its disk, however much work there is.
         const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
         const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#sending === job;
-        return isLast || isPause ? undefined : nextPollId;
+        if (isLast || isPause) return {};
+        // A lease that is still held would have to be listed in the poll.
+        const wait = this.#sending === null ? { next_wait_ms: settings.timings.pollWaitMs } : {};
+        return { next_poll_id: nextPollId, ...wait };
       },
     });
     return job;
@@ -318,14 +340,14 @@ export class Replica {
 
   /** @returns null when there is no work, or the wait was cut short: the replica drains, or ComfyUI died */
   async #poll(pollId: string, died: AbortSignal): Promise<Lease | null> {
-    const { calls, settings, wanted } = this.#options;
+    const { settings, wanted } = this.#options;
     const signal = AbortSignal.any([this.#drain.signal, died]);
     const startedAt = performance.now();
     try {
       const held = this.#sending === null ? [] : [this.#sending.lease];
       const leases = held.map(({ lease_id, token }) => ({ lease_id, token }));
       const poll = { poll_id: pollId, leases, wait_ms: settings.timings.pollWaitMs };
-      const answer = await calls.pollReplica(wanted.replica_id, poll, signal);
+      const answer = await this.#calls.pollReplica(wanted.replica_id, poll, signal);
       if (answer.stop) this.drain();
       if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) await pause(IDLE_ANSWER_MS, signal);
       return answer.lease;
@@ -340,10 +362,16 @@ export class Replica {
   }
 
   async #giveBack(lease: Lease, reason: string): Promise<void> {
-    const { calls, settings } = this.#options;
-    await calls.giveBack(lease, reason, AbortSignal.timeout(settings.timings.callMs)).catch((error: unknown) => {
+    const { timings } = this.#options.settings;
+    await this.#calls.giveBack(lease, reason, AbortSignal.timeout(timings.callMs)).catch((error: unknown) => {
       this.#log("lease_not_given_back", { leaseId: lease.lease_id, error: messageOf(error) });
     });
+  }
+
+  /** One that came when the replica had stopped to ask. */
+  #giveBackSoon(lease: Lease): void {
+    const giving = this.#giveBack(lease, "the replica takes no job now");
+    this.#givenBack = Promise.all([this.#givenBack, giving]).then(() => undefined);
   }
 
   /** Sends the present state to the endpoint, after what was sent before. */

@@ -1,7 +1,7 @@
 /** One job, from its lease to its final report. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Lease, ReleaseForAgent } from "#contract/agent";
+import type { CompleteLease, Lease, ReleaseForAgent } from "#contract/agent";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { JobError } from "#contract/job";
 import { fillGraph } from "#workflow/fill-graph";
@@ -36,6 +36,8 @@ const FIRST_BEAT_MS = 10;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
+export type NextPoll = Pick<CompleteLease, "next_poll_id" | "next_wait_ms">;
+
 export interface RunJobOptions {
   readonly lease: Lease;
   readonly calls: AgentCalls;
@@ -46,8 +48,8 @@ export interface RunJobOptions {
   readonly log: Log;
   /** The agent must go now: stop the prompt and give the lease back. */
   readonly hurry: AbortSignal;
-  /** Asked when the job is about to end: with it the answer may carry the next lease. */
-  readonly nextPollId: () => string | undefined;
+  /** Asked when the job is about to end: how the next lease may come with the answer, or after it. */
+  readonly nextPoll: () => NextPoll;
 }
 
 export interface JobEnd {
@@ -192,12 +194,7 @@ class JobRun implements RunningJob {
       signal.throwIfAborted();
       this.#keeper.settle();
       this.isReporting = true;
-      const nextPollId = this.#options.nextPollId();
-      const message = {
-        outputs,
-        phases: this.#phases.times,
-        ...(nextPollId === undefined ? {} : { next_poll_id: nextPollId }),
-      };
+      const message = { outputs, phases: this.#phases.times, ...this.#options.nextPoll() };
       try {
         const { next } = await calls.complete(lease, message, signal);
         return { outcome: "succeeded", next, comfy: "healthy" };

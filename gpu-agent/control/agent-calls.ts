@@ -1,5 +1,6 @@
 /** The calls of /agent/v1, typed. Each one persists until it is answered, unless it says otherwise. */
 import { randomBytes } from "node:crypto";
+import * as z from "zod";
 import {
   type CompleteLease,
   CompleteLeaseAnswer,
@@ -7,7 +8,6 @@ import {
   JoinedNode,
   type JoinNode,
   LEASE_TOKEN_HEADER,
-  type Lease,
   type LeaseProgress,
   LeaseProgressAnswer,
   type NodePoll,
@@ -20,6 +20,8 @@ import {
 } from "#contract/agent";
 import type { LeaseId, NodeId, ReplicaId } from "#contract/ids";
 import type { ControlClient } from "./control-client.ts";
+import { ControlError } from "./control-error.ts";
+import { NotCarried, type ReplicaSocket } from "./replica-socket.ts";
 
 /** What every message about a lease needs. */
 export interface LeaseProof {
@@ -33,8 +35,34 @@ export function newPollId(): string {
 
 export class AgentCalls {
   readonly client: ControlClient;
-  constructor(client: ControlClient) {
+  /** Carries the calls of each job while it is open. */
+  readonly #socket: ReplicaSocket | null;
+  constructor(client: ControlClient, socket: ReplicaSocket | null = null) {
     this.client = client;
+    this.#socket = socket;
+  }
+
+  /** The calls of one replica, which has a socket. */
+  over(socket: ReplicaSocket): AgentCalls {
+    return new AgentCalls(this.client, socket);
+  }
+
+  /**
+   * A try of a call of each job: over the socket while it is open, else over HTTP. A call that has to be tried again is
+   * tried over HTTP: it may be this very one that some proxy does not let through, and only HTTP has a Retry-After.
+   */
+  #tryOf<T>(overSocket: (socket: ReplicaSocket) => Promise<T>, overHttp: () => Promise<T>): () => Promise<T> {
+    let socket = this.#socket;
+    return async () => {
+      if (socket === null) return overHttp();
+      try {
+        return await overSocket(socket);
+      } catch (error) {
+        if (error instanceof NotCarried) return overHttp();
+        if (error instanceof ControlError && error.retryable) socket = null;
+        throw error;
+      }
+    };
   }
 
   join(joinToken: string, message: JoinNode, signal: AbortSignal): Promise<JoinedNode> {
@@ -48,10 +76,17 @@ export class AgentCalls {
     return this.client.persist("node_poll", () => this.client.poll(NodePollAnswer, request), signal);
   }
 
-  /** One poll; a lost one is retried under the same id, so that a lease in a lost answer comes again. */
+  /**
+   * One poll; a lost one is retried under the same id, so that a lease in a lost answer comes again. What a complete
+   * went on as is not sent again: its answer is taken.
+   */
   pollReplica(replicaId: ReplicaId, poll: ReplicaPoll, signal: AbortSignal): Promise<ReplicaPollAnswer> {
     const request = { method: "POST", path: `replicas/${replicaId}/poll`, json: poll, signal } as const;
-    return this.client.persist("replica_poll", () => this.client.poll(ReplicaPollAnswer, request), signal);
+    const attempt = this.#tryOf(
+      (socket) => socket.poll(poll, signal),
+      () => this.client.poll(ReplicaPollAnswer, request),
+    );
+    return this.client.persist("replica_poll", attempt, signal);
   }
 
   reportReplica(replicaId: ReplicaId, report: ReplicaReport, signal: AbortSignal): Promise<ReplicaReportAnswer> {
@@ -65,38 +100,69 @@ export class AgentCalls {
   }
 
   /** One try only: the next beat comes soon anyway. */
-  progress(lease: LeaseProof, message: LeaseProgress, timeoutMs: number, signal: AbortSignal) {
-    return this.client.json(LeaseProgressAnswer, {
-      ...leaseRequest(lease, "progress"),
-      json: message,
-      timeoutMs,
-      signal,
-    });
+  progress(
+    lease: LeaseProof,
+    message: LeaseProgress,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<LeaseProgressAnswer> {
+    const request = { ...leaseRequest(lease, "progress"), json: message, timeoutMs, signal };
+    const attempt = this.#tryOf(
+      (socket) => socket.call({ call: "progress", ...proofOf(lease), body: message }, LeaseProgressAnswer, request),
+      () => this.client.json(LeaseProgressAnswer, request),
+    );
+    return attempt();
   }
 
-  complete(lease: LeaseProof, message: CompleteLease, signal: AbortSignal): Promise<{ next: Lease | null }> {
+  /** @param message its `next_wait_ms` counts only over the socket */
+  complete(lease: LeaseProof, message: CompleteLease, signal: AbortSignal): Promise<CompleteLeaseAnswer> {
     // The server looks at every output before it answers.
     const timeoutMs = this.client.timings.callMs + message.outputs.length * 100;
-    const request = { ...leaseRequest(lease, "complete"), json: message, timeoutMs, signal };
-    const attempt = () => this.client.json(CompleteLeaseAnswer, request);
+    // Servers without sockets do not know this field.
+    const json = { ...message, next_wait_ms: undefined };
+    const request = { ...leaseRequest(lease, "complete"), json, timeoutMs, signal };
+    const attempt = this.#tryOf(
+      (socket) => socket.complete({ call: "complete", ...proofOf(lease), body: message }, timeoutMs, signal),
+      () => this.client.json(CompleteLeaseAnswer, request),
+    );
     // A manifest that is refused for a missing output is refused again: the output has to be sent first.
     return this.client.persist("complete", attempt, signal, (error) => error.code === "output_missing");
   }
 
   async fail(lease: LeaseProof, message: FailLease, signal: AbortSignal): Promise<void> {
     const request = { ...leaseRequest(lease, "fail"), json: message, signal };
-    await this.client.persist("fail", () => this.client.done(request), signal);
+    const attempt = this.#tryOf<unknown>(
+      (socket) => socket.call({ call: "fail", ...proofOf(lease), body: message }, NoAnswer, this.#limits(signal)),
+      () => this.client.done(request),
+    );
+    await this.client.persist("fail", attempt, signal);
   }
 
   async giveBack(lease: LeaseProof, reason: string, signal: AbortSignal): Promise<void> {
-    const request = { ...leaseRequest(lease, "release"), json: { reason: reason.slice(0, 1_000) }, signal };
-    await this.client.persist("release_lease", () => this.client.done(request), signal);
+    const body = { reason: reason.slice(0, 1_000) };
+    const request = { ...leaseRequest(lease, "release"), json: body, signal };
+    const attempt = this.#tryOf<unknown>(
+      (socket) => socket.call({ call: "release", ...proofOf(lease), body }, NoAnswer, this.#limits(signal)),
+      () => this.client.done(request),
+    );
+    await this.client.persist("release_lease", attempt, signal);
+  }
+
+  #limits(signal: AbortSignal) {
+    return { timeoutMs: this.client.timings.callMs, signal };
   }
 
   /** One try: the caller writes the body to disk and starts over when it breaks. */
   input(lease: LeaseProof, index: number, timeoutMs: number, signal: AbortSignal): Promise<Response> {
     return this.client.send({ ...leaseRequest(lease, `inputs/${index}`), method: "GET", timeoutMs, signal });
   }
+}
+
+/** `fail` and `release` are answered with nothing in particular. */
+const NoAnswer = z.unknown();
+
+function proofOf({ lease_id, token }: LeaseProof) {
+  return { lease: lease_id, token };
 }
 
 /** A POST below the lease, carrying its token. */

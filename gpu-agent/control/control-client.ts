@@ -1,4 +1,4 @@
-/** HTTP to the server's agent API: one request with a time limit, and the same request until it is answered. */
+/** HTTP to the server's agent API, and the beginning of its sockets: one request with a time limit, and the same request until it is answered. */
 import type * as z from "zod";
 import { AGENT_PROTOCOL, PROTOCOL_HEADER } from "#contract/agent";
 import { ProblemBody } from "#contract/problems";
@@ -54,11 +54,23 @@ export class ControlClient {
     return this.#send(request, request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]));
   }
 
-  async #send(request: ControlRequest, signal: AbortSignal): Promise<Response> {
-    const bearer = request.bearer ?? this.#options.session();
-    const headers = new Headers(request.headers);
+  /** Begins to open a WebSocket, with the headers of every request. @param path as of a request */
+  webSocket(path: string): WebSocket {
+    const headers = this.#headers({}, this.#options.session());
+    const url = this.#base.replace(/^http/, "ws") + path;
+    // Headers are an extension of Node's WebSocket, which the web's type does not know.
+    return new WebSocket(url, { headers } as unknown as string[]);
+  }
+
+  #headers(more: ControlRequest["headers"], bearer: string | null): Headers {
+    const headers = new Headers(more);
     headers.set(PROTOCOL_HEADER, String(AGENT_PROTOCOL));
     if (bearer !== null) headers.set("authorization", `Bearer ${bearer}`);
+    return headers;
+  }
+
+  async #send(request: ControlRequest, signal: AbortSignal): Promise<Response> {
+    const headers = this.#headers(request.headers, request.bearer ?? this.#options.session());
     if (request.json !== undefined) headers.set("content-type", "application/json");
     const body = request.json === undefined ? request.bytes : JSON.stringify(request.json);
     let response: Response;

@@ -174,7 +174,7 @@ export class ControlPlaneState {
     const replica = this.replicas.get(replicaId);
     const replayed = [...this.leases.values()].find((live) => live.pollId === pollId && live.ended === null);
     if (replayed !== undefined) return replayed.lease;
-    if (replica === undefined || replica.action !== "run") return null;
+    if (replica === undefined || replica.action !== "run" || replica.reports.at(-1)?.state === "draining") return null;
     const job = [...this.jobs.values()].find(
       (each) => each.endpointId === replica.endpointId && each.state === "queued",
     );
@@ -218,6 +218,11 @@ export class ControlPlaneState {
     this.leases.set(lease.lease_id, live);
     this.#renew(live, this.timings.leaseConfirmMs);
     return lease;
+  }
+
+  /** Whether a replica has a lease. */
+  holds(replicaId: ReplicaId): boolean {
+    return [...this.leases.values()].some((live) => live.replicaId === replicaId && live.ended === null);
   }
 
   /** What a replica did not name is given back. */

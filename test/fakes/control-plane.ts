@@ -1,8 +1,9 @@
 /**
- * The server's agent API (/agent/v1) in this process, for tests of the agent: real HTTP, real leases, and trouble on
- * demand. It keeps the rules of contract/agent.ts and refuses messages that do not fit its schemas.
+ * The server's agent API (/agent/v1) in this process, for tests of the agent: real HTTP, real sockets, real leases, and
+ * trouble on demand. It keeps the rules of contract/agent.ts and refuses messages that do not fit its schemas.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import * as z from "zod";
 import {
   AGENT_PROTOCOL,
@@ -20,28 +21,42 @@ import {
   ReplicaReport,
   SHA256_HEADER,
 } from "#contract/agent";
+import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketCall } from "#contract/agent-socket";
 import type { ReplicaId } from "#contract/ids";
 import { POLL_HEARTBEAT_MS } from "#contract/limits";
-import { type ProblemCode, problemBody, problems, type Refusal, refusal } from "#contract/problems";
-import { ControlPlaneState, type FakeTimings, isRefusal, type LiveLease } from "./control-plane-state.ts";
+import { type ProblemCode, problems, type Refusal, refusal } from "#contract/problems";
+import { acceptKey, WebSocketConnection } from "#gpu-agent/stand-in/websocket";
+import { type Call, FakeSocket, HttpCall, SocketCallReply } from "./control-plane-replies.ts";
+import {
+  ControlPlaneState,
+  type FakeReplica,
+  type FakeTimings,
+  isRefusal,
+  type LiveLease,
+} from "./control-plane-state.ts";
 
 export interface ControlPlaneOptions extends Partial<FakeTimings> {
   readonly heartbeatMs?: number;
   /** The least size of a part but the last; the real store's 5 MiB unless a test works with small ones. */
   readonly partBytesMin?: number;
+  /** False: upgrades are refused, as by an older server or by a proxy that knows no WebSockets. */
+  readonly sockets?: boolean;
 }
 
+/** What happens to a request, or to a call on a socket. */
 type Trouble =
-  /** The request is carried out, and its answer never arrives. */
+  /** It is carried out, and its answer never arrives: the connection ends instead. */
   | { readonly type: "lose_answer" }
   /** Nothing is carried out; the caller is told this. */
   | { readonly type: "refuse"; readonly code: ProblemCode; readonly retryAfterS?: number }
-  /** A proxy in front of the server answers for it. */
+  /** A proxy in front of the server answers for it; a socket it ends. */
   | { readonly type: "proxy_error"; readonly status: number }
-  /** The request is carried out when this resolves. */
+  /** It is carried out when this resolves. */
   | { readonly type: "hold"; readonly until: Promise<void> }
-  /** A poll that is accepted and then silent: no heartbeat, no answer. */
-  | { readonly type: "silence" };
+  /** A poll that is accepted and then silent: no heartbeat, no answer. On a socket: nor to anything else. */
+  | { readonly type: "silence" }
+  /** The connection ends before anything is carried out. */
+  | { readonly type: "cut" };
 
 interface PlannedTrouble {
   readonly path: RegExp;
@@ -49,25 +64,24 @@ interface PlannedTrouble {
   left: number;
 }
 
-interface Call {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly url: URL;
-  readonly body: Buffer;
-  readonly loseAnswer: boolean;
-}
-
 export class ControlPlane {
   readonly joinToken = "plj_a-join-token-of-the-test-run";
   readonly state: ControlPlaneState;
-  /** Every request, as "POST nodes/…/poll". */
+  /** Every request, as "POST nodes/…/poll"; a call on a socket as the request that it stands for. */
   readonly requests: string[] = [];
+  /** Those of them that came over a socket. */
+  readonly socketCalls: string[] = [];
+  /** The socket that each replica opened last, while it is open. */
+  readonly sockets = new Map<ReplicaId, FakeSocket>();
   readonly polls: NodePoll[] = [];
   /** Input files arrive with other bytes than promised. */
   alterInputs = false;
   readonly #options: ControlPlaneOptions;
   readonly #waiters = new Set<() => void>();
   readonly #troubles: PlannedTrouble[] = [];
+  /** Each replica's latest poll: a newer one takes its place. */
+  readonly #latestPolls = new Map<ReplicaId, object>();
+  readonly #streams = new Set<Duplex>();
   #server: Server | null = null;
   #port = 0;
 
@@ -91,6 +105,7 @@ export class ControlPlane {
     const server = createServer((request, response) => {
       void this.#serve(request, response).catch(() => response.destroy());
     });
+    server.on("upgrade", (request, stream: Duplex, head) => this.#upgrade(request, stream, head));
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
@@ -107,6 +122,8 @@ export class ControlPlane {
     if (server === null) return;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();
+    // Upgraded connections are not the server's any more.
+    for (const stream of this.#streams) stream.destroy();
     await closed;
   }
 
@@ -133,14 +150,20 @@ export class ControlPlane {
     const body = Buffer.concat(chunks);
     this.requests.push(`${request.method ?? ""} ${path}`);
     const trouble = this.#takeTrouble(`${request.method ?? ""} ${path}`);
-    const call: Call = { request, response, url, body, loseAnswer: trouble?.type === "lose_answer" };
-    if (trouble?.type === "refuse")
-      return refuse(call, {
-        ...refusal(trouble.code, "as planned"),
-        ...(trouble.retryAfterS === undefined ? {} : { retryAfterS: trouble.retryAfterS }),
-      });
+    const token = request.headers[LEASE_TOKEN_HEADER];
+    const call = new HttpCall(request, response, {
+      url,
+      body,
+      token: typeof token === "string" ? token : undefined,
+      loseAnswer: trouble?.type === "lose_answer",
+    });
+    if (trouble?.type === "refuse") return call.refuse(planned(trouble));
     if (trouble?.type === "proxy_error") {
       response.writeHead(trouble.status, { "content-type": "text/html" }).end("<h1>Bad gateway</h1>");
+      return;
+    }
+    if (trouble?.type === "cut") {
+      response.destroy();
       return;
     }
     if (trouble?.type === "hold") await trouble.until;
@@ -148,16 +171,91 @@ export class ControlPlane {
       response.writeHead(200, { "content-type": "application/json" }).flushHeaders();
       return;
     }
-    if (request.headers[PROTOCOL_HEADER] !== String(AGENT_PROTOCOL))
-      return refuse(call, refusal("upgrade_required", ""));
-    const bearer = (request.headers.authorization ?? "").replace(/^Bearer /, "");
+    const bearer = bearerOf(request);
     const parts = path.split("/");
-    if (path === "nodes") return this.#join(call, bearer);
-    if (!this.state.sessions.has(bearer)) return refuse(call, refusal("unauthenticated", "no such session"));
+    if (path === "nodes") {
+      const refused = this.#protocolRefusal(request);
+      return refused === null ? this.#join(call, bearer) : call.refuse(refused);
+    }
+    const stranger = this.#protocolRefusal(request) ?? this.#sessionRefusal(bearer);
+    if (stranger !== null) return call.refuse(stranger);
     if (parts[0] === "nodes") return this.#pollNode(call, this.state.sessions.get(bearer) === parts[1]);
     if (parts[0] === "replicas") return this.#replica(call, parts[1] ?? "", parts[2] ?? "");
     if (parts[0] === "leases") return this.#lease(call, parts[1] ?? "", parts.slice(2));
-    return refuse(call, refusal("not_found", path));
+    return call.refuse(refusal("not_found", path));
+  }
+
+  #protocolRefusal(request: IncomingMessage): Refusal | null {
+    return request.headers[PROTOCOL_HEADER] === String(AGENT_PROTOCOL) ? null : refusal("upgrade_required", "");
+  }
+
+  #sessionRefusal(bearer: string): Refusal | null {
+    return this.state.sessions.has(bearer) ? null : refusal("unauthenticated", "no such session");
+  }
+
+  #upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+    this.#streams.add(stream);
+    stream.on("close", () => this.#streams.delete(stream));
+    stream.on("error", () => stream.destroy());
+    const path = (request.url ?? "/").replace(/^\/agent\/v1\//, "");
+    this.requests.push(`GET ${path}`);
+    const trouble = this.#takeTrouble(`GET ${path}`);
+    if (trouble?.type === "silence") return;
+    const [, id] = /^replicas\/([^/]+)\/socket$/.exec(path) ?? [];
+    const replica = this.state.replicas.get(id as ReplicaId);
+    const accept = acceptKey(request);
+    const refused =
+      this.#protocolRefusal(request) ??
+      this.#sessionRefusal(bearerOf(request)) ??
+      (trouble?.type === "refuse" ? planned(trouble) : null);
+    const isTaken = this.#options.sockets !== false && trouble === null && refused === null;
+    if (!isTaken || replica === undefined || accept === undefined) {
+      const status = refused === null ? 404 : problems[refused.code].status;
+      stream.end(`HTTP/1.1 ${status} Refused\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
+    this.sockets.get(replica.id)?.close(SOCKET_CLOSE.replaced);
+    const connection: WebSocketConnection = new WebSocketConnection(stream, accept, head, {
+      text: (text) => void this.#socketText(socket, text).catch(() => socket.cut()),
+      closed: () => {
+        socket.gone();
+        if (this.sockets.get(replica.id) === socket) this.sockets.delete(replica.id);
+      },
+    });
+    const socket = new FakeSocket(replica.id, connection);
+    this.sockets.set(replica.id, socket);
+    this.#changed();
+  }
+
+  async #socketText(socket: FakeSocket, text: string): Promise<void> {
+    if (socket.isMute) return;
+    if (text === SOCKET_PING) return socket.sendText(SOCKET_PONG);
+    const read = SocketCall.safeParse(JSON.parse(text));
+    if (!read.success) return socket.close(SOCKET_CLOSE.malformed);
+    const message = read.data;
+    const path =
+      message.call === "poll" ? `replicas/${socket.replicaId}/poll` : `leases/${message.lease}/${message.call}`;
+    const request = `POST ${path}`;
+    this.requests.push(request);
+    this.socketCalls.push(request);
+    const trouble = this.#takeTrouble(request);
+    const call = new SocketCallReply(socket, {
+      n: message.n,
+      url: new URL(`/agent/v1/${path}`, this.url),
+      token: message.call === "poll" ? undefined : message.token,
+      body: message.body,
+      loseAnswer: trouble?.type === "lose_answer",
+      isPoll: message.call === "poll",
+    });
+    if (trouble?.type === "refuse") return call.refuse(planned(trouble));
+    if (trouble?.type === "proxy_error" || trouble?.type === "cut") return socket.cut();
+    if (trouble?.type === "hold") await trouble.until;
+    if (trouble?.type === "silence") {
+      socket.isMute = true;
+      return;
+    }
+    if (message.call === "poll") return this.#replica(call, socket.replicaId, "poll");
+    return this.#lease(call, message.lease, [message.call]);
   }
 
   #takeTrouble(request: string): Trouble | null {
@@ -168,15 +266,15 @@ export class ControlPlane {
   }
 
   #join(call: Call, bearer: string): undefined {
-    if (bearer !== this.joinToken) return refuse(call, refusal("unauthenticated", "no such join token"));
+    if (bearer !== this.joinToken) return call.refuse(refusal("unauthenticated", "no such join token"));
     const message = read(JoinNode, call);
     if (message === null) return;
     const { nodeId, session } = this.state.join();
-    answer(call, { node_id: nodeId, pod_id: this.state.podId, session });
+    call.answer({ node_id: nodeId, pod_id: this.state.podId, session });
   }
 
   async #pollNode(call: Call, isNode: boolean): Promise<void> {
-    if (!isNode) return refuse(call, refusal("node_not_found", ""));
+    if (!isNode) return call.refuse(refusal("node_not_found", ""));
     const message = read(NodePoll, call);
     if (message === null) return;
     this.polls.push(message);
@@ -204,21 +302,21 @@ export class ControlPlane {
 
   async #replica(call: Call, id: string, action: string): Promise<void> {
     const replica = this.state.replicas.get(id as ReplicaId);
-    if (replica === undefined) return refuse(call, refusal("replica_not_found", id));
+    if (replica === undefined) return call.refuse(refusal("replica_not_found", id));
     const releases = this.state.releases.get(replica.endpointId) ?? [];
     if (action === "release") {
       const number = Number(call.url.searchParams.get("release"));
       const release = releases[number - 1];
       return release === undefined
-        ? refuse(call, refusal("release_not_found", ""))
-        : answer(call, { ...release, release: number });
+        ? call.refuse(refusal("release_not_found", ""))
+        : call.answer({ ...release, release: number });
     }
     if (action === "state") {
       const report = read(ReplicaReport, call);
       if (report === null) return;
       replica.reports.push(report);
       this.#changed();
-      return answer(call, { release: releases.length, stop: replica.action !== "run" });
+      return call.answer({ release: releases.length, stop: replica.action !== "run" });
     }
     const poll = read(ReplicaPoll, call);
     if (poll === null) return;
@@ -227,64 +325,89 @@ export class ControlPlane {
       poll.leases.map((lease) => lease.lease_id),
       poll.poll_id,
     );
-    await this.#long(call, poll.wait_ms, (isLast) => {
-      const lease = this.state.grant(replica.id, poll.poll_id);
-      const stop = replica.action === "gone";
-      return lease !== null || stop || isLast ? { lease, ended: [], stop } : null;
+    await this.#pollReplica(call, replica, poll.poll_id, poll.wait_ms);
+  }
+
+  /** A poll of a replica, or what a complete goes on as. */
+  async #pollReplica(call: Call, replica: FakeReplica, pollId: string, waitMs: number): Promise<void> {
+    const poll = {};
+    this.#latestPolls.set(replica.id, poll);
+    this.#changed();
+    await this.#long(call, waitMs, (isLast) => {
+      const isReplaced = this.#latestPolls.get(replica.id) !== poll;
+      const lease = isReplaced ? null : this.state.grant(replica.id, pollId);
+      const stop = replica.action === "gone" || replica.reports.at(-1)?.state === "draining";
+      return lease !== null || stop || isReplaced || isLast ? { lease, ended: [], stop } : null;
     });
   }
 
   async #lease(call: Call, id: string, below: string[]): Promise<void> {
-    const token = call.request.headers[LEASE_TOKEN_HEADER];
-    const live = this.state.prove(id, typeof token === "string" ? token : undefined);
-    if (isRefusal(live)) return refuse(call, live);
+    const live = this.state.prove(id, call.token);
+    if (isRefusal(live)) return call.refuse(live);
     switch (below[0]) {
       case "progress": {
         const message = read(LeaseProgress, call);
-        if (message !== null) answer(call, this.state.progress(live, message));
+        if (message !== null) say(call, this.state.progress(live, message));
         break;
       }
       case "complete": {
         const message = read(CompleteLease, call);
-        if (message !== null) answer(call, this.state.complete(live, message));
+        if (message !== null) await this.#complete(call, live, message);
         break;
       }
       case "fail": {
         const message = read(FailLease, call);
-        if (message !== null) answer(call, this.state.fail(live, message));
+        if (message !== null) say(call, this.state.fail(live, message));
         break;
       }
       case "release": {
         const message = read(ReleaseLease, call);
-        if (message !== null) answer(call, this.state.release(live, message.reason));
+        if (message !== null) say(call, this.state.release(live, message.reason));
         break;
       }
-      case "inputs": {
-        const file = live.job.files[Number(below[1])];
-        if (file === undefined) return refuse(call, refusal("file_not_found", ""));
-        const bytes = this.alterInputs ? Buffer.from(file.bytes).fill(0) : file.bytes;
-        call.response.writeHead(200, { "content-length": bytes.byteLength }).end(bytes);
-        return;
-      }
-      case "outputs":
-        return live.ended === null
-          ? this.#output(call, live, Number(below[1]), below.slice(2))
-          : refuse(call, refusal("lease_lost", ""));
       default:
-        return refuse(call, refusal("not_found", ""));
+        return call instanceof HttpCall ? this.#files(call, live, below) : call.refuse(refusal("not_found", ""));
     }
     this.#changed();
   }
 
-  #output(call: Call, live: LiveLease, index: number, below: string[]): undefined {
+  async #complete(call: Call, live: LiveLease, message: CompleteLease): Promise<void> {
+    const isFirst = live.ended === null;
+    const completed = this.state.complete(live, message);
+    if (isRefusal(completed)) return call.refuse(completed);
+    const { next_poll_id: pollId, next_wait_ms: waitMs } = message;
+    const replica = this.state.replicas.get(live.replicaId);
+    const mayWait = isFirst && call.socket !== null && completed.next === null && !this.state.holds(live.replicaId);
+    if (!mayWait || replica === undefined || pollId === undefined || waitMs === undefined)
+      return call.answer(completed);
+    call.answer({ ...completed, waits: true });
+    await this.#pollReplica(call, replica, pollId, waitMs);
+  }
+
+  /** What goes over HTTP alone. */
+  #files(call: HttpCall, live: LiveLease, below: string[]): undefined {
+    if (below[0] === "inputs") {
+      const file = live.job.files[Number(below[1])];
+      if (file === undefined) {
+        call.refuse(refusal("file_not_found", ""));
+        return;
+      }
+      const bytes = this.alterInputs ? Buffer.from(file.bytes).fill(0) : file.bytes;
+      call.response.writeHead(200, { "content-length": bytes.byteLength }).end(bytes);
+    } else if (below[0] !== "outputs") call.refuse(refusal("not_found", ""));
+    else if (live.ended !== null) call.refuse(refusal("lease_lost", ""));
+    else this.#output(call, live, Number(below[1]), below.slice(2));
+  }
+
+  #output(call: HttpCall, live: LiveLease, index: number, below: string[]): undefined {
     const { headers } = call.request;
     const hash = String(headers[SHA256_HEADER] ?? "");
     const [multipart, part] = below;
     if (multipart === undefined) {
-      if (headers["content-length"] === undefined) return refuse(call, refusal("length_required", ""));
+      if (headers["content-length"] === undefined) return call.refuse(refusal("length_required", ""));
       const contentType = headers["content-type"] ?? "";
       const refused = this.state.store(live, index, { bytes: call.body, sha256: hash, contentType, parts: 1 });
-      return refused === null ? answer(call, {}) : refuse(call, refused);
+      return refused === null ? call.answer({}) : call.refuse(refused);
     }
     if (part === undefined) {
       const message = read(NewMultipart, call);
@@ -296,63 +419,57 @@ export class ControlPlane {
         contentType: message.content_type,
         parts: new Map(),
       });
-      return answer(call, { upload_id: uploadId });
+      return call.answer({ upload_id: uploadId });
     }
     if (part === "complete") {
       const message = read(CompleteMultipart, call);
       if (message === null) return;
       const upload = live.uploads.get(message.upload_id);
-      if (upload === undefined) return refuse(call, refusal("not_found", "upload"));
+      if (upload === undefined) return call.refuse(refusal("not_found", "upload"));
       const parts = message.parts.map(({ part: number }) => upload.parts.get(number) ?? Buffer.alloc(0));
       const small = parts
         .slice(0, -1)
         .some((each) => each.byteLength < (this.#options.partBytesMin ?? 5 * 1024 * 1024));
       const bytes = Buffer.concat(parts);
-      if (small || bytes.byteLength !== upload.size) return refuse(call, refusal("checksum_mismatch", "parts"));
+      if (small || bytes.byteLength !== upload.size) return call.refuse(refusal("checksum_mismatch", "parts"));
       const { sha256, contentType } = upload;
       const refused = this.state.store(live, index, { bytes, sha256, contentType, parts: parts.length });
-      return refused === null ? answer(call, {}) : refuse(call, refused);
+      return refused === null ? call.answer({}) : call.refuse(refused);
     }
     const upload = live.uploads.get(call.url.searchParams.get("upload_id") ?? "");
-    if (upload === undefined) return refuse(call, refusal("not_found", "upload"));
+    if (upload === undefined) return call.refuse(refusal("not_found", "upload"));
     upload.parts.set(Number(part), call.body);
-    answer(call, { part: Number(part), etag: `etag-${part}` });
+    call.answer({ part: Number(part), etag: `etag-${part}` });
   }
 
-  /** 200 at once, newlines while nothing is to be said, one line of JSON at the end. */
+  /** Waits until there is something to say, or the time is over, or nobody listens any more. */
   async #long(call: Call, waitMs: number, decide: (isLast: boolean) => object | null): Promise<void> {
-    const { response } = call;
-    response.writeHead(200, { "content-type": "application/json" }).flushHeaders();
     const deadline = performance.now() + waitMs;
-    const heartbeat = setInterval(() => response.write("\n"), this.#options.heartbeatMs ?? POLL_HEARTBEAT_MS);
+    const stopWaiting = call.wait(this.#options.heartbeatMs ?? POLL_HEARTBEAT_MS);
     try {
       for (;;) {
-        if (response.destroyed) return;
+        if (call.isGone) return;
         const decided = decide(performance.now() >= deadline);
-        if (decided !== null) {
-          if (call.loseAnswer) response.destroy();
-          else response.end(`${JSON.stringify(decided)}\n`);
-          return;
-        }
-        await this.#next(deadline - performance.now(), response);
+        if (decided !== null) return call.answerPoll(decided);
+        await this.#next(deadline - performance.now(), call);
       }
     } finally {
-      clearInterval(heartbeat);
+      stopWaiting();
     }
   }
 
   /** Resolves at the next change, when the caller goes away, or after `ms`. */
-  #next(ms: number, response: ServerResponse): Promise<void> {
+  #next(ms: number, call: Call): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
         this.#waiters.delete(done);
-        response.off("close", done);
+        call.offGone(done);
         resolve();
       };
       const timer = setTimeout(done, Math.max(0, ms) + 1);
       this.#waiters.add(done);
-      response.once("close", done);
+      call.onceGone(done);
     });
   }
 
@@ -370,28 +487,21 @@ export class ControlPlane {
 }
 
 function read<Schema extends z.ZodType>(schema: Schema, call: Call): z.infer<Schema> | null {
-  const parsed = schema.safeParse(call.body.length === 0 ? undefined : JSON.parse(call.body.toString("utf8")));
+  const parsed = schema.safeParse(call.json());
   if (parsed.success) return parsed.data;
-  refuse(call, refusal("invalid_body", z.prettifyError(parsed.error)));
+  call.refuse(refusal("invalid_body", z.prettifyError(parsed.error)));
   return null;
 }
 
-function answer(call: Call, body: object): undefined {
-  if (isRefusal(body)) return refuse(call, body);
-  if (call.loseAnswer) {
-    call.response.destroy();
-    return;
-  }
-  if (Object.keys(body).length === 0) call.response.writeHead(204).end();
-  else call.response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
+function say(call: Call, body: object): void {
+  if (isRefusal(body)) call.refuse(body);
+  else call.answer(body);
 }
 
-function refuse(call: Call, refused: Refusal): undefined {
-  const { status } = problems[refused.code];
-  call.response
-    .writeHead(status, {
-      "content-type": "application/problem+json",
-      ...(refused.retryAfterS === undefined ? {} : { "retry-after": String(refused.retryAfterS) }),
-    })
-    .end(JSON.stringify(problemBody(refused.code, refused.detail, "req_test", refused.errors)));
+function bearerOf(request: IncomingMessage): string {
+  return (request.headers.authorization ?? "").replace(/^Bearer /, "");
+}
+
+function planned({ code, retryAfterS }: Extract<Trouble, { type: "refuse" }>): Refusal {
+  return refusal(code, "as planned", retryAfterS === undefined ? {} : { retryAfterS });
 }

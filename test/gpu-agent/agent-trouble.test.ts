@@ -133,9 +133,22 @@ describe("a job that runs", () => {
   });
 });
 
-describe("the server", () => {
+describe.each([
+  { over: "a socket", sockets: true },
+  { over: "HTTP", sockets: false },
+])("the server, over $over,", ({ sockets }) => {
+  const reached = async (options: HarnessOptions = {}) => {
+    const ready = await withEndpoint({ ...options, plane: { ...options.plane, sockets } });
+    if (sockets) await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    return ready;
+  };
+
+  afterEach(() => {
+    expect(harness.plane.socketCalls.length > 0).toBe(sockets);
+  });
+
   it("is down while a job runs and ends: the job goes on, its result arrives later, once", async () => {
-    const { enqueue } = await withEndpoint({ plane: { leaseMs: 60_000 } });
+    const { enqueue } = await reached({ plane: { leaseMs: 60_000 } });
     await harness.faults({ slow_node_ms: 500 });
     const id = enqueue();
     await comesTrue("the job executes", () => progressOf(id).some((each) => each.phase === "executing"));
@@ -152,7 +165,7 @@ describe("the server", () => {
   });
 
   it("loses the answer that carried a lease: the same poll brings it again", async () => {
-    const { enqueue } = await withEndpoint({ timings: { pollWaitMs: 300 } });
+    const { enqueue } = await reached({ timings: { pollWaitMs: 300 } });
     harness.plane.plan(/^POST replicas\/[^/]+\/poll$/, { type: "lose_answer" });
     const job = await harness.jobIs(enqueue(), "succeeded");
     expect(job.attempts).toBe(1);
@@ -160,7 +173,7 @@ describe("the server", () => {
   });
 
   it("falls silent in the middle of a poll: the agent polls again", async () => {
-    const { enqueue } = await withEndpoint({ timings: { pollWaitMs: 300, pollStallMs: 1_500 } });
+    const { enqueue } = await reached({ timings: { pollWaitMs: 300, pollStallMs: 1_500 } });
     harness.plane.plan(/^POST replicas\/[^/]+\/poll$/, { type: "silence" });
     expect((await harness.jobIs(enqueue(), "succeeded")).attempts).toBe(1);
   });
@@ -168,7 +181,7 @@ describe("the server", () => {
   it.each(["complete", "progress", "outputs/0"])(
     "loses the answer to %s: sent again, with one result",
     async (path) => {
-      const { enqueue } = await withEndpoint();
+      const { enqueue } = await reached();
       harness.plane.plan(new RegExp(`^(POST|PUT) leases/[^/]+/${path}$`), { type: "lose_answer" });
       const job = await harness.jobIs(enqueue(), "succeeded");
       expect(job.attempts).toBe(1);
@@ -177,7 +190,7 @@ describe("the server", () => {
   );
 
   it("loses the answer to complete that carried the next lease: that job runs too", async () => {
-    const { enqueue } = await withEndpoint();
+    const { enqueue } = await reached();
     await harness.faults({ slow_node_ms: 100 });
     const ids = [enqueue(), enqueue(20)];
     harness.plane.plan(/\/complete$/, { type: "lose_answer" });
@@ -185,22 +198,8 @@ describe("the server", () => {
     expect(harness.plane.state.leases.size).toBe(2);
   });
 
-  it.each([502, 404, 401])("stands behind a proxy that answers %i for it: that decides nothing", async (status) => {
-    const { enqueue } = await withEndpoint();
-    harness.plane.plan(/^(POST|PUT) leases\//, { type: "proxy_error", status }, 4);
-    expect((await harness.jobIs(enqueue(), "succeeded")).attempts).toBe(1);
-  });
-
-  it("is overloaded: its Retry-After is kept", async () => {
-    const { enqueue } = await withEndpoint();
-    harness.plane.plan(/\/complete$/, { type: "refuse", code: "unavailable", retryAfterS: 1 });
-    await harness.jobIs(enqueue(), "succeeded");
-    const failed = harness.lines.find((line) => line.event === "server_call_failed");
-    expect(failed?.fields).toMatchObject({ what: "complete", waitMs: 1_000 });
-  });
-
   it("gives the next lease with the answer to complete: no poll in between", async () => {
-    const { enqueue } = await withEndpoint();
+    const { enqueue } = await reached();
     await harness.faults({ slow_node_ms: 200 });
     const first = enqueue();
     await comesTrue("the first job runs", () => harness.plane.state.jobs.get(first)?.state === "running");
@@ -210,5 +209,31 @@ describe("the server", () => {
     for (const id of ids) await harness.jobIs(id, "succeeded");
     expect(harness.plane.requests.filter((each) => each.endsWith("/complete"))).toHaveLength(3);
     expect(polls() - before).toBeLessThanOrEqual(1);
+  });
+});
+
+describe("the server", () => {
+  it.each([502, 404, 401])("stands behind a proxy that answers %i for it: that decides nothing", async (status) => {
+    const { enqueue } = await withEndpoint();
+    harness.plane.plan(/^(POST|PUT) leases\//, { type: "proxy_error", status }, 4);
+    expect((await harness.jobIs(enqueue(), "succeeded")).attempts).toBe(1);
+  });
+
+  it("is overloaded: its Retry-After is kept", async () => {
+    const { enqueue } = await withEndpoint({ plane: { sockets: false } });
+    harness.plane.plan(/\/complete$/, { type: "refuse", code: "unavailable", retryAfterS: 1 });
+    await harness.jobIs(enqueue(), "succeeded");
+    const failed = harness.lines.find((line) => line.event === "server_call_failed");
+    expect(failed?.fields).toMatchObject({ what: "complete", waitMs: 1_000 });
+  });
+
+  it("gives no Retry-After over a socket: the next try asks over HTTP", async () => {
+    const { enqueue } = await withEndpoint();
+    await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    harness.plane.plan(/\/complete$/, { type: "refuse", code: "unavailable" });
+    await harness.jobIs(enqueue(), "succeeded");
+    const isComplete = (each: string) => each.endsWith("/complete");
+    expect(harness.plane.requests.filter(isComplete)).toHaveLength(2);
+    expect(harness.plane.socketCalls.filter(isComplete)).toHaveLength(1);
   });
 });
