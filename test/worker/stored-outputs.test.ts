@@ -24,7 +24,7 @@ const LARGE = random(60_000).map((_, at) => at % 251);
 
 async function put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const sha256 = await sha256Hex(bytes);
-  await putOutput(env.STORE, () => Promise.resolve(key), request(bytes), sha256);
+  await putOutput(env.STORE, key, () => Promise.resolve(), request(bytes), sha256);
   return sha256;
 }
 
@@ -44,14 +44,38 @@ it("other bytes for a place that is taken are refused, and what is stored there 
   expect(isJustStored("out/d7/remembered/2", SMALL.byteLength, first)).toBe(true);
 });
 
-it("nothing is stored without the grant", async () => {
-  const puts: string[] = [];
-  const put = (key: string) => Promise.resolve(puts.push(key));
-  const store = { put } as unknown as R2Bucket;
+const HELD_BYTES_MAX = 1024 * 1024;
+
+it.each([
+  ["a small output, which is stored meanwhile", SMALL],
+  ["a large one, which waits for the grant", new Uint8Array(HELD_BYTES_MAX + 1)],
+])("nothing stays of %s when the lease is over", async (_, bytes) => {
+  const key = `out/d7/refused/${bytes.byteLength}`;
   const refused = () => Promise.reject(new Problem("lease_lost", "The lease is over."));
-  const storing = putOutput(store, refused, request(SMALL), await sha256Hex(SMALL));
+  const storing = putOutput(env.STORE, key, refused, request(bytes), await sha256Hex(bytes));
   await expect(storing).rejects.toSatisfy((error) => isProblem(error, "lease_lost"));
-  expect(puts).toEqual([]);
+  expect(await env.STORE.head(key)).toBeNull();
+  expect(isJustStored(key, bytes.byteLength, await sha256Hex(bytes))).toBe(false);
+});
+
+it("what was stored under a living lease stays when the same output comes again after its end, or is not granted for now", async () => {
+  const key = "out/d7/refused/twice";
+  await put(key, SMALL);
+  for (const code of ["lease_lost", "unavailable"] as const) {
+    const refused = () => Promise.reject(new Problem(code, "Not now."));
+    const storing = putOutput(env.STORE, key, refused, request(SMALL), await sha256Hex(SMALL));
+    await expect(storing).rejects.toSatisfy((error) => isProblem(error, code));
+    expect(await env.STORE.head(key)).not.toBeNull();
+  }
+});
+
+it("a small output that could not be granted for now is not taken back: the same one may be on its way twice", async () => {
+  const key = "out/d7/refused/unavailable";
+  const refused = () => Promise.reject(new Problem("unavailable", "Not now."));
+  const storing = putOutput(env.STORE, key, refused, request(SMALL), await sha256Hex(SMALL));
+  await expect(storing).rejects.toSatisfy((error) => isProblem(error, "unavailable"));
+  expect(await env.STORE.head(key)).not.toBeNull();
+  expect(isJustStored(key, SMALL.byteLength, await sha256Hex(SMALL))).toBe(false);
 });
 
 it("a manifest is checked against R2 where this isolate knows nothing", async () => {

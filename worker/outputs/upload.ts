@@ -3,6 +3,7 @@ import { FILE_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PART_BYTES } from "#contract/l
 import { Problem } from "#contract/problems";
 import { hashOf, rememberStored } from "#durable-objects/outputs/stored-outputs";
 import { hex } from "#worker/auth/digest";
+import { isProblem } from "#worker/http/is-problem";
 import { statedLength, tooLarge, wholeBody } from "#worker/http/read-body";
 import { servedType } from "#worker/outputs/content-disposition";
 
@@ -10,43 +11,39 @@ import { servedType } from "#worker/outputs/content-disposition";
 const STATED_SHA256 = "stated-sha256";
 const STATED_SIZE = "stated-size";
 
-/** An output up to this size is read while the object is asked whether it may be stored, and stored in one piece. */
+/** An output up to this size is stored in one piece, while the object is asked whether it may be. */
 const HELD_BYTES_MAX = 1024 * 1024;
 
 /**
  * Stores one output in R2, create-only and with the hash checked by R2. The same bytes again are fine.
- * @param grantedKey asks where it may be stored; nothing is stored before it answers
- * @throws Problem length_required, body_too_large, checksum_mismatch, output_conflict; what `grantedKey` throws
+ * @param key where the lease's outputs belong; another lease's key has another token
+ * @param granted asks the object whether the lease lives; what was stored meanwhile is removed again when it does not
+ * @throws Problem length_required, body_too_large, checksum_mismatch, output_conflict; what `granted` throws
  */
 export async function putOutput(
   store: R2Bucket,
-  grantedKey: () => Promise<string>,
+  key: string,
+  granted: () => Promise<unknown>,
   request: Request,
   sha256: string,
 ): Promise<void> {
   const size = requiredLength(request, FILE_BYTES_MAX);
-  const type = servedType(request.headers.get("content-type") ?? "");
-  let key: string;
-  let content: { readonly body: ReadableStream | Uint8Array; readonly stop: () => void };
-  if (size <= HELD_BYTES_MAX) {
-    const [granted, bytes] = await Promise.all([grantedKey(), wholeBody(request, size)]);
-    key = granted;
-    content = { body: bytes, stop: () => undefined };
-  } else {
-    key = await grantedKey();
-    content = exactBody(request, size);
-  }
-  let written: R2Object | null;
-  try {
-    written = await store.put(key, content.body, {
+  const put = (body: ReadableStream | Uint8Array) =>
+    store.put(key, body, {
       sha256,
       onlyIf: { etagDoesNotMatch: "*" },
-      httpMetadata: { contentType: type },
+      httpMetadata: { contentType: servedType(request.headers.get("content-type") ?? "") },
     });
+  let written: R2Object | null;
+  try {
+    if (size <= HELD_BYTES_MAX) written = await putHeld(store, granted(), wholeBody(request, size), put);
+    else {
+      await granted();
+      const content = exactBody(request, size);
+      written = await put(content.body).finally(content.stop);
+    }
   } catch (error) {
     throw putProblem(error);
-  } finally {
-    content.stop();
   }
   if (written === null) {
     const before = await store.head(key);
@@ -54,6 +51,24 @@ export async function putOutput(
     if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
   }
   rememberStored(key, size, sha256);
+}
+
+/** Stores while the answer is on its way: each takes as long as the other. */
+async function putHeld(
+  store: R2Bucket,
+  granted: Promise<unknown>,
+  body: Promise<Uint8Array>,
+  put: (body: Uint8Array) => Promise<R2Object | null>,
+): Promise<R2Object | null> {
+  const [grant, stored] = await Promise.allSettled([granted, body.then(put)]);
+  if (grant.status === "rejected") {
+    // Only of a lease that is certainly over: the same output may come twice at once, and the other one be granted.
+    const ours = stored.status === "fulfilled" ? stored.value : null;
+    if (ours !== null && isProblem(grant.reason, "lease_lost")) await store.delete(ours.key);
+    throw grant.reason;
+  }
+  if (stored.status === "rejected") throw stored.reason;
+  return stored.value;
 }
 
 /** Begins an output in parts. */

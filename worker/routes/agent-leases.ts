@@ -14,8 +14,9 @@ import {
   UploadedPart,
 } from "#contract/agent";
 import { route } from "#contract/api/route";
-import { LeaseId } from "#contract/ids";
+import { jobIdOf, LeaseId } from "#contract/ids";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
+import { outputPrefix } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
 import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
@@ -155,10 +156,21 @@ async function askLease<T extends object>(
   return askEndpoint(call.env, key, repeatable, (endpoint) => ask(endpoint, proof));
 }
 
+/** Asks the object whether the lease is live. @throws Problem lease_lost */
+function askGrant(call: LeaseCall): Promise<object> {
+  return askLease(call, (endpoint, proof) => endpoint.grantOutput(proof));
+}
+
+/** The R2 key of an output of the lease. */
+function outputKey(call: LeaseCall, index: number): string {
+  const { workspaceId, leaseId, token } = leaseProof(call, call.params.lease);
+  return `${outputPrefix(workspaceId, jobIdOf(leaseId), token)}${index}`;
+}
+
 /** The R2 key of an output, once the object has said that the lease is live. */
 async function grantedKey(call: LeaseCall, index: number): Promise<string> {
-  const { grant } = await askLease(call, (endpoint, proof) => endpoint.grantOutput(proof));
-  return `${grant.keyPrefix}${index}`;
+  await askGrant(call);
+  return outputKey(call, index);
 }
 
 const progress = handleAgent(routes.progress, async (call) => {
@@ -175,7 +187,7 @@ const complete = handleAgent(routes.complete, async (call) => {
 
 async function isLive(call: LeaseCall): Promise<boolean> {
   try {
-    await askLease(call, (endpoint, proof) => endpoint.grantOutput(proof));
+    await askGrant(call);
     return true;
   } catch (error) {
     if (isProblem(error, "lease_lost")) return false;
@@ -212,7 +224,8 @@ const input = handleAgent(routes.input, async (call) => {
 const output = handleAgent(routes.output, async (call) => {
   const sha256 = statedHash(call.request);
   if (sha256 === undefined) throw new Problem("malformed_request", `Send the file's sha256 in ${SHA256_HEADER}.`);
-  await putOutput(call.env.STORE, () => grantedKey(call, call.params.index), call.request, sha256);
+  const key = outputKey(call, call.params.index);
+  await putOutput(call.env.STORE, key, () => askGrant(call), call.request, sha256);
   return emptyAnswer();
 });
 
