@@ -1,20 +1,18 @@
-/** A GPU machine without GPU and without ComfyUI: it speaks the agent protocol and does nothing else. */
+/** A GPU machine without GPU and without ComfyUI: it speaks the agent protocol, its jobs over sockets, and does nothing else. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type * as z from "zod";
 import { type Answer, Connection } from "#bench/load/connection";
+import { type Answered, ReplicaSocket } from "#bench/product/replica-socket";
 import type { BenchReplica } from "#bench/subject";
 import {
   AGENT_PROTOCOL,
-  CompleteLeaseAnswer,
   type HeldReplica,
   JoinedNode,
-  LEASE_TOKEN_HEADER,
   type Lease,
   type NodePoll,
   NodePollAnswer,
   PROTOCOL_HEADER,
-  ReplicaPollAnswer,
   ReplicaReportAnswer,
 } from "#contract/agent";
 import type { EndpointId, ReplicaId } from "#contract/ids";
@@ -104,22 +102,28 @@ export async function joinFakeNode(url: string, joinToken: string, slots: number
 async function openReplica(url: string, headers: Headers, id: ReplicaId): Promise<BenchReplica<Lease>> {
   const connection = await Connection.open(url);
   await reportReady(connection, headers, id);
+  connection.close();
+  const socket = await ReplicaSocket.open(url, id, headers);
+  /** The answer of the poll that the last complete went on as. */
+  let standing: Promise<Answered> | null = null;
   return {
     take: async () => {
       for (;;) {
         const poll = { poll_id: newPollId(), leases: [], wait_ms: REPLICA_POLL_MS };
-        const answer = await post(connection, `/agent/v1/replicas/${id}/poll`, headers, ReplicaPollAnswer, poll);
-        if (answer.lease !== null) return answer.lease;
-        if (answer.stop) throw new Error("a replica of the bench is no longer wanted");
+        const { said } = await (standing ?? socket.call({ call: "poll", body: poll }));
+        standing = null;
+        if (said.lease) return said.lease;
+        if (said.stop === true) throw new Error("a replica of the bench is no longer wanted");
       }
     },
-    complete: async (lease, more) => {
-      const path = `/agent/v1/leases/${lease.lease_id}/complete`;
-      const proof = { ...headers, [LEASE_TOKEN_HEADER]: lease.token };
-      const message = { outputs: [], phases: [], ...(more ? { next_poll_id: newPollId() } : {}) };
-      return (await post(connection, path, proof, CompleteLeaseAnswer, message)).next;
+    complete: async ({ lease_id: lease, token }, more) => {
+      const next = more ? { next_poll_id: newPollId(), next_wait_ms: REPLICA_POLL_MS } : {};
+      const body = { outputs: [], phases: [], ...next };
+      const { said, poll } = await socket.call({ call: "complete", lease, token, body });
+      standing = poll;
+      return said.next ?? null;
     },
-    close: () => connection.close(),
+    close: () => socket.close(),
   };
 }
 
