@@ -231,3 +231,63 @@ describe("trouble", () => {
     expect(plane.state.jobs.get(jobId)?.state).toBe("running");
   });
 });
+
+describe("a replica's socket", () => {
+  /** Says one text after the other, each when the one before was answered. @returns the answers, or the close code */
+  async function talk(texts: readonly string[], bearer = session): Promise<(string | number)[]> {
+    const headers = { authorization: `Bearer ${bearer}`, "pilotlight-protocol": "1" };
+    const address = `${plane.url.replace("http", "ws")}/agent/v1/replicas/${replicaId}/socket`;
+    const socket = new WebSocket(address, { headers } as unknown as string[]);
+    const heard: (string | number)[] = [];
+    await new Promise<void>((resolve) => {
+      const next = () => {
+        const text = texts[heard.length];
+        if (text === undefined) resolve();
+        else socket.send(text);
+      };
+      socket.addEventListener("open", next);
+      socket.addEventListener("message", ({ data }) => {
+        heard.push(String(data));
+        next();
+      });
+      socket.addEventListener("error", () => undefined);
+      socket.addEventListener("close", ({ code }) => {
+        heard.push(code);
+        resolve();
+      });
+    });
+    socket.close();
+    return heard;
+  }
+  const pollCall = (n: number) =>
+    JSON.stringify({ n, call: "poll", body: { poll_id: "poll-id-9", leases: [], wait_ms: 0 } });
+
+  it("answers pings, and calls by their number", async () => {
+    const [pong, first, second] = await talk(["ping", pollCall(7), pollCall(8)]);
+    expect(pong).toBe("pong");
+    const answer = { lease: null, ended: [], stop: false };
+    expect([first, second].map((text) => JSON.parse(String(text)))).toEqual([
+      { n: 7, answer },
+      { n: 8, answer },
+    ]);
+    expect(plane.socketCalls).toEqual(Array.from({ length: 2 }, () => `POST replicas/${replicaId}/poll`));
+  });
+
+  it("goes on from a complete as a poll, which lists no leases", async () => {
+    const { lease } = await leased();
+    const body = { outputs: [], phases: [], next_poll_id: "poll-id-2", next_wait_ms: 50 };
+    const complete = JSON.stringify({ n: 1, call: "complete", lease: lease.lease_id, token: lease.token, body });
+    const heard = await talk([complete, "ping"]);
+    expect(JSON.parse(String(heard[0]))).toEqual({ n: 1, answer: { next: null, waits: true } });
+    expect(heard[1]).toBe("pong");
+  });
+
+  it("is closed for what is no call, refused to strangers, and replaced by the next one", async () => {
+    expect(await talk(['{"n": 1, "call": "dance"}'])).toEqual([4002]);
+    expect(await talk(["ping"], "pls_wrong")).toEqual([1006]);
+    const first = talk([pollCall(1).replace('"wait_ms":0', '"wait_ms":60000')]);
+    await plane.until("it is open", () => plane.socketCalls.length === 1);
+    await talk(["ping"]);
+    expect(await first).toEqual([4000]);
+  });
+});

@@ -62,6 +62,22 @@ describe("an agent that is told to end", () => {
     expect(harness.plane.state.jobs.get(id)?.givenBack).toHaveLength(1);
   });
 
+  it("gives a lease back that comes while it drains: it costs no attempt", async () => {
+    const { endpointId } = await withEndpoint({ timings: { pollWaitMs: 30_000 } });
+    await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    // The server has not heard that the replica drains, and the complete waits there as a poll.
+    const { promise: heard, resolve } = Promise.withResolvers<void>();
+    harness.plane.plan(/^POST replicas\/[^/]+\/state$/, { type: "hold", until: heard });
+    const id = harness.plane.state.enqueue(endpointId, {});
+    expect(harness.plane.state.jobs.get(id)?.state).toBe("queued");
+    harness.drain();
+    await comesTrue("it came back", () => harness.plane.state.jobs.get(id)?.givenBack.length === 1);
+    resolve();
+    await harness.ended;
+    expect(harness.plane.state.jobs.get(id)).toMatchObject({ state: "queued", attempts: 0, errors: [] });
+  });
+
   it("leaves no process behind", async () => {
     await withEndpoint();
     const comfy = readIdentity(join(harness.slot, "comfyui.pid"));

@@ -47,6 +47,19 @@ describe("ComfyUI", () => {
     expect(harness.stateOf(replicaId)).toBe("ready");
   });
 
+  it("dies while the server holds the replica's next poll: the poll is taken back, and nothing comes to nobody", async () => {
+    const { enqueue } = await withEndpoint({ timings: { pollWaitMs: 30_000 } });
+    await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    await harness.jobIs(enqueue(), "succeeded");
+    const before = [...harness.plane.sockets.values()][0];
+    process.kill(harness.comfyReady.pid, "SIGKILL");
+    await comesTrue("its connection has ended", () => before?.isGone === true);
+    const job = await harness.jobIs(enqueue(), "succeeded");
+    expect(job.attempts).toBe(1);
+    expect(job.givenBack).toEqual([]);
+    await comesTrue("another socket is open", () => harness.plane.sockets.size === 1);
+  });
+
   it("dies whenever it runs a prompt: the replica has crashed, with the last words", async () => {
     harness = await AgentHarness.start({ comfy: { kind: "stand-in", args: ["--fault-crash", "mid_node"] } });
     const endpointId = harness.plane.state.addEndpoint({ graph: JSON.stringify(pictureGraph), ...specs });
@@ -209,6 +222,47 @@ describe.each([
     for (const id of ids) await harness.jobIs(id, "succeeded");
     expect(harness.plane.requests.filter((each) => each.endsWith("/complete"))).toHaveLength(3);
     expect(polls() - before).toBeLessThanOrEqual(1);
+  });
+});
+
+describe("a replica's socket", () => {
+  const withSocket = async (options: HarnessOptions = {}) => {
+    const ready = await withEndpoint(options);
+    await comesTrue("it is open", () => harness.plane.sockets.size === 1);
+    return ready;
+  };
+
+  it("brings job after job without a poll, however long the queue is empty between them", async () => {
+    const { enqueue } = await withSocket({ timings: { pollWaitMs: 60_000 } });
+    for (const width of [16, 17, 18]) await harness.jobIs(enqueue(width), "succeeded");
+    // The one poll is the first, from before the socket was open.
+    expect(harness.plane.requests.filter((each) => /^POST replicas\/[^/]+\/poll$/.test(each))).toHaveLength(1);
+    expect(harness.plane.socketCalls.filter((each) => each.endsWith("/complete"))).toHaveLength(3);
+  });
+
+  it("closes in the middle of a job: the job goes on and counts once, over a new one", async () => {
+    const { enqueue } = await withSocket();
+    await harness.faults({ slow_node_ms: 700 });
+    const id = enqueue();
+    await comesTrue("the job executes", () => progressOf(id).some((each) => each.phase === "executing"));
+    const before = [...harness.plane.sockets.values()][0];
+    before?.cut();
+    const job = await harness.jobIs(id, "succeeded");
+    expect(job.attempts).toBe(1);
+    expect(harness.plane.requests.filter((each) => each.endsWith("/complete"))).toHaveLength(1);
+    await comesTrue("another one is open", () => harness.plane.sockets.size === 1);
+  });
+
+  it("is dead, without a word: the job counts once all the same", async () => {
+    const { enqueue } = await withSocket({ timings: { pollStallMs: 1_500 } });
+    await harness.faults({ slow_node_ms: 700 });
+    const id = enqueue();
+    await comesTrue("the job executes", () => progressOf(id).some((each) => each.phase === "executing"));
+    const before = [...harness.plane.sockets.values()][0];
+    if (before !== undefined) before.isMute = true;
+    expect((await harness.jobIs(id, "succeeded")).attempts).toBe(1);
+    await comesTrue("another one is open", () => before?.isGone === true && harness.plane.sockets.size === 1);
+    expect((await harness.jobIs(enqueue(), "succeeded")).attempts).toBe(1);
   });
 });
 
