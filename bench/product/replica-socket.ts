@@ -1,4 +1,5 @@
 /** The smallest client of a replica's socket (contract/agent-socket.ts): what it costs is not what the bench measures. */
+import { TextSocket } from "#bench/load/socket";
 import type { Lease } from "#contract/agent";
 import { SOCKET_PING, SOCKET_PING_MS, SOCKET_PONG, type SocketCall } from "#contract/agent-socket";
 
@@ -24,36 +25,28 @@ interface Waiting {
 }
 
 export class ReplicaSocket {
-  readonly #socket: WebSocket;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #ping: NodeJS.Timeout;
+  #socket: TextSocket | null = null;
+  #ping: NodeJS.Timeout | undefined;
   #lastNumber = 0;
-
-  private constructor(socket: WebSocket) {
-    this.#socket = socket;
-    this.#ping = setInterval(() => socket.send(SOCKET_PING), SOCKET_PING_MS);
-    this.#ping.unref();
-    socket.addEventListener("message", ({ data }) => this.#hear(String(data)));
-    socket.addEventListener("close", ({ code }) => this.#end(new Error(`the server closed the socket: ${code}`)));
-  }
 
   /** @param url of the server @throws when it does not take sockets */
   static async open(url: string, replicaId: string, headers: Readonly<Record<string, string>>): Promise<ReplicaSocket> {
-    const address = `${url.replace(/^http/, "ws")}/agent/v1/replicas/${replicaId}/socket`;
-    // Headers are an extension of Node's WebSocket, which the web's type does not know.
-    const socket = new WebSocket(address, { headers } as unknown as string[]);
-    await new Promise<void>((resolve, reject) => {
-      socket.addEventListener("open", () => resolve(), { once: true });
-      socket.addEventListener("error", () => reject(new Error(`${address}: no socket`)), { once: true });
-    });
-    return new ReplicaSocket(socket);
+    const replica = new ReplicaSocket();
+    const address = new URL(`/agent/v1/replicas/${replicaId}/socket`, url);
+    const ended = () => replica.#end(new Error("the server closed the socket"));
+    const socket = await TextSocket.open(address, headers, (text) => replica.#hear(text), ended);
+    replica.#socket = socket;
+    replica.#ping = setInterval(() => socket.send(SOCKET_PING), SOCKET_PING_MS);
+    replica.#ping.unref();
+    return replica;
   }
 
   /** @throws when the answer is a refusal, or the socket ends */
   call(call: Call): Promise<Answered> {
     this.#lastNumber += 1;
     const n = this.#lastNumber;
-    this.#socket.send(JSON.stringify({ n, ...call }));
+    this.#socket?.send(JSON.stringify({ n, ...call }));
     return this.#answer(n);
   }
 
@@ -62,7 +55,7 @@ export class ReplicaSocket {
   }
 
   close(): void {
-    this.#socket.close();
+    this.#socket?.close();
     this.#end(new Error("closed"));
   }
 
