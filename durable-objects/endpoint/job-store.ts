@@ -16,6 +16,7 @@ import {
   runningOf,
 } from "#durable-objects/endpoint/job-rows";
 import type { JobRecord, QueuedJob, RecordedOutput, RunningJob } from "#durable-objects/queue/job-record";
+import { ColumnWriter } from "#durable-objects/sql/column-writer";
 import {
   integer,
   integerOrNull,
@@ -71,20 +72,17 @@ export const USUAL_WAIT_MS = 86_400_000;
 const SLICE_MS = 1_000;
 
 const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
-const INSERT = `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map(() => "?").join(", ")})`;
+/** What a row has in columns that its insert does not name. */
+const NOTHING: readonly SqlValue[] = COLUMNS.map(() => null);
 
-/** Statements that write some of the `CHANGING_COLUMNS`, by their places: there are as many as there are kinds of steps. */
-const updates = new Map<string, string>();
-
-function updateOf(places: readonly number[]): string {
-  const name = places.join();
-  let update = updates.get(name);
-  if (update === undefined) {
-    update = `UPDATE jobs SET ${places.map((place) => `${CHANGING_COLUMNS[place]} = ?`).join(", ")} WHERE id = ?`;
-    updates.set(name, update);
-  }
-  return update;
-}
+const inserts = new ColumnWriter(
+  COLUMNS,
+  (columns) => `INSERT INTO jobs (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`,
+);
+const updates = new ColumnWriter(
+  CHANGING_COLUMNS,
+  (columns) => `UPDATE jobs SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`,
+);
 
 /** So many ended jobs are looked at for those that succeeded. */
 const SERVICE_ROWS_MAX = 1_000;
@@ -129,7 +127,8 @@ export class JobStore {
     const large = payloadText(payload);
     const inline = isInline(large) ? large : null;
     const values = changingOf(job);
-    this.#db.exec(INSERT, ...fixedOf(job, payload, inline), ...values);
+    const insert = inserts.write([...fixedOf(job, payload, inline), ...values], NOTHING);
+    if (insert !== null) this.#db.exec(insert.text, ...insert.given);
     if (inline === null) {
       const { inputs, files, tags } = large;
       this.#db.exec(
@@ -153,8 +152,8 @@ export class JobStore {
     const kept = this.#kept.get(job.id);
     const known = kept?.values ?? null;
     const values = changingOf(job);
-    const places = [...values.keys()].filter((place) => known === null || values[place] !== known[place]);
-    if (places.length > 0) this.#db.exec(updateOf(places), ...places.map((place) => values[place] ?? null), job.id);
+    const update = updates.write(values, known);
+    if (update !== null) this.#db.exec(update.text, ...update.given, job.id);
     this.#keep(job, kept?.payload ?? null, values);
   }
 
