@@ -35,7 +35,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "no-output-check",
     bug: "A job succeeds although its outputs never reached storage",
     url: "https://blog.cloudflare.com/cloudflare-incident-on-february-6-2025",
-    file: "worker/outputs/verify-manifest.ts",
+    file: "durable-objects/outputs/stored-outputs.ts",
     find: "if (object === null) {",
     replace: "if (object === null) return;\n  if (object === null) {",
     seed: 11,

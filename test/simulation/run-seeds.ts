@@ -9,7 +9,7 @@ import { Simulation, type SimulationResult, type VerifyManifest } from "./simula
  * the name is a value, so that only the loader follows it.
  */
 async function workersOwnCheck(): Promise<VerifyManifest> {
-  const name: string = "#worker/outputs/verify-manifest";
+  const name: string = "#durable-objects/outputs/stored-outputs";
   const module = (await import(name)) as { verifyManifest: VerifyManifest };
   return module.verifyManifest;
 }

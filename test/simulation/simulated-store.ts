@@ -52,8 +52,7 @@ export class SimulatedStore {
     head: async (key: string) => {
       const object = this.objects.get(key);
       if (object === undefined) return null;
-      const sha256 = Uint8Array.from(Buffer.from(object.sha256, "hex")).buffer;
-      return { key, size: object.size, checksums: { sha256 } };
+      return { key, size: object.size, checksums: { toJSON: () => ({ sha256: object.sha256 }) } };
     },
   };
 
