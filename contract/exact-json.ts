@@ -60,6 +60,7 @@ export function parseExactJson(text: string, options: ExactJsonOptions = {}): Js
 
   const string = (): string => {
     const start = at;
+    let escapes = false;
     at += 1;
     for (;;) {
       PLAIN_STRING.lastIndex = at;
@@ -68,10 +69,11 @@ export function parseExactJson(text: string, options: ExactJsonOptions = {}): Js
       const next = text[at];
       if (next === '"') {
         at += 1;
-        return JSON.parse(text.slice(start, at)) as string;
+        return escapes ? (JSON.parse(text.slice(start, at)) as string) : text.slice(start + 1, at - 1);
       }
       if (next === undefined) return fail("Unterminated string");
       if (next !== "\\") return fail("Control character in string");
+      escapes = true;
       const escaped = text[at + 1] ?? "";
       if (escaped === "u") {
         if (!/^[0-9a-fA-F]{4}$/.test(text.slice(at + 2, at + 6))) return fail("Bad unicode escape");
@@ -197,12 +199,12 @@ export function stringifyExactJson(value: unknown): string {
     case "bigint":
       return value.toString();
     case "number":
-      if (!Number.isFinite(value)) return String(value);
       // With an exponent, a double beyond 2^53 is read as the double it is, and not as a whole number with its digits.
-      return Number.isInteger(value) && !Number.isSafeInteger(value) ? value.toExponential() : JSON.stringify(value);
+      return Number.isInteger(value) && !Number.isSafeInteger(value) ? value.toExponential() : String(value);
     case "string":
+      return quoted(value);
     case "boolean":
-      return JSON.stringify(value);
+      return String(value);
     case "object": {
       if (value === null) return "null";
       if (value instanceof JsonText) return value.text;
@@ -211,13 +213,21 @@ export function stringifyExactJson(value: unknown): string {
       for (const key of Object.keys(value)) {
         const item = (value as Record<string, unknown>)[key];
         if (item === undefined) continue;
-        fields += `${fields === "" ? "" : ","}${JSON.stringify(key)}:${stringifyExactJson(item)}`;
+        fields += `${fields === "" ? "" : ","}${quoted(key)}:${stringifyExactJson(item)}`;
       }
       return `{${fields}}`;
     }
     default:
       throw new TypeError(`JSON cannot hold a ${typeof value}`);
   }
+}
+
+/** Text in which nothing needs an escape: ASCII without quotes, backslashes and control characters. */
+const UNESCAPED = /^[ !#-[\]-~]*$/;
+
+/** As JSON.stringify, whose call takes longer than most names and ids take. */
+function quoted(text: string): string {
+  return UNESCAPED.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 /** True for a JSON object (not null, not an array). */

@@ -17,6 +17,19 @@ describe("reading", () => {
     );
   });
 
+  it("reads every text, however it is escaped", () => {
+    const escaped = (text: string) =>
+      `"${Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("")}"`;
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), fc.string(), (strange, plainText) => {
+        for (const text of [strange, plainText, plainText + strange]) {
+          expect(parseExactJson(JSON.stringify(text))).toBe(text);
+          expect(parseExactJson(escaped(text))).toBe(text);
+        }
+      }),
+    );
+  });
+
   it.each([
     ["18446744073709551615", 18446744073709551615n],
     ["9007199254740993", 9007199254740993n],
@@ -125,6 +138,20 @@ describe("writing", () => {
       }),
     );
     expect(parseExactJson(stringifyExactJson(2 ** 64))).toBe(2 ** 64);
+  });
+
+  it("spells texts, names and numbers as JSON.stringify does", () => {
+    const text = fc.oneof(
+      fc.string(),
+      fc.string({ unit: "binary" }),
+      fc.constantFrom("\u007f", "\ud800", "\u2028", '"', "\\"),
+    );
+    const number = fc.oneof(fc.double({ min: -(2 ** 53) + 1, max: 2 ** 53 - 1, noNaN: true }), fc.constant(-0));
+    fc.assert(
+      fc.property(fc.dictionary(text, fc.oneof(text, number, fc.boolean())), (value) => {
+        expect(stringifyExactJson(value)).toBe(JSON.stringify(value));
+      }),
+    );
   });
 
   it("leaves out undefined fields and writes numbers as Python reads them", () => {
