@@ -22,6 +22,9 @@ describe("every answer", () => {
       expect(answer.headers.get("request-id")).toMatch(/^req_[0-9a-z]{20}$/);
       expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
       expect(answer.headers.get("content-security-policy")).toContain("default-src 'none'");
+      expect(answer.headers.get("cross-origin-resource-policy")).toBe("same-origin");
+      expect(answer.headers.get("referrer-policy")).toBe("no-referrer");
+      expect(answer.headers.get("x-frame-options")).toBe("DENY");
       expect(answer.headers.get("access-control-allow-origin")).toBeNull();
     },
   );
@@ -172,6 +175,12 @@ describe("a body that is not one JSON document", () => {
     expect(await refusalOf(await submit(bytes))).toEqual({ status: 400, code: "malformed_json" });
     const utf16 = new Uint8Array([0xff, 0xfe, 0x7b, 0, 0x7d, 0]);
     expect((await submit(utf16)).status).toBe(400);
+  });
+
+  it("that ends within a character, which leaves nothing behind for the next one", async () => {
+    const cut = new TextEncoder().encode('{"inputs": {"prompt": "€').slice(0, -1);
+    expect(await refusalOf(await submit(cut))).toEqual({ status: 400, code: "malformed_json" });
+    expect((await submit('{"inputs": {"prompt": "€"}}')).status).toBe(202);
   });
 });
 

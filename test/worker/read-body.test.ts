@@ -38,6 +38,43 @@ describe("the whole body of a request", () => {
     await expect(wholeBody(request(broken), 10)).rejects.toSatisfy((error) => isProblem(error, "malformed_request"));
   });
 
+  describe("that says how long it is", () => {
+    const stated = (body: BodyInit, length: number) =>
+      new Request("https://pilotlight.test/", {
+        method: "POST",
+        body,
+        headers: { "content-length": String(length) },
+      });
+
+    it("is read in one piece", async () => {
+      expect(new TextDecoder().decode(await wholeBody(stated("hello", 5), 5))).toBe("hello");
+    });
+
+    it("must be as long as it says", async () => {
+      for (const length of [4, 6]) {
+        await expect(wholeBody(stated("hello", length), 100)).rejects.toSatisfy((error) =>
+          isProblem(error, "malformed_request"),
+        );
+      }
+    });
+
+    it("must come in time", async () => {
+      const silent = new ReadableStream<Uint8Array>();
+      await expect(wholeBody(stated(silent, 5), 10, 20)).rejects.toSatisfy((error) =>
+        isProblem(error, "request_timeout"),
+      );
+    });
+
+    it("must not break off", async () => {
+      const broken = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.error(new Error("Network connection lost.")),
+      });
+      await expect(wholeBody(stated(broken, 5), 10)).rejects.toSatisfy((error) =>
+        isProblem(error, "malformed_request"),
+      );
+    });
+  });
+
   it("that is a little too large is read to its end, so that the client sees the answer", async () => {
     let sent = 0;
     const body = new ReadableStream<Uint8Array>({

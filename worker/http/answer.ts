@@ -1,17 +1,28 @@
 import { stringifyExactJson } from "#contract/exact-json";
 import { type FieldError, type Problem, type ProblemCode, problemBody, problems } from "#contract/problems";
+import { SECURITY_HEADERS } from "#worker/http/security-headers";
+
+/** Headers are copied from these without passing through JavaScript, which setting each of them would cost. */
+const EMPTY_HEADERS = new Headers({ ...SECURITY_HEADERS, "cache-control": "no-store" });
+const JSON_HEADERS = new Headers({
+  ...SECURITY_HEADERS,
+  "cache-control": "no-store",
+  "content-type": "application/json",
+});
 
 /** A JSON answer. Whole numbers beyond 2^53 are written with all their digits. */
 export function jsonAnswer(status: number, body: unknown, headers: Record<string, string> = {}): Response {
-  return new Response(stringifyExactJson(body), {
-    status,
-    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
-  });
+  return withHeaders(new Response(stringifyExactJson(body), { status, headers: JSON_HEADERS }), headers);
 }
 
 /** An answer without a body. */
 export function emptyAnswer(headers: Record<string, string> = {}): Response {
-  return new Response(null, { status: 204, headers: { "cache-control": "no-store", ...headers } });
+  return withHeaders(new Response(null, { status: 204, headers: EMPTY_HEADERS }), headers);
+}
+
+function withHeaders(answer: Response, headers: Record<string, string>): Response {
+  for (const [name, value] of Object.entries(headers)) answer.headers.set(name, value);
+  return answer;
 }
 
 /** A refusal as application/problem+json (RFC 9457). */

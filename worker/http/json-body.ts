@@ -34,11 +34,13 @@ function requireJson(request: Request): void {
   }
 }
 
+/** A byte order mark is kept, so that the parser refuses it: the bytes that are checked are those that are used. */
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 function parseBytes(bytes: Uint8Array): Json {
   let text: string;
   try {
-    // A byte order mark is kept, so that the parser refuses it: the bytes that are checked are those that are used.
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = decoder.decode(bytes);
   } catch {
     throw new Problem("malformed_json", "The body is not UTF-8.");
   }

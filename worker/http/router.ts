@@ -187,12 +187,11 @@ function strict(schema: z.ZodObject): z.ZodObject {
 }
 
 function parsedHeaders(schema: z.ZodObject, request: Request): unknown {
-  const values = Object.fromEntries(
-    Object.keys(schema.shape).flatMap((name) => {
-      const value = request.headers.get(name);
-      return value === null ? [] : [[name, value]];
-    }),
-  );
+  const values: Record<string, string> = {};
+  for (const name of Object.keys(schema.shape)) {
+    const value = request.headers.get(name);
+    if (value !== null) values[name] = value;
+  }
   const result = schema.safeParse(values);
   if (result.success) return result.data;
   throw new Problem("malformed_request", `A header is malformed: ${String(result.error.issues[0]?.path[0] ?? "")}.`);

@@ -1,5 +1,12 @@
-/** For answers that are not pages: nothing in them may run, load or be framed. */
-const CLOSED_POLICY = "default-src 'none'; frame-ancestors 'none'";
+/** What every answer has unless its handler says otherwise: it is not a page, so nothing in it may run, load or be framed. */
+export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "x-frame-options": "DENY",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
+};
+const NAMES_AND_VALUES = Object.entries(SECURITY_HEADERS);
 
 /** The answer with the headers every answer has; what a handler set stays. @param url null when it could not be read */
 export function secured(answer: Response, requestId: string, url: URL | null): Response {
@@ -17,10 +24,6 @@ export function secured(answer: Response, requestId: string, url: URL | null): R
 
 function set(headers: Headers, requestId: string, url: URL | null): void {
   headers.set("request-id", requestId);
-  headers.set("x-content-type-options", "nosniff");
-  headers.set("referrer-policy", "no-referrer");
-  headers.set("x-frame-options", "DENY");
-  if (!headers.has("content-security-policy")) headers.set("content-security-policy", CLOSED_POLICY);
-  if (!headers.has("cross-origin-resource-policy")) headers.set("cross-origin-resource-policy", "same-origin");
+  for (const [name, value] of NAMES_AND_VALUES) if (!headers.has(name)) headers.set(name, value);
   if (url?.protocol === "https:") headers.set("strict-transport-security", "max-age=31536000");
 }
