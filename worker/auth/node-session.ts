@@ -6,7 +6,7 @@ import { CATALOG_CACHE_MS, NODE_SESSION_S } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { ExpiringCache } from "#durable-objects/expiring-cache";
-import { sha256Hex, signingKey } from "#worker/auth/digest";
+import { signingKey } from "#worker/auth/digest";
 
 const ALGORITHM = "HS256";
 const TYPE = "pilotlight-node+jwt";
@@ -34,17 +34,22 @@ export async function signNodeSession(secret: string, node: NodeIdentity): Promi
 }
 
 const SESSIONS_CACHED_MAX = 10_000;
-/** Sessions this isolate has verified, by the sha256 of secret and token: an agent sends its own with every message. */
-const verified = new ExpiringCache<NodeSession>(CATALOG_CACHE_MS, SESSIONS_CACHED_MAX);
+/**
+ * Sessions this isolate has verified, by token, with the secret they were verified by: an agent sends its own with every
+ * message. As with API keys, the time of a look-up does not tell a token.
+ */
+const verified = new ExpiringCache<{ readonly secret: string; readonly session: NodeSession }>(
+  CATALOG_CACHE_MS,
+  SESSIONS_CACHED_MAX,
+);
 
 /** @throws Problem unauthenticated for everything that is not a living session of ours */
 export async function verifyNodeSession(secret: string, token: string): Promise<NodeSession> {
-  const name = await sha256Hex(`${secret} ${token}`);
   const now = Date.now();
-  const known = verified.get(name, now);
-  if (known !== undefined && known.expires * 1000 > now) return known;
+  const known = verified.get(token, now);
+  if (known?.secret === secret && known.session.expires * 1000 > now) return known.session;
   const session = await verify(secret, token);
-  verified.set(name, session, now);
+  verified.set(token, { secret, session }, now);
   return session;
 }
 
