@@ -189,7 +189,7 @@ export class Faults {
     const agent = await this.#freeAgent();
     try {
       this.#hungry += 1;
-      const caught = agent.proxy.holdNext(/^POST \S*\/leases\/lse_[0-9a-z-]+\/complete /);
+      const caught = agent.proxy.holdNext(/^POST \S*\/leases\/lse_[0-9a-z-]+\/complete |"call":"complete"/);
       const message = await Promise.race([caught, this.#nobodyLeft()]).finally(() => {
         this.#hungry -= 1;
         agent.proxy.stopHolding();

@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
+import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { acceptKey, WebSocketConnection } from "#gpu-agent/stand-in/websocket";
 import { until } from "#test/until";
 import { TcpProxy } from "./tcp-proxy.ts";
 
@@ -65,5 +67,32 @@ describe("the wire", () => {
     expect(heard).toEqual(["/other"]);
     expect(await message.release(10_000)).toBe(409);
     expect(heard).toEqual(["/other", "/late"]);
+  });
+
+  it.each([
+    ["problem", 409],
+    ["answer", 200],
+  ])("holds back a message over a WebSocket, and tells that it was answered with a %s", async (kind, status) => {
+    const said: string[] = [];
+    server.on("upgrade", (request, stream: Duplex, head) => {
+      const socket = new WebSocketConnection(stream, acceptKey(request) ?? "", head, {
+        text: (text) => {
+          said.push(text);
+          socket.sendText(`{"n":${(JSON.parse(text) as { n: number }).n},"${kind}":{"title":"late","status":409}}`);
+        },
+      });
+    });
+    const client = new WebSocket(proxy.url.replace("http", "ws"));
+    await once(client, "open");
+    const caught = proxy.holdNext(/"call":"late"/);
+    client.send('{"n":1,"call":"early"}');
+    await once(client, "message");
+    const long = `{"n":2,"call":"late","body":"${"x".repeat(300)}"}`;
+    client.send(long);
+    const message = await caught;
+    expect(message.text).toBe(long);
+    expect(said).toHaveLength(1);
+    expect(await message.release(10_000)).toBe(status);
+    expect(said).toEqual(['{"n":1,"call":"early"}', long]);
   });
 });

@@ -4,15 +4,21 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 
 /** A message that was held back. */
 export interface HeldMessage {
-  /** The first bytes of the request, as text. */
+  /** The first bytes of the request, or of what came over a WebSocket, as text. */
   readonly text: string;
-  /** Lets it go on to the server. @returns the status of the answer, null when none came within the time */
+  /**
+   * Lets it go on to the server.
+   * @returns the status of the answer, null when none came within the time; of an answer over a WebSocket that is no
+   *   problem, 200
+   */
   release(waitMs: number): Promise<number | null>;
 }
 
 interface Wire {
   readonly client: Socket;
   readonly upstream: Socket;
+  /** It has become a WebSocket. */
+  isSocket: boolean;
 }
 
 interface Hold {
@@ -78,7 +84,7 @@ export class TcpProxy {
     }
   }
 
-  /** Holds back the next request that matches; its connection stands still from then on. */
+  /** Holds back the next request, or message over a WebSocket, that matches; its connection stands still from then on. */
   holdNext(pattern: RegExp): Promise<HeldMessage> {
     return new Promise((resolve) => {
       this.#hold = { pattern, caught: resolve };
@@ -99,7 +105,7 @@ export class TcpProxy {
 
   #join(client: Socket): void {
     const upstream = connect({ ...this.#target(), allowHalfOpen: true });
-    const wire = { client, upstream };
+    const wire = { client, upstream, isSocket: false };
     this.#wires.add(wire);
     const end = () => {
       this.#wires.delete(wire);
@@ -133,13 +139,14 @@ export class TcpProxy {
   #toServer(wire: Wire, bytes: Buffer): void {
     const hold = this.#hold;
     if (hold !== null) {
-      const text = bytes.toString("latin1");
+      const text = wire.isSocket ? unmasked(bytes) : bytes.toString("latin1");
       if (hold.pattern.test(text)) {
         this.#hold = null;
-        hold.caught(this.#caught(wire, bytes, text));
+        hold.caught(wire.isSocket ? this.#caughtOnSocket(wire, bytes, text) : this.#caught(wire, bytes, text));
         return;
       }
     }
+    wire.isSocket ||= UPGRADE.test(bytes.toString("latin1"));
     if (!wire.upstream.write(bytes)) {
       wire.client.pause();
       wire.upstream.once("drain", () => this.#resume(wire.client));
@@ -171,22 +178,69 @@ export class TcpProxy {
     };
   }
 
+  /** As a request, but on the connection that it has: the server knows its other end by it. */
+  #caughtOnSocket(wire: Wire, bytes: Buffer, text: string): HeldMessage {
+    const { client, upstream } = wire;
+    const kept = [bytes];
+    this.#wires.delete(wire);
+    for (const socket of [client, upstream]) {
+      for (const name of ["data", "end", "close", "error"]) socket.removeAllListeners(name);
+      socket.on("error", () => undefined);
+    }
+    client.on("data", (more: Buffer) => kept.push(more));
+    return {
+      text,
+      release: async (waitMs) => {
+        const number = /"n":([0-9]+)/.exec(text)?.[1] ?? "";
+        const answer = new RegExp(`"n":${number},(?:"answer"|"problem":.*?"status":([0-9]{3}))`);
+        upstream.write(Buffer.concat(kept));
+        const status = await answeredStatus(upstream, waitMs, answer);
+        client.destroy();
+        upstream.destroy();
+        return status;
+      },
+    };
+  }
+
   #resume(socket: Socket): void {
     if (!this.#stalled) socket.resume();
   }
 }
 
-/** The status line of the next answer on a connection. */
-function answeredStatus(socket: Socket, waitMs: number): Promise<number | null> {
+const UPGRADE = /^GET [^\r]*\r\n(?:[^\r]+\r\n)*upgrade: websocket\r\n/i;
+const STATUS_LINE = /^HTTP\/1\.1 ([0-9]{3}) /;
+
+/** What a client's frames say: the text of those that begin in these bytes, which it sends frame by frame. */
+function unmasked(bytes: Buffer): string {
+  let text = "";
+  for (let at = 0; at + 6 <= bytes.length; ) {
+    const short = bytes.readUInt8(at + 1) & 0x7f;
+    const more = short === 126 ? 2 : short === 127 ? 8 : 0;
+    const start = at + 2 + more + 4;
+    if (start > bytes.length) break;
+    const length = more === 0 ? short : bytes.readUIntBE(at + 2 + (more === 8 ? 2 : 0), more === 8 ? 6 : 2);
+    const payload = Buffer.from(bytes.subarray(start, start + length));
+    const mask = bytes.subarray(start - 4, start);
+    for (let index = 0; index < payload.length; index += 1) {
+      payload[index] = payload.readUInt8(index) ^ mask.readUInt8(index & 3);
+    }
+    text += payload.toString("latin1");
+    at = start + length;
+  }
+  return text;
+}
+
+/** The status of the next answer on a connection: what the pattern's group says, 200 where it says nothing. */
+function answeredStatus(socket: Socket, waitMs: number, pattern = STATUS_LINE): Promise<number | null> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(null), waitMs);
     let text = "";
     socket.on("data", (bytes: Buffer) => {
       text += bytes.toString("latin1");
-      const status = /^HTTP\/1\.1 ([0-9]{3}) /.exec(text)?.[1];
-      if (status === undefined) return;
+      const answer = pattern.exec(text);
+      if (answer === null) return;
       clearTimeout(timer);
-      resolve(Number(status));
+      resolve(Number(answer[1] ?? 200));
     });
     socket.on("close", () => {
       clearTimeout(timer);
