@@ -198,6 +198,15 @@ describe("an endpoint", () => {
     expect(await refusalOf(await patch({ slug: "other" }))).toMatchObject({ status: 422, paths: ["/slug"] });
   });
 
+  it("can be read when it was made before some of the settings there are now", async () => {
+    const endpoint = await makeEndpoint(workspace.key, "from-before", { settings: { max_replicas: 3 } });
+    await env.CATALOG.prepare("UPDATE endpoints SET settings = ? WHERE id = ?")
+      .bind(JSON.stringify({ max_replicas: 3 }), String(endpoint.id))
+      .run();
+    const read = await jsonOf(await send("GET", "/v1/endpoints/from-before", { key: workspace.key }));
+    expect(read.settings).toEqual(endpoint.settings);
+  });
+
   it("can be read again when a bound is a double beyond 2^53", async () => {
     const workflow = {
       "1": { class_type: "EmptyAudio", inputs: { duration: 1.5, sample_rate: 44100, channels: 2 } },

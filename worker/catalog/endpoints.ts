@@ -1,8 +1,8 @@
 /** Endpoints and releases in the catalog. */
 import { and, asc, count, desc, eq, getTableColumns, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
 import * as z from "zod";
-import { type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
-import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import { DEFAULT_SETTINGS, type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
+import { type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS } from "#contract/limits";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
@@ -66,7 +66,8 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
     key: OwnerKey.parse(row.key),
     workspaceId: WorkspaceId.parse(row.workspaceId),
     podId: PodId.parse(row.podId),
-    settings: SettingsSchema.parse(parseExactJson(row.settings)),
+    // Settings that came later are not in older rows.
+    settings: SettingsSchema.parse({ ...DEFAULT_SETTINGS, ...(parseExactJson(row.settings) as JsonObject) }),
     overrides: Overrides.parse(parseExactJson(row.overrides)),
   };
 }
