@@ -63,7 +63,8 @@ export function waitOn(state: EndpointState, replicaId: ReplicaId, message: Comp
   const { next_poll_id: pollId, next_wait_ms: wishMs } = message;
   const replica = state.replicas.get(replicaId);
   if (pollId === undefined || wishMs === undefined || replica === null) return null;
-  if (replica.draining || state.held(replicaId) > 0) return null;
+  // One whose late news has made it look unready gets nothing either, until it asks.
+  if (replica.state !== "ready" || replica.draining || state.held(replicaId) > 0) return null;
   const old = state.waiters.get(replicaId);
   if (old !== undefined) state.answer(old, EMPTY);
   state.waiters.set(replicaId, { replicaId, nodeId: replica.nodeId, pollId, listed: [] });

@@ -312,6 +312,17 @@ describe("completing", () => {
     expect(world.take(replica).job_id).toBe(third);
   });
 
+  it("does not wait for a replica that late news of its start has made unready: asking makes it ready again", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    world.submit();
+    const first = world.take(replica);
+    world.call((core) => core.reportReplica(replica.node, replica.id, { state: "loading", phases: [] }));
+    const second = world.submit();
+    expect(world.complete(replica, first, "next-poll", 25_000)).toMatchObject({ next: null, waits: null });
+    expect(world.take(replica).job_id).toBe(second);
+  });
+
   it("brings nothing to a replica that is let go", () => {
     const world = new EndpointHarness({ max_replicas: 2 });
     const [first, second] = [world.replica(), world.replica()];
