@@ -182,7 +182,7 @@ describe("the checker", () => {
   const runner = new SeedRunner();
   it.each(CORRUPTIONS)("calls $invariant when $what", async ({ invariant, corrupt }) => {
     const found: string[] = [];
-    for (let seed = 1; seed <= 40 && !found.includes(invariant); seed += 1) {
+    for (let seed = 1; seed <= 120 && !found.includes(invariant); seed += 1) {
       let done = false;
       const { violation } = await runner.run(seed, 300, (world) => {
         if (!done && world.object.operations > 60) done = corrupt(world);

@@ -1,6 +1,7 @@
 /** What agents may be told, and what their messages may do. */
 import type { ReplicaPollAnswer } from "#contract/agent";
 import type { JobId, LeaseId } from "#contract/ids";
+import type { Completed } from "#durable-objects/endpoint/rpc";
 import type { LeaseMessage, Operation } from "./operation.ts";
 import type { Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
@@ -54,6 +55,24 @@ export function checkMessage(
     promise("I13", reply.answer?.cancel === true, () => "an agent is not told that its job was canceled");
     world.coverage.path("an agent is told to stop");
   } else world.coverage.path(repeated ? `a repeated ${what} gets its answer` : `a stale ${what} is refused`);
+}
+
+/** A complete goes on as a poll only for whom a job may come, and once: said again, it does not. */
+export function checkWaits(oracle: Oracle, operation: LeaseMessage, { next, waits }: Completed): void {
+  if (waits === null) return;
+  const { judgement, living, world } = oracle;
+  const { nextPollId, nextWaitMs } = operation;
+  const { replicaId, ms } = waits;
+  promise("I13", judgement.current, () => `a complete of ${replicaId} that was said again waits a second time`);
+  promise("I13", next === null, () => `${replicaId} waits beside the lease it got`);
+  promise("L2", ms <= (nextPollId === undefined ? -1 : (nextWaitMs ?? -1)), () => `${replicaId} waits unasked`);
+  const row = world.database.look("SELECT draining FROM replicas WHERE id = ?", replicaId)[0];
+  promise("L2", row?.draining === 0, () => `${replicaId} waits for work although it is let go`);
+  for (const { record } of living.values()) {
+    const holds = record.state === "running" && record.lease.replicaId === replicaId;
+    promise("I7", !holds, () => `${replicaId} waits as if it did not hold the lease of ${record.id}`);
+  }
+  world.coverage.path("a complete goes on as a poll");
 }
 
 export function checkPoll(

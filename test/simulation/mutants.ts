@@ -18,6 +18,7 @@ export interface Mutant {
 const CORE = "durable-objects/endpoint/endpoint-core.ts";
 const LEASES = "durable-objects/endpoint/leases.ts";
 const STATE = "durable-objects/endpoint/endpoint-state.ts";
+const POLLS = "durable-objects/endpoint/replica-polls.ts";
 const SWEEP = "durable-objects/endpoint/sweep.ts";
 const TRANSITION = "durable-objects/queue/transition.ts";
 const LEASE = "durable-objects/queue/lease.ts";
@@ -47,7 +48,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASES,
     find: "{authority.lease.token}/`;\n  return",
     replace: '{""}`;\n  return',
-    seed: 6,
+    seed: 1,
   },
   {
     name: "bill-on-lease",
@@ -90,7 +91,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (job.lease.until <= now) {",
     replace: "if (job.lease.until <= now && job.attempt < job.attemptsMax) {",
-    seed: 6,
+    seed: 14,
   },
   {
     name: "no-renew",
@@ -124,7 +125,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "      this.#state.giveTime(now);\n      this.#dueNext(now);",
     replace: "      this.#state.giveTime(now);",
-    seed: 9,
+    seed: 1,
   },
   {
     name: "alarm-no-rearm",
@@ -133,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;",
     replace: "if (this.#armedAt === null || now > 0) return;",
-    seed: 8,
+    seed: 6,
   },
   {
     name: "alarm-now",
@@ -150,7 +151,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 46,
+    seed: 59,
   },
   {
     name: "requeue-orphan",
@@ -186,6 +187,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/queue/authority.ts",
     find: "lease.token !== token || ",
     replace: "",
+    seed: 12,
   },
   {
     name: "idem-two-tx",
@@ -206,7 +208,7 @@ export const MUTANTS: readonly Mutant[] = [
           "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#mutate(() => later());\n    return reply;",
       },
     ],
-    seed: 78,
+    seed: 66,
   },
   {
     name: "stale-fail",
@@ -216,7 +218,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
       'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(state.world)), "failed", message.phases, now); return DONE; }',
-    seed: 53,
+    seed: 12,
   },
   {
     name: "complete-after-cancel",
@@ -232,10 +234,47 @@ export const MUTANTS: readonly Mutant[] = [
     name: "poll-id-forgotten",
     bug: "Trigger.dev: a second dequeue of a run that starts fails it",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/2129",
-    file: "durable-objects/endpoint/replica-polls.ts",
+    file: POLLS,
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
     replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
-    seed: 8,
+    seed: 1,
+  },
+  {
+    name: "drained-and-waiting",
+    bug: "BullMQ: a worker that is about to close is given its next job with the end of the one before",
+    url: "https://github.com/taskforcesh/bullmq/issues/3349",
+    file: POLLS,
+    find: 'replica.state !== "ready" || replica.draining || state.held',
+    replace: 'replica.state !== "ready" || state.held',
+    seed: 117,
+  },
+  {
+    name: "unready-and-waiting",
+    bug: "Late news of a replica's start takes it out of the choice although it waits for work",
+    url: "https://github.com/triggerdotdev/trigger.dev/issues/2561",
+    file: POLLS,
+    find: 'replica.state !== "ready" || replica.draining || state.held',
+    replace: "replica.draining || state.held",
+    seed: 21,
+  },
+  {
+    name: "waits-again",
+    bug: "Trigger.dev: a second dequeue of a run that starts fails it",
+    url: "https://github.com/triggerdotdev/trigger.dev/pull/2129",
+    file: LEASES,
+    find: "return { ok: true, next: again, waits: null };",
+    replace:
+      "const ms = again === null ? waitOn(state, lease.replicaId, message) : null;\n    return { ok: true, next: again, waits: ms === null ? null : { replicaId: lease.replicaId, ms } };",
+    seed: 13,
+  },
+  {
+    name: "abandoned-and-waiting",
+    bug: "SQS gives messages to a long poll whose client has closed its connection",
+    url: "https://github.com/aws/aws-sdk-java-v2/issues/1395",
+    file: CORE,
+    find: "if (this.#state.waiters.get(replicaId)?.pollId === pollId) this.#state.waiters.delete(replicaId);",
+    replace: "if (replicaId === pollId) this.#state.waiters.delete(replicaId);",
+    seed: 140,
   },
   {
     name: "purge-under-a-lease",
@@ -244,6 +283,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "if (state.config?.removed) cancelLiving(state, now);",
     replace: "if (state.config?.removed || state.jobs.running().length > 2) cancelLiving(state, now);",
+    seed: 4,
   },
   {
     name: "retention-too-early",
@@ -270,7 +310,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/queue/retry.ts",
     find: "return Math.floor(jitter * bound);",
     replace: "return Math.floor(jitter * bound * 50);",
-    seed: 8,
+    seed: 1,
   },
   {
     name: "stale-count",
@@ -324,7 +364,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  add(row: NewOutboxRow): void {",
     replace:
       "  add(latest: NewOutboxRow): void {\n    this.ram ??= [];\n    this.ram.push(latest);\n    if (this.ram.length < 3) return;\n    const row = this.ram.shift();",
-    seed: 6,
+    seed: 2,
   },
   {
     name: "new-webhook-id",
@@ -333,7 +373,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/outbox-store.ts",
     find: 'messageId: text(row, "message_id"),',
     replace: 'messageId: text(row, "message_id") + String((globalThis.tries = (globalThis.tries ?? 0) + 1)),',
-    seed: 9,
+    seed: 2,
   },
   {
     name: "outbox-loop",
@@ -342,7 +382,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/telling.ts",
     find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
     replace: "0",
-    seed: 10,
+    seed: 5,
   },
   {
     name: "pause-forgotten",
@@ -360,7 +400,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId)",
-    seed: 10,
+    seed: 63,
   },
   {
     name: "purge-running",
@@ -379,7 +419,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/batches.ts",
     find: "rememberKey(state, key, id, now);",
     replace: "",
-    seed: 9,
+    seed: 2,
   },
   {
     name: "no-poll-order",
@@ -388,7 +428,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/replica-life.ts",
     find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
     replace: "const isLate = false;",
-    seed: 9,
+    seed: 182,
   },
   {
     name: "waiter-forgotten",
@@ -406,7 +446,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "until: job.lease.until + PROGRESS_PERSIST_MS,",
     replace: "until: job.lease.until,",
-    seed: 4,
+    seed: 125,
   },
   {
     name: "answered-before-commit",
@@ -440,7 +480,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.expiry.forget();\n",
     replace: "",
-    seed: 39,
+    seed: 40,
   },
   {
     name: "open-to-strangers",
@@ -449,6 +489,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "    return this.#state.config?.workspaceId === workspaceId ? null : noEndpoint();",
     replace: "    return this.#state.config !== null || workspaceId === undefined ? null : noEndpoint();",
+    seed: 6,
   },
 ];
 

@@ -38,6 +38,11 @@ export class Network {
     this.#leg(about, () => handle((answer) => this.#leg(about, () => finish(answer))));
   }
 
+  /** Sends what asks for no answer. @param arrive called for each copy that arrives */
+  send(about: JobId | null, arrive: () => void): void {
+    this.#leg(about, arrive);
+  }
+
   #leg(about: JobId | null, arrive: () => void): void {
     const { dice, agenda, faults } = this.#world;
     if (dice.chance(faults.drop)) {

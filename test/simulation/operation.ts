@@ -10,6 +10,8 @@ export interface LeaseMessage {
   readonly phase?: LeaseProgress["phase"];
   /** Of a completion: the poll that the next lease would answer. */
   readonly nextPollId?: string;
+  /** Of a completion: how long it would wait as that poll, ms. */
+  readonly nextWaitMs?: number;
 }
 
 /** One thing that reaches the object. */
@@ -18,7 +20,7 @@ export type Operation =
   | { readonly type: "cancel"; readonly jobId: JobId }
   | LeaseMessage
   | { readonly type: "poll"; readonly replicaId: ReplicaId; readonly poll: ReplicaPoll }
-  | { readonly type: "abandon"; readonly replicaId: ReplicaId }
+  | { readonly type: "abandon"; readonly replicaId: ReplicaId; readonly pollId: string }
   | { readonly type: "admit"; readonly replicaId: ReplicaId }
   | { readonly type: "report"; readonly replicaId: ReplicaId; readonly state: ReplicaState }
   | { readonly type: "gone"; readonly replicaId: ReplicaId; readonly silent: boolean }

@@ -1,10 +1,10 @@
 import type { Lease, ReplicaPollAnswer } from "#contract/agent";
 import type { JobId, LeaseId, ReplicaId } from "#contract/ids";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
-import type { JobSnapshot } from "#durable-objects/endpoint/rpc";
+import type { Completed, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import type { JobRecord, QueuedJob } from "#durable-objects/queue/job-record";
 import { checkChange, checkNewJob } from "./job-checks.ts";
-import { checkMessage, checkPoll } from "./message-checks.ts";
+import { checkMessage, checkPoll, checkWaits } from "./message-checks.ts";
 import { aboutJob, type LeaseMessage, type Operation } from "./operation.ts";
 import { checkGrants } from "./order-checks.ts";
 import { checkCounts, checkQueue } from "./queue-checks.ts";
@@ -82,6 +82,8 @@ export class Oracle {
   #keyBefore: KnownKey | undefined;
   #sinceCounts = 0;
   #deletedOutputs = new Set<JobId>();
+  /** Polls that nobody waits for any more. */
+  readonly #abandoned = new Set<string>();
 
   constructor(world: Simulation) {
     this.world = world;
@@ -164,7 +166,11 @@ export class Oracle {
     for (const id of touched) this.#look(id as JobId, grants);
     this.#checkAnswer(operation, value, touched);
     for (const effect of effects) {
-      if (effect.type === "poll_answered") this.#offered(effect.answer.lease, effect.replicaId, effect.pollId);
+      if (effect.type === "poll_answered") {
+        this.#offered(effect.answer.lease, effect.replicaId, effect.pollId);
+        const isLost = effect.answer.lease !== null && this.#abandoned.has(effect.pollId);
+        promise("L2", !isLost, () => `a job goes to the poll ${effect.pollId}, for which nobody waits any more`);
+      }
     }
     if (grants.length > 0) {
       grants.sort((a, b) => counter(a.token) - counter(b.token));
@@ -179,7 +185,10 @@ export class Oracle {
       }
       checkGrants(this, grants);
     }
-    if (operation.type === "wake") this.alarmIsLate = false;
+    if (operation.type === "wake") {
+      this.alarmIsLate = false;
+      if (touched.size > 0) this.world.object.alarm.worked();
+    }
     if (operation.type === "read" || operation.type === "stranger") {
       promise("I15", touched.size === 0, () => "a question has changed a job");
       return;
@@ -252,6 +261,9 @@ export class Oracle {
 
   #checkAnswer(operation: Operation, value: unknown, touched: ReadonlySet<string>): void {
     switch (operation.type) {
+      case "abandon":
+        this.#abandoned.add(operation.pollId);
+        return;
       case "enqueue":
         this.#checkEnqueue(operation, value as { ok: true; job: JobSnapshot; replayed: boolean } | Refused, touched);
         return;
@@ -274,14 +286,17 @@ export class Oracle {
       case "message":
         checkMessage(this, operation, value as { ok: boolean }, touched);
         if ("next" in (value as object)) {
-          const { next } = value as { next: Lease | null };
-          if (operation.nextPollId !== undefined) this.#offered(next, null, operation.nextPollId);
+          const completed = value as Completed;
+          if (operation.nextPollId !== undefined) this.#offered(completed.next, null, operation.nextPollId);
+          checkWaits(this, operation, completed);
+          if (completed.waits !== null) this.#abandoned.delete(operation.nextPollId ?? "");
         }
         return;
       case "poll": {
         const outcome = value as { type: string; reply?: { ok: boolean; answer?: ReplicaPollAnswer } };
         const answer = outcome.type === "answered" && outcome.reply?.ok ? outcome.reply.answer : undefined;
         checkPoll(this, operation, outcome.type, answer ?? null);
+        this.#abandoned.delete(operation.poll.poll_id);
         if (answer !== undefined) this.#offered(answer.lease, operation.replicaId, operation.poll.poll_id);
         return;
       }

@@ -21,6 +21,9 @@ export const SEEN_IN_EVERY_RUN = {
   states: ["waiting", "delayed", "retrying", "assigned", "preparing", "executing", "uploading"],
   /** Ways back, and what only happens after a fault. */
   paths: [
+    "a complete goes on as a poll",
+    "a complete waits for a job",
+    "a complete waits in vain",
     "a day without a GPU",
     "a full queue refuses",
     "a job comes with a batch",

@@ -1,4 +1,4 @@
-import type { Lease, ReplicaPollAnswer } from "#contract/agent";
+import type { CompleteLease, Lease, ReplicaPollAnswer } from "#contract/agent";
 import type { ReplicaId } from "#contract/ids";
 import type { ReplicaState } from "#contract/replica";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
@@ -30,6 +30,10 @@ export class SimulatedAgent {
   #draining = false;
   #pollId = "";
   #polling = false;
+  /** What the socket brought for the poll that a complete goes on as; it may overtake the complete's own answer. */
+  #early: { readonly pollId: string; readonly answer: ReplicaPollAnswer } | null = null;
+  /** The poll that a complete has gone on as. */
+  #standing: string | null = null;
   #current: SimulatedRun | null = null;
   /** A job whose outputs go up while the next one runs. */
   #sending: SimulatedRun | null = null;
@@ -235,14 +239,59 @@ export class SimulatedAgent {
           if (SimulatedAgent.isGone(answer)) this.drain();
           return this.later(IDLE_ANSWER_MS, () => this.#takeJobs());
         }
-        const { lease, ended, stop } = answer.answer;
-        if (this.#sending !== null && ended.includes(this.#sending.lease.lease_id)) this.#sending.stop();
-        if (stop) this.drain();
-        if (lease !== null) return this.#work(lease);
-        const quick = this.world.agenda.now - startedAt < IDLE_ANSWER_MS;
-        this.later(quick ? IDLE_ANSWER_MS : 0, () => this.#takeJobs());
+        this.#answered(answer.answer, startedAt);
       },
     );
+  }
+
+  #answered({ lease, ended, stop }: ReplicaPollAnswer, startedAt: number): void {
+    if (this.#sending !== null && ended.includes(this.#sending.lease.lease_id)) this.#sending.stop();
+    if (stop) this.drain();
+    if (lease === null) {
+      const quick = this.world.agenda.now - startedAt < IDLE_ANSWER_MS;
+      this.later(quick ? IDLE_ANSWER_MS : 0, () => this.#takeJobs());
+    } else this.#work(lease);
+  }
+
+  // --- a poll that a complete goes on as ---------------------------------------------------------------------------
+
+  /** Its answer came over the socket; one that nobody waits for any more comes again for a poll of its name. */
+  polled(pollId: string | undefined, answer: ReplicaPollAnswer): void {
+    this.#when(() => {
+      if (pollId === undefined || pollId !== this.#pollId) return;
+      this.#early = { pollId, answer };
+      if (this.#standing === pollId) this.#takeEarly();
+    });
+  }
+
+  /** The complete's answer says that its poll waits. */
+  #await(): void {
+    const pollId = this.#pollId;
+    this.#standing = pollId;
+    if (this.#early?.pollId === pollId) {
+      this.#takeEarly();
+      return;
+    }
+    const { dice, faults, network, object } = this.world;
+    const closes = dice.chance(faults.socketCloses);
+    this.later(closes ? dice.int(1, POLL_WAIT_MS) : POLL_TIMEOUT_MS, () => {
+      if (this.#standing !== pollId) return;
+      if (closes) this.world.hit("socket closed", null);
+      network.send(null, () => object.closed(this.replicaId, pollId));
+      // The same poll goes on over HTTP: the lease in an answer that was lost comes again.
+      this.#standing = null;
+      this.#takeJobs();
+    });
+  }
+
+  #takeEarly(): void {
+    const early = this.#early;
+    if (early === null) return;
+    this.#early = null;
+    this.#standing = null;
+    this.#newPoll();
+    this.world.coverage.path(early.answer.lease === null ? "a complete waits in vain" : "a complete waits for a job");
+    this.#answered(early.answer, 0);
   }
 
   /** A draining agent gives up its poll. */
@@ -275,9 +324,11 @@ export class SimulatedAgent {
   }
 
   /** With it the answer to a completion may carry the next lease. */
-  nextPollId(run: SimulatedRun): string | undefined {
-    const isLast = this.#draining || this.#sending === run;
-    return isLast ? undefined : this.#pollId;
+  nextPoll(run: SimulatedRun): Pick<CompleteLease, "next_poll_id" | "next_wait_ms"> {
+    if (this.#draining || this.#sending === run) return {};
+    const { dice, swarm } = this.world;
+    const waits = this.#sending === null && dice.chance(swarm.sockets);
+    return { next_poll_id: this.#pollId, ...(waits ? { next_wait_ms: POLL_WAIT_MS } : {}) };
   }
 
   /** ComfyUI is free while the run's outputs go up. */
@@ -289,8 +340,12 @@ export class SimulatedAgent {
     this.#takeJobs();
   }
 
-  /** The run is over. @param next the lease that came with its answer */
-  ended(run: SimulatedRun, next: Lease | null): void {
+  /**
+   * The run is over.
+   * @param next the lease that came with its answer
+   * @param waits the next one comes by itself
+   */
+  ended(run: SimulatedRun, next: Lease | null, waits: boolean): void {
     if (this.#sending === run) {
       this.#sending = null;
       if (this.#draining) this.#stopIfIdle();
@@ -303,7 +358,8 @@ export class SimulatedAgent {
       this.#work(next);
       return;
     }
-    this.later(this.#draining ? 0 : 1, () => this.#takeJobs());
+    if (waits && !this.#draining) this.#await();
+    else this.later(this.#draining ? 0 : 1, () => this.#takeJobs());
   }
 
   #stopIfIdle(): void {

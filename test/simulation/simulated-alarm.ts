@@ -94,6 +94,11 @@ export class SimulatedAlarm {
     }
   }
 
+  /** The latest ring had something to do: those of a circle have not. */
+  worked(): void {
+    this.#rings.pop();
+  }
+
   #handOut(at: number): void {
     const { agenda, healed } = this.#world;
     this.#rings = [...this.#rings.filter((ring) => ring > agenda.now - 10_000), agenda.now];

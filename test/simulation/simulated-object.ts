@@ -1,8 +1,8 @@
-import type { CompleteLease, Lease, ReplicaPoll, ReplicaPollAnswer, ReplicaReport } from "#contract/agent";
+import type { CompleteLease, ReplicaPoll, ReplicaPollAnswer, ReplicaReport } from "#contract/agent";
 import type { ReplicaId } from "#contract/ids";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
-import type { LeaseProof, NodeIdentity, StoredOutput } from "#durable-objects/endpoint/rpc";
+import type { Completed, LeaseProof, NodeIdentity, StoredOutput } from "#durable-objects/endpoint/rpc";
 import type { World } from "#durable-objects/sql/database";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 import { type Answer, NO_ANSWER } from "./network.ts";
@@ -396,14 +396,27 @@ export class SimulatedObject {
       respond(outcome.reply);
       return;
     }
-    const open: OpenPoll = { pollId: poll.poll_id, respond };
-    this.#polls.set(replicaId, open);
-    this.#world.agenda.in(outcome.ms, () => {
-      if (this.#polls.get(replicaId) !== open) return;
-      this.#polls.delete(replicaId);
-      this.turn({ type: "abandon", replicaId }, (core) => core.abandonPoll(replicaId, poll.poll_id));
-      respond({ ok: true, answer: EMPTY });
+    this.#open(replicaId, { pollId: poll.poll_id, respond }, outcome.ms);
+  }
+
+  /** The poll waits for its answer, so long at most. */
+  #open(replicaId: ReplicaId, poll: OpenPoll, ms: number): void {
+    this.#polls.set(replicaId, poll);
+    this.#world.agenda.in(ms, () => {
+      if (this.#polls.get(replicaId) === poll) this.#abandon(replicaId, poll);
     });
+  }
+
+  #abandon(replicaId: ReplicaId, poll: OpenPoll): void {
+    this.#polls.delete(replicaId);
+    this.turn({ type: "abandon", replicaId, pollId: poll.pollId }, (core) => core.abandonPoll(replicaId, poll.pollId));
+    poll.respond({ ok: true, answer: EMPTY });
+  }
+
+  /** The socket closed on which a complete went on as this poll. */
+  closed(replicaId: ReplicaId, pollId: string): void {
+    const poll = this.#polls.get(replicaId);
+    if (poll?.pollId === pollId) this.#abandon(replicaId, poll);
   }
 
   report(
@@ -443,30 +456,36 @@ export class SimulatedObject {
     what: LeaseMessage["what"],
     proof: LeaseProof,
     work: (core: EndpointCore) => ({ readonly ok: true } & T) | Refused,
-    more: { readonly phase?: LeaseMessage["phase"]; readonly nextPollId?: string } = {},
+    more: Pick<LeaseMessage, "phase" | "nextPollId" | "nextWaitMs"> = {},
   ): Said<T> {
-    const operation: LeaseMessage = {
-      type: "message",
-      what,
-      proof,
-      ...(more.phase === undefined ? {} : { phase: more.phase }),
-      ...(more.nextPollId === undefined ? {} : { nextPollId: more.nextPollId }),
-    };
-    return this.turn(operation, work);
+    return this.turn({ type: "message", what, proof, ...more }, work);
   }
 
-  /** As the Worker does it: the grant, then each output of the manifest against R2, then the completion. */
-  complete(proof: LeaseProof, message: CompleteLease, respond: (answer: Said<{ next: Lease | null }>) => void): void {
+  /**
+   * As the shell does it: the grant, then each output of the manifest against R2, then the completion.
+   * @param polled hears the answer of the poll that the complete goes on as
+   */
+  complete(
+    proof: LeaseProof,
+    message: CompleteLease,
+    respond: (answer: Said<Completed>) => void,
+    polled: (answer: ReplicaPollAnswer) => void,
+  ): void {
     const { agenda, dice, store, verifyManifest } = this.#world;
-    const apply = (outputs: readonly StoredOutput[]): void =>
-      respond(
-        this.message(
-          "complete",
-          proof,
-          (core) => core.complete(proof, message, outputs),
-          message.next_poll_id === undefined ? {} : { nextPollId: message.next_poll_id },
-        ),
-      );
+    const { next_poll_id: pollId, next_wait_ms: nextWaitMs } = message;
+    const apply = (outputs: readonly StoredOutput[]): void => {
+      const reply: Said<Completed> = this.message("complete", proof, (core) => core.complete(proof, message, outputs), {
+        ...(pollId === undefined ? {} : { nextPollId: pollId }),
+        ...(nextWaitMs === undefined ? {} : { nextWaitMs }),
+      });
+      if (reply !== NO_ANSWER && reply.ok && reply.waits !== null && pollId !== undefined) {
+        const hear = (answer: Said<{ answer: ReplicaPollAnswer }>): void => {
+          if (answer !== NO_ANSWER && answer.ok) polled(answer.answer);
+        };
+        this.#open(reply.waits.replicaId, { pollId, respond: hear }, reply.waits.ms);
+      }
+      respond(reply);
+    };
     const granted = this.message("grant", proof, (core) => core.grantOutput(proof));
     if (granted === NO_ANSWER) {
       respond(NO_ANSWER);
@@ -554,6 +573,7 @@ export class SimulatedObject {
         alive.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }),
       );
       if (told === NO_ANSWER) return;
+      this.alarm.worked();
     }
   }
 }

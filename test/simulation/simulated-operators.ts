@@ -36,6 +36,7 @@ export class SimulatedOperators {
     const deeds: (() => void)[] = [
       () => this.#pause(),
       () => this.resume(),
+      () => this.#resize(),
       () => this.#batch(),
       () => this.#operate("purge", {}),
       () => this.#operate("purge", { state: "retrying" }),
@@ -89,6 +90,13 @@ export class SimulatedOperators {
   resume(): void {
     const { workspaceId } = this.#world;
     this.#send({ type: "resume" }, (core) => core.resumeQueue(workspaceId));
+  }
+
+  /** Other bounds for the replicas: whoever is one too many is let go, also while it works. */
+  #resize(): void {
+    const { dice, swarm } = this.#world;
+    const most = dice.int(1, swarm.maxReplicas);
+    this.#world.configure(Math.min(swarm.minReplicas, most), most);
   }
 
   #patch(jobId: JobId): void {

@@ -1,6 +1,6 @@
 import type { Lease, LeaseProgress, LeaseProgressAnswer, ManifestEntry } from "#contract/agent";
 import type { JobErrorCode } from "#contract/job";
-import type { OutputGrant } from "#durable-objects/endpoint/rpc";
+import type { Completed, OutputGrant } from "#durable-objects/endpoint/rpc";
 import { NO_ANSWER } from "./network.ts";
 import { SimulatedAgent } from "./simulated-agent.ts";
 import type { Simulation } from "./simulation.ts";
@@ -57,7 +57,7 @@ export class SimulatedRun {
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#agent.later(this.#world.dice.int(1, 500), () => this.#agent.ended(this, null));
+    this.#agent.later(this.#world.dice.int(1, 500), () => this.#agent.ended(this, null, false));
   }
 
   #then(ms: number, step: () => void): void {
@@ -200,22 +200,21 @@ export class SimulatedRun {
 
   #complete(outputs: readonly ManifestEntry[]): void {
     this.#settled = true;
-    const nextPollId = this.#agent.nextPollId(this);
-    const message = {
-      outputs: [...outputs],
-      phases: [],
-      ...(nextPollId === undefined ? {} : { next_poll_id: nextPollId }),
-    };
+    const nextPoll = this.#agent.nextPoll(this);
+    const message = { outputs: [...outputs], phases: [], ...nextPoll };
     const proof = this.#agent.proof(this.lease);
-    this.#agent.persist<{ next: Lease | null }>(
+    this.#agent.persist<Completed>(
       this.lease.job_id,
-      (respond) => this.#world.object.complete(proof, message, respond),
+      (respond) =>
+        this.#world.object.complete(proof, message, respond, (answer) =>
+          this.#world.network.send(this.lease.job_id, () => this.#agent.polled(nextPoll.next_poll_id, answer)),
+        ),
       CALL_MS,
       () => this.#stopped,
       (answer) => {
         if (answer.ok) {
           this.#stopped = true;
-          this.#agent.ended(this, answer.next);
+          this.#agent.ended(this, answer.next, answer.waits !== null);
         } else if (answer.code === "output_missing" && this.#deliveries < DELIVERIES_MAX) {
           this.#world.coverage.path("a lost output is sent again");
           this.#settled = false;

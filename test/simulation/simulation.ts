@@ -148,7 +148,7 @@ export class Simulation {
 
   async #faulty(): Promise<void> {
     this.faults = NO_FAULTS;
-    this.#configure(this.swarm.minReplicas);
+    this.configure(this.swarm.minReplicas);
     this.database.watchJobs();
     this.faults = this.swarm.faults;
     this.callers.start();
@@ -156,12 +156,13 @@ export class Simulation {
     await this.#until(() => this.object.operations >= this.#options.operations);
   }
 
-  #configure(minReplicas: number): void {
+  /** Sets the bounds of how many replicas there are. */
+  configure(minReplicas: number, maxReplicas = this.swarm.maxReplicas): void {
     const { swarm, endpointId, workspaceId, podId } = this;
     const settings = {
       ...DEFAULT_SETTINGS,
       min_replicas: minReplicas,
-      max_replicas: swarm.maxReplicas,
+      max_replicas: maxReplicas,
       idle_timeout_s: swarm.idleTimeoutS,
       attempts_max: swarm.attemptsMax,
       queue_depth_max: swarm.queueDepthMax,
@@ -180,6 +181,7 @@ export class Simulation {
       else agent.resume();
     }
     const healedAt = this.agenda.now;
+    this.configure(this.swarm.minReplicas);
     // Whatever was paused is resumed, also what a late message pauses.
     this.operators.resume();
     this.agenda.in(61_500, () => this.operators.resume());
@@ -209,7 +211,7 @@ export class Simulation {
     // A month passes: outputs go after a week, records after a month, and nothing before.
     const from = this.agenda.now;
     // Nobody works meanwhile: a month of polls would say nothing new.
-    this.#configure(0);
+    this.configure(0);
     await this.#until(() => this.pod.agents.size === 0);
     await this.#until(() => this.agenda.now >= from + this.outputRetentionMs - 3_600_000);
     this.oracle.audit();

@@ -36,6 +36,8 @@ export interface FaultRates {
   /** R2 says that it stored what it did not. */
   readonly putLost: number;
   readonly putSlow: number;
+  /** A socket closes while a poll waits on it. */
+  readonly socketCloses: number;
   /** The pod does not answer. */
   readonly podDown: number;
   /** The workspace's webhooks do not answer. */
@@ -79,6 +81,8 @@ export interface Swarm {
   readonly faults: FaultRates;
   /** Of calls: those that wait for others to share a commit with. */
   readonly groups: number;
+  /** Of completes: those over a socket, which go on as a poll. */
+  readonly sockets: number;
   /** What the workspace's webhooks want to hear of. */
   readonly interest: readonly WebhookEvent[];
   /** Once all jobs have ended: a month passes, the endpoint is deleted, or a day passes without a GPU. */
@@ -106,6 +110,7 @@ export const NO_FAULTS: FaultRates = {
   putFails: 0,
   putLost: 0,
   putSlow: 0,
+  socketCloses: 0,
   podDown: 0,
   webhooksDown: 0,
 };
@@ -137,6 +142,7 @@ export function drawSwarm(dice: Dice): Swarm {
     putFails: rate(0.2),
     putLost: rate(0.2),
     putSlow: rate(0.2),
+    socketCloses: rate(0.5),
     podDown: rate(0.3),
     webhooksDown: rate(0.3),
   };
@@ -170,6 +176,7 @@ export function drawSwarm(dice: Dice): Swarm {
     givesBack: oneOf(0.01, 0, 0.15),
     hangs: oneOf(0, 0.02, 0.1),
     groups: oneOf(0, 0.2, 0.7),
+    sockets: oneOf(0.9, 0, 0.5),
     interest: oneOf<readonly WebhookEvent[]>(ENDS, [], ["job.succeeded"], ["job.queued", "job.started", ...ENDS]),
     faults,
     afterwards: dice.chance(0.15) ? "retention" : oneOf("nothing", ...NOTHING_MOSTLY, "removal", "starvation"),
