@@ -65,6 +65,7 @@ import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply, PlacedReplica } from "#durable-objects/pod/rpc";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
+import { LateWrites } from "#durable-objects/sql/late-writes";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 import { endpointMigrations } from "#migrations/endpoint/all";
@@ -94,7 +95,7 @@ type Work = (core: EndpointCore) => unknown;
  * clock it is given, and leaves its outward effects in `takeEffects`. The shell around it does the waiting and calling.
  */
 export class EndpointCore {
-  readonly #db: SqlDatabase;
+  readonly #db: LateWrites;
   readonly #world: World;
   readonly #state: EndpointState;
   /** When the platform's alarm will ring, as far as is known; null when none is set. */
@@ -106,10 +107,10 @@ export class EndpointCore {
 
   /** @param armedAt the alarm that is set already, Unix ms */
   constructor(db: SqlDatabase, world: World, armedAt: number | null) {
-    this.#db = db;
+    this.#db = new LateWrites(db);
     this.#world = world;
     this.#armedAt = armedAt;
-    this.#state = new EndpointState(db, world);
+    this.#state = new EndpointState(this.#db, world);
     if (!hasSchema(db)) return;
     migrate(db, endpointMigrations, world.now());
     this.#state.load();
@@ -593,6 +594,7 @@ export class EndpointCore {
     if (this.#isInCommon) {
       const value = work(now);
       planDemand(this.#state, now);
+      this.#db.settle();
       this.#arm(now);
       return value;
     }

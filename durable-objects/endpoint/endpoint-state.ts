@@ -38,7 +38,8 @@ import {
 } from "#durable-objects/queue/job-record";
 import { closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
-import type { SqlDatabase, World } from "#durable-objects/sql/database";
+import type { World } from "#durable-objects/sql/database";
+import type { LateWrites } from "#durable-objects/sql/late-writes";
 
 /** What the outside must do or hear once a change is committed. */
 export type EndpointEffect =
@@ -128,12 +129,12 @@ export class EndpointState {
   readonly #seenAt = new Map<ReplicaId, number>();
   readonly #usedAt = new Map<ReplicaId, number>();
 
-  constructor(db: SqlDatabase, world: World) {
+  constructor(db: LateWrites, world: World) {
     this.world = world;
     this.wokeAt = world.now();
     this.configs = new ConfigStore(db);
     this.jobs = new JobStore(db);
-    this.idempotency = new IdempotencyStore(db);
+    this.idempotency = new IdempotencyStore(db.beside);
     this.expiry = new ExpiryWatch(this.jobs);
     this.waiting = new WaitingJobs(db);
     this.replicas = new ReplicaStore(db);

@@ -9,6 +9,7 @@ import {
   isInline,
   type JobPayload,
   laneNumber,
+  type PayloadText,
   payloadOf,
   payloadText,
   queuedOf,
@@ -20,7 +21,6 @@ import { ColumnWriter } from "#durable-objects/sql/column-writer";
 import {
   integer,
   integerOrNull,
-  type SqlDatabase,
   type SqlRow,
   type SqlValue,
   stored,
@@ -28,6 +28,7 @@ import {
   text,
   textOrNull,
 } from "#durable-objects/sql/database";
+import type { LateWrites } from "#durable-objects/sql/late-writes";
 
 /** A ready job, and its payload when it is asked for. */
 export interface ReadyJob {
@@ -101,17 +102,20 @@ const KEPT_MAX = 1_000;
 
 /** Jobs, their payloads and tags. One method, one statement, as far as that goes. */
 export class JobStore {
-  readonly #db: SqlDatabase;
+  readonly #db: LateWrites;
+  /** A job that was inserted in this turn and is not in its table yet. */
+  #unwritten: { readonly id: JobId; values: readonly SqlValue[] } | null = null;
   /** Each is what its row says: whatever writes a row writes here too. */
   readonly #kept = new Map<JobId, KeptJob>();
 
-  constructor(db: SqlDatabase) {
+  constructor(db: LateWrites) {
     this.#db = db;
   }
 
   /** Drops what is in memory, after a transaction was undone. */
   forget(): void {
     this.#kept.clear();
+    this.#unwritten = null;
   }
 
   #keep(job: JobRecord, payload: JobPayload | null, values: readonly SqlValue[] | null): void {
@@ -126,22 +130,23 @@ export class JobStore {
   insert(job: QueuedJob, payload: JobPayload): void {
     const large = payloadText(payload);
     const inline = isInline(large) ? large : null;
-    const values = changingOf(job);
-    const insert = inserts.write([...fixedOf(job, payload, inline), ...values], NOTHING);
+    const unwritten = { id: job.id, values: changingOf(job) };
+    this.#unwritten = unwritten;
+    this.#db.later(() => {
+      this.#unwritten = null;
+      this.#insert([...fixedOf(job, payload, inline), ...unwritten.values], job.id, large, payload.tags);
+    });
+    this.#keep(job, inline === null ? null : payload, unwritten.values);
+  }
+
+  #insert(values: readonly SqlValue[], id: JobId, large: PayloadText, names: readonly string[]): void {
+    const insert = inserts.write(values, NOTHING);
     if (insert !== null) this.#db.exec(insert.text, ...insert.given);
-    if (inline === null) {
+    if (!isInline(large)) {
       const { inputs, files, tags } = large;
-      this.#db.exec(
-        "INSERT INTO payloads (job_id, inputs, files, tags) VALUES (?, ?, ?, ?)",
-        job.id,
-        inputs,
-        files,
-        tags,
-      );
+      this.#db.exec("INSERT INTO payloads (job_id, inputs, files, tags) VALUES (?, ?, ?, ?)", id, inputs, files, tags);
     }
-    for (const tag of new Set(payload.tags))
-      this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, job.id);
-    this.#keep(job, inline === null ? null : payload, values);
+    for (const tag of new Set(names)) this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, id);
   }
 
   /**
@@ -152,8 +157,11 @@ export class JobStore {
     const kept = this.#kept.get(job.id);
     const known = kept?.values ?? null;
     const values = changingOf(job);
-    const update = updates.write(values, known);
-    if (update !== null) this.#db.exec(update.text, ...update.given, job.id);
+    if (this.#unwritten?.id === job.id) this.#unwritten.values = values;
+    else {
+      const update = updates.write(values, known);
+      if (update !== null) this.#db.exec(update.text, ...update.given, job.id);
+    }
     this.#keep(job, kept?.payload ?? null, values);
   }
 
@@ -192,6 +200,8 @@ export class JobStore {
   }
 
   progress(id: JobId): JobProgress | null {
+    // Only a message under a lease writes it, and its row is not kept as values.
+    if ((this.#kept.get(id)?.values ?? null) !== null) return null;
     const [row] = this.#db.exec("SELECT progress FROM jobs WHERE id = ?", id);
     return row === undefined ? null : storedOrNull<JobProgress>(row, "progress");
   }

@@ -474,6 +474,15 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 6,
   },
   {
+    name: "late-write-outlives-undo",
+    bug: "Bull: a job's two steps that are not one, so that half of what was undone is there",
+    url: "https://github.com/OptimalBits/bull/pull/358",
+    file: "durable-objects/sql/late-writes.ts",
+    find: "      this.#late = null;\n      throw error;",
+    replace: "      throw error;",
+    seed: 261,
+  },
+  {
     name: "expiry-forgotten",
     bug: "Trigger.dev: a run whose time to live lapses in an undone step is never looked at again",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/4669",

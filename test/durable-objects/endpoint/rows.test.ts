@@ -87,6 +87,13 @@ class CountedQueue {
     return { ...this.#node, leaseId: lease.lease_id, token: lease.token };
   }
 
+  /** The replica's poll waits for a job. */
+  wait(): void {
+    const poll = { poll_id: this.objects.pollId(), leases: [], wait_ms: 25_000 };
+    if (this.core.pollReplica(this.#node, this.#replicaId, poll).type !== "waiting")
+      throw new Error("it does not wait");
+  }
+
   say(proof: LeaseProof, phase: "preparing" | "executing" | "uploading", fraction?: number): void {
     const progress = fraction === undefined ? {} : { progress: { fraction, nodes_done: 1, nodes_total: 2 } };
     if (!this.core.progress(proof, { phase, ...progress }).ok) throw new Error("the lease is lost");
@@ -163,6 +170,15 @@ describe("rows", () => {
       deletion: 2,
     });
     expect(total).toBeLessThanOrEqual(12);
+  });
+
+  it("written for a job that a waiting replica gets at once are three: its own, its place among the running, its key", async () => {
+    const written = await withQueue((queue) => {
+      queue.wait();
+      queue.count("enqueue", () => queue.enqueue());
+      return queue.written();
+    });
+    expect(written).toEqual({ enqueue: 3 });
   });
 
   it("written for a second try are 11 more: its failure, its backoff and its lease with the phases", async () => {

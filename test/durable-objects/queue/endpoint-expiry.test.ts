@@ -3,6 +3,7 @@ import type { JobId } from "#contract/ids";
 import { AGEING_MS_PER_LEVEL } from "#contract/limits";
 import { ExpiryWatch, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import { JobStore, USUAL_WAIT_MS } from "#durable-objects/endpoint/job-store";
+import { LateWrites } from "#durable-objects/sql/late-writes";
 import { EndpointHarness } from "./endpoint-harness.ts";
 
 const usual = { expiresInMs: USUAL_WAIT_MS };
@@ -88,7 +89,7 @@ describe("the watch over jobs that may wait the usual time", () => {
       world.now += 10;
       return world.submit({ ...usual, priority: 9 });
     });
-    const watch = new ExpiryWatch(new JobStore(world.db), 20);
+    const watch = new ExpiryWatch(new JobStore(new LateWrites(world.db)), 20);
     const lastDue = world.now + USUAL_WAIT_MS;
     world.now = lastDue - 8 * AGEING_MS_PER_LEVEL;
     const ended: string[] = [];
