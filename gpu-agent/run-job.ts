@@ -17,7 +17,7 @@ import { bringInputs } from "./inputs/bring-inputs.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { deliverOutputs } from "./outputs/deliver-outputs.ts";
 import { EarlyFiles } from "./outputs/early-files.ts";
-import { jobPrefix } from "./outputs/job-prefix.ts";
+import { jobPrefix, leaseFolder } from "./outputs/job-prefix.ts";
 import type { OutputSource } from "./outputs/output-files.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { redact } from "./redact.ts";
@@ -33,6 +33,8 @@ const DELIVERIES_MAX = 2;
  * more once the prompt is on its way. A job that has ended by then is confirmed by its result.
  */
 const FIRST_BEAT_MS = 10;
+/** An upload that takes no longer is not told of: the message would only stand in its way. */
+const UPLOAD_UNTOLD_MS = 100;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -160,7 +162,7 @@ class JobRun implements RunningJob {
   async #steps(setFree: () => void): Promise<JobEnd> {
     const { lease, calls, comfy, releases, settings, spool } = this.#options;
     const { signal } = this.#stop;
-    const folder = `jobs/${lease.job_id}/${lease.attempt}`;
+    const folder = leaseFolder(lease);
     this.#keeper.phase("preparing");
     const release = await releases.get(lease.release, signal);
     const files = await bringInputs({
@@ -179,7 +181,7 @@ class JobRun implements RunningJob {
 
     for (let deliveries = 1; ; deliveries += 1) {
       this.#phases.begin("uploading");
-      this.#keeper.phase("uploading");
+      const telling = setTimeout(() => this.#keeper.phase("uploading"), UPLOAD_UNTOLD_MS);
       const outputs = await deliverOutputs(result, {
         calls,
         lease,
@@ -189,7 +191,7 @@ class JobRun implements RunningJob {
         specs: release.outputs,
         folder,
         signal,
-      });
+      }).finally(() => clearTimeout(telling));
       this.#phases.end();
       signal.throwIfAborted();
       this.#keeper.settle();
@@ -299,7 +301,7 @@ class JobRun implements RunningJob {
       }
       if (folders === null) return;
       for (const folder of [folders.input, folders.output]) {
-        await rm(join(folder, "jobs", lease.job_id), { recursive: true, force: true });
+        await rm(join(folder, leaseFolder(lease)), { recursive: true, force: true });
       }
     } catch (error) {
       this.#log("job_not_cleaned", { error: messageOf(error) });

@@ -11,6 +11,7 @@ import { pause } from "../control/backoff.ts";
 import { ControlError, isGone } from "../control/control-error.ts";
 import { messageOf } from "../log.ts";
 import { extensionOf } from "../outputs/content-types.ts";
+import { leaseFolder } from "../outputs/job-prefix.ts";
 import { freeBytes, isCode } from "../state-directory.ts";
 
 /** The slowest link that is still waited for, bytes per ms. */
@@ -111,7 +112,7 @@ async function hand(path: string, filename: string, options: BringOptions): Prom
   const { http, lease, signal } = options;
   for (let tries = 1; ; tries += 1) {
     try {
-      return await http.uploadInput(await openAsBlob(path), filename, `jobs/${lease.job_id}`, signal);
+      return await http.uploadInput(await openAsBlob(path), filename, leaseFolder(lease), signal);
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof ComfyRefused && error.status === 413) {

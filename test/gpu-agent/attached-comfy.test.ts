@@ -28,6 +28,16 @@ afterEach(async () => {
   await comfy.stop();
 });
 
+/** Where the latest prompt saves, without its node's own folder. */
+function leaseFolderOf(from: FakeComfy): string {
+  const prompt = from.prompts.at(-1)?.body.prompt as
+    | Record<string, { inputs: { filename_prefix: string } }>
+    | undefined;
+  const folder = /^(jobs\/lse_[0-9a-z-]+)\/2\/p$/.exec(prompt?.["2"]?.inputs.filename_prefix ?? "")?.[1];
+  if (folder === undefined) throw new Error("the prompt saves somewhere else");
+  return folder;
+}
+
 const files = [{ input: "image", filename: "ä photo.JPG", bytes: new Uint8Array([1, 2, 3]) }];
 const promptCount = (count: number) => comesTrue("the prompt arrived", () => comfy.prompts.length === count);
 
@@ -38,9 +48,25 @@ describe("an attached ComfyUI", () => {
     await promptCount(1);
     expect(comfy.uploads[0]?.body).toContain('filename="039058c6f2c0cb492c533b0a4d14ef77.jpg"');
     const prompt = comfy.prompts[0]?.body.prompt as Record<string, { inputs: Record<string, unknown> }>;
-    expect(prompt["1"]?.inputs.image).toBe(`jobs/${id}/renamed 039058c6f2c0cb492c533b0a4d14ef77.jpg`);
-    expect(prompt["2"]?.inputs.filename_prefix).toBe(`jobs/${id}/1/2/p`);
+    const folder = leaseFolderOf(comfy);
+    expect(prompt["1"]?.inputs.image).toBe(`${folder}/renamed 039058c6f2c0cb492c533b0a4d14ef77.jpg`);
+    expect(prompt["2"]?.inputs.filename_prefix).toBe(`${folder}/2/p`);
     comfy.finish(comfy.prompts[0]?.id ?? "", { "2": { text: ["x"] } });
+    await harness.jobIs(id, "succeeded");
+  });
+
+  it("keeps the files of two attempts apart: those of the first are deleted while the second one begins", async () => {
+    const { endpointId } = await harness.ready(graph, specs);
+    const id = harness.plane.state.enqueue(endpointId, { files });
+    await promptCount(1);
+    const first = leaseFolderOf(comfy);
+    comfy.fail(comfy.prompts[0]?.id ?? "", "execution_error", {
+      exception_type: "torch.OutOfMemoryError",
+      exception_message: "out of memory",
+    });
+    await promptCount(2);
+    expect(leaseFolderOf(comfy)).not.toBe(first);
+    comfy.finish(comfy.prompts[1]?.id ?? "", { "2": { text: ["x"] } });
     await harness.jobIs(id, "succeeded");
   });
 
@@ -48,7 +74,7 @@ describe("an attached ComfyUI", () => {
     const { endpointId } = await harness.ready(graph, specs);
     const id = harness.plane.state.enqueue(endpointId, { files });
     await promptCount(1);
-    const subfolder = `jobs/${id}/1/2`;
+    const subfolder = `${leaseFolderOf(comfy)}/2`;
     const contents: [string, Buffer][] = [
       ["empty & odd #1.png", Buffer.alloc(0)],
       ["größe 写真.mp4", Buffer.alloc(1_500, 7)],
