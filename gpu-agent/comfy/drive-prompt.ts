@@ -39,8 +39,8 @@ export interface DriveOptions {
   readonly onProgress: (progress: JobProgress) => void;
   readonly onPreview: (preview: Preview) => void;
   /**
-   * Called when the socket says that the prompt has ended, however it did, with what its nodes showed: a hint, and not
-   * always all of it. What the prompt really made, the result says.
+   * Called when the socket says that every node has run, or that the prompt has ended, however it did, with what its nodes
+   * showed: a hint, and not always all of it. Called more than once. What the prompt really made, the result says.
    */
   readonly onFinished?: (shown: JsonObject) => void;
   readonly promptId?: string;
@@ -282,6 +282,8 @@ class DrivenPrompt {
     const progress = trackProgress(this.#progress, frame.type, frame.data);
     if (progress !== this.#progress) {
       this.#progress = progress;
+      // While a node is still to come, a file may be written again.
+      if (progress.done.size === progress.classes.size) this.#options.onFinished?.(this.#shown);
       this.#options.onProgress(jobProgress(progress));
     }
   }

@@ -18,7 +18,7 @@ export interface Upload {
   readonly sha256: string;
   readonly contentType: string;
   /** Read again for each try. */
-  readonly body: Blob;
+  readonly body: Blob | Uint8Array<ArrayBuffer>;
 }
 
 export interface UploadLimits {
@@ -60,7 +60,8 @@ function isAboutBytes(error: ControlError): boolean {
 async function putWhole({ calls, lease, upload, signal }: Sending): Promise<void> {
   const { client } = calls;
   const base = leaseRequest(lease, `outputs/${upload.index}`);
-  const bytes = upload.size <= ONE_PIECE_BYTES_MAX ? new Uint8Array(await upload.body.arrayBuffer()) : upload.body;
+  const isSmallBlob = upload.body instanceof Blob && upload.size <= ONE_PIECE_BYTES_MAX;
+  const bytes = isSmallBlob ? new Uint8Array(await upload.body.arrayBuffer()) : upload.body;
   const request = {
     ...base,
     method: "PUT",
@@ -74,6 +75,7 @@ async function putWhole({ calls, lease, upload, signal }: Sending): Promise<void
 
 async function putParts({ calls, lease, upload, limits, sha256Of, signal }: Sending): Promise<void> {
   const { client } = calls;
+  const whole = upload.body instanceof Blob ? upload.body : new Blob([upload.body]);
   const below = `outputs/${upload.index}/multipart`;
   const start = {
     ...leaseRequest(lease, below),
@@ -83,7 +85,7 @@ async function putParts({ calls, lease, upload, limits, sha256Of, signal }: Send
   const { upload_id } = await client.persist("multipart", () => client.json(StartedMultipart, start), signal);
   const parts: z.infer<typeof UploadedPart>[] = [];
   for (let at = 0; at < upload.size; at += limits.partBytes) {
-    const part = upload.body.slice(at, Math.min(at + limits.partBytes, upload.size));
+    const part = whole.slice(at, Math.min(at + limits.partBytes, upload.size));
     const path = `${below}/${parts.length + 1}?upload_id=${encodeURIComponent(upload_id)}`;
     const base = leaseRequest(lease, path);
     const headers = {

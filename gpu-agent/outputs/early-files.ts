@@ -1,6 +1,6 @@
 /**
- * Files that are fetched while the history is still being asked what the prompt made. The socket has named them; what
- * the history does not name is dropped again.
+ * Files that are fetched while ComfyUI still writes the prompt's history, or is asked for it. The socket has named them;
+ * what the history does not name is dropped again.
  */
 import type { JsonObject } from "#contract/exact-json";
 import type { OutputSpec } from "#contract/workflow";
@@ -16,6 +16,7 @@ export class EarlyFiles {
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
   readonly #files = new Map<string, Promise<ReadyFile | null>>();
+  #fetched = 0;
 
   constructor(source: OutputSource, signal: AbortSignal) {
     this.#source = source;
@@ -23,14 +24,16 @@ export class EarlyFiles {
   }
 
   /**
-   * The prompt has ended: no node writes any more. Never throws.
+   * No node writes any more. Never throws; what was fetched before is not fetched again.
    * @param shown node id → what it showed, as far as the socket told
    */
   fetch(shown: JsonObject, specs: readonly OutputSpec[]): void {
     // On this machine's disk they are as good as fetched.
     if (this.#source.folders !== null) return;
-    for (const found of collectOutputs(shown, {}, specs).slice(0, FILES_MAX)) {
-      if (found.type !== "file") continue;
+    for (const found of collectOutputs(shown, {}, specs)) {
+      if (this.#fetched >= FILES_MAX) return;
+      if (found.type !== "file" || this.#files.has(keyOf(found.file))) continue;
+      this.#fetched += 1;
       // Whatever goes wrong is met again, and told, when the file is really wanted.
       const fetched = readyFile(this.#source, found.file, this.#signal).catch(() => null);
       this.#files.set(keyOf(found.file), fetched);

@@ -19,7 +19,7 @@ const HELD_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Bytes whose hash is known, ready to be sent more than once. */
 export interface ReadyFile {
-  readonly body: Blob;
+  readonly body: Blob | Uint8Array<ArrayBuffer>;
   readonly size: number;
   readonly sha256: string;
   /** Removes the copy, where one was made. */
@@ -121,13 +121,15 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
 /** The whole body in memory. @param length as the answer states it; HTTP lets no more through */
 async function held(response: Response, length: number): Promise<ReadyFile> {
   const hash = createHash("sha256");
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const body = new Uint8Array(length);
+  let size = 0;
   for await (const chunk of unbroken(response, VIEW_STALL_MS)) {
+    if (size + chunk.byteLength > length) throw new ComfyUnreachable(`more than ${length} bytes arrived`);
     hash.update(chunk);
-    chunks.push(chunk);
+    body.set(chunk, size);
+    size += chunk.byteLength;
   }
-  const body = new Blob(chunks);
-  if (body.size !== length) throw new ComfyUnreachable(`${body.size} of ${length} bytes arrived`);
+  if (size !== length) throw new ComfyUnreachable(`${size} of ${length} bytes arrived`);
   return { body, size: length, sha256: hash.digest("hex"), discard: () => Promise.resolve() };
 }
 
@@ -157,7 +159,7 @@ function refuseTooLarge(size: number, file: FileReference): void {
 
 /**
  * Files below a folder of the output folder: what a job saved without any node saying so.
- * @param below such as "jobs/job_…"
+ * @param below such as "jobs/lse_…-1"
  */
 export async function scanOutputs(folders: ComfyFolders, below: string): Promise<FileReference[]> {
   const root = join(folders.output, below);
