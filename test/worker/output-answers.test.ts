@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { JsonObject } from "#contract/exact-json";
 import { joinNode, putOutput, readyReplica, sendLease, type TestReplica, takeLease } from "#test/worker/agent-node";
 import { png } from "#test/worker/pictures";
+import { pushOutHeldBytes } from "#test/worker/push-out-held-bytes";
 import {
   jsonOf,
   makeEndpoint,
@@ -147,7 +148,11 @@ describe("a call that waits and names media", () => {
     });
     const answer = await sendWith({ STORE, ENDPOINTS }, headers);
     expect(await bytesOf(answer)).toEqual(PICTURE.bytes);
-    expect(asked).toEqual(["enqueue", "store get"]);
+    // It has just been stored here.
+    expect(asked).toEqual(["enqueue"]);
+    pushOutHeldBytes();
+    expect(await bytesOf(await sendWith({ STORE, ENDPOINTS }, headers))).toEqual(PICTURE.bytes);
+    expect(asked).toEqual(["enqueue", "enqueue", "store get"]);
   });
 
   it.each(["image/png", "image/png, image/*;q=0.1", "video/*"])(
@@ -249,6 +254,7 @@ describe("the output that is chosen", () => {
 
   it("gives way to the job when its bytes are lost", async () => {
     const lost = await succeeded([PICTURE]);
+    pushOutHeldBytes();
     const STORE = new Proxy(env.STORE, { get: () => () => Promise.resolve(null) });
     const answer = await ask({ STORE }, "GET", `/v1/jobs/${lost}`, { accept: "image/png" });
     expect(answer.status).toBe(200);
@@ -260,6 +266,7 @@ describe("the output that is chosen", () => {
     const work = runNext([PICTURE]);
     await bytesOf(await call(headers));
     await work;
+    pushOutHeldBytes();
     const get = vi.fn(() => Promise.reject(new Error("get: We encountered an internal error (10001)")));
     const STORE = new Proxy(env.STORE, { get: () => get });
     const answer = await sendWith({ STORE }, headers);

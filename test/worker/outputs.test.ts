@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
 import { joinNode, putOutput, readyReplica, sendLease, takeLease } from "#test/worker/agent-node";
+import { pushOutHeldBytes } from "#test/worker/push-out-held-bytes";
 import {
   jsonOf,
   makeEndpoint,
@@ -240,6 +241,7 @@ describe("an output whose bytes were lost", () => {
   it("is told as our fault, not as an empty file", async () => {
     const key = (await env.STORE.list({ prefix: "out/" })).objects.find((object) => object.key.endsWith("/3"))?.key;
     await env.STORE.delete(key ?? "");
+    pushOutHeldBytes();
     const answer = await send("GET", `/v1/jobs/${String(job.id)}/outputs/note.txt`, { key: workspace.key });
     expect(await refusalOf(answer)).toEqual({ status: 503, code: "unavailable" });
   });

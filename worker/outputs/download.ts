@@ -6,6 +6,7 @@ import type { StoredOutput } from "#durable-objects/endpoint/rpc";
 import type { Env } from "#worker/env";
 import { problemAnswer } from "#worker/http/answer";
 import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
+import { heldBytes } from "#worker/outputs/held-bytes";
 import { type ByteRange, chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
 
 /** A file of strangers' making: it may not run anything, whatever a browser takes it for. */
@@ -100,7 +101,13 @@ function etagOf(output: StoredOutput): string {
 }
 
 /** @throws Problem unavailable when the file is not there as it was stored */
-async function storedBytes(env: Env, output: StoredOutput, part: ByteRange | undefined): Promise<ReadableStream> {
+async function storedBytes(
+  env: Env,
+  output: StoredOutput,
+  part: ByteRange | undefined,
+): Promise<ReadableStream | Uint8Array> {
+  const bytes = heldBytes(output.key, output.sha256, Date.now());
+  if (bytes !== undefined) return part === undefined ? bytes : bytes.subarray(part.offset, part.offset + part.length);
   const object = await env.STORE.get(output.key, part === undefined ? {} : { range: part });
   if (object === null || object.size !== output.size) throw lost(output);
   return object.body;

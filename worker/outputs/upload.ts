@@ -6,6 +6,7 @@ import { hex } from "#worker/auth/digest";
 import { isProblem } from "#worker/http/is-problem";
 import { statedLength, tooLarge, wholeBody } from "#worker/http/read-body";
 import { servedType } from "#worker/outputs/content-disposition";
+import { holdBytes } from "#worker/outputs/held-bytes";
 
 /** Metadata of objects made in parts, of which R2 knows no hash: what the agent said they are. */
 const STATED_SHA256 = "stated-sha256";
@@ -36,8 +37,11 @@ export async function putOutput(
     });
   let written: R2Object | null;
   try {
-    if (size <= HELD_BYTES_MAX) written = await putHeld(store, granted(), wholeBody(request, size), put);
-    else {
+    if (size <= HELD_BYTES_MAX) {
+      const body = wholeBody(request, size);
+      written = await putHeld(store, granted(), body, put);
+      if (written !== null) holdBytes(key, await body, sha256, Date.now());
+    } else {
       await granted();
       const content = exactBody(request, size);
       written = await put(content.body).finally(content.stop);
