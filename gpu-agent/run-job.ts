@@ -13,10 +13,11 @@ import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
 import type { AgentCalls } from "./control/agent-calls.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
+import type { UploadLimits } from "./control/uploads.ts";
 import { bringInputs } from "./inputs/bring-inputs.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
-import { deliverOutputs } from "./outputs/deliver-outputs.ts";
-import { EarlyFiles } from "./outputs/early-files.ts";
+import { deliverOutputs, storeOutput } from "./outputs/deliver-outputs.ts";
+import { EarlyOutputs } from "./outputs/early-outputs.ts";
 import { jobPrefix, leaseFolder } from "./outputs/job-prefix.ts";
 import type { OutputSource } from "./outputs/output-files.ts";
 import { PhaseClock } from "./phase-clock.ts";
@@ -103,7 +104,8 @@ class JobRun implements RunningJob {
   readonly #stop = new AbortController();
   readonly #keeper: LeaseKeeper;
   readonly #phases = new PhaseClock();
-  readonly #early: EarlyFiles;
+  readonly #early: EarlyOutputs;
+  readonly #limits: UploadLimits;
   #promptId: string | null = null;
   #givenBack: Promise<void> = Promise.resolve();
 
@@ -111,7 +113,14 @@ class JobRun implements RunningJob {
     const { lease, calls, settings } = options;
     this.#options = options;
     this.lease = lease;
-    this.#early = new EarlyFiles(this.#outputSource(), this.#stop.signal);
+    const { putBytesMax, partBytes } = settings;
+    this.#limits = { putBytesMax, partBytes };
+    const sending = { calls, lease, limits: this.#limits };
+    this.#early = new EarlyOutputs({
+      source: this.#outputSource(),
+      store: (index, filename, file, signal) => storeOutput(sending, index, filename, file, signal),
+      signal: this.#stop.signal,
+    });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.free = promise;
     this.#log = withFields(options.log, { jobId: lease.job_id, leaseId: lease.lease_id, attempt: lease.attempt });
@@ -187,7 +196,7 @@ class JobRun implements RunningJob {
         lease,
         source: this.#outputSource(),
         early: this.#early,
-        limits: { putBytesMax: settings.putBytesMax, partBytes: settings.partBytes },
+        limits: this.#limits,
         specs: release.outputs,
         folder,
         signal,
@@ -251,7 +260,7 @@ class JobRun implements RunningJob {
       },
       onProgress: (progress) => this.#keeper.progress(progress),
       onPreview: (preview) => this.#keeper.preview(preview),
-      onFinished: (shown) => this.#early.fetch(shown, release.outputs),
+      onFinished: (shown) => this.#early.send(shown, release.outputs),
     });
   }
 

@@ -9,7 +9,7 @@ import { ControlError, isGone } from "../control/control-error.ts";
 import { type UploadLimits, uploadOutput } from "../control/uploads.ts";
 import { collectOutputs, type Found, outputNames, shortFilename } from "./collect-outputs.ts";
 import { fileType } from "./content-types.ts";
-import type { EarlyFiles } from "./early-files.ts";
+import type { EarlyOutput, EarlyOutputs } from "./early-outputs.ts";
 import { sha256OfBlob } from "./hash-file.ts";
 import { nodeFolder } from "./job-prefix.ts";
 import { type OutputSource, type ReadyFile, readyFile, scanOutputs } from "./output-files.ts";
@@ -24,8 +24,8 @@ export interface DeliverOptions {
   readonly calls: AgentCalls;
   readonly lease: LeaseProof;
   readonly source: OutputSource;
-  /** What was fetched ahead. */
-  readonly early?: EarlyFiles;
+  /** What has been sent ahead. */
+  readonly early?: EarlyOutputs;
   readonly limits: UploadLimits;
   readonly specs: readonly OutputSpec[];
   /** The attempt's own folder below the output folder; below it is one for each node. */
@@ -49,8 +49,12 @@ export async function deliverOutputs(result: PromptResult, options: DeliverOptio
   const filenames = found.map(filenameOf);
   const names = outputNames(found.map((each, index) => ({ output: each.output, filename: filenames[index] ?? "" })));
   const manifest: ManifestEntry[] = [];
-  await eachAtOnce(found, UPLOADS_AT_ONCE, async (each, index) => {
-    manifest[index] = await deliver(each, index, names[index] ?? "", filenames[index] ?? "", options);
+  let next = options.early?.begun ?? 0;
+  await eachAtOnce(found, UPLOADS_AT_ONCE, async (each, place) => {
+    const early = each.type === "file" ? ((await options.early?.take(each.file)) ?? null) : null;
+    const index = early?.index ?? next++;
+    const named = { index, name: names[place] ?? "", filename: filenames[place] ?? "" };
+    manifest[place] = await deliver(each, named, early, place < INLINE_TEXTS_MAX, options);
   });
   return manifest;
 }
@@ -86,21 +90,19 @@ function filenameOf(found: Found): string {
 
 async function deliver(
   found: Found,
-  index: number,
-  name: string,
-  filename: string,
+  named: { readonly index: number; readonly name: string; readonly filename: string },
+  early: EarlyOutput | null,
+  mayShow: boolean,
   options: DeliverOptions,
 ): Promise<ManifestEntry> {
-  const { calls, lease, limits, signal } = options;
+  const { source, signal } = options;
+  const { index, name, filename } = named;
   const file =
-    found.type === "text"
-      ? await readyText(found.text)
-      : ((await options.early?.take(found.file)) ?? (await readyFile(options.source, found.file, signal)));
+    early?.file ?? (await (found.type === "text" ? readyText(found.text) : readyFile(source, found.file, signal)));
   try {
+    if (early?.isStored !== true) await storeOutput(options, index, filename, file, signal);
     const { contentType, kind } = fileType(filename);
-    const upload = { index, size: file.size, sha256: file.sha256, contentType, body: file.body };
-    await uploadOutput({ calls, lease, upload, limits, sha256Of: sha256OfBlob, signal });
-    const isShown = found.type === "text" && file.size <= INLINE_TEXT_BYTES_MAX && index < INLINE_TEXTS_MAX;
+    const isShown = found.type === "text" && file.size <= INLINE_TEXT_BYTES_MAX && mayShow;
     const inline = isShown ? { text: found.text } : {};
     const { size, sha256 } = file;
     return ManifestEntry.parse({
@@ -121,6 +123,19 @@ async function deliver(
   } finally {
     await file.discard();
   }
+}
+
+/** Uploads a file under a number of its lease. @throws ControlError when it cannot be stored */
+export function storeOutput(
+  { calls, lease, limits }: Pick<DeliverOptions, "calls" | "lease" | "limits">,
+  index: number,
+  filename: string,
+  file: ReadyFile,
+  signal: AbortSignal,
+): Promise<void> {
+  const { contentType } = fileType(shortFilename(filename));
+  const upload = { index, size: file.size, sha256: file.sha256, contentType, body: file.body };
+  return uploadOutput({ calls, lease, upload, limits, sha256Of: sha256OfBlob, signal });
 }
 
 async function readyText(text: string): Promise<ReadyFile> {

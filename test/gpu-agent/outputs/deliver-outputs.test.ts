@@ -8,7 +8,8 @@ import { ComfyHttp } from "#gpu-agent/comfy/comfy-http";
 import type { ComfyFolders } from "#gpu-agent/comfy/comfy-server";
 import { AgentCalls } from "#gpu-agent/control/agent-calls";
 import { ControlClient } from "#gpu-agent/control/control-client";
-import { deliverOutputs } from "#gpu-agent/outputs/deliver-outputs";
+import { deliverOutputs, storeOutput } from "#gpu-agent/outputs/deliver-outputs";
+import { EarlyOutputs } from "#gpu-agent/outputs/early-outputs";
 import { ControlPlane } from "#test/fakes/control-plane";
 import type { LiveLease } from "#test/fakes/control-plane-state";
 import { output } from "#test/gpu-agent/agent-harness";
@@ -51,17 +52,23 @@ function save(path: string, content = path): void {
   writeFileSync(join(root, path), content);
 }
 
-const deliver = (outputs: JsonObject, specs = [output("image", "9")]) =>
+const sending = () => ({ calls, lease: live.lease, limits: { putBytesMax: 100, partBytes: 40 } });
+const source = () => ({
+  http: new ComfyHttp(comfy.url, 5_000),
+  folders,
+  spool: join(root, "spool"),
+  freeBytesMin: 0,
+});
+const deliver = (outputs: JsonObject, specs = [output("image", "9")], early?: EarlyOutputs) =>
   deliverOutputs(
     { promptId: "p", outputs, meta: {} },
     {
-      calls,
-      lease: live.lease,
-      source: { http: new ComfyHttp(comfy.url, 5_000), folders, spool: join(root, "spool"), freeBytesMin: 0 },
-      limits: { putBytesMax: 100, partBytes: 40 },
+      ...sending(),
+      source: source(),
       specs,
       folder: "jobs/j/1",
       signal: new AbortController().signal,
+      ...(early === undefined ? {} : { early }),
     },
   );
 const stored = () =>
@@ -85,6 +92,38 @@ describe("outputs on this machine's disk", () => {
       ["b".repeat(101), 3],
       ["", 1],
     ]);
+  });
+
+  it("are sent ahead as the socket told, and listed as the history does", async () => {
+    for (const name of ["a", "b", "c"]) save(`output/jobs/j/1/9/${name}.png`, name);
+    const images = (...names: string[]) => ({ images: names.map((name) => image(`${name}.png`, "jobs/j/1/9")) });
+    const early = new EarlyOutputs({
+      source: source(),
+      store: (index, filename, file, signal) => storeOutput(sending(), index, filename, file, signal),
+      signal: new AbortController().signal,
+    });
+    early.send({ "9": images("b", "a") }, [output("image", "9")]);
+    // The history has another order, one file less, and one that nobody told of.
+    const manifest = await deliver({ "9": images("a", "c") }, [output("image", "9")], early);
+    expect(manifest.map(({ index, name, filename }) => [index, name, filename])).toEqual([
+      [1, "image.png", "a.png"],
+      [2, "image_2.png", "c.png"],
+    ]);
+    await early.discard();
+    expect([live.stored.get(1)?.bytes.toString(), live.stored.get(2)?.bytes.toString()]).toEqual(["a", "c"]);
+  });
+
+  it("that could not be sent ahead are sent under the same number", async () => {
+    save("output/jobs/j/1/9/a.png", "a");
+    const early = new EarlyOutputs({
+      source: source(),
+      store: () => Promise.reject(new Error("the server is away")),
+      signal: new AbortController().signal,
+    });
+    const images = [image("a.png", "jobs/j/1/9")];
+    early.send({ "9": { images } }, [output("image", "9")]);
+    expect(await deliver({ "9": { images } }, [output("image", "9")], early)).toMatchObject([{ index: 0, size: 1 }]);
+    expect(stored()).toEqual([["a", 1]]);
   });
 
   it("are found where a node saved them and said nothing", async () => {

@@ -1,0 +1,95 @@
+/**
+ * Outputs that go up while ComfyUI still writes the prompt's history, or is asked for it. The socket has named them; the
+ * history decides which of them count. What it does not name is litter under a lease's own key, as a lost attempt's is.
+ */
+import type { JsonObject } from "#contract/exact-json";
+import { OUTPUTS_PER_JOB_MAX } from "#contract/limits";
+import type { OutputSpec } from "#contract/workflow";
+import type { FileReference } from "../comfy/comfy-http.ts";
+import { collectOutputs } from "./collect-outputs.ts";
+import { type OutputSource, type ReadyFile, readyFile } from "./output-files.ts";
+
+/** As many as are sent at once: more would only wait. */
+const FILES_MAX = 4;
+
+export interface EarlyOutput {
+  readonly file: ReadyFile;
+  /** The number under which it went up. */
+  readonly index: number;
+  /** Otherwise it has to be sent again, under the same number: nobody knows how far it came. */
+  readonly isStored: boolean;
+}
+
+export interface EarlyOptions {
+  readonly source: OutputSource;
+  /** Stores a file under a number of the lease. */
+  readonly store: (index: number, filename: string, file: ReadyFile, signal: AbortSignal) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+export class EarlyOutputs {
+  readonly #options: EarlyOptions;
+  readonly #over = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #outputs = new Map<string, Promise<EarlyOutput | null>>();
+  #begun = 0;
+
+  constructor(options: EarlyOptions) {
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
+  }
+
+  /** Numbers below this one have been used. */
+  get begun(): number {
+    return this.#begun;
+  }
+
+  /**
+   * No node writes any more. Never throws; what was sent before is not sent again.
+   * @param shown node id → what it showed, as far as the socket told
+   */
+  send(shown: JsonObject, specs: readonly OutputSpec[]): void {
+    const found = collectOutputs(shown, {}, specs);
+    // Every number may be needed.
+    if (found.length > OUTPUTS_PER_JOB_MAX - FILES_MAX) return;
+    for (const each of found) {
+      if (this.#begun >= FILES_MAX) return;
+      if (each.type !== "file" || this.#outputs.has(keyOf(each.file))) continue;
+      // Whatever goes wrong is met again, and told, when the file is really wanted.
+      this.#outputs.set(
+        keyOf(each.file),
+        this.#sendOne(this.#begun, each.file).catch(() => null),
+      );
+      this.#begun += 1;
+    }
+  }
+
+  async #sendOne(index: number, reference: FileReference): Promise<EarlyOutput> {
+    const file = await readyFile(this.#options.source, reference, this.#signal);
+    const isStored = await this.#options.store(index, reference.filename, file, this.#signal).then(
+      () => true,
+      () => false,
+    );
+    return { file, index, isStored };
+  }
+
+  /** The output, if it was sent; its file is the caller's to discard from now on. Null: nothing is known of it. */
+  async take(file: FileReference): Promise<EarlyOutput | null> {
+    const key = keyOf(file);
+    const sent = this.#outputs.get(key);
+    this.#outputs.delete(key);
+    return (await sent) ?? null;
+  }
+
+  /** Drops what nobody took, also what is still on its way. */
+  async discard(): Promise<void> {
+    this.#over.abort(new Error("the output is not wanted"));
+    const left = [...this.#outputs.values()];
+    this.#outputs.clear();
+    for (const sent of left) await (await sent)?.file.discard();
+  }
+}
+
+function keyOf({ filename, subfolder, type }: FileReference): string {
+  return JSON.stringify([type, subfolder, filename]);
+}
