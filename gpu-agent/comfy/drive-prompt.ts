@@ -7,6 +7,7 @@
 import { randomUUID } from "node:crypto";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
 import type { JobProgress } from "#contract/job";
+import { settlesWithin } from "../control/backoff.ts";
 import type { Preview } from "../control/lease-keeper.ts";
 import { type Log, messageOf } from "../log.ts";
 import type { Timings } from "../settings.ts";
@@ -21,6 +22,8 @@ import { jobProgress, startProgress, trackProgress } from "./track-progress.ts";
 /** Base64 of a preview stays below 300 kB. */
 const PREVIEW_BYTES_MAX = 225_000;
 const FIRST_HISTORY_POLL_MS = 250;
+/** A small output is fetched first: its way to the server is longer than the history's to us. */
+const FINISHED_WAIT_MS = 20;
 /** Longest doubling of the pace at which a silent socket is opened anew. */
 const SILENT_DOUBLINGS_MAX = 4;
 
@@ -40,9 +43,10 @@ export interface DriveOptions {
   readonly onPreview: (preview: Preview) => void;
   /**
    * Called when the socket says that every node has run, or that the prompt has ended, however it did, with what its nodes
-   * showed: a hint, and not always all of it. Called more than once. What the prompt really made, the result says.
+   * showed: a hint, and not always all of it. Called more than once. What the prompt really made, the result says: the
+   * history is asked for it when this resolves, or a moment later. Never rejects.
    */
-  readonly onFinished?: (shown: JsonObject) => void;
+  readonly onFinished?: (shown: JsonObject) => Promise<void>;
   readonly promptId?: string;
 }
 
@@ -271,9 +275,7 @@ class DrivenPrompt {
     if (frame.type === "execution_start" || frame.type === "executing") this.#start();
     // The history is written before this frame is sent.
     if (frame.type === "executing" && frame.data.node === null) {
-      this.#finished = true;
-      this.#wake();
-      this.#options.onFinished?.(this.#shown);
+      void this.#finish();
       return;
     }
     if (frame.type === "executed" && typeof frame.data.node === "string" && isJsonObject(frame.data.output)) {
@@ -283,9 +285,17 @@ class DrivenPrompt {
     if (progress !== this.#progress) {
       this.#progress = progress;
       // While a node is still to come, a file may be written again.
-      if (progress.done.size === progress.classes.size) this.#options.onFinished?.(this.#shown);
+      if (progress.done.size === progress.classes.size) void this.#options.onFinished?.(this.#shown);
       this.#options.onProgress(jobProgress(progress));
     }
+  }
+
+  /** The history is asked for. */
+  async #finish(): Promise<void> {
+    const ready = this.#options.onFinished?.(this.#shown);
+    if (ready !== undefined) await settlesWithin(ready, FINISHED_WAIT_MS);
+    this.#finished = true;
+    this.#wake();
   }
 
   #start(): void {

@@ -32,6 +32,7 @@ export class EarlyOutputs {
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
   readonly #outputs = new Map<string, Promise<EarlyOutput | null>>();
+  readonly #reading: Promise<ReadyFile>[] = [];
   #begun = 0;
 
   constructor(options: EarlyOptions) {
@@ -45,27 +46,28 @@ export class EarlyOutputs {
   }
 
   /**
-   * No node writes any more. Never throws; what was sent before is not sent again.
+   * No node writes any more. What was sent before is not sent again.
    * @param shown node id → what it showed, as far as the socket told
+   * @returns resolves when all that is being sent has been read. Never rejects
    */
-  send(shown: JsonObject, specs: readonly OutputSpec[]): void {
+  async send(shown: JsonObject, specs: readonly OutputSpec[]): Promise<void> {
     const found = collectOutputs(shown, {}, specs);
     // Every number may be needed.
     if (found.length > OUTPUTS_PER_JOB_MAX - FILES_MAX) return;
     for (const each of found) {
-      if (this.#begun >= FILES_MAX) return;
-      if (each.type !== "file" || this.#outputs.has(keyOf(each.file))) continue;
+      if (each.type !== "file" || this.#begun >= FILES_MAX || this.#outputs.has(keyOf(each.file))) continue;
+      const reading = readyFile(this.#options.source, each.file, this.#signal);
       // Whatever goes wrong is met again, and told, when the file is really wanted.
-      this.#outputs.set(
-        keyOf(each.file),
-        this.#sendOne(this.#begun, each.file).catch(() => null),
-      );
+      const sent = this.#sendOne(this.#begun, each.file, reading).catch(() => null);
+      this.#outputs.set(keyOf(each.file), sent);
+      this.#reading.push(reading);
       this.#begun += 1;
     }
+    await Promise.allSettled(this.#reading);
   }
 
-  async #sendOne(index: number, reference: FileReference): Promise<EarlyOutput> {
-    const file = await readyFile(this.#options.source, reference, this.#signal);
+  async #sendOne(index: number, reference: FileReference, reading: Promise<ReadyFile>): Promise<EarlyOutput> {
+    const file = await reading;
     const isStored = await this.#options.store(index, reference.filename, file, this.#signal).then(
       () => true,
       () => false,

@@ -102,7 +102,7 @@ describe("outputs on this machine's disk", () => {
       store: (index, filename, file, signal) => storeOutput(sending(), index, filename, file, signal),
       signal: new AbortController().signal,
     });
-    early.send({ "9": images("b", "a") }, [output("image", "9")]);
+    void early.send({ "9": images("b", "a") }, [output("image", "9")]);
     // The history has another order, one file less, and one that nobody told of.
     const manifest = await deliver({ "9": images("a", "c") }, [output("image", "9")], early);
     expect(manifest.map(({ index, name, filename }) => [index, name, filename])).toEqual([
@@ -121,7 +121,7 @@ describe("outputs on this machine's disk", () => {
       signal: new AbortController().signal,
     });
     const images = [image("a.png", "jobs/j/1/9")];
-    early.send({ "9": { images } }, [output("image", "9")]);
+    void early.send({ "9": { images } }, [output("image", "9")]);
     expect(await deliver({ "9": { images } }, [output("image", "9")], early)).toMatchObject([{ index: 0, size: 1 }]);
     expect(stored()).toEqual([["a", 1]]);
   });

@@ -46,7 +46,7 @@ const early = (folders: ComfyFolders | null = null, signal = new AbortController
 it("has sent the bytes before they are asked for, once", async () => {
   put("a.png", Buffer.from("a"));
   const outputs = early();
-  outputs.send(shown("a.png"), specs);
+  void outputs.send(shown("a.png"), specs);
   const taken = await outputs.take(image("a.png"));
   const sha256 = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
   expect(taken).toMatchObject({ index: 0, isStored: true, file: { size: 1, sha256 } });
@@ -57,25 +57,36 @@ it("has sent the bytes before they are asked for, once", async () => {
 
 it("knows nothing of a file that was not named, or is not there", async () => {
   const outputs = early();
-  outputs.send(shown("gone.png"), specs);
+  void outputs.send(shown("gone.png"), specs);
   expect(await outputs.take(image("gone.png"))).toBeNull();
   expect(await outputs.take(image("other.png"))).toBeNull();
+});
+
+it("resolves once all is read, whether it is stored by then or not", async () => {
+  put("a.png", Buffer.from("a"));
+  const { promise, resolve } = Promise.withResolvers<void>();
+  storing = () => promise;
+  const outputs = early();
+  await outputs.send(shown("a.png"), specs);
+  expect(stored).toEqual([]);
+  resolve();
+  expect(await outputs.take(image("a.png"))).toMatchObject({ isStored: true });
 });
 
 it("says when a file could not be stored, and keeps its number for the next try", async () => {
   put("a.png", Buffer.from("a"));
   storing = () => Promise.reject(new Error("the server is away"));
   const outputs = early();
-  outputs.send(shown("a.png"), specs);
+  await outputs.send(shown("a.png", "gone.png"), specs);
   expect(await outputs.take(image("a.png"))).toMatchObject({ index: 0, isStored: false, file: { size: 1 } });
-  expect(outputs.begun).toBe(1);
+  expect(outputs.begun).toBe(2);
 });
 
 it("sends what lies on this machine's disk from there", async () => {
   mkdirSync(join(spool, "jobs/j/1/9"), { recursive: true });
   writeFileSync(join(spool, "jobs/j/1/9/a.png"), "abc");
   const outputs = early({ input: spool, output: spool, temp: spool });
-  outputs.send(shown("a.png"), specs);
+  void outputs.send(shown("a.png"), specs);
   expect(await outputs.take(image("a.png"))).toMatchObject({ index: 0, isStored: true, file: { size: 3 } });
 });
 
@@ -83,9 +94,9 @@ it("sends no more than go up at once", async () => {
   const names = ["a.png", "b.png", "c.png", "d.png", "e.png"];
   for (const name of names) put(name, Buffer.from(name));
   const outputs = early();
-  outputs.send(shown(...names.slice(0, 3)), specs);
+  void outputs.send(shown(...names.slice(0, 3)), specs);
   // Told again, with more: what is on its way counts.
-  outputs.send(shown(...names), specs);
+  void outputs.send(shown(...names), specs);
   const taken = await Promise.all(names.map((name) => outputs.take(image(name))));
   expect(taken.map((each) => each?.index)).toEqual([0, 1, 2, 3, undefined]);
   expect(outputs.begun).toBe(4);
@@ -94,7 +105,7 @@ it("sends no more than go up at once", async () => {
 it("sends none where every number may be needed", async () => {
   const names = Array.from({ length: OUTPUTS_PER_JOB_MAX - 3 }, (_, at) => `${at}.png`);
   const outputs = early();
-  outputs.send(shown(...names), specs);
+  void outputs.send(shown(...names), specs);
   expect(outputs.begun).toBe(0);
 });
 
@@ -102,12 +113,12 @@ it("leaves no copy behind of a file that nobody takes, and stops sending it", as
   // Too large to be held in memory.
   put("large.png", Buffer.alloc(5 * 1024 * 1024));
   const taking = early();
-  taking.send(shown("large.png"), specs);
+  void taking.send(shown("large.png"), specs);
   const taken = await taking.take(image("large.png"));
   expect(readdirSync(spool)).toHaveLength(1);
   await taken?.file.discard();
   const outputs = early();
-  outputs.send(shown("large.png"), specs);
+  void outputs.send(shown("large.png"), specs);
   await outputs.discard();
   expect(readdirSync(spool)).toEqual([]);
   expect(await outputs.take(image("large.png"))).toBeNull();
