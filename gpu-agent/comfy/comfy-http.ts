@@ -2,7 +2,9 @@
  * ComfyUI's HTTP API, both generations of it: one method per call, each with a time limit.
  * JSON is read and written exactly: seeds go up to 2^64-1, and Python writes bare NaN.
  */
+import { randomUUID } from "node:crypto";
 import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
+import { type HttpAnswer, sendHttp } from "../http-request.ts";
 import { messageOf } from "../log.ts";
 
 /** A graph of 10,000 nodes and its history fit many times over. */
@@ -136,17 +138,14 @@ export class ComfyHttp {
   }
 
   /** @returns the bytes as a stream without a time limit; @throws ComfyRefused 404 when the file is not there */
-  async view(file: FileReference, signal?: AbortSignal): Promise<Response> {
+  async view(file: FileReference, signal?: AbortSignal): Promise<HttpAnswer> {
     const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type });
     return this.#send("GET", `/view?${query}`, { signal, isStream: true });
   }
 
   /** @returns the name to put into the graph: ComfyUI may have changed it */
   async uploadInput(content: Blob, filename: string, subfolder: string, signal?: AbortSignal): Promise<string> {
-    const form = new FormData();
-    form.set("image", content, filename);
-    form.set("type", "input");
-    form.set("subfolder", subfolder);
+    const form = multipart({ type: "input", subfolder }, { name: "image", filename, content });
     const timeoutMs = this.#timeoutMs + Math.ceil(content.size / SLOWEST_BYTES_PER_MS);
     const answer = await this.#json("POST", "/upload/image", { form, signal, timeoutMs });
     const name = isJsonObject(answer) ? answer.name : undefined;
@@ -156,33 +155,33 @@ export class ComfyHttp {
   }
 
   async #json(method: string, path: string, options: RequestOptions): Promise<Json> {
-    const response = await this.#send(method, path, options);
+    const answer = await this.#send(method, path, options);
     try {
-      return parseBody(await response.text());
+      return parseBody(await answer.text());
     } catch (error) {
       options.signal?.throwIfAborted();
       throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
     }
   }
 
-  async #send(method: string, path: string, options: RequestOptions): Promise<Response> {
+  async #send(method: string, path: string, options: RequestOptions): Promise<HttpAnswer> {
     const { json, form, signal } = options;
     const limitMs = options.timeoutMs ?? this.#timeoutMs;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error(`no answer within ${limitMs} ms`)), limitMs);
     timer.unref();
-    let response: Response;
+    const content =
+      form ?? (json === undefined ? undefined : { type: "application/json", body: stringifyExactJson(json) });
+    let answer: HttpAnswer;
     try {
-      response = await fetch(this.#base + path, {
+      answer = await sendHttp(this.#base + path, {
         method,
-        redirect: "error",
         signal: signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
         headers: {
           ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
-          ...(json === undefined ? {} : { "content-type": "application/json" }),
+          ...(content === undefined ? {} : { "content-type": content.type }),
         },
-        ...(json === undefined ? {} : { body: stringifyExactJson(json) }),
-        ...(form === undefined ? {} : { body: form }),
+        ...(content === undefined ? {} : { body: content.body }),
       });
     } catch (error) {
       signal?.throwIfAborted();
@@ -191,25 +190,42 @@ export class ComfyHttp {
       // A stream's reader watches over the rest; everything else has to arrive as a whole in time.
       if (options.isStream === true) clearTimeout(timer);
     }
-    if (response.ok) return response;
-    const text = await response.text().catch(() => "");
+    if (answer.isOk) return answer;
+    const text = await answer.text().catch(() => "");
     let body: Json = text.slice(0, 2_000);
     try {
       body = parseBody(text);
     } catch {
       // Not JSON: the text itself is all there is to show.
     }
-    throw new ComfyRefused(response.status, body, path);
+    throw new ComfyRefused(answer.status, body, path);
   }
 }
 
 interface RequestOptions {
   readonly json?: JsonObject;
-  readonly form?: FormData;
+  /** A body that is written already, with its content type. */
+  readonly form?: { readonly type: string; readonly body: Blob };
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
   /** The limit is for the beginning of the answer alone: its body may be of any size. */
   readonly isStream?: boolean;
+}
+
+/** A form with one file, which stays where it is until it is sent. */
+function multipart(
+  fields: Readonly<Record<string, string>>,
+  file: { readonly name: string; readonly filename: string; readonly content: Blob },
+): { type: string; body: Blob } {
+  const boundary = `pilotlight-${randomUUID()}`;
+  const quoted = (text: string) => text.replaceAll('"', "%22").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
+  const head = (rest: string) => `--${boundary}\r\ncontent-disposition: form-data; ${rest}\r\n`;
+  const parts = Object.entries(fields).map(([name, value]) => `${head(`name="${name}"`)}\r\n${value}\r\n`);
+  const opening = `${head(`name="${file.name}"; filename="${quoted(file.filename)}"`)}content-type: application/octet-stream\r\n\r\n`;
+  return {
+    type: `multipart/form-data; boundary=${boundary}`,
+    body: new Blob([...parts, opening, file.content, `\r\n--${boundary}--\r\n`]),
+  };
 }
 
 /** Many successes have an empty body. */

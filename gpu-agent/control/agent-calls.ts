@@ -19,6 +19,7 @@ import {
   ReplicaReportAnswer,
 } from "#contract/agent";
 import type { LeaseId, NodeId, ReplicaId } from "#contract/ids";
+import type { HttpAnswer } from "../http-request.ts";
 import type { ControlClient } from "./control-client.ts";
 import { ControlError } from "./control-error.ts";
 import { NotCarried, type ReplicaSocket } from "./replica-socket.ts";
@@ -153,7 +154,7 @@ export class AgentCalls {
   }
 
   /** One try: the caller writes the body to disk and starts over when it breaks. */
-  input(lease: LeaseProof, index: number, timeoutMs: number, signal: AbortSignal): Promise<Response> {
+  input(lease: LeaseProof, index: number, timeoutMs: number, signal: AbortSignal): Promise<HttpAnswer> {
     return this.client.send({ ...leaseRequest(lease, `inputs/${index}`), method: "GET", timeoutMs, signal });
   }
 }

@@ -2,6 +2,7 @@
 import type * as z from "zod";
 import { AGENT_PROTOCOL, PROTOCOL_HEADER } from "#contract/agent";
 import { ProblemBody } from "#contract/problems";
+import { type HttpAnswer, sendHttp } from "../http-request.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../log.ts";
 import type { Timings } from "../settings.ts";
@@ -49,7 +50,7 @@ export class ControlClient {
    * @returns an answer of 2xx whose body is not read yet
    * @throws ControlError for any other answer and for none; the signal's reason when it fires
    */
-  async send(request: ControlRequest): Promise<Response> {
+  async send(request: ControlRequest): Promise<HttpAnswer> {
     const limit = AbortSignal.timeout(request.timeoutMs ?? this.timings.callMs);
     return this.#send(request, request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]));
   }
@@ -62,23 +63,23 @@ export class ControlClient {
     return new WebSocket(url, { headers } as unknown as string[]);
   }
 
-  #headers(more: ControlRequest["headers"], bearer: string | null): Headers {
-    const headers = new Headers(more);
-    headers.set(PROTOCOL_HEADER, String(AGENT_PROTOCOL));
-    if (bearer !== null) headers.set("authorization", `Bearer ${bearer}`);
-    return headers;
+  #headers(more: ControlRequest["headers"], bearer: string | null): Record<string, string> {
+    return {
+      ...more,
+      [PROTOCOL_HEADER]: String(AGENT_PROTOCOL),
+      ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }),
+    };
   }
 
-  async #send(request: ControlRequest, signal: AbortSignal): Promise<Response> {
+  async #send(request: ControlRequest, signal: AbortSignal): Promise<HttpAnswer> {
     const headers = this.#headers(request.headers, request.bearer ?? this.#options.session());
-    if (request.json !== undefined) headers.set("content-type", "application/json");
+    if (request.json !== undefined) headers["content-type"] = "application/json";
     const body = request.json === undefined ? request.bytes : JSON.stringify(request.json);
-    let response: Response;
+    let answer: HttpAnswer;
     try {
-      response = await fetch(this.#base + request.path, {
+      answer = await sendHttp(this.#base + request.path, {
         method: request.method,
         headers,
-        redirect: "error",
         signal,
         ...(body === undefined ? {} : { body }),
       });
@@ -86,23 +87,23 @@ export class ControlClient {
       request.signal?.throwIfAborted();
       throw new ControlError(`no answer: ${messageOf(error)}`, { retryable: true, cause: error });
     }
-    if (response.ok) return response;
-    throw await refusedError(response);
+    if (answer.isOk) return answer;
+    throw await refusedError(answer);
   }
 
   /** Sends once. What the answer says does not matter; it may be empty. @throws as send */
   async done(request: ControlRequest): Promise<void> {
-    const response = await this.send(request);
+    const answer = await this.send(request);
     // Read to its end, so that the connection can be used again.
-    await response.arrayBuffer().catch(() => undefined);
+    await answer.bytes().catch(() => undefined);
   }
 
   /** Sends once and reads the answer's JSON. @throws as send; an answer that does not fit the schema is retryable */
   async json<Schema extends z.ZodType>(schema: Schema, request: ControlRequest): Promise<z.infer<Schema>> {
-    const response = await this.send(request);
+    const answer = await this.send(request);
     let text: string;
     try {
-      text = await response.text();
+      text = await answer.text();
     } catch (error) {
       request.signal?.throwIfAborted();
       throw new ControlError(`answer cut off: ${messageOf(error)}`, { retryable: true, cause: error });
@@ -122,13 +123,13 @@ export class ControlClient {
     let timer = startTimer();
     try {
       const signal = request.signal === undefined ? stall.signal : AbortSignal.any([request.signal, stall.signal]);
-      const response = await this.#send(request, signal);
+      const answer = await this.#send(request, signal);
       const decoder = new TextDecoder("utf-8", { fatal: true });
       let text = "";
-      for await (const chunk of response.body ?? []) {
+      for await (const chunk of answer.body) {
         clearTimeout(timer);
         timer = startTimer();
-        text = (text + decoder.decode(chunk, { stream: true })).trimStart();
+        text = (text + decoder.decode(chunk as Buffer, { stream: true })).trimStart();
         if (text.length > ANSWER_BYTES_MAX) throw new Error("answer too large");
       }
       return parseAnswer(schema, text);

@@ -1,5 +1,6 @@
 /** What can go wrong between the agent and the server. */
 import { type ProblemBody, ProblemBody as ProblemSchema } from "#contract/problems";
+import type { HttpAnswer } from "../http-request.ts";
 
 /** Longest wait that a Retry-After header may ask for. */
 const RETRY_AFTER_MS_MAX = 60_000;
@@ -36,14 +37,14 @@ export function problemError(problem: ProblemBody, retryAfterMs = 0): ControlErr
 }
 
 /** Turns an answer outside 2xx into an error. Reads the body. */
-export async function refusedError(response: Response): Promise<ControlError> {
-  const text = await response.text().catch(() => "");
-  const retryAfterS = Number(response.headers.get("retry-after") ?? "0");
+export async function refusedError(answer: HttpAnswer): Promise<ControlError> {
+  const text = await answer.text().catch(() => "");
+  const retryAfterS = Number(answer.header("retry-after") ?? "0");
   const retryAfterMs = Number.isFinite(retryAfterS) && retryAfterS > 0 ? retryAfterS * 1_000 : 0;
   const problem = parseProblem(text);
   if (problem !== null) return problemError(problem, retryAfterMs);
-  return new ControlError(`HTTP ${response.status} from something that is not the server`, {
-    status: response.status,
+  return new ControlError(`HTTP ${answer.status} from something that is not the server`, {
+    status: answer.status,
     retryable: true,
     retryAfterMs,
   });

@@ -87,12 +87,13 @@ async function bring(file: LeaseFile, filename: string, options: BringOptions): 
 async function fetchTo(path: string, file: LeaseFile, options: BringOptions): Promise<boolean> {
   const { calls, lease, signal } = options;
   const timeoutMs = calls.client.timings.callMs + Math.ceil(file.size / SLOWEST_BYTES_PER_MS);
-  const response = await calls.input(lease, file.index, timeoutMs, signal);
+  const answer = await calls.input(lease, file.index, timeoutMs, signal);
   const hash = createHash("sha256");
   let size = 0;
   const copy = await open(path, "w", 0o600);
   try {
-    for await (const chunk of response.body ?? []) {
+    for await (const part of answer.body) {
+      const chunk = part as Buffer;
       size += chunk.byteLength;
       if (size > file.size) break;
       hash.update(chunk);

@@ -7,7 +7,8 @@ import { OUTPUT_BYTES_MAX } from "#contract/limits";
 import { type ComfyHttp, ComfyRefused, ComfyUnreachable, type FileReference } from "../comfy/comfy-http.ts";
 import type { ComfyFolders } from "../comfy/comfy-server.ts";
 import { JobFailure } from "../comfy/job-failure.ts";
-import { pause, settlesWithin } from "../control/backoff.ts";
+import { pause } from "../control/backoff.ts";
+import type { HttpAnswer } from "../http-request.ts";
 import { messageOf } from "../log.ts";
 import { freeBytes, isCode } from "../state-directory.ts";
 import { sha256OfBlob } from "./hash-file.ts";
@@ -83,9 +84,9 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
   const path = join(source.spool, randomUUID());
   const discard = () => rm(path, { force: true });
   try {
-    const response = await source.http.view(file, signal);
-    const length = Number(response.headers.get("content-length") ?? "0");
-    if (length > 0 && length <= HELD_BYTES_MAX) return await held(response, length);
+    const answer = await source.http.view(file, signal);
+    const length = Number(answer.header("content-length") ?? "0");
+    if (length > 0 && length <= HELD_BYTES_MAX) return await held(answer, length);
     refuseTooLarge(length, file);
     if ((await freeBytes(source.spool)) < length + source.freeBytesMin / 2) {
       throw new JobFailure("output_failed", "The machine has no free disk space for the output.");
@@ -94,7 +95,7 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
     let size = 0;
     const copy = await open(path, "wx", 0o600);
     try {
-      for await (const chunk of unbroken(response, VIEW_STALL_MS)) {
+      for await (const chunk of unbroken(answer, VIEW_STALL_MS)) {
         hash.update(chunk);
         size += chunk.byteLength;
         refuseTooLarge(size, file);
@@ -119,11 +120,11 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
 }
 
 /** The whole body in memory. @param length as the answer states it; HTTP lets no more through */
-async function held(response: Response, length: number): Promise<ReadyFile> {
+async function held(answer: HttpAnswer, length: number): Promise<ReadyFile> {
   const hash = createHash("sha256");
   const body = new Uint8Array(length);
   let size = 0;
-  for await (const chunk of unbroken(response, VIEW_STALL_MS)) {
+  for await (const chunk of unbroken(answer, VIEW_STALL_MS)) {
     if (size + chunk.byteLength > length) throw new ComfyUnreachable(`more than ${length} bytes arrived`);
     hash.update(chunk);
     body.set(chunk, size);
@@ -134,22 +135,17 @@ async function held(response: Response, length: number): Promise<ReadyFile> {
 }
 
 /** The body's chunks; a connection that breaks or stalls is ComfyUI out of reach, not a fault of the file. */
-async function* unbroken(response: Response, stallMs: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return;
+async function* unbroken({ body }: HttpAnswer, stallMs: number): AsyncGenerator<Buffer> {
+  const timer = setTimeout(() => body.destroy(new Error(`no byte for ${stallMs} ms`)), stallMs);
   try {
-    for (;;) {
-      const reading = reader.read();
-      if (!(await settlesWithin(reading, stallMs))) throw new Error(`no byte for ${stallMs} ms`);
-      const { done, value } = await reading;
-      if (done) return;
-      yield value;
+    for await (const chunk of body) {
+      yield chunk as Buffer;
+      timer.refresh();
     }
   } catch (error) {
     throw new ComfyUnreachable(messageOf(error));
   } finally {
-    // Not waited for: a connection that stalls may never confirm it.
-    void reader.cancel().catch(() => undefined);
+    clearTimeout(timer);
   }
 }
 
