@@ -64,6 +64,11 @@ import type { Env } from "#worker/env";
 const PURGE_JOBS = 50;
 /** Names R2 takes in one delete. */
 const DELETE_KEYS_MAX = 1_000;
+/**
+ * Turns of the event loop in which calls gather after a commit. The first one ends with the commit; an idle storage's turn
+ * takes next to nothing, and brings in what has arrived. Measured: with four, jobs end to end are 7 % more than with one.
+ */
+const GATHER_TURNS = 4;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
 /**
@@ -83,7 +88,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     // never waits. Measured in workerd on two cores, submits/s by one caller and by 64: each call alone 1,590 and 1,420;
     // gathered by a timer of 0 ms 410 and 3,350, by scheduler.wait(0) 450 and 2,280, by a microtask 1,810 and 1,580
     // (each call arrives in a turn of its own, so nothing gathers), by this 1,560 and 3,710.
-    (ring) => void this.ctx.storage.sync().then(ring, ring),
+    (ring) => void this.#gathered().then(ring, ring),
   );
   readonly #sockets = new ReplicaSockets(this.ctx, this);
   #opened: EndpointCore | null = null;
@@ -393,6 +398,11 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   /** A call that writes: it shares its commit with those that arrive together with it. */
   #enter<T>(work: (core: EndpointCore) => T): Promise<Awaited<T>> {
     return this.#calls.enter(work, (result) => result);
+  }
+
+  /** Resolves when the last commit is on the disk, and what had come by then has been heard. */
+  async #gathered(): Promise<void> {
+    for (let turns = 0; turns < GATHER_TURNS; turns += 1) await this.ctx.storage.sync();
   }
 
   /** The answer of a poll that waits in the core. */

@@ -88,6 +88,10 @@ const updates = new ColumnWriter(
 /** So many ended jobs are looked at for those that succeeded. */
 const SERVICE_ROWS_MAX = 1_000;
 
+/** Jobs read at once from the beginning of a lane. */
+const READ_AHEAD = 16;
+const READ_AHEAD_ROWS = `SELECT * FROM jobs WHERE id IN (${Array.from({ length: READ_AHEAD }, () => "?").join(", ")})`;
+
 /** A living job as its row has it, so that the row need not be read. */
 interface KeptJob {
   readonly job: QueuedJob | RunningJob;
@@ -224,16 +228,36 @@ export class JobStore {
     this.#keep(job, this.#kept.get(job.id)?.payload ?? null, null);
   }
 
-  /** @throws Error when there is no such job */
-  ready(id: JobId): ReadyJob {
-    const kept = this.#kept.get(id);
-    if (kept !== undefined && kept.job.state === "queued" && kept.payload !== null) {
-      const { job, payload } = kept;
-      return { job, payload: () => payload };
+  /**
+   * A job that is ready. When it has to be read, those that will be asked for next are read with it.
+   * @param following which they are, so many at most
+   * @throws Error when there is no such job
+   */
+  ready(id: JobId, following: (limit: number) => readonly JobId[]): ReadyJob {
+    const known = this.#readyKept(id);
+    if (known !== null) return known;
+    const ahead = following(READ_AHEAD - 1).filter((next) => !this.#kept.has(next));
+    const ids = Array.from({ length: READ_AHEAD }, (_, at) => (at === 0 ? id : (ahead[at - 1] ?? id)));
+    let found: SqlRow | null = null;
+    for (const row of this.#db.exec(READ_AHEAD_ROWS, ...ids)) {
+      if (row.id === id) found = row;
+      const payload = row.inputs === null ? null : this.#payloadOf(row);
+      this.#keep(
+        queuedOf(row),
+        payload,
+        CHANGING_COLUMNS.map((column) => row[column] ?? null),
+      );
     }
-    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
-    if (row === undefined) throw new Error(`no row for ${id}`);
-    return { job: queuedOf(row), payload: () => this.#payloadOf(row) };
+    if (found === null) throw new Error(`no row for ${id}`);
+    const row = found;
+    return this.#readyKept(id) ?? { job: queuedOf(row), payload: () => this.#payloadOf(row) };
+  }
+
+  #readyKept(id: JobId): ReadyJob | null {
+    const kept = this.#kept.get(id);
+    if (kept === undefined || kept.job.state !== "queued" || kept.payload === null) return null;
+    const { job, payload } = kept;
+    return { job, payload: () => payload };
   }
 
   runningOf(replicaId: ReplicaId): RunningJob[] {

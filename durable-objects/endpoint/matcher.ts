@@ -85,7 +85,7 @@ function bestMatch(
 /** The ready job of a lane that so many others come before. */
 function readyAt(state: EndpointState, lane: Lane, place: number): ReadyJob | null {
   const id = state.waiting.ready(lane, place);
-  return id === null ? null : state.jobs.ready(id);
+  return id === null ? null : state.jobs.ready(id, (limit) => state.waiting.readyAfter(lane, place, limit));
 }
 
 /** Whether the endpoint has capacity on a node that is not this one. */

@@ -133,6 +133,13 @@ export class WaitingJobs {
     return key === null ? null : (key.id as JobId);
   }
 
+  /** Ready jobs that come right behind that one, as far as they are known without reading. */
+  readyAfter(lane: Lane, place: number, limit: number): JobId[] {
+    return this.load()
+      [lane].head.after(place, limit)
+      .map(({ id }) => id as JobId);
+  }
+
   queued(lane: Lane): number {
     const { ready, delayed } = this.load()[lane];
     return ready.total + delayed.size;

@@ -32,6 +32,16 @@ export class LaneHead {
     return this.#keys.at(place);
   }
 
+  /** The keys behind a place that are here already, so many at most. */
+  after(place: number, limit: number): Key[] {
+    const keys: Key[] = [];
+    for (let next = place + 1; next <= place + limit; next += 1) {
+      const key = this.#keys.at(next);
+      if (key !== null) keys.push(key);
+    }
+    return keys;
+  }
+
   /** The key is in the lane now. */
   add(key: Key): void {
     const last = this.#keys.at(this.#keys.size - 1);
