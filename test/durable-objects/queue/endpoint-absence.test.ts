@@ -19,7 +19,7 @@ describe("an object that was away", () => {
     const lease = world.take(replica);
     world.progress(replica, lease);
     away(world, 10 * LEASE_MS);
-    world.pass(LEASE_RENEW_MS - 2);
+    world.pass(GRACE_MS - 2);
     expect(world.job(id)).toMatchObject({ state: "running", attempt: 1 });
     expect(world.progress(replica, lease)).toMatchObject({ ok: true, answer: { cancel: false } });
     expect(world.complete(replica, lease)).toMatchObject({ ok: true });
@@ -98,7 +98,7 @@ describe("an object that was away", () => {
     world.progress(replica, lease);
     for (let round = 0; round < 3; round += 1) {
       away(world, 10 * LEASE_MS);
-      world.pass(LEASE_RENEW_MS - 2);
+      world.pass(GRACE_MS - 2);
       expect(world.progress(replica, lease)).toMatchObject({ ok: true });
     }
     expect(world.job(id)).toMatchObject({ state: "running", attempt: 1 });
