@@ -17,8 +17,8 @@ export interface HeldMessage {
 interface Wire {
   readonly client: Socket;
   readonly upstream: Socket;
-  /** It has become a WebSocket. */
-  isSocket: boolean;
+  /** What its client wrote to make it a WebSocket; null: it has made it none. */
+  upgrade: Buffer | null;
 }
 
 interface Hold {
@@ -105,7 +105,7 @@ export class TcpProxy {
 
   #join(client: Socket): void {
     const upstream = connect({ ...this.#target(), allowHalfOpen: true });
-    const wire = { client, upstream, isSocket: false };
+    const wire: Wire = { client, upstream, upgrade: null };
     this.#wires.add(wire);
     const end = () => {
       this.#wires.delete(wire);
@@ -139,14 +139,14 @@ export class TcpProxy {
   #toServer(wire: Wire, bytes: Buffer): void {
     const hold = this.#hold;
     if (hold !== null) {
-      const text = wire.isSocket ? unmasked(bytes) : bytes.toString("latin1");
+      const text = wire.upgrade === null ? bytes.toString("latin1") : unmasked(bytes);
       if (hold.pattern.test(text)) {
         this.#hold = null;
-        hold.caught(wire.isSocket ? this.#caughtOnSocket(wire, bytes, text) : this.#caught(wire, bytes, text));
+        hold.caught(this.#caught(wire, bytes, text));
         return;
       }
     }
-    wire.isSocket ||= UPGRADE.test(bytes.toString("latin1"));
+    if (wire.upgrade === null && UPGRADE.test(bytes.toString("latin1"))) wire.upgrade = bytes;
     if (!wire.upstream.write(bytes)) {
       wire.client.pause();
       wire.upstream.once("drain", () => this.#resume(wire.client));
@@ -154,10 +154,9 @@ export class TcpProxy {
   }
 
   /** The connection leaves the proxy's care: its bytes lie here until they are released, on a connection of their own. */
-  #caught(wire: Wire, bytes: Buffer, text: string): HeldMessage {
-    const { client, upstream } = wire;
+  #caught({ client, upstream, ...wire }: Wire, bytes: Buffer, text: string): HeldMessage {
     const kept = [bytes];
-    this.#wires.delete(wire);
+    for (const known of this.#wires) if (known.client === client) this.#wires.delete(known);
     // The sender may give up meanwhile; what it wrote still counts as sent.
     for (const name of ["data", "end", "close", "error"]) client.removeAllListeners(name);
     client.on("error", () => undefined);
@@ -169,34 +168,17 @@ export class TcpProxy {
       release: async (waitMs) => {
         const way = connect(this.#target());
         way.on("error", () => undefined);
+        let pattern = STATUS_LINE;
+        if (wire.upgrade !== null) {
+          way.write(wire.upgrade);
+          const isOpen = (await answeredStatus(way, waitMs)) === 101;
+          const number = isOpen ? /"n":([0-9]+)/.exec(text)?.[1] : undefined;
+          pattern = new RegExp(`"n":${number},(?:"answer"|"problem":.*?"status":([0-9]{3}))`);
+        }
         way.write(Buffer.concat(kept));
-        const status = await answeredStatus(way, waitMs);
+        const status = await answeredStatus(way, waitMs, pattern);
         client.destroy();
         way.destroy();
-        return status;
-      },
-    };
-  }
-
-  /** As a request, but on the connection that it has: the server knows its other end by it. */
-  #caughtOnSocket(wire: Wire, bytes: Buffer, text: string): HeldMessage {
-    const { client, upstream } = wire;
-    const kept = [bytes];
-    this.#wires.delete(wire);
-    for (const socket of [client, upstream]) {
-      for (const name of ["data", "end", "close", "error"]) socket.removeAllListeners(name);
-      socket.on("error", () => undefined);
-    }
-    client.on("data", (more: Buffer) => kept.push(more));
-    return {
-      text,
-      release: async (waitMs) => {
-        const number = /"n":([0-9]+)/.exec(text)?.[1] ?? "";
-        const answer = new RegExp(`"n":${number},(?:"answer"|"problem":.*?"status":([0-9]{3}))`);
-        upstream.write(Buffer.concat(kept));
-        const status = await answeredStatus(upstream, waitMs, answer);
-        client.destroy();
-        upstream.destroy();
         return status;
       },
     };
@@ -233,18 +215,19 @@ function unmasked(bytes: Buffer): string {
 /** The status of the next answer on a connection: what the pattern's group says, 200 where it says nothing. */
 function answeredStatus(socket: Socket, waitMs: number, pattern = STATUS_LINE): Promise<number | null> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(null), waitMs);
     let text = "";
-    socket.on("data", (bytes: Buffer) => {
+    const end = (status: number | null) => {
+      clearTimeout(timer);
+      socket.off("data", read);
+      resolve(status);
+    };
+    const timer = setTimeout(() => end(null), waitMs);
+    const read = (bytes: Buffer) => {
       text += bytes.toString("latin1");
       const answer = pattern.exec(text);
-      if (answer === null) return;
-      clearTimeout(timer);
-      resolve(Number(answer[1] ?? 200));
-    });
-    socket.on("close", () => {
-      clearTimeout(timer);
-      resolve(null);
-    });
+      if (answer !== null) end(Number(answer[1] ?? 200));
+    };
+    socket.on("data", read);
+    socket.on("close", () => end(null));
   });
 }
