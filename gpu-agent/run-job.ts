@@ -1,5 +1,5 @@
 /** One job, from its lease to its final report. */
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { CompleteLease, Lease, ReleaseForAgent } from "#contract/agent";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
@@ -18,7 +18,7 @@ import { bringInputs } from "./inputs/bring-inputs.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { deliverOutputs, storeOutput } from "./outputs/deliver-outputs.ts";
 import { EarlyOutputs } from "./outputs/early-outputs.ts";
-import { jobPrefix, leaseFolder } from "./outputs/job-prefix.ts";
+import { jobFolder, jobPrefix, leaseFolder } from "./outputs/job-prefix.ts";
 import type { OutputSource } from "./outputs/output-files.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { redact } from "./redact.ts";
@@ -311,6 +311,8 @@ class JobRun implements RunningJob {
       if (folders === null) return;
       for (const folder of [folders.input, folders.output]) {
         await rm(join(folder, leaseFolder(lease)), { recursive: true, force: true });
+        // It stays as long as another lease of the job has something in it.
+        await rmdir(join(folder, jobFolder(lease))).catch(() => undefined);
       }
     } catch (error) {
       this.#log("job_not_cleaned", { error: messageOf(error) });

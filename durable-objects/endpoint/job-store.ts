@@ -88,9 +88,15 @@ const updates = new ColumnWriter(
 /** So many ended jobs are looked at for those that succeeded. */
 const SERVICE_ROWS_MAX = 1_000;
 
-/** Jobs read at once from the beginning of a lane. */
-const READ_AHEAD = 16;
-const READ_AHEAD_ROWS = `SELECT * FROM jobs WHERE id IN (${Array.from({ length: READ_AHEAD }, () => "?").join(", ")})`;
+/** Jobs read at once from the beginning of a lane, once several have been read one after the other: first one, then two … */
+const READ_AHEAD_MAX = 16;
+/** The statement that reads so many jobs, which are powers of two. */
+const readAhead = new Map(
+  [1, 2, 4, 8, READ_AHEAD_MAX].map((jobs) => [
+    jobs,
+    `SELECT * FROM jobs WHERE id IN (${Array.from({ length: jobs }, () => "?").join(", ")})`,
+  ]),
+);
 
 /** A living job as its row has it, so that the row need not be read. */
 interface KeptJob {
@@ -109,6 +115,8 @@ export class JobStore {
   readonly #db: LateWrites;
   /** A job that was inserted in this turn and is not in its table yet. */
   #unwritten: { readonly id: JobId; values: readonly SqlValue[] } | null = null;
+  /** How many jobs are read when the next one is not at hand. */
+  #readAhead = 1;
   /** Each is what its row says: whatever writes a row writes here too. */
   readonly #kept = new Map<JobId, KeptJob>();
 
@@ -236,10 +244,10 @@ export class JobStore {
   ready(id: JobId, following: (limit: number) => readonly JobId[]): ReadyJob {
     const known = this.#readyKept(id);
     if (known !== null) return known;
-    const ahead = following(READ_AHEAD - 1).filter((next) => !this.#kept.has(next));
-    const ids = Array.from({ length: READ_AHEAD }, (_, at) => (at === 0 ? id : (ahead[at - 1] ?? id)));
+    const ahead = following(this.#readAhead - 1).filter((next) => !this.#kept.has(next));
+    const ids = Array.from({ length: this.#readAhead }, (_, at) => (at === 0 ? id : (ahead[at - 1] ?? id)));
     let found: SqlRow | null = null;
-    for (const row of this.#db.exec(READ_AHEAD_ROWS, ...ids)) {
+    for (const row of this.#db.exec(readAhead.get(this.#readAhead) ?? "", ...ids)) {
       if (row.id === id) found = row;
       const payload = row.inputs === null ? null : this.#payloadOf(row);
       this.#keep(
@@ -249,6 +257,7 @@ export class JobStore {
       );
     }
     if (found === null) throw new Error(`no row for ${id}`);
+    this.#readAhead = Math.min(READ_AHEAD_MAX, this.#readAhead * 2);
     const row = found;
     return this.#readyKept(id) ?? { job: queuedOf(row), payload: () => this.#payloadOf(row) };
   }

@@ -155,7 +155,7 @@ function refuseTooLarge(size: number, file: FileReference): void {
 
 /**
  * Files below a folder of the output folder: what a job saved without any node saying so.
- * @param below such as "jobs/lse_…-1"
+ * @param below such as "jobs/job_…/1"
  */
 export async function scanOutputs(folders: ComfyFolders, below: string): Promise<FileReference[]> {
   const root = join(folders.output, below);

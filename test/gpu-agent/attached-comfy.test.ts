@@ -33,7 +33,7 @@ function leaseFolderOf(from: FakeComfy): string {
   const prompt = from.prompts.at(-1)?.body.prompt as
     | Record<string, { inputs: { filename_prefix: string } }>
     | undefined;
-  const folder = /^(jobs\/lse_[0-9a-z-]+)\/2\/p$/.exec(prompt?.["2"]?.inputs.filename_prefix ?? "")?.[1];
+  const folder = /^(jobs\/job_[0-9a-z]+\/[0-9]+)\/2\/p$/.exec(prompt?.["2"]?.inputs.filename_prefix ?? "")?.[1];
   if (folder === undefined) throw new Error("the prompt saves somewhere else");
   return folder;
 }
