@@ -4,15 +4,13 @@ import type { Call, Command, Outcome } from "#cli/command";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
+import { givenObjectInfo, objectInfoHelp, objectInfoOptions, readJsonFile } from "#cli/json-file";
 import { textTable } from "#cli/text-table";
 import { PilotlightError } from "#client/pilotlight-error";
 import type { Endpoint, EndpointPatch } from "#contract/endpoint";
 import { Slug } from "#contract/endpoint";
-import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { InputSpec } from "#contract/workflow";
 
-const OBJECT_INFO_MS_MAX = 60_000;
-const FILE_DEPTH_MAX = 64;
 /** A PNG carries its workflow in text chunks before the pixels; the whole file travels, so it must stay small. */
 const PICTURE_BYTES_MAX = 2_900_000;
 const PNG_START = "89504e470d0a1a0a";
@@ -29,16 +27,14 @@ export const deploy: Command = {
   options: {
     slug: { type: "string" },
     name: { type: "string" },
-    "object-info": { type: "string" },
-    "comfyui-url": { type: "string" },
+    ...objectInfoOptions,
     "override-file": { type: "string" },
     ...settingOptions,
   },
   optionHelp: {
     slug: "the endpoint's name in addresses; the file's name when left out",
     name: "its name for people",
-    "object-info": "a file with ComfyUI's GET /object_info: types and ranges of custom nodes",
-    "comfyui-url": "a running ComfyUI to ask for it",
+    ...objectInfoHelp,
     "override-file": "JSON: rename, hide, bound inputs and outputs",
     ...settingHelp,
   },
@@ -46,7 +42,7 @@ export const deploy: Command = {
     const path = call.positionals[0] ?? "";
     const workflow = await workflowSource(path, call);
     const slug = slugOf(call.text("slug") ?? basename(path, extname(path)), call.text("slug") !== undefined);
-    const objectInfo = await objectInfoOf(call);
+    const objectInfo = (await givenObjectInfo(call))?.classes;
     const overrides = await overridesOf(call);
     const settings = settingsOf(call);
     const name = call.text("name");
@@ -165,39 +161,9 @@ function slugOf(text: string, isExact: boolean): string {
   );
 }
 
-async function objectInfoOf(call: Call): Promise<JsonObject | undefined> {
-  const path = call.text("object-info");
-  const url = call.text("comfyui-url");
-  if (path !== undefined)
-    return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
-  if (url === undefined) return undefined;
-  const address = `${url.replace(/\/+$/, "")}/object_info`;
-  try {
-    const response = await fetch(address, { signal: AbortSignal.timeout(OBJECT_INFO_MS_MAX) });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
-    return jsonObject(await response.text(), address);
-  } catch (cause) {
-    if (cause instanceof CliError) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CliError("file_unreadable", `${address} cannot be read: ${why}`, undefined, { cause });
-  }
-}
-
 async function overridesOf(call: Call): Promise<z.input<typeof EndpointPatch>["overrides"]> {
   const path = call.text("override-file");
   if (path === undefined) return undefined;
   // The service checks what is in it and names each wrong field.
-  return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
-}
-
-function jsonObject(text: string, source: string): JsonObject {
-  let value: unknown;
-  try {
-    value = parseExactJson(text, { pythonNumbers: true, depthMax: FILE_DEPTH_MAX });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CliError("file_unreadable", `${source} is not JSON: ${why}`, undefined, { cause });
-  }
-  if (!isJsonObject(value)) throw new CliError("file_unreadable", `${source} does not hold a JSON object`);
-  return value;
+  return readJsonFile(path, call.workingDirectory);
 }

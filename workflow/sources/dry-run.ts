@@ -1,0 +1,89 @@
+/** Everything that can be said of a workflow before there is an endpoint: the importer's result, models and classes. */
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import { type Refusal, refusal } from "#contract/problems";
+import type { ImportedWorkflow, Overrides } from "#contract/workflow";
+import { checkGraph } from "../check-graph.ts";
+import { type EditorFacts, editorFacts, NO_FACTS } from "../editor-facts.ts";
+import { type ClassUse, findClasses } from "../find-classes.ts";
+import { findModels, type ModelUse } from "../find-models.ts";
+import { importWorkflow } from "../import-workflow.ts";
+import { classLookup } from "../known-classes.ts";
+import type { ObjectInfo } from "../object-info.ts";
+import { graphText, type SourceContents } from "./source-contents.ts";
+
+export interface DryRunOptions {
+  /** GET /object_info as JSON: what is not shaped like a class in it counts as unknown. */
+  readonly objectInfo?: JsonObject;
+  readonly overrides?: Overrides;
+}
+
+export interface DryRun {
+  readonly ok: true;
+  /** Which of the two formats the graph was read from. */
+  readonly format: "api" | "editor";
+  readonly workflow: ImportedWorkflow;
+  readonly models: readonly ModelUse[];
+  readonly classes: readonly ClassUse[];
+  /** What could not be known, and what would tell it, in sentences. */
+  readonly unknown: readonly string[];
+}
+
+/** Imports a source as a deploy would. Refusals are the importer's. */
+export async function dryRun(source: SourceContents, options: DryRunOptions = {}): Promise<DryRun | Refusal> {
+  const text = graphText(source);
+  if (text === undefined) return refusal("invalid_workflow", "The file holds no workflow.");
+  // The lookup takes any JSON: it leaves out what is not shaped like a class.
+  const objectInfo = options.objectInfo as unknown as ObjectInfo | undefined;
+  const imported = await importWorkflow({ text }, { objectInfo, overrides: options.overrides });
+  if (!imported.ok) return imported;
+  const lookup = classLookup(objectInfo);
+  const nodes = parseExactJson(imported.workflow.graph);
+  const checked = checkGraph(isJsonObject(nodes) ? nodes : {}, "/workflow", lookup);
+  if (!checked.ok) return checked;
+  const facts = factsOf(source);
+  const models = findModels(checked.graph, lookup, facts ?? NO_FACTS);
+  const classes = findClasses(checked.graph, objectInfo, facts ?? NO_FACTS);
+  return {
+    ok: true,
+    format: source.prompt === undefined ? "editor" : "api",
+    workflow: imported.workflow,
+    models,
+    classes,
+    unknown: unknownThings(models, classes, facts !== undefined),
+  };
+}
+
+function factsOf({ workflow }: SourceContents): EditorFacts | undefined {
+  if (workflow === undefined) return undefined;
+  try {
+    return editorFacts(parseExactJson(workflow, { pythonNumbers: true }));
+  } catch {
+    // Beside a good graph, a broken document of the editor costs what it would have told and nothing else.
+    return undefined;
+  }
+}
+
+function unknownThings(models: readonly ModelUse[], classes: readonly ClassUse[], hasEditor: boolean): string[] {
+  const unknown = classes.filter(({ origin }) => origin === "unknown").map((each) => each.class);
+  const homeless = models.filter(({ folder }) => folder === null).map(({ filename }) => filename);
+  return [
+    ...(unknown.length === 0
+      ? []
+      : [
+          `Which package brings ${listed(unknown)}. ${
+            hasEditor
+              ? "The editor's document does not say it either; install them by hand."
+              : "The editor's own file, or a PNG that ComfyUI saved, often says it."
+          }`,
+        ]),
+    ...(homeless.length === 0 ? [] : [`In which model folder ${listed(homeless)} must lie.`]),
+  ];
+}
+
+const LISTED_MAX = 10;
+
+function listed(names: readonly string[]): string {
+  const all = [...new Set(names)];
+  const more = all.length - LISTED_MAX;
+  return more <= 0 ? all.join(", ") : `${all.slice(0, LISTED_MAX).join(", ")} and ${more} more`;
+}
