@@ -3,6 +3,7 @@ import { type Refusal, refusal } from "#contract/problems";
 import { isPng, readPngMetadata } from "../png-metadata.ts";
 import { readJsonSource } from "./json-source.ts";
 import type { SourceContents } from "./source-contents.ts";
+import { isWebp, readWebpMetadata } from "./webp-metadata.ts";
 
 /** What people send by mistake or by hope, told by its first bytes, and what to send instead. */
 const REFUSED: readonly (readonly [what: string, at: number, signature: string, wayOut: string])[] = [
@@ -22,13 +23,16 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   archive: "Send a zip, or the JSON file alone.",
 };
 
+const KEYWORDS = ["prompt", "workflow"];
+
 /**
  * Reads JSON text and the pictures ComfyUI saves. Told by content: names and content types lie.
  * Never throws for what the bytes hold; a Refusal is `invalid_workflow` with a sentence for the sender.
  */
 export async function readSource(bytes: Uint8Array): Promise<SourceContents | Refusal> {
   if (bytes.length === 0) return refusal("invalid_workflow", "The file is empty.");
-  if (isPng(bytes)) return readPng(bytes);
+  if (isPng(bytes)) return pictureSource("png", await readPngMetadata(bytes, KEYWORDS));
+  if (isWebp(bytes)) return pictureSource("webp", readWebpMetadata(bytes, KEYWORDS));
   const start = String.fromCharCode(...bytes.subarray(0, 16));
   const refused = REFUSED.find(([, at, signature]) => start.startsWith(signature, at));
   if (refused !== undefined) {
@@ -37,25 +41,28 @@ export async function readSource(bytes: Uint8Array): Promise<SourceContents | Re
   }
   const text = decodeText(bytes);
   if (text === undefined) {
-    return refusal("invalid_workflow", "The file is neither JSON text nor a PNG that ComfyUI saved.");
+    return refusal("invalid_workflow", "The file is neither JSON text, a PNG nor a WebP.");
   }
   return readJsonSource(text);
 }
 
-async function readPng(png: Uint8Array): Promise<SourceContents | Refusal> {
-  const metadata = await readPngMetadata(png, ["prompt", "workflow"]);
+type Metadata =
+  | { readonly ok: true; readonly text: ReadonlyMap<string, string> }
+  | { readonly ok: false; readonly fault: string };
+
+function pictureSource(container: "png" | "webp", metadata: Metadata): SourceContents | Refusal {
   if (!metadata.ok) return refusal("invalid_workflow", metadata.fault);
   const prompt = metadata.text.get("prompt");
   const workflow = metadata.text.get("workflow");
   if (prompt === undefined && workflow === undefined) {
     return refusal(
       "invalid_workflow",
-      "The picture holds no workflow: ComfyUI writes it into the PNGs it saves, and many programs remove it again.",
+      "The picture holds no workflow: ComfyUI writes it into the pictures it saves, and many programs remove it again.",
     );
   }
   return {
     ok: true,
-    container: "png",
+    container,
     ...(prompt === undefined ? {} : { prompt }),
     ...(workflow === undefined ? {} : { workflow }),
     files: [],

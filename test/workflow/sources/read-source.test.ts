@@ -47,7 +47,7 @@ describe("a file that is refused", () => {
   it.each([
     ["nothing", new Uint8Array(), "empty"],
     ["broken JSON", utf8("{"), "not JSON"],
-    ["bytes that are no text", new Uint8Array([0x20, 0xff, 0xc0]), "neither JSON"],
+    ["bytes that are no text", new Uint8Array([0x20, 0xff, 0xc0]), "neither JSON text"],
     ["a video", starting(0, 0, 0, 24, 0x66, 0x74, 0x79, 0x70), "MP4 or MOV video"],
     ["a WebM", starting(0x1a, 0x45, 0xdf, 0xa3), "Export (API)"],
     ["a JPEG", starting(0xff, 0xd8, 0xff, 0xe0), "Send a PNG"],
