@@ -3,6 +3,8 @@ import { isJsonObject, type Json, JsonSyntaxError, parseExactJson, stringifyExac
 import { type Refusal, refusal } from "#contract/problems";
 import type { SourceContents } from "./source-contents.ts";
 
+const NAME_LENGTH_MAX = 200;
+
 /**
  * Tells which kind of document the text is. Whether a graph can be used is the importer's to say.
  * @param text JSON without a byte order mark, as ComfyUI and Python write it (NaN and Infinity are taken)
@@ -18,7 +20,7 @@ export function readJsonSource(text: string): SourceContents | Refusal {
   const found = { ok: true, container: "json", files: [] } as const;
   if (!isJsonObject(document)) return { ...found, prompt: text };
   if (isEditorDocument(document)) {
-    const name = nameOf(document);
+    const name = documentName(document);
     return { ...found, workflow: text, ...(name === undefined ? {} : { name }) };
   }
   if (!isViewComfy(document)) {
@@ -32,13 +34,43 @@ export function readJsonSource(text: string): SourceContents | Refusal {
       "The file is a ViewComfy form without its graph. Send the graph, and the form beside it.",
     );
   }
-  const name = typeof document.appTitle === "string" ? document.appTitle : "";
+  const name = documentName(document);
   return {
     ...found,
     prompt: stringifyExactJson(graph),
     viewComfy: text,
-    ...(name.trim() === "" ? {} : { name: name.trim().slice(0, 200) }),
+    ...(name === undefined ? {} : { name }),
   };
+}
+
+export type JsonKind = "graph" | "editor" | "view_comfy" | "snapshot" | "other";
+
+/** What a JSON file of an archive holds, and its name; `other` for what is no part of a workflow, and for broken JSON. */
+export function describeJson(text: string): { readonly kind: JsonKind; readonly name: string | undefined } {
+  try {
+    const document = parseExactJson(text, { pythonNumbers: true });
+    return { kind: kindOf(document), name: documentName(document) };
+  } catch (error) {
+    if (!(error instanceof JsonSyntaxError)) throw error;
+    return { kind: "other", name: undefined };
+  }
+}
+
+function kindOf(document: Json): JsonKind {
+  if (isEditorDocument(document)) return "editor";
+  if (isViewComfy(document)) return "view_comfy";
+  if (holdsGraph(document, 0)) return "graph";
+  return isJsonObject(document) && Array.isArray(document.custom_nodes) ? "snapshot" : "other";
+}
+
+/** Programs wrap a graph into fields of these names, a few deep. */
+const ENVELOPES = ["prompt", "workflow_api", "output", "input", "workflow"];
+const ENVELOPE_DEPTH_MAX = 3;
+
+function holdsGraph(value: Json | undefined, depth: number): boolean {
+  if (!isJsonObject(value)) return false;
+  if (Object.values(value).some((node) => isJsonObject(node) && typeof node.class_type === "string")) return true;
+  return depth < ENVELOPE_DEPTH_MAX && ENVELOPES.some((field) => holdsGraph(value[field], depth + 1));
 }
 
 /** True for what ComfyUI's editor saves. */
@@ -72,8 +104,10 @@ function editorBeside(document: { readonly [key: string]: Json }): Json | undefi
   );
 }
 
-function nameOf(document: { readonly [key: string]: Json }): string | undefined {
+/** What the author of an editor's document or of a form called it. */
+export function documentName(document: Json): string | undefined {
+  if (!isJsonObject(document)) return undefined;
   const info = isJsonObject(document.extra) ? document.extra.info : undefined;
-  const name = isJsonObject(info) ? info.name : undefined;
-  return typeof name === "string" && name.trim() !== "" ? name.trim().slice(0, 200) : undefined;
+  const name = (isJsonObject(info) ? info.name : undefined) ?? document.appTitle;
+  return typeof name === "string" && name.trim() !== "" ? name.trim().slice(0, NAME_LENGTH_MAX) : undefined;
 }

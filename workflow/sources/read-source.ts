@@ -1,9 +1,12 @@
 /** From the bytes of a file to the workflow in it, whichever kind of file carries it. */
 import { type Refusal, refusal } from "#contract/problems";
 import { isPng, readPngMetadata } from "../png-metadata.ts";
+import { decodeText } from "./decode-text.ts";
 import { readJsonSource } from "./json-source.ts";
 import type { SourceContents } from "./source-contents.ts";
 import { isWebp, readWebpMetadata } from "./webp-metadata.ts";
+import { isZip } from "./zip.ts";
+import { readZipSource } from "./zip-source.ts";
 
 /** What people send by mistake or by hope, told by its first bytes, and what to send instead. */
 const REFUSED: readonly (readonly [what: string, at: number, signature: string, wayOut: string])[] = [
@@ -26,13 +29,14 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
 const KEYWORDS = ["prompt", "workflow"];
 
 /**
- * Reads JSON text and the pictures ComfyUI saves. Told by content: names and content types lie.
+ * Reads JSON text, the pictures ComfyUI saves, and archives. Told by content: names and content types lie.
  * Never throws for what the bytes hold; a Refusal is `invalid_workflow` with a sentence for the sender.
  */
 export async function readSource(bytes: Uint8Array): Promise<SourceContents | Refusal> {
   if (bytes.length === 0) return refusal("invalid_workflow", "The file is empty.");
   if (isPng(bytes)) return pictureSource("png", await readPngMetadata(bytes, KEYWORDS));
   if (isWebp(bytes)) return pictureSource("webp", readWebpMetadata(bytes, KEYWORDS));
+  if (isZip(bytes)) return readZipSource(bytes);
   const start = String.fromCharCode(...bytes.subarray(0, 16));
   const refused = REFUSED.find(([, at, signature]) => start.startsWith(signature, at));
   if (refused !== undefined) {
@@ -41,7 +45,7 @@ export async function readSource(bytes: Uint8Array): Promise<SourceContents | Re
   }
   const text = decodeText(bytes);
   if (text === undefined) {
-    return refusal("invalid_workflow", "The file is neither JSON text, a PNG nor a WebP.");
+    return refusal("invalid_workflow", "The file is neither JSON text, a zip nor a PNG or WebP.");
   }
   return readJsonSource(text);
 }
@@ -67,15 +71,4 @@ function pictureSource(container: "png" | "webp", metadata: Metadata): SourceCon
     ...(workflow === undefined ? {} : { workflow }),
     files: [],
   };
-}
-
-/** UTF-8, or the UTF-16 that shells on Windows write; a byte order mark is dropped. Undefined for what is no text. */
-export function decodeText(bytes: Uint8Array): string | undefined {
-  const encoding =
-    bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : "utf-8";
-  try {
-    return new TextDecoder(encoding, { fatal: true, ignoreBOM: false }).decode(bytes);
-  } catch {
-    return undefined;
-  }
 }
