@@ -18,7 +18,8 @@ import { type Candidate, Candidates } from "./input-candidates.ts";
 import { type ClassLookup, classLookup } from "./known-classes.ts";
 import type { ObjectInfo } from "./object-info.ts";
 import { readPngMetadata } from "./png-metadata.ts";
-import { HOW_TO_EXPORT, readGraph } from "./read-graph.ts";
+import { readGraph } from "./read-graph.ts";
+import { editorGraph } from "./ui/editor-graph.ts";
 
 export interface ImportOptions {
   /** GET /object_info of the server that will run the graph, whole or in part; types and bounds come from it. */
@@ -39,9 +40,11 @@ const CLASSES_QUOTED_MAX = 20;
 const WARNINGS_MAX = 50;
 
 /**
- * Reads API-format JSON, or the same out of a PNG that ComfyUI saved. Async because pictures may hold deflated text.
- * Refusals: `workflow_format_ui` for the editor's format, `invalid_body` for overrides that cannot be applied,
- * `invalid_workflow` for everything else, with an error for each wrong node. Error paths start with `/workflow`.
+ * Reads API-format JSON or the editor's own, or either out of a PNG that ComfyUI saved. Async because pictures may
+ * hold deflated text.
+ * Refusals: `workflow_format_ui` for the editor's format with classes that only object_info could explain,
+ * `invalid_body` for overrides that cannot be applied, `invalid_workflow` for everything else, with an error for each
+ * wrong node. Error paths start with `/workflow`; those of the editor's nodes are `/workflow/nodes/<id>`.
  */
 export async function importWorkflow(
   source: { readonly text: string } | { readonly png: Uint8Array },
@@ -52,21 +55,23 @@ export async function importWorkflow(
   const found = readGraph(text);
   if (!found.ok) return found;
   const lookup = classLookup(options.objectInfo);
-  const checked = checkGraph(found.nodes, `/workflow${found.pointer}`, lookup);
-  return checked.ok ? infer(checked, lookup, options) : checked;
+  if (found.format === "api") {
+    const checked = checkGraph(found.nodes, `/workflow${found.pointer}`, lookup);
+    return checked.ok ? infer(checked, lookup, options) : checked;
+  }
+  const editor = editorGraph(found.document, lookup);
+  if (!editor.ok) return editor;
+  const checked = checkGraph(editor.graph, "/workflow/nodes", lookup);
+  if (!checked.ok) return checked;
+  return infer({ ...checked, warnings: [...editor.notes, ...checked.warnings] }, lookup, options);
 }
 
 async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
   const metadata = await readPngMetadata(png, ["prompt", "workflow"]);
   if (!metadata.ok) return refusal("invalid_workflow", metadata.fault);
-  const prompt = metadata.text.get("prompt");
-  if (prompt !== undefined) return prompt;
-  if (metadata.text.has("workflow")) {
-    return refusal(
-      "workflow_format_ui",
-      `The picture holds the editor's format only, which says how a workflow looks. ${HOW_TO_EXPORT}`,
-    );
-  }
+  // The prompt is what ComfyUI ran; the other is the editor's document of the same workflow.
+  const text = metadata.text.get("prompt") ?? metadata.text.get("workflow");
+  if (text !== undefined) return text;
   return refusal(
     "invalid_workflow",
     "The picture holds no workflow: ComfyUI writes it into the PNGs it saves, and many programs remove it again.",

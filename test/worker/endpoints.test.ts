@@ -61,7 +61,8 @@ describe("creating an endpoint", () => {
   });
 
   it("tells what is wrong with a workflow", async () => {
-    const ui = await create({ slug: "ui", workflow: { nodes: [], links: [], version: 0.4 } });
+    const nodes = [{ id: 1, type: "SomebodysNode", widgets_values: [5], inputs: [{ name: "a", type: "*", link: 1 }] }];
+    const ui = await create({ slug: "ui", workflow: { nodes, links: [], version: 0.4 } });
     expect(await refusalOf(ui)).toMatchObject({ status: 422, code: "workflow_format_ui" });
     for (const workflow of [
       {},

@@ -42,8 +42,16 @@ describe("a picture that ComfyUI saved", () => {
     expect(result.ok).toBe(true);
   });
 
-  it("is refused as the editor's format when it holds nothing else", async () => {
-    expect(await importWorkflow({ png: png(tEXt("workflow", editor)) })).toMatchObject({ code: "workflow_format_ui" });
+  it("gives the editor's document when it holds nothing else", async () => {
+    const saved = JSON.stringify({
+      nodes: [
+        { id: 1, type: "EmptyImage", widgets_values: [64, 64, 1, 0], outputs: [{ name: "IMAGE", type: "IMAGE" }] },
+        { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 3 }] },
+      ],
+      links: [[3, 1, 0, 2, 0, "IMAGE"]],
+    });
+    const result = await importWorkflow({ png: png(tEXt("workflow", saved)) });
+    expect(result.ok && result.workflow.classes).toEqual(["EmptyImage", "SaveImage"]);
   });
 });
 

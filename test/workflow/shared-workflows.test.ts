@@ -293,16 +293,4 @@ describe.skipIf(!existsSync(FOLDER))("real public workflows", () => {
     const { inputs } = await imported("cpack_pixelart");
     expect(inputs.find((input) => input.name === "width")).toMatchObject({ minimum: 24, maximum: 2048, default: 512 });
   });
-
-  it.each(["sd15_default_template.ui.json", "wan22_t2v_video.ui.json"])(
-    "%s is refused as the editor's",
-    async (file) => {
-      const result = await importWorkflow({ text: readFileSync(new URL(file, FOLDER), "utf8") });
-      expect(result).toMatchObject({
-        ok: false,
-        code: "workflow_format_ui",
-        detail: expect.stringContaining("Export"),
-      });
-    },
-  );
 });

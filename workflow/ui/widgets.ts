@@ -39,7 +39,9 @@ export function widgetValues(node: UiNode, known: KnownClass | undefined, linked
     if (node.namedWidgets === null) {
       fault = misfit(node, known, { unset, unplaced, linked, inputs: inputs.size });
       if (unplaced.some(isTelling)) {
-        notes.push(`${quoted(unplaced.filter(isTelling))} belongs to no input that the class has today; left out.`);
+        notes.push(
+          `${quoted(unplaced.filter(isTelling))} belongs to no input of the class as ${known?.certain === false ? "the bundled tables have it" : "object_info has it"}; left out.`,
+        );
       }
     }
   }
@@ -99,7 +101,7 @@ function namesInOrder(node: UiNode): boolean {
 
 /** A value that somebody chose, and no dummy of a button or a preview. */
 function isTelling(value: Json): boolean {
-  return value !== null && value !== "" && value !== "image" && typeof value !== "boolean";
+  return value !== null && value !== "" && value !== "image";
 }
 
 /** What the editor puts into a fresh widget; undefined where nothing sensible is known. */
