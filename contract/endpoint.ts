@@ -88,11 +88,11 @@ export const Endpoint = z
   .meta({ id: "Endpoint" });
 export type Endpoint = z.infer<typeof Endpoint>;
 
-/** A workflow as the API takes it: the graph itself, its JSON text (which keeps every digit), or a PNG in base64. */
+/** A workflow as the API takes it: the graph itself, its JSON text (which keeps every digit), or a file in base64. */
 export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.string().min(1)]).meta({
   id: "WorkflowSource",
   description:
-    "ComfyUI API-format graph as an object or as text, or a PNG that carries one as a data URI (data:image/png;base64,…)",
+    "ComfyUI API-format graph as an object or as text, or a PNG, WebP or zip (comfy-pack) that carries one as a data URI (data:image/png;base64,…)",
 });
 
 export const NewEndpoint = z

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, makeId } from "#contract/ids";
 import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { dataUri, pngWith, webpWith, zipWith } from "#test/worker/workflow-files";
 import {
   jsonOf,
   makeEndpoint,
@@ -73,6 +74,33 @@ describe("creating an endpoint", () => {
     ]) {
       const refusal = await refusalOf(await create({ slug: "broken", workflow }));
       expect(refusal).toMatchObject({ status: 422, code: "invalid_workflow" });
+    }
+  });
+
+  it("reads the files that carry a workflow", async () => {
+    const graph = JSON.stringify(textGraph());
+    for (const [slug, workflow] of [
+      ["from-png", dataUri("image/png", pngWith("prompt", graph))],
+      ["from-webp", dataUri("image/webp", webpWith(`prompt:${graph}`))],
+      ["from-zip", dataUri("application/zip", await zipWith("workflow_api.json", graph))],
+      ["from-windows", dataUri("application/x-zip-compressed", await zipWith("a.json", graph))],
+    ] as const) {
+      const endpoint = await makeEndpoint(workspace.key, slug, { workflow });
+      expect(inputsOf(endpoint).map((input) => input.name)).toContain("prompt");
+    }
+  });
+
+  it("says why a file gives no workflow", async () => {
+    const archive = await zipWith("workflow_api.json", JSON.stringify(textGraph()));
+    for (const [workflow, reason] of [
+      [dataUri("application/zip", await zipWith("a.txt", "x")), "holds no workflow"],
+      [dataUri("application/zip", archive.slice(0, -1)), "cut off"],
+      [dataUri("image/webp", webpWith("other:x")), "holds no workflow"],
+      [dataUri("image/png", pngWith("parameters", "a fox")), "holds no workflow"],
+      [dataUri("image/jpeg", new Uint8Array([0xff, 0xd8])), "data:image/png;base64"],
+    ] as const) {
+      const refusal = await jsonOf(await create({ slug: "broken", workflow }));
+      expect(refusal).toMatchObject({ status: 422, code: "invalid_workflow", detail: expect.stringContaining(reason) });
     }
   });
 

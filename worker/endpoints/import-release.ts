@@ -10,6 +10,8 @@ import { decodeDataUri } from "#worker/inputs/data-uri";
 import { problemOf } from "#worker/placement/objects";
 import { importWorkflow } from "#workflow/import-workflow";
 import type { ObjectInfo } from "#workflow/object-info";
+import { readSource } from "#workflow/sources/read-source";
+import { graphText } from "#workflow/sources/source-contents";
 
 /** D1 refuses rows above 2 MB; the rest of the row is small. */
 const RELEASE_BYTES_MAX = 1_900_000;
@@ -17,6 +19,13 @@ const RELEASE_BYTES_MAX = 1_900_000;
 const OVERRIDES_BYTES_MAX = 250_000;
 /** ComfyUI's own description of a class is deeper than a request's fields, but bounded by the request's depth. */
 const STORED_DEPTH_MAX = 96;
+
+/** Files that carry a workflow, as data URIs. */
+const FILE_TYPES = ["image/png", "image/webp", "application/zip", "application/x-zip-compressed"];
+
+interface WorkflowText {
+  readonly text: string;
+}
 
 export interface NewRelease {
   readonly endpointId: EndpointId;
@@ -37,7 +46,7 @@ export async function importedRelease(
   made: NewRelease,
 ): Promise<ReleaseRow> {
   const objectInfo = document.object_info === undefined ? undefined : objectInfoOf(document.object_info);
-  return release(workflowSource(document.workflow), objectInfo, overrides, made);
+  return release(await workflowSource(document.workflow), objectInfo, overrides, made);
 }
 
 /** Imports the active graph again, with other overrides or another /object_info. */
@@ -60,7 +69,7 @@ export async function reimportedRelease(
 }
 
 async function release(
-  source: { text: string } | { png: Uint8Array },
+  source: WorkflowText,
   objectInfo: ObjectInfo | undefined,
   overrides: Overrides,
   made: NewRelease,
@@ -100,18 +109,20 @@ function refuseLargeOverrides(overrides: Overrides): void {
   throw new Problem("invalid_body", `/overrides: ${reason}`, { errors: [{ path: "/overrides", reason }] });
 }
 
-/** The graph as text, whichever way it was sent. */
-function workflowSource(workflow: unknown): { text: string } | { png: Uint8Array } {
+/** The graph as text, whichever way it was sent; with files, what they hold counts and not what they are called. */
+async function workflowSource(workflow: unknown): Promise<WorkflowText> {
   if (isJsonObject(workflow)) return { text: stringifyExactJson(workflow) };
   const text = String(workflow);
   if (!text.startsWith("data:")) return { text };
   const decoded = decodeDataUri(text);
-  if (!decoded.ok || decoded.contentType !== "image/png") {
-    throw new Problem("invalid_workflow", "A workflow inside a picture must come as data:image/png;base64,…", {
-      errors: [{ path: "/workflow", reason: decoded.ok ? "Must be a PNG." : decoded.reason }],
+  if (!decoded.ok || !FILE_TYPES.includes(decoded.contentType)) {
+    throw new Problem("invalid_workflow", "A workflow inside a file must come as data:image/png;base64,…", {
+      errors: [{ path: "/workflow", reason: decoded.ok ? `Must be one of ${FILE_TYPES.join(", ")}.` : decoded.reason }],
     });
   }
-  return { png: decoded.bytes };
+  const source = await readSource(decoded.bytes);
+  if (!source.ok) throw problemOf(source);
+  return { text: graphText(source) ?? "" };
 }
 
 /** The classes the graph uses; a whole /object_info is megabytes. */
