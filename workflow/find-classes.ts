@@ -1,7 +1,7 @@
 /** Which node classes a graph uses, who describes each of them, and which package brings it. */
-import { coreNodes } from "./core-nodes/all.ts";
 import { type EditorFacts, NO_FACTS, type NodePackage } from "./editor-facts.ts";
 import type { Graph } from "./graph.ts";
+import { bundledClass } from "./known-classes.ts";
 import type { ObjectInfo } from "./object-info.ts";
 
 /** A class of a graph. */
@@ -35,7 +35,7 @@ export function findClasses(
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([name, ids]) => {
       const described = objectInfo !== undefined && Object.hasOwn(objectInfo, name) ? objectInfo[name] : undefined;
-      const isBundled = Object.hasOwn(coreNodes, name);
+      const isBundled = bundledClass(name) !== undefined;
       return {
         class: name,
         nodes: ids,
