@@ -40,6 +40,8 @@ export interface UiDocument {
 export const UI_NODES_MAX = 20_000;
 /** Links and slots of a document: they cost memory as nodes do, and a real node has few. */
 export const UI_PARTS_MAX = 200_000;
+/** Characters of one id: inside subgraphs ids are strung together. */
+const ID_LENGTH_MAX = 100;
 const WRONG_NODES_SHOWN_MAX = 20;
 
 /** What one reading has seen so far, for the bounds above. */
@@ -129,6 +131,9 @@ function readGraph(level: JsonObject, path: string, tally: Tally): UiGraph {
     const node = readNode(entry, entry.id);
     if (node === undefined) continue;
     count(tally, "parts", node.inputs.length + node.outputs.length, path);
+    if (node.id.length > ID_LENGTH_MAX) {
+      throw new Unreadable(path, `A node's id is longer than ${ID_LENGTH_MAX} characters.`);
+    }
     if (nodes.has(node.id)) twice.add(node.id);
     nodes.set(node.id, node);
   }
@@ -146,6 +151,9 @@ function readGraph(level: JsonObject, path: string, tally: Tally): UiGraph {
     const link = readLink(entry);
     if (link === undefined) continue;
     count(tally, "parts", 1, path);
+    if (link.id.length > ID_LENGTH_MAX) {
+      throw new Unreadable(path, `A link's id is longer than ${ID_LENGTH_MAX} characters.`);
+    }
     links.set(link.id, link);
   }
   return { nodes, links };
