@@ -92,7 +92,7 @@ export type Endpoint = z.infer<typeof Endpoint>;
 export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.string().min(1)]).meta({
   id: "WorkflowSource",
   description:
-    "ComfyUI API-format graph as an object or as text, or a PNG, WebP or zip (comfy-pack) that carries one as a data URI (data:image/png;base64,…)",
+    "ComfyUI workflow, in API format or as the editor saves it, as an object or as text, or a PNG, WebP or zip (comfy-pack) that carries one as a data URI (data:image/png;base64,…). The editor's format with custom nodes needs object_info",
 });
 
 export const NewEndpoint = z
@@ -102,7 +102,8 @@ export const NewEndpoint = z
     pod_id: PodId.optional().meta({ description: "The workspace's default pod when left out" }),
     workflow: WorkflowSource,
     object_info: z.record(z.string(), z.unknown()).optional().meta({
-      description: "ComfyUI's GET /object_info, whole or only the classes of the graph: types and ranges come from it",
+      description:
+        "ComfyUI's GET /object_info, whole or only the classes of the graph: types and ranges come from it, and for the editor's format which value is which",
     }),
     overrides: Overrides.optional(),
     settings: EndpointSettings.partial().optional(),
