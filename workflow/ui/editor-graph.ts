@@ -3,6 +3,7 @@ import type { JsonObject } from "#contract/exact-json";
 import type { Refusal } from "#contract/problems";
 import type { ClassLookup } from "../known-classes.ts";
 import { type ConvertedUi, convertUi } from "./convert-ui.ts";
+import { expandUi } from "./expand-subgraphs.ts";
 import { readUi } from "./read-ui.ts";
 import type { ExpandedUi } from "./ui-graph.ts";
 
@@ -15,7 +16,8 @@ export interface EditorGraph extends ConvertedUi {
 export function editorGraph(document: JsonObject, lookup: ClassLookup): EditorGraph | Refusal {
   const read = readUi(document);
   if (!read.ok) return read;
-  const expanded: ExpandedUi = { graph: read.ui.graph, promoted: [], extra: read.ui.extra };
-  const converted = convertUi(expanded, lookup);
-  return converted.ok ? { ...converted, expanded } : converted;
+  const shown = expandUi(read.ui, lookup);
+  if (!shown.ok) return shown;
+  const converted = convertUi(shown.expanded, lookup);
+  return converted.ok ? { ...converted, expanded: shown.expanded } : converted;
 }

@@ -3,7 +3,7 @@ import type { Json } from "#contract/exact-json";
 import type { NodeClass, ObjectInfo } from "#workflow/object-info";
 
 const INT: Json = ["INT", { default: 0, min: -0x8000_0000, max: 0x7fff_ffff }];
-const FLOAT: Json = ["FLOAT", { default: 0, min: -1e9, max: 1e9 }];
+const FLOAT: Json = ["FLOAT", { default: 0, min: -1e20, max: 1e20 }];
 const BOOLEAN: Json = ["BOOLEAN", { default: false }];
 const STRING: Json = ["STRING", { default: "" }];
 
