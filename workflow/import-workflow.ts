@@ -13,6 +13,7 @@ import { findOutputs, outputSpecs } from "./find-outputs.ts";
 import { findParameters } from "./find-parameters.ts";
 import { findPrompts } from "./find-prompts.ts";
 import { findSettings } from "./find-settings.ts";
+import { findViewComfy, isChosenByAuthor } from "./find-view-comfy.ts";
 import { type Graph, type GraphNode, linkOf, usesOf, walk } from "./graph.ts";
 import { type Candidate, Candidates } from "./input-candidates.ts";
 import { type ClassLookup, classLookup } from "./known-classes.ts";
@@ -25,6 +26,8 @@ export interface ImportOptions {
   /** GET /object_info of the server that will run the graph, whole or in part; types and bounds come from it. */
   readonly objectInfo?: ObjectInfo | undefined;
   readonly overrides?: Overrides | undefined;
+  /** A ViewComfy form beside the graph: its fields are the inputs, and what it leaves out is hidden. */
+  readonly viewComfy?: JsonObject | undefined;
   /** The release before: a place in the graph that had a name keeps it, so that callers need not change. */
   readonly previous?: { readonly inputs: readonly InputSpec[]; readonly outputs: readonly OutputSpec[] } | undefined;
 }
@@ -86,13 +89,16 @@ function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOption
     uses: usesOf(checked.graph),
     lookup,
   });
+  const formNotes = options.viewComfy === undefined ? [] : findViewComfy(candidates, options.viewComfy);
   findMarkers(candidates);
   findFiles(candidates);
   findPrompts(candidates);
   findSettings(candidates);
   findParameters(candidates);
+  const hasForm = candidates.all().some((candidate) => candidate.fromForm === true);
+  if (hasForm) candidates.hide((candidate) => !isChosenByAuthor(candidate, candidates));
 
-  const warnings = [...checked.warnings];
+  const warnings = [...checked.warnings, ...formNotes];
   const described = describeAll(candidates, options.previous?.inputs ?? [], warnings);
   const outputs = namedOutputs(candidates, options.previous?.outputs ?? []);
   const errors: FieldError[] = [];

@@ -24,20 +24,27 @@ export const importWorkflowFile: Command = {
     "pilotlight import workflow_api.json --object-info object_info.json --overrides overrides.json",
   ],
   positionals: [{ name: "file", required: true }],
-  options: { ...objectInfoOptions, overrides: { type: "string" } },
-  optionHelp: { ...objectInfoHelp, overrides: "JSON: rename, hide, bound inputs and outputs, as for deploy" },
+  options: { ...objectInfoOptions, overrides: { type: "string" }, "view-comfy": { type: "string" } },
+  optionHelp: {
+    ...objectInfoHelp,
+    overrides: "JSON: rename, hide, bound inputs and outputs, as for deploy",
+    "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
+  },
   forPeople: true,
   run: async (call) => {
     const path = call.positionals[0] ?? "";
     const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
     const given = await givenObjectInfo(call);
     if (given !== undefined) checkObjectInfo(given);
+    const form = call.text("view-comfy");
+    const viewComfy = form === undefined ? undefined : await readJsonFile(form, call.workingDirectory);
     const overrides = accepted(await overridesOf(call));
     const source = accepted(await readSource(bytes));
     const understood = accepted(
       await dryRun(source, {
         ...(given === undefined ? {} : { objectInfo: given.classes }),
         ...(overrides.values === undefined ? {} : { overrides: overrides.values }),
+        ...(viewComfy === undefined ? {} : { viewComfy }),
       }),
     );
     return shown(path === "-" ? "standard input" : basename(path), source, understood, given);

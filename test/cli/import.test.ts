@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runHere } from "#test/cli/command-line";
 import { node, textToImage } from "../workflow/graphs.ts";
 import { png, tEXt } from "../workflow/png-chunks.ts";
+import { zip } from "../workflow/zip-archives.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -100,6 +101,28 @@ describe("pilotlight import", () => {
       package: { id: "fancy", registered: false, version: null },
       described_by: "object_info",
     });
+  });
+
+  it("takes a ViewComfy form, beside the graph or as an option", async () => {
+    const field = { workflowPath: ["positive", "inputs", "text"], title: "Subject", valueType: "long-text" };
+    const form = JSON.stringify({
+      appTitle: "Foxes",
+      workflows: [{ viewComfyJSON: { inputs: [{ inputs: [field] }] } }],
+    });
+    const archive = zip([
+      { name: "workflow_api.json", content: graph },
+      { name: "view_comfy.json", content: form },
+      { name: "input/fox.png", content: "x" },
+    ]);
+    const beside = await runHere(["import", file("app.zip", archive)]);
+    expect(beside.stdout).toMatch(/^app\.zip: an archive with a graph in API format; 7 nodes\.$/m);
+    expect(beside.stdout).toMatch(/^subject +string +a lamp +positive\.text$/m);
+    expect(beside.stdout).toContain("Files beside it: input/fox.png");
+    const argv = ["import", file("graph.json", graph), "--view-comfy", file("view_comfy.json", form), "--json"];
+    const { data } = JSON.parse((await runHere(argv)).stdout);
+    expect(data.inputs).toMatchObject([{ name: "subject", title: "Subject" }]);
+    const wrong = await runHere([...argv.slice(0, 3), file("list.json", "[]")]);
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("does not hold a JSON object")]);
   });
 
   it("ends with the refusal's code, sentence and places, and exit code 1", async () => {

@@ -9,12 +9,14 @@ import { findModels, type ModelUse } from "../find-models.ts";
 import { importWorkflow } from "../import-workflow.ts";
 import { classLookup } from "../known-classes.ts";
 import type { ObjectInfo } from "../object-info.ts";
-import { graphText, type SourceContents } from "./source-contents.ts";
+import { formOf, graphText, type SourceContents } from "./source-contents.ts";
 
 export interface DryRunOptions {
   /** GET /object_info as JSON: what is not shaped like a class in it counts as unknown. */
   readonly objectInfo?: JsonObject;
   readonly overrides?: Overrides;
+  /** A ViewComfy form; stands above the one the source holds. */
+  readonly viewComfy?: JsonObject;
 }
 
 export interface DryRun {
@@ -34,7 +36,8 @@ export async function dryRun(source: SourceContents, options: DryRunOptions = {}
   if (text === undefined) return refusal("invalid_workflow", "The file holds no workflow.");
   // The lookup takes any JSON: it leaves out what is not shaped like a class.
   const objectInfo = options.objectInfo as unknown as ObjectInfo | undefined;
-  const imported = await importWorkflow({ text }, { objectInfo, overrides: options.overrides });
+  const viewComfy = options.viewComfy ?? formOf(source);
+  const imported = await importWorkflow({ text }, { objectInfo, overrides: options.overrides, viewComfy });
   if (!imported.ok) return imported;
   const lookup = classLookup(objectInfo);
   const nodes = parseExactJson(imported.workflow.graph);

@@ -1,5 +1,7 @@
 /** What a file that people send as a workflow turned out to hold. */
 
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+
 export interface SourceContents {
   readonly ok: true;
   readonly container: "json" | "png" | "webp" | "zip";
@@ -26,4 +28,11 @@ export interface SourceFile {
 /** The text the importer reads: what ComfyUI would run where that is known, else the editor's format. */
 export function graphText(source: SourceContents): string | undefined {
   return source.prompt ?? source.workflow;
+}
+
+/** The ViewComfy form beside the graph; its text has been parsed once already when the source was read. */
+export function formOf({ viewComfy }: SourceContents): JsonObject | undefined {
+  if (viewComfy === undefined) return undefined;
+  const form = parseExactJson(viewComfy, { pythonNumbers: true });
+  return isJsonObject(form) ? form : undefined;
 }
