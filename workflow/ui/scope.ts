@@ -120,15 +120,15 @@ function rimOf(definition: UiSubgraph): Rim {
 
 /**
  * A shell's inputs by the slots of its definition. Slots are told by name, as the editor does, because an instance may
- * list them in another order, or only those with links; then by place, for those without a partner on either side.
+ * list them in another order, or only those with links; then by place, for those without a partner on either side. A
+ * group node's go by place alone where the names do not settle it all: editors made them up in several ways.
  */
 export function alignedInputs(
   definition: UiSubgraph,
   node: UiNode,
-  byPlaceFirst: boolean,
+  isGroup: boolean,
 ): readonly (UiInput | undefined)[] {
   const slots = definition.inputs;
-  if (byPlaceFirst && slots.length === node.inputs.length) return node.inputs;
   const waiting = new Map<string, number[]>();
   slots.forEach((slot, index) => {
     const list = waiting.get(slot.name);
@@ -144,6 +144,11 @@ export function alignedInputs(
     if (index === undefined) strangers.push({ input, place });
     else aligned[index] = input;
   });
+  if (isGroup && strangers.length > 0) {
+    const connections = node.inputs.filter((input) => input.widget === null);
+    const byPlace = [node.inputs, connections].find((inputs) => inputs.length === slots.length);
+    if (byPlace !== undefined) return byPlace;
+  }
   for (const { input, place } of strangers) {
     if (place < slots.length && aligned[place] === undefined && slots[place]?.type === input.type) {
       aligned[place] = input;
