@@ -232,9 +232,13 @@ function layout(
     }
     const known = lookup?.(node.type);
     if (known === undefined) return undefined;
+    let stored = length;
     for (const declared of known.inputs.values()) {
       if (!WIDGET_TYPES.has(declared.type) || declared.options.forceInput === true) continue;
       const run = { node, length: hasControl(declared) ? 2 : 1, field: declared.name };
+      // The class has got further inputs since the definition was made.
+      if (stored < run.length) break;
+      stored -= run.length;
       const input = converted.get(declared.name);
       if (input === undefined) runs.push(run);
       else if (input.link === null || input.link.startsWith(INPUT_NODE)) last.push(run);

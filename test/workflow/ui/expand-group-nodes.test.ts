@@ -318,3 +318,13 @@ describe("any document whatever", () => {
     expect(expanded).toBeGreaterThan(100);
   });
 });
+
+describe("a definition older than a class in it", () => {
+  it("has as many values as it has itself, not as many as the class has today", () => {
+    const unlinked = ["cfg_conds:FLOAT*", "cfg_cond2_negative:FLOAT*"];
+    const shell = node(5, "workflow>guide", { widgets: [5, 2] });
+    const guider = node("", "DualCFGGuider", { inputs: unlinked, widgets: [3, 1.5] });
+    const { graph } = expand(document([shell], [], { guide: { nodes: [guider] } }));
+    expect(graph.nodes.get("5:0")?.overrides).toEqual({ cfg_conds: 5, cfg_cond2_negative: 2 });
+  });
+});
