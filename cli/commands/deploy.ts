@@ -1,5 +1,6 @@
 import { basename, extname } from "node:path";
 import type * as z from "zod";
+import { accepted } from "#cli/accepted";
 import type { Call, Command, Outcome } from "#cli/command";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
@@ -9,11 +10,10 @@ import { textTable } from "#cli/text-table";
 import { PilotlightError } from "#client/pilotlight-error";
 import type { Endpoint, EndpointPatch } from "#contract/endpoint";
 import { Slug } from "#contract/endpoint";
+import type { JsonObject } from "#contract/exact-json";
 import type { InputSpec } from "#contract/workflow";
-
-/** A PNG carries its workflow in text chunks before the pixels; the whole file travels, so it must stay small. */
-const PICTURE_BYTES_MAX = 2_900_000;
-const PNG_START = "89504e470d0a1a0a";
+import { readSource } from "#workflow/sources/read-source";
+import { formOf, graphText } from "#workflow/sources/source-contents";
 
 export const deploy: Command = {
   path: ["deploy"],
@@ -23,12 +23,13 @@ export const deploy: Command = {
     "pilotlight deploy picture.png --slug portraits --name Portraits",
     "pilotlight deploy workflow_api.json --comfyui-url http://127.0.0.1:8188",
   ],
-  positionals: [{ name: "workflow.json|.png", required: true }],
+  positionals: [{ name: "workflow.json|.png|.webp|.zip", required: true }],
   options: {
     slug: { type: "string" },
     name: { type: "string" },
     ...objectInfoOptions,
     "override-file": { type: "string" },
+    "view-comfy": { type: "string" },
     ...settingOptions,
   },
   optionHelp: {
@@ -36,18 +37,19 @@ export const deploy: Command = {
     name: "its name for people",
     ...objectInfoHelp,
     "override-file": "JSON: rename, hide, bound inputs and outputs",
+    "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
     ...settingHelp,
   },
   run: async (call) => {
     const path = call.positionals[0] ?? "";
-    const workflow = await workflowSource(path, call);
+    const workflow = await workflowOf(path, call);
     const slug = slugOf(call.text("slug") ?? basename(path, extname(path)), call.text("slug") !== undefined);
     const objectInfo = (await givenObjectInfo(call))?.classes;
     const overrides = await overridesOf(call);
     const settings = settingsOf(call);
     const name = call.text("name");
     const release = {
-      workflow,
+      ...workflow,
       ...(name === undefined ? {} : { name }),
       ...(objectInfo === undefined ? {} : { object_info: objectInfo }),
       ...(overrides === undefined ? {} : { overrides }),
@@ -128,21 +130,13 @@ function rangeOf(input: InputSpec): string {
   }
 }
 
-/** JSON goes as its text, which keeps every digit; a picture as a data URI. */
-async function workflowSource(path: string, call: Call): Promise<string> {
+/** The graph as text, which keeps every digit; of a picture or an archive only that travels, however large it is. */
+async function workflowOf(path: string, call: Call): Promise<{ workflow: string; view_comfy?: JsonObject }> {
   const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
-  if (Buffer.from(bytes.subarray(0, 8)).toString("hex") === PNG_START) {
-    if (bytes.byteLength > PICTURE_BYTES_MAX) {
-      const hint = "Export the workflow from ComfyUI (Workflow → Export (API)) and deploy the JSON file.";
-      throw new CliError("file_unreadable", `${path} is larger than ${PICTURE_BYTES_MAX} bytes`, hint);
-    }
-    return `data:image/png;base64,${Buffer.from(bytes).toString("base64")}`;
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
-  } catch (cause) {
-    throw new CliError("file_unreadable", `${path} is neither JSON nor a PNG`, undefined, { cause });
-  }
+  const source = accepted(await readSource(bytes));
+  const given = call.text("view-comfy");
+  const form = given === undefined ? formOf(source) : await readJsonFile(given, call.workingDirectory);
+  return { workflow: graphText(source) ?? "", ...(form === undefined ? {} : { view_comfy: form }) };
 }
 
 function slugOf(text: string, isExact: boolean): string {

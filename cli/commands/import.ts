@@ -1,11 +1,11 @@
 import { basename } from "node:path";
+import { accepted } from "#cli/accepted";
 import type { Call, Command, Outcome } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
 import { type GivenObjectInfo, givenObjectInfo, objectInfoHelp, objectInfoOptions, readJsonFile } from "#cli/json-file";
 import { textTable } from "#cli/text-table";
-import { PilotlightError } from "#client/pilotlight-error";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import { type Refusal, refusal } from "#contract/problems";
 import { Overrides } from "#contract/workflow";
@@ -50,13 +50,6 @@ export const importWorkflowFile: Command = {
     return shown(path === "-" ? "standard input" : basename(path), source, understood, given);
   },
 };
-
-/** A refusal ends the command as the service's own would: its code, its sentence, each wrong place; exit code 1. */
-function accepted<T extends { readonly ok: true }>(result: T | Refusal): T {
-  if (result.ok) return result;
-  const { code, detail, errors } = result;
-  throw new PilotlightError({ code, status: 422, detail, ...(errors === undefined ? {} : { errors }) });
-}
 
 function checkObjectInfo({ source, classes }: GivenObjectInfo): void {
   const entries = Object.values(classes);

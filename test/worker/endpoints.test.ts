@@ -62,8 +62,12 @@ describe("creating an endpoint", () => {
   });
 
   it("tells what is wrong with a workflow", async () => {
-    const nodes = [{ id: 1, type: "SomebodysNode", widgets_values: [5], inputs: [{ name: "a", type: "*", link: 1 }] }];
-    const ui = await create({ slug: "ui", workflow: { nodes, links: [], version: 0.4 } });
+    const nodes = [
+      { id: 1, type: "SomebodysNode", widgets_values: [5, 6], outputs: [{ name: "image", type: "IMAGE", links: [1] }] },
+      { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 1 }] },
+    ];
+    const links = [[1, 1, 0, 2, 0, "IMAGE"]];
+    const ui = await create({ slug: "ui", workflow: { nodes, links, version: 0.4 } });
     expect(await refusalOf(ui)).toMatchObject({ status: 422, code: "workflow_format_ui" });
     for (const workflow of [
       {},
@@ -88,6 +92,27 @@ describe("creating an endpoint", () => {
       const endpoint = await makeEndpoint(workspace.key, slug, { workflow });
       expect(inputsOf(endpoint).map((input) => input.name)).toContain("prompt");
     }
+  });
+
+  it("takes a ViewComfy form, beside the graph or around it, and again with a PATCH", async () => {
+    const field = { workflowPath: ["6", "inputs", "text"], title: "Subject", valueType: "long-text" };
+    const viewComfyJSON = { inputs: [{ inputs: [field] }] };
+    const form = { workflows: [{ viewComfyJSON }] };
+    const beside = await makeEndpoint(workspace.key, "form-beside", { workflow: textGraph(), view_comfy: form });
+    expect(inputsOf(beside)).toMatchObject([{ name: "subject", title: "Subject" }]);
+    const whole = { workflows: [{ viewComfyJSON, workflowApiJSON: textGraph() }] };
+    const around = await makeEndpoint(workspace.key, "form-around", { workflow: whole });
+    expect(inputsOf(around).map((input) => input.name)).toEqual(["subject"]);
+    const renamed = {
+      ...form,
+      workflows: [{ viewComfyJSON: { inputs: [{ inputs: [{ ...field, title: "Theme" }] }] } }],
+    };
+    const patched = await send("PATCH", "/v1/endpoints/form-beside", {
+      key: workspace.key,
+      json: { view_comfy: renamed },
+    });
+    // A place that had a name keeps it; its title is the new form's.
+    expect(inputsOf(await jsonOf(patched))).toMatchObject([{ name: "subject", title: "Theme" }]);
   });
 
   it("says why a file gives no workflow", async () => {

@@ -10,8 +10,9 @@ import { decodeDataUri } from "#worker/inputs/data-uri";
 import { problemOf } from "#worker/placement/objects";
 import { importWorkflow } from "#workflow/import-workflow";
 import type { ObjectInfo } from "#workflow/object-info";
+import { graphOfViewComfy } from "#workflow/sources/json-source";
 import { readSource } from "#workflow/sources/read-source";
-import { graphText } from "#workflow/sources/source-contents";
+import { formOf, graphText } from "#workflow/sources/source-contents";
 
 /** D1 refuses rows above 2 MB; the rest of the row is small. */
 const RELEASE_BYTES_MAX = 1_900_000;
@@ -25,6 +26,8 @@ const FILE_TYPES = ["image/png", "image/webp", "application/zip", "application/x
 
 interface WorkflowText {
   readonly text: string;
+  /** A ViewComfy form of the graph. */
+  readonly viewComfy?: JsonObject | undefined;
 }
 
 export interface NewRelease {
@@ -46,10 +49,11 @@ export async function importedRelease(
   made: NewRelease,
 ): Promise<ReleaseRow> {
   const objectInfo = document.object_info === undefined ? undefined : objectInfoOf(document.object_info);
-  return release(await workflowSource(document.workflow), objectInfo, overrides, made);
+  const source = await workflowSource(document.workflow);
+  return release({ ...source, viewComfy: givenForm(document) ?? source.viewComfy }, objectInfo, overrides, made);
 }
 
-/** Imports the active graph again, with other overrides or another /object_info. */
+/** Imports the active graph again, with other overrides, another /object_info or a form. */
 export async function reimportedRelease(
   active: ReleaseRow,
   document: JsonObject,
@@ -65,7 +69,7 @@ export async function reimportedRelease(
         ? undefined
         : objectInfoOf(stored);
   const made = { endpointId: active.endpointId, number: active.number + 1, createdAt, previous: active };
-  return release({ text: active.graph }, objectInfo, overrides, made);
+  return release({ text: active.graph, viewComfy: givenForm(document) }, objectInfo, overrides, made);
 }
 
 async function release(
@@ -76,11 +80,16 @@ async function release(
 ): Promise<ReleaseRow> {
   refuseLargeOverrides(overrides);
   const { previous, ...names } = made;
-  const imported = await importWorkflow(source, {
-    ...(objectInfo === undefined ? {} : { objectInfo }),
-    overrides,
-    ...(previous === undefined ? {} : { previous: { inputs: previous.inputs, outputs: previous.outputs } }),
-  });
+  const { text, viewComfy } = source;
+  const imported = await importWorkflow(
+    { text },
+    {
+      viewComfy,
+      ...(objectInfo === undefined ? {} : { objectInfo }),
+      overrides,
+      ...(previous === undefined ? {} : { previous: { inputs: previous.inputs, outputs: previous.outputs } }),
+    },
+  );
   if (!imported.ok) throw problemOf(imported);
   const { graph, inputs, outputs, classes, warnings }: ImportedWorkflow = imported.workflow;
   const row: ReleaseRow = {
@@ -111,7 +120,12 @@ function refuseLargeOverrides(overrides: Overrides): void {
 
 /** The graph as text, whichever way it was sent; with files, what they hold counts and not what they are called. */
 async function workflowSource(workflow: unknown): Promise<WorkflowText> {
-  if (isJsonObject(workflow)) return { text: stringifyExactJson(workflow) };
+  if (isJsonObject(workflow)) {
+    const graph = graphOfViewComfy(workflow);
+    return graph === undefined
+      ? { text: stringifyExactJson(workflow) }
+      : { text: stringifyExactJson(graph), viewComfy: workflow };
+  }
   const text = String(workflow);
   if (!text.startsWith("data:")) return { text };
   const decoded = decodeDataUri(text);
@@ -122,7 +136,11 @@ async function workflowSource(workflow: unknown): Promise<WorkflowText> {
   }
   const source = await readSource(decoded.bytes);
   if (!source.ok) throw problemOf(source);
-  return { text: graphText(source) ?? "" };
+  return { text: graphText(source) ?? "", viewComfy: formOf(source) };
+}
+
+function givenForm({ view_comfy: form }: JsonObject): JsonObject | undefined {
+  return isJsonObject(form) ? form : undefined;
 }
 
 /** The classes the graph uses; a whole /object_info is megabytes. */

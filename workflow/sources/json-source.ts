@@ -87,8 +87,8 @@ export function isViewComfy(document: Json): boolean {
   );
 }
 
-/** The first graph a ViewComfy file holds. */
-function graphOfViewComfy(document: { readonly [key: string]: Json }): Json | undefined {
+/** The first graph a ViewComfy file holds; undefined for every other document. */
+export function graphOfViewComfy(document: { readonly [key: string]: Json }): Json | undefined {
   const workflows = Array.isArray(document.workflows) ? document.workflows : [];
   const [first] = workflows.flatMap((workflow) =>
     isJsonObject(workflow) && isJsonObject(workflow.workflowApiJSON) ? [workflow.workflowApiJSON] : [],
