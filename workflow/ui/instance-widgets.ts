@@ -36,9 +36,9 @@ export function setInstanceValues(scope: Scope): void {
   if (shell === null || shell.group !== null) return;
   const { definition, node } = shell;
   const values = Array.isArray(node.widgets) ? node.widgets : [];
-  const proxies = proxyWidgets(node);
-  if (proxies.length > 0) {
-    proxies.forEach((proxy, index) => {
+  const listed = proxyWidgets(node);
+  if (listed.length > 0) {
+    listed.forEach((proxy, index) => {
       const value = values[index];
       const place = placeOfProxy(scope, proxy);
       if (place !== undefined && value !== undefined && value !== null) setValue(place, value);
@@ -50,8 +50,8 @@ export function setInstanceValues(scope: Scope): void {
   for (const entry of listOf(node.properties.proxyWidgetErrorQuarantine).slice(0, PROXIES_MAX)) {
     if (!isJsonObject(entry) || entry.hostValue === undefined || entry.hostValue === null) continue;
     const [id, name] = listOf(entry.originalEntry);
-    const slot = idOf(id) === OWN_INPUT ? definition.inputs.findIndex((input) => input.name === name) : -1;
-    if (slot !== -1) shell.values.set(slot, entry.hostValue);
+    const slot = idOf(id) === OWN_INPUT ? insideOf(scope).slotOfName.get(textOf(name) ?? "") : undefined;
+    if (slot !== undefined) shell.values.set(slot, entry.hostValue);
   }
   for (const [slot, input] of definition.inputs.entries()) {
     const value = Object.hasOwn(named, input.name) ? named[input.name] : undefined;
@@ -101,39 +101,78 @@ function slotsInOrder(scope: Scope): readonly number[] {
 /** True when a slot leads to a widget, so that the instance shows it as one. */
 function isPromoted(scope: Scope, slot: number): boolean {
   const input = scope.shell?.inputs[slot];
-  return (input !== undefined && input.widget !== null) || firstWidget(scope, slot) !== undefined;
+  return (input !== undefined && input.widget !== null) || widgetsBehind(scope, slot).length > 0;
 }
 
-/** The widgets that an open shell's slot sets, through shells inside it. Each slot of a shell has one way in. */
-function widgetsBehind(scope: Scope, slot: number): { scope: Scope; node: UiNode; field: string }[] {
-  const found: { scope: Scope; node: UiNode; field: string }[] = [];
-  const waiting = [{ scope, slot }];
-  for (let at = 0; at < waiting.length; at += 1) {
-    const next = waiting[at];
-    if (next?.scope.shell == null) continue;
-    const { definition } = next.scope.shell;
-    for (const link of inputLinks(definition)[next.slot] ?? []) {
-      const end = endsOf(definition.graph).get(link);
-      if (end === undefined) continue;
-      const inner = next.scope.inner.get(end.node.id);
-      if (inner !== undefined) {
-        const innerSlot = slotOfInput(inner, end.input);
-        if (innerSlot !== undefined) waiting.push({ scope: inner, slot: innerSlot });
-      } else if (end.input.widget !== null) {
-        found.push({ scope: next.scope, node: end.node, field: end.input.widget });
-      }
+interface Target {
+  readonly scope: Scope;
+  readonly node: UiNode;
+  readonly field: string;
+}
+
+/** What an open shell's slots lead to, found once: documents may name each of them thousands of times. */
+interface Inside {
+  readonly targets: readonly (readonly Target[])[];
+  /** The first slot of each name. */
+  readonly slotOfName: ReadonlyMap<string, number>;
+  /** The slots that lead to a widget of a name. */
+  readonly slotsOfField: ReadonlyMap<string, readonly number[]>;
+}
+
+const insides = new WeakMap<Scope, Inside>();
+
+function insideOf(scope: Scope): Inside {
+  const known = insides.get(scope);
+  if (known !== undefined) return known;
+  const { definition } = scope.shell ?? {};
+  const targets = (definition?.inputs ?? []).map((_, slot) => targetsOf(scope, slot));
+  const slotOfName = new Map<string, number>();
+  const slotsOfField = new Map<string, number[]>();
+  targets.forEach((list, slot) => {
+    const name = definition?.inputs[slot]?.name ?? "";
+    if (!slotOfName.has(name)) slotOfName.set(name, slot);
+    for (const field of new Set(list.map((target) => target.field))) {
+      const slots = slotsOfField.get(field);
+      if (slots === undefined) slotsOfField.set(field, [slot]);
+      else slots.push(slot);
     }
-  }
-  return found;
+  });
+  const inside = { targets, slotOfName, slotsOfField };
+  insides.set(scope, inside);
+  return inside;
 }
 
-function firstWidget(scope: Scope, slot: number): { node: UiNode; field: string } | undefined {
-  return widgetsBehind(scope, slot)[0];
+/** The widgets that a slot of an open shell sets, through shells inside it, which are never deep. */
+function targetsOf(scope: Scope, slot: number): readonly Target[] {
+  if (scope.shell === null) return [];
+  const { definition } = scope.shell;
+  return (inputLinks(definition)[slot] ?? []).flatMap((link): readonly Target[] => {
+    const end = endsOf(definition.graph).get(link);
+    if (end === undefined) return [];
+    const inner = scope.inner.get(end.node.id);
+    if (inner !== undefined) return insideOf(inner).targets[slotOfInput(inner, end.input) ?? -1] ?? [];
+    return end.input.widget === null ? [] : [{ scope, node: end.node, field: end.input.widget }];
+  });
+}
+
+function widgetsBehind(scope: Scope, slot: number): readonly Target[] {
+  return insideOf(scope).targets[slot] ?? [];
+}
+
+const proxies = new WeakMap<UiNode, readonly ProxyWidget[]>();
+
+/** The inner widgets that a shell lists, in its order. */
+function proxyWidgets(node: UiNode): readonly ProxyWidget[] {
+  const known = proxies.get(node);
+  if (known !== undefined) return known;
+  const list = readProxyWidgets(node.properties.proxyWidgets);
+  proxies.set(node, list);
+  return list;
 }
 
 /** `properties.proxyWidgets`: `[[innerId, widget], …]`, in some files as text. */
-function proxyWidgets(node: UiNode): ProxyWidget[] {
-  let list: Json | undefined = node.properties.proxyWidgets;
+function readProxyWidgets(property: Json | undefined): ProxyWidget[] {
+  let list = property;
   if (typeof list === "string") {
     try {
       list = parseExactJson(list);
@@ -165,8 +204,8 @@ function placeOf(scope: Scope, id: string, widget: string, deeper: string | unde
   const { shell } = scope;
   if (shell === null) return undefined;
   if (id === OWN_INPUT) {
-    const slot = shell.definition.inputs.findIndex((input) => input.name === widget);
-    return slot === -1 ? undefined : { type: "slot", scope, slot };
+    const slot = insideOf(scope).slotOfName.get(widget);
+    return slot === undefined ? undefined : { type: "slot", scope, slot };
   }
   const node = scope.nodes.get(id);
   if (node === undefined) return undefined;
@@ -180,14 +219,13 @@ function placeOf(scope: Scope, id: string, widget: string, deeper: string | unde
 
 /** A widget on a shell inside a shell: its own input of that name, or one that leads to such a widget. */
 function placeInShell(inner: Scope, widget: string, deeper: string | undefined): Place | undefined {
-  const slots = inner.shell?.definition.inputs ?? [];
+  const { slotOfName, slotsOfField } = insideOf(inner);
   const fits = (slot: number): boolean =>
-    widgetsBehind(inner, slot).some(
-      (target) => target.field === widget && (deeper === undefined || target.node.id === deeper),
-    );
-  const named = slots.findIndex((input, slot) => input.name === widget && (deeper === undefined || fits(slot)));
-  const slot = named === -1 ? slots.findIndex((_, index) => fits(index)) : named;
-  if (slot === -1) {
+    deeper === undefined ||
+    widgetsBehind(inner, slot).some((target) => target.field === widget && target.node.id === deeper);
+  const named = slotOfName.get(widget);
+  const slot = named !== undefined && fits(named) ? named : slotsOfField.get(widget)?.find(fits);
+  if (slot === undefined) {
     const proxy = inner.shell === null ? undefined : proxyWidgets(inner.shell.node).find((p) => p.widget === widget);
     return proxy === undefined ? undefined : placeOfProxy(inner, proxy);
   }
