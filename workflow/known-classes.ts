@@ -1,7 +1,7 @@
 /** What is known of a node class: from the operator's own server if it was given, else from the core tables. */
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { coreNodes } from "./core-nodes/all.ts";
-import { newerNodes } from "./core-nodes/newer.ts";
+import { newerInputs, newerNodes } from "./core-nodes/newer.ts";
 import { type DeclaredInput, declaredInput, type NodeClass, type ObjectInfo } from "./object-info.ts";
 
 export interface KnownClass {
@@ -35,8 +35,12 @@ export function classLookup(objectInfo: ObjectInfo | undefined): ClassLookup {
 
 /** What the tables of this program say of a class, as a server would; undefined when it is in none. */
 export function bundledClass(classType: string): NodeClass | undefined {
-  if (Object.hasOwn(coreNodes, classType)) return coreNodes[classType];
-  return Object.hasOwn(newerNodes, classType) ? newerNodes[classType] : undefined;
+  const core = Object.hasOwn(coreNodes, classType) ? coreNodes[classType] : undefined;
+  if (core === undefined) return Object.hasOwn(newerNodes, classType) ? newerNodes[classType] : undefined;
+  const more = Object.hasOwn(newerInputs, classType) ? newerInputs[classType] : undefined;
+  if (more === undefined) return core;
+  const { input_order: _order, ...rest } = core;
+  return { ...rest, input: { ...core.input, optional: { ...core.input.optional, ...more } } };
 }
 
 function readClass(description: unknown, certain: boolean): KnownClass | undefined {

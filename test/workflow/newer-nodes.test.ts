@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { coreNodes } from "#workflow/core-nodes/all";
-import { newerNodes } from "#workflow/core-nodes/newer";
+import { newerInputs, newerNodes } from "#workflow/core-nodes/newer";
 import { classLookup } from "#workflow/known-classes";
 import { converted, inputsOf, uiGraph, uiNode } from "./ui/editor-graph.ts";
 import { nodeClass } from "./ui/object-info.ts";
@@ -28,5 +28,23 @@ describe("core classes of newer servers", () => {
   ])("let a dynamic choice be read: %j", (widgets, expected) => {
     const result = converted(uiGraph([uiNode("1", "ResizeImageMaskNode", { widgets })], []));
     expect(inputsOf(result, "1")).toMatchObject({ resize_type: widgets[0], ...expected });
+  });
+});
+
+describe("inputs that core classes have got since", () => {
+  it.each([
+    [[1, true], { strength: 1, pre_cfg: true }],
+    [[1], { strength: 1, pre_cfg: false }],
+  ])("are read where a file has them, and have their default where it has none: %j", (widgets, expected) => {
+    expect(inputsOf(converted(uiGraph([uiNode("1", "CFGNorm", { widgets })], [])), "1")).toEqual(expected);
+  });
+
+  it("are not told of a server that describes the class itself", () => {
+    const server = { CFGNorm: nodeClass("CFGNorm", { strength: ["FLOAT", {}] }) };
+    expect([...(classLookup(server)("CFGNorm")?.inputs.keys() ?? [])]).toEqual(["strength"]);
+  });
+
+  it("belong to classes of the other tables", () => {
+    expect(Object.keys(newerInputs).filter((name) => !Object.hasOwn(coreNodes, name))).toEqual([]);
   });
 });

@@ -2,16 +2,24 @@
  * Core classes of servers newer than the one the other tables describe, which public workflows of the editor use and
  * do not explain themselves: without the names here, nobody could say which value of such a file is which.
  */
-import type { Json } from "#contract/exact-json";
+import type { Json, JsonObject } from "#contract/exact-json";
 import type { ObjectInfo } from "../object-info.ts";
-import { BATCH, bool, float, type InputRow, int, oneOf, PROMPT, SEED, SIDE_MAX, side, v3 } from "./builder.ts";
+import { BATCH, bool, float, type InputRow, int, oneOf, PROMPT, SEED, SIDE_MAX, side, text, v3 } from "./builder.ts";
+
+const DYNAMIC_CHOICE = "COMFY_DYNAMICCOMBO_V3";
 
 /** A choice that brings inputs of its own; they are called `<choice>.<name>`. */
 function dynamicChoice(options: Readonly<Record<string, Readonly<Record<string, Json>>>>): InputRow {
-  return {
-    type: "COMFY_DYNAMICCOMBO_V3",
-    options: { options: Object.entries(options).map(([key, required]) => ({ key, inputs: { required } })) },
-  };
+  return { type: DYNAMIC_CHOICE, options: dynamicOptions(options) };
+}
+
+/** The same inside another one. */
+function innerChoice(options: Readonly<Record<string, Readonly<Record<string, Json>>>>): Json {
+  return [DYNAMIC_CHOICE, dynamicOptions(options)];
+}
+
+function dynamicOptions(options: Readonly<Record<string, Readonly<Record<string, Json>>>>): JsonObject {
+  return { options: Object.entries(options).map(([key, required]) => ({ key, inputs: { required } })) };
 }
 
 /** An input that grows by one with each connection: `images.image0`, `images.image1` … */
@@ -24,7 +32,12 @@ function growing(prefix: string, type: string, min: number): InputRow {
 
 const pixels: Json = ["INT", { default: 512, min: 0, max: SIDE_MAX, step: 1 }];
 const fraction = (initial: number, max: number): Json => ["FLOAT", { default: initial, min: 0.01, max, step: 0.01 }];
-const crop: Json = ["COMBO", { multiselect: false, default: "center", options: ["disabled", "center"] }];
+/** A plain choice inside a dynamic one; the first is the default unless another is named. */
+const choice = (options: string[], initial = options[0] ?? ""): Json => [
+  "COMBO",
+  { multiselect: false, default: initial, options },
+];
+const crop = choice(["disabled", "center"], "center");
 
 const LANGUAGES = (
   "ar az bg bn ca cs da de el en es fa fi fr he hi hr ht hu id is it ja ko la lt ms ne nl no pa pl pt ro ru sa sk sr " +
@@ -76,6 +89,35 @@ export const newerNodes: ObjectInfo = {
       category: "latent",
       inputs: { latents: growing("latent", "LATENT", 2) },
       outputs: ["LATENT"],
+    },
+  }),
+  ...v3("images", {
+    SaveImageAdvanced: {
+      title: "Save Image (Advanced)",
+      category: "image",
+      inputs: {
+        images: "IMAGE",
+        filename_prefix: text("ComfyUI"),
+        format: dynamicChoice({
+          png: { bit_depth: choice(["8-bit", "16-bit"]), input_color_space: choice(["sRGB"]) },
+          exr: { bit_depth: choice(["32-bit float"]), input_color_space: choice(["sRGB", "HDR", "linear"]) },
+          avif: {
+            bit_depth: choice(["auto", "8-bit YUV420", "10-bit YUV420"]),
+            input_color_space: choice(["sRGB", "HDR", "HDR PQ"]),
+            crf: ["INT", { default: 18, min: 1, max: 63 }],
+            save_mode: innerChoice({
+              "still images": {},
+              animated: {
+                fps: ["FLOAT", { default: 6, min: 0.01, max: 1000, step: 0.01 }],
+                loop_count: ["INT", { default: 0, min: 0, max: 1000 }],
+              },
+            }),
+          },
+        }),
+      },
+      hidden: "saves",
+      outputs: { images: "IMAGE" },
+      isOutput: true,
     },
   }),
   ...v3("image_compare", {
@@ -138,4 +180,13 @@ export const newerNodes: ObjectInfo = {
       outputs: ["LATENT"],
     },
   }),
+};
+
+/**
+ * Inputs that classes of the other tables have got since, by class. Servers without them pass over what they do not
+ * know, newer ones may insist.
+ */
+export const newerInputs: Readonly<Record<string, Readonly<Record<string, Json>>>> = {
+  CFGNorm: { pre_cfg: ["BOOLEAN", { default: false }] },
+  ImageScaleToTotalPixels: { resolution_steps: ["INT", { default: 1, min: 1, max: 256 }] },
 };

@@ -93,7 +93,8 @@ function subInputs(parent: DeclaredInput, sections: Json | undefined): DeclaredI
 
 function grownWidgets(node: UiNode, parent: DeclaredInput): DeclaredInput[] {
   const template: JsonObject = isJsonObject(parent.options.template) ? parent.options.template : {};
-  const [model] = subInputs(parent, template.input);
+  // Servers of different months write the one input as a section or bare.
+  const [model] = subInputs(parent, isJsonObject(template.input) ? template.input : { required: template });
   if (model === undefined || !isWidget(model)) return [];
   return node.inputs.flatMap((slot) => {
     const name = slot.widget ?? slot.name;
