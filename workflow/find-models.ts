@@ -69,7 +69,8 @@ export function findModels(graph: Graph, lookup: ClassLookup, facts: EditorFacts
         const folder = folderOf(node.classType, name);
         if (!isModelName(text, folder)) continue;
         if (from !== undefined) read.add(from);
-        const note = facts.models.get(text) ?? facts.models.get(text.slice(text.search(/[^/\\]*$/)));
+        const note =
+          facts.models.get(text.replaceAll("\\", "/")) ?? facts.models.get(text.slice(text.search(/[^/\\]*$/)));
         found.push({
           folder: note?.folder ?? folder,
           filename: text,

@@ -95,6 +95,7 @@ function shown(file: string, source: SourceContents, understood: DryRun, given: 
         package: from,
         described_by: describedBy,
       })),
+      snapshot: snapshotData(understood),
       unknown,
       warnings: workflow.warnings,
       graph,
@@ -115,12 +116,13 @@ function shown(file: string, source: SourceContents, understood: DryRun, given: 
       ...(models.length === 0
         ? ["Models: none"]
         : textTable(
-            ["model", "folder", "named at", "class"],
+            ["model", "folder", "named at", "class", "from"],
             models.map((model) => [
               model.filename,
               model.folder ?? "(unknown)",
               `${model.node}.${model.field}`,
               model.class,
+              model.url === null ? "" : hostOf(model.url),
             ]),
           )),
       "",
@@ -133,12 +135,34 @@ function shown(file: string, source: SourceContents, understood: DryRun, given: 
           nodesWords(each.nodes),
         ]),
       ),
+      ...snapshotLines(understood),
       ...(source.files.length === 0 ? [] : ["", `Files beside it: ${source.files.map(({ name }) => name).join(", ")}`]),
       ...(unknown.length + workflow.warnings.length === 0 ? [] : [""]),
       ...unknown.map((sentence) => `unknown: ${sentence}`),
       ...workflow.warnings.map((warning) => `warning: ${warning}`),
     ],
   };
+}
+
+function snapshotData({ snapshot }: DryRun) {
+  if (snapshot === null) return null;
+  const { comfyui, python, customNodes } = snapshot;
+  return { comfyui, python, custom_nodes: customNodes };
+}
+
+function snapshotLines({ snapshot }: DryRun): string[] {
+  if (snapshot === null) return [];
+  const { comfyui, python, customNodes } = snapshot;
+  return [
+    "",
+    `Snapshot: ComfyUI ${comfyui ?? "(unknown)"}, Python ${python ?? "(unknown)"}`,
+    ...customNodes.map(({ repository, ref }) => `  ${repository}${ref === null ? "" : ` at ${ref}`}`),
+  ];
+}
+
+/** The host of an address; what is none is shown as it is. */
+function hostOf(url: string): string {
+  return URL.parse(url)?.host || url;
 }
 
 const CONTAINERS: Readonly<Record<SourceContents["container"], string>> = {

@@ -66,7 +66,7 @@ describe("pilotlight import", () => {
     expect([schema, ok]).toEqual(["envelope/1", true]);
     expect(Object.keys(data)).toEqual([
       ...["schema", "file", "container", "format", "name", "files", "object_info", "inputs", "outputs", "models"],
-      ...["nodes", "unknown", "warnings", "graph"],
+      ...["nodes", "snapshot", "unknown", "warnings", "graph"],
     ]);
     expect(data).toMatchObject({
       schema: "import/1",
@@ -123,6 +123,47 @@ describe("pilotlight import", () => {
     expect(data.inputs).toMatchObject([{ name: "subject", title: "Subject" }]);
     const wrong = await runHere([...argv.slice(0, 3), file("list.json", "[]")]);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("does not hold a JSON object")]);
+  });
+
+  it("shows what a comfy-pack pins, and where its models come from", async () => {
+    const snapshot = {
+      python: "3.11",
+      comfyui: "abc123",
+      models: [
+        {
+          filename: "models/checkpoints/model.safetensors",
+          sha256: "AB12",
+          source: { download_url: "https://example.com/model?download=true" },
+        },
+        { filename: "elsewhere/x.safetensors" },
+        7,
+      ],
+      custom_nodes: [
+        { url: "https://github.com/someone/fancy", commit_hash: "def456", disabled: false },
+        { url: "https://github.com/someone/off", commit_hash: "0", disabled: true },
+        null,
+      ],
+    };
+    const pack = file(
+      "app.cpack.zip",
+      zip([
+        { name: "workflow_api.json", content: custom },
+        { name: "snapshot.json", content: JSON.stringify(snapshot) },
+      ]),
+    );
+    const { stdout } = await runHere(["import", pack]);
+    expect(stdout).toMatch(
+      /^model\.safetensors +checkpoints +model\.ckpt_name +CheckpointLoaderSimple +example\.com$/m,
+    );
+    expect(stdout).toContain("Snapshot: ComfyUI abc123, Python 3.11\n  https://github.com/someone/fancy at def456\n");
+    expect(stdout).toContain("It is one of the snapshot's custom nodes.");
+    const { data } = JSON.parse((await runHere(["import", pack, "--json"])).stdout);
+    expect(data.models).toMatchObject([{ hash: "sha256:ab12", url: "https://example.com/model?download=true" }]);
+    expect(data.snapshot).toEqual({
+      comfyui: "abc123",
+      python: "3.11",
+      custom_nodes: [{ repository: "https://github.com/someone/fancy", ref: "def456" }],
+    });
   });
 
   it("ends with the refusal's code, sentence and places, and exit code 1", async () => {

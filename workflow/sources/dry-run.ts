@@ -9,6 +9,7 @@ import { findModels, type ModelUse } from "../find-models.ts";
 import { importWorkflow } from "../import-workflow.ts";
 import { classLookup } from "../known-classes.ts";
 import type { ObjectInfo } from "../object-info.ts";
+import { readSnapshot, type Snapshot } from "./snapshot.ts";
 import { formOf, graphText, type SourceContents } from "./source-contents.ts";
 
 export interface DryRunOptions {
@@ -26,6 +27,8 @@ export interface DryRun {
   readonly workflow: ImportedWorkflow;
   readonly models: readonly ModelUse[];
   readonly classes: readonly ClassUse[];
+  /** What a comfy-pack pins; null for other sources. */
+  readonly snapshot: Snapshot | null;
   /** What could not be known, and what would tell it, in sentences. */
   readonly unknown: readonly string[];
 }
@@ -43,16 +46,23 @@ export async function dryRun(source: SourceContents, options: DryRunOptions = {}
   const nodes = parseExactJson(imported.workflow.graph);
   const checked = checkGraph(isJsonObject(nodes) ? nodes : {}, "/workflow", lookup);
   if (!checked.ok) return checked;
-  const facts = factsOf(source);
-  const models = findModels(checked.graph, lookup, facts ?? NO_FACTS);
-  const classes = findClasses(checked.graph, objectInfo, facts ?? NO_FACTS);
+  const editor = factsOf(source);
+  const snapshot = source.snapshot === undefined ? undefined : readSnapshot(source.snapshot);
+  // The snapshot was taken on a machine where the workflow ran; the editor's notes are its templates'.
+  const facts = {
+    packages: (editor ?? NO_FACTS).packages,
+    models: new Map([...(editor ?? NO_FACTS).models, ...(snapshot?.models ?? [])]),
+  };
+  const models = findModels(checked.graph, lookup, facts);
+  const classes = findClasses(checked.graph, objectInfo, facts);
   return {
     ok: true,
     format: source.prompt === undefined ? "editor" : "api",
     workflow: imported.workflow,
     models,
     classes,
-    unknown: unknownThings(models, classes, facts !== undefined),
+    snapshot: snapshot ?? null,
+    unknown: unknownThings(models, classes, wayOut(editor !== undefined, snapshot)),
   };
 }
 
@@ -66,19 +76,18 @@ function factsOf({ workflow }: SourceContents): EditorFacts | undefined {
   }
 }
 
-function unknownThings(models: readonly ModelUse[], classes: readonly ClassUse[], hasEditor: boolean): string[] {
+function wayOut(hasEditor: boolean, snapshot: Snapshot | undefined): string {
+  if (snapshot !== undefined && snapshot.customNodes.length > 0) return "It is one of the snapshot's custom nodes.";
+  return hasEditor
+    ? "The editor's document does not say it; GET /object_info of a ComfyUI that has it does."
+    : "The editor's own file, or a PNG that ComfyUI saved, often says it; GET /object_info always does.";
+}
+
+function unknownThings(models: readonly ModelUse[], classes: readonly ClassUse[], way: string): string[] {
   const unknown = classes.filter(({ origin }) => origin === "unknown").map((each) => each.class);
   const homeless = models.filter(({ folder }) => folder === null).map(({ filename }) => filename);
   return [
-    ...(unknown.length === 0
-      ? []
-      : [
-          `Which package brings ${listed(unknown)}. ${
-            hasEditor
-              ? "The editor's document does not say it either; install them by hand."
-              : "The editor's own file, or a PNG that ComfyUI saved, often says it."
-          }`,
-        ]),
+    ...(unknown.length === 0 ? [] : [`Which package brings ${listed(unknown)}. ${way}`]),
     ...(homeless.length === 0 ? [] : [`In which model folder ${listed(homeless)} must lie.`]),
   ];
 }

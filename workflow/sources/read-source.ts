@@ -1,4 +1,5 @@
 /** From the bytes of a file to the workflow in it, whichever kind of file carries it. */
+import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import { isPng, readPngMetadata } from "../png-metadata.ts";
 import { decodeText } from "./decode-text.ts";
@@ -42,6 +43,9 @@ export async function readSource(bytes: Uint8Array): Promise<SourceContents | Re
   if (refused !== undefined) {
     const [what, , , wayOut] = refused;
     return refusal("invalid_workflow", `The file is ${what}, which is not read for workflows. ${WAYS_OUT[wayOut]}`);
+  }
+  if (bytes.length > WORKFLOW_BODY_BYTES_MAX) {
+    return refusal("invalid_workflow", `The file has ${bytes.length} bytes; ${WORKFLOW_BODY_BYTES_MAX} are the most.`);
   }
   const text = decodeText(bytes);
   if (text === undefined) {
