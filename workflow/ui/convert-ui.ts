@@ -5,6 +5,7 @@
 import type { Json, JsonObject } from "#contract/exact-json";
 import { type FieldError, type Refusal, refusal } from "#contract/problems";
 import type { ClassLookup, KnownClass } from "../known-classes.ts";
+import { isBroadcaster, withBroadcasts } from "./broadcasts.ts";
 import { linkResolver } from "./links.ts";
 import { type ExpandedUi, MODE, type UiGraph, type UiNode } from "./ui-graph.ts";
 import { isVirtual } from "./virtual-nodes.ts";
@@ -29,7 +30,14 @@ export const HOW_TO_SEND_OBJECT_INFO =
  * `invalid_workflow` when values fit no input of a class that is known; each error names its node.
  */
 export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedUi | Refusal {
-  const { graph } = expanded;
+  const { graph, unexplained } = withBroadcasts(expanded);
+  const [broadcaster] = unexplained;
+  if (broadcaster !== undefined) {
+    const reason =
+      `${nameOf(broadcaster)} hands its input to nodes that the file does not name. In ComfyUI convert its links to ` +
+      "real ones (right-click the canvas), or export the workflow in API format.";
+    return refusal("invalid_workflow", reason, { errors: [{ path: `/workflow/nodes/${broadcaster.id}`, reason }] });
+  }
   const resolve = linkResolver(graph, (classType) => lookup(classType) !== undefined);
   const used = usedNodes(graph);
   const notes: string[] = [];
@@ -38,7 +46,7 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
   const result = emptyObject();
 
   for (const node of inOrder(graph)) {
-    if (node.mode === MODE.muted || node.mode === MODE.bypassed) continue;
+    if (node.mode === MODE.muted || node.mode === MODE.bypassed || isBroadcaster(node.type)) continue;
     const known = lookup(node.type);
     if (known === undefined && (isVirtual(node.type) || isOrnament(node, used))) continue;
     const converted = convertNode(node, known, graph, resolve);

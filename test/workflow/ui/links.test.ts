@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { convertUi } from "#workflow/ui/convert-ui";
 import { bypassSlot, fitsType } from "#workflow/ui/links";
 import { MODE } from "#workflow/ui/ui-graph";
-import { converted, inputsOf, type NodeSketch, uiGraph, uiNode } from "./editor-graph.ts";
+import { converted, inputsOf, lookup, type NodeSketch, uiGraph, uiNode } from "./editor-graph.ts";
 
 const give = (more: NodeSketch = {}) => uiNode("give", "Give", { outputs: ["IMAGE", "MASK"], ...more });
 const take = (id = "take") =>
@@ -153,5 +154,41 @@ describe("types", () => {
   ])("%s and %s fit: %s", (one, other, expected) => {
     expect(fitsType(one, other)).toBe(expected);
     expect(fitsType(other, one)).toBe(expected);
+  });
+});
+
+describe("a node that hands its input to every free one", () => {
+  const nodes = [
+    give(),
+    uiNode("everywhere", "Anything Everywhere", { inputs: [{ name: "anything", type: "*" }] }),
+    take(),
+    take("other"),
+  ];
+  const graph = uiGraph(nodes, [
+    ["give", 0, "everywhere", 0],
+    ["give", 1, "other", 1],
+  ]);
+  const note = (downstream: string, slot: number) => ({
+    upstream: "give",
+    upstream_slot: 0,
+    downstream,
+    downstream_slot: slot,
+  });
+
+  it("is followed where the file says what it reached, and gives way to links that were drawn", () => {
+    const ue_links = [note("take", 0), note("other", 0), note("other", 1), note("gone", 0), note("take", 9), {}];
+    const result = convertUi({ graph, promoted: [], extra: { ue_links } }, lookup);
+    if (!result.ok) throw new Error(result.detail);
+    expect(inputsOf(result, "take")).toEqual({ image: ["give", 0] });
+    expect(inputsOf(result, "other")).toEqual({ image: ["give", 0], mask: ["give", 1] });
+    expect(result.graph.everywhere).toBeUndefined();
+  });
+
+  it("is refused where the file does not say it", () => {
+    expect(convertUi({ graph, promoted: [], extra: {} }, lookup)).toMatchObject({
+      ok: false,
+      code: "invalid_workflow",
+      errors: [{ path: "/workflow/nodes/everywhere", reason: expect.stringContaining("export") }],
+    });
   });
 });
