@@ -125,6 +125,12 @@ describe("pilotlight import", () => {
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("does not hold a JSON object")]);
   });
 
+  it("is explained by `help import` as by --help", async () => {
+    const explained = await runHere(["help", "import"]);
+    expect([explained.code, explained.stdout]).toEqual([0, expect.stringContaining("--view-comfy …")]);
+    expect(explained.stdout).toBe((await runHere(["import", "--help"])).stdout);
+  });
+
   it("shows what a comfy-pack pins, and where its models come from", async () => {
     const snapshot = {
       python: "3.11",
