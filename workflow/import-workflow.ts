@@ -11,6 +11,7 @@ import { findFiles } from "./find-files.ts";
 import { findMarkers } from "./find-markers.ts";
 import { findOutputs, outputSpecs } from "./find-outputs.ts";
 import { findParameters } from "./find-parameters.ts";
+import { type Authored, appOutputs, chooseAppInputs, findPromoted, showPromoted } from "./find-promoted.ts";
 import { findPrompts } from "./find-prompts.ts";
 import { findSettings } from "./find-settings.ts";
 import { findViewComfy, isChosenByAuthor } from "./find-view-comfy.ts";
@@ -66,7 +67,8 @@ export async function importWorkflow(
   if (!editor.ok) return editor;
   const checked = checkGraph(editor.graph, "/workflow/nodes", lookup);
   if (!checked.ok) return checked;
-  return infer({ ...checked, warnings: [...editor.notes, ...checked.warnings] }, lookup, options);
+  const warnings = [...editor.notes, ...checked.warnings];
+  return infer({ ...checked, warnings }, lookup, options, editor.expanded);
 }
 
 async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
@@ -81,7 +83,12 @@ async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
   );
 }
 
-function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOptions): ImportSuccess | Refusal {
+function infer(
+  checked: CheckedGraph,
+  lookup: ClassLookup,
+  options: ImportOptions,
+  authored: Authored = { promoted: [], extra: {} },
+): ImportSuccess | Refusal {
   const document = convertLiterals(checked, lookup);
   const candidates = new Candidates({
     graph: checked.graph,
@@ -91,16 +98,19 @@ function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOption
   });
   const formNotes = options.viewComfy === undefined ? [] : findViewComfy(candidates, options.viewComfy);
   findMarkers(candidates);
+  findPromoted(candidates, authored.promoted);
   findFiles(candidates);
   findPrompts(candidates);
   findSettings(candidates);
   findParameters(candidates);
+  showPromoted(candidates, authored.promoted);
+  chooseAppInputs(candidates, authored);
   const hasForm = candidates.all().some((candidate) => candidate.fromForm === true);
   if (hasForm) candidates.hide((candidate) => !isChosenByAuthor(candidate, candidates));
 
   const warnings = [...checked.warnings, ...formNotes];
   const described = describeAll(candidates, options.previous?.inputs ?? [], warnings);
-  const outputs = namedOutputs(candidates, options.previous?.outputs ?? []);
+  const outputs = namedOutputs(candidates, options.previous?.outputs ?? [], appOutputs(authored));
   const errors: FieldError[] = [];
   const inputSpecs = applyInputOverrides(described, options.overrides?.inputs, errors);
   const outputSpecsShown = applyOutputOverrides(outputs, options.overrides?.outputs, errors);
@@ -222,8 +232,15 @@ function titled(spec: InputSpec, candidate: Candidate, name: string): InputSpec 
     : { ...spec, title: `${candidate.title} (${candidate.nodeTitle})` };
 }
 
-function namedOutputs(candidates: Candidates, previous: readonly OutputSpec[]): Overridable<OutputSpec>[] {
-  const found = findOutputs(candidates);
+/** `chosen` are the nodes whose results the author shows; where one of them is an output, the others are hidden. */
+function namedOutputs(
+  candidates: Candidates,
+  previous: readonly OutputSpec[],
+  chosen: ReadonlySet<string>,
+): Overridable<OutputSpec>[] {
+  const all = findOutputs(candidates);
+  const hasChosen = all.some((output) => chosen.has(output.node));
+  const found = hasChosen ? all.map((output) => ({ ...output, hidden: !chosen.has(output.node) })) : all;
   const before = new Map(previous.map((output) => [output.node, output.name]));
   const fresh = outputSpecs(found, () => undefined);
   const specs = outputSpecs(found, (output) => before.get(output.node));

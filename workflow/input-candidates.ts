@@ -43,12 +43,12 @@ export interface Candidate {
   /** Whether callers must send it, where the author says so; otherwise files must be sent. */
   readonly required?: boolean;
   /** The author listed it in a form of all inputs. */
-  readonly fromForm?: boolean;
-  readonly advanced: boolean;
+  fromForm?: boolean;
+  advanced: boolean;
   /** Left out of the inputs unless the operator asks for it. */
   hidden: boolean;
   /** Place in the form, smallest first. */
-  readonly rank: number;
+  rank: number;
 }
 
 type Place = { readonly node: GraphNode; readonly field: string };
