@@ -31,7 +31,7 @@ const FILE_NAME = /\.[a-z0-9]{2,12}$/i;
 const UNSET_COST = 3;
 const UNPLACED_COST = 6;
 /** Widgets times values of one node; beyond it nothing is laid out and everything counts as unplaced. */
-const CELLS_MAX = 1_000_000;
+const CELLS_MAX = 250_000;
 
 /** The layout with the highest sum of fits; of equal ones, the one that fills the first widgets first. */
 export function alignWidgets(slots: readonly WidgetSlot[], values: readonly Json[]): Alignment {

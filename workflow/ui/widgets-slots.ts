@@ -23,6 +23,13 @@ const WIDGET_TYPES: ReadonlySet<string> = new Set([
   "LOAD_3D",
   "LOAD_3D_ANIMATION",
 ]);
+/** Types that no widget makes. */
+const CONNECTION_TYPES: ReadonlySet<string> = new Set(
+  (
+    "* IMAGE MASK LATENT MODEL CLIP VAE CONDITIONING CONTROL_NET CLIP_VISION CLIP_VISION_OUTPUT STYLE_MODEL " +
+    "UPSCALE_MODEL SAMPLER SIGMAS GUIDER NOISE AUDIO VIDEO GLIGEN HOOKS MESH"
+  ).split(" "),
+);
 const DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3";
 const AUTOGROW = "COMFY_AUTOGROW_V3";
 const UPLOADS = ["image_upload", "animated_image_upload", "video_upload", "audio_upload", "file_upload", "upload"];
@@ -32,11 +39,23 @@ const SEED_NAMES: ReadonlySet<string> = new Set(["seed", "noise_seed"]);
 const DYNAMIC_DEPTH_MAX = 8;
 
 /**
- * The widgets of a node. With a described class they are the class's, and behind each the ones that the file names
+ * The widgets of a node, if asked with those of types that only an extension has a widget for. With a described class they are the class's, and behind each the ones that the file names
  * and the class has lost; without one they are what the file names.
  */
-export function widgetSlots(node: UiNode, known: KnownClass | undefined): WidgetSlot[] {
-  const declared = known === undefined ? [] : declaredWidgets(node, [...known.inputs.values()]);
+export function widgetSlots(
+  node: UiNode,
+  known: KnownClass | undefined,
+  options: { readonly customWidgets?: boolean } = {},
+): WidgetSlot[] {
+  const sockets = new Set(node.inputs.map((slot) => slot.name));
+  // A connection always has a socket in the file, so that an input without one is a widget.
+  const isExtra = (input: DeclaredInput): boolean =>
+    options.customWidgets === true &&
+    !sockets.has(input.name) &&
+    input.options.forceInput !== true &&
+    !input.type.startsWith("COMFY_") &&
+    !CONNECTION_TYPES.has(input.type);
+  const declared = known === undefined ? [] : declaredWidgets(node, [...known.inputs.values()], isExtra);
   return withNamed(declared, node).flatMap((input) => [{ kind: "widget", input } as const, ...extraSlots(input)]);
 }
 
@@ -46,7 +65,11 @@ export function isWidget(input: DeclaredInput): boolean {
   return typeof input.options.widgetType === "string" || input.choices !== undefined || WIDGET_TYPES.has(input.type);
 }
 
-function declaredWidgets(node: UiNode, inputs: readonly DeclaredInput[]): DeclaredInput[] {
+function declaredWidgets(
+  node: UiNode,
+  inputs: readonly DeclaredInput[],
+  isExtra: (input: DeclaredInput) => boolean,
+): DeclaredInput[] {
   // Values are searched for a dynamic choice from left to right, so that two of them do not read the same one.
   const values = Array.isArray(node.widgets) ? (node.widgets as readonly Json[]) : [];
   let from = 0;
@@ -70,7 +93,7 @@ function declaredWidgets(node: UiNode, inputs: readonly DeclaredInput[]): Declar
     }
     // A growing input has as many widgets as the file names; its connections need none.
     if (input.type === AUTOGROW) return grownWidgets(node, input);
-    return isWidget(input) ? [input] : [];
+    return isWidget(input) || isExtra(input) ? [input] : [];
   };
   return inputs.flatMap((input) => expand(input, 0));
 }

@@ -18,6 +18,12 @@ export interface WidgetValues {
 /** Keys of widgets that are no inputs, where a node stores its widgets as an object. */
 const OBJECT_NOISE = /^(?:videopreview|control_after_generate|upload|choose .* to upload)$/;
 const VALUE_LENGTH_MAX = 60;
+/** Nodes with a list of LoRAs as long as the author made it: their extension names the entries by number. */
+const LORA_LISTS: ReadonlySet<string> = new Set(["Power Lora Loader (rgthree)"]);
+
+function isLora(value: Json): boolean {
+  return isJsonObject(value) && typeof value.lora === "string";
+}
 
 /**
  * Reads what a node stores: by name where the file has names, else by position. `linked` are the widgets that a link
@@ -26,15 +32,28 @@ const VALUE_LENGTH_MAX = 60;
 export function widgetValues(node: UiNode, known: KnownClass | undefined, linked: ReadonlySet<string>): WidgetValues {
   const notes: string[] = [];
   const values = new Map<string, Json>();
-  const slots = widgetSlots(node, known);
+  const first = widgetSlots(node, known);
+  let slots = first;
+  const stored = Array.isArray(node.widgets) ? (node.widgets as readonly Json[]) : [];
+  let aligned = alignWidgets(first, stored);
+  if (known !== undefined && aligned.unplaced.some(isTelling)) {
+    // Inputs of types that only an extension has a widget for; they count when with them every value has its place.
+    const withCustom = widgetSlots(node, known, { customWidgets: true });
+    const again = withCustom.length > first.length ? alignWidgets(withCustom, stored) : aligned;
+    if (!again.unplaced.some(isTelling)) {
+      slots = withCustom;
+      aligned = again;
+    }
+  }
   const inputs = new Map(slots.flatMap((slot) => (slot.kind === "widget" ? [[slot.input.name, slot.input]] : [])));
   let fault: string | undefined;
 
   if (isJsonObject(node.widgets)) {
     for (const [name, value] of Object.entries(node.widgets)) if (!OBJECT_NOISE.test(name)) values.set(name, value);
+  } else if (LORA_LISTS.has(node.type) && node.namedWidgets === null) {
+    for (const [index, lora] of stored.filter(isLora).entries()) values.set(`lora_${index + 1}`, lora);
   } else if (node.namedWidgets === null || known !== undefined) {
-    const stored = node.widgets ?? [];
-    const { values: placed, unset, unplaced } = alignWidgets(slots, stored as readonly Json[]);
+    const { values: placed, unset, unplaced } = aligned;
     for (const [name, value] of placed) values.set(name, value);
     if (node.namedWidgets === null) {
       fault = misfit(node, known, { unset, unplaced, linked, inputs: inputs.size });
@@ -88,6 +107,10 @@ function misfit(
     if (telling.length === 0 && unset.length === 0 && (found.inputs < 2 || namesInOrder(node))) return undefined;
     if (telling.length === 0 && found.inputs === 0) return undefined;
     return "the class is unknown and the file does not name all its values";
+  }
+  const objects = telling.filter((value) => isJsonObject(value) && Object.keys(value).length > 0);
+  if (objects.length > 0 && node.outputs.length > 0) {
+    return `${quoted(objects)} is in a form that only the node's own extension can read`;
   }
   return telling.length > 0 && unset.length > 0
     ? `${quoted(telling)} fits none of ${unset.map((input) => input.name).join(", ")}`

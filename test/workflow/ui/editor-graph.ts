@@ -80,6 +80,7 @@ export const lookup = classLookup(
       nodeClass("Forced", { text: ["STRING", { forceInput: true }], size: INT, list: ["LIST", {}] }),
       nodeClass("Picked", { name: [["a", "b"], { control_after_generate: true }], size: INT }),
       nodeClass("Loaded", { image: [[], { image_upload: true }], width: INT }),
+      nodeClass("Drawn", { image: ["IMAGE"], curve: ["SPLINE", {}], size: INT }, ["MASK"]),
       nodeClass("Many", { models: ["COMBO", { options: ["a", "b", "c"], multiselect: true }] }),
       nodeClass("Grown", {
         images: ["COMFY_AUTOGROW_V3", { template: { input: { required: { image: ["IMAGE", {}] } } } }],

@@ -196,3 +196,30 @@ describe("text that the editor would rewrite", () => {
     },
   );
 });
+
+describe("widgets of extensions", () => {
+  const sockets = { inputs: [{ name: "image", type: "IMAGE" }], outputs: ["MASK"] };
+
+  it("are known by their missing socket", () => {
+    expect(inputs("Drawn", [[1, 2, 3], 5], sockets)).toEqual({ curve: { __value__: [1, 2, 3] }, size: 5 });
+  });
+
+  it("are none where the input has a socket, as a connection has", () => {
+    const connected = { ...sockets, inputs: [...sockets.inputs, { name: "curve", type: "SPLINE" }] };
+    expect(inputs("Drawn", [5], connected)).toEqual({ size: 5 });
+  });
+
+  it("that list LoRAs are numbered", () => {
+    const lora = (name: string) => ({ on: true, lora: name, strength: 1 });
+    const stored = [{}, { type: "PowerLoraLoaderHeaderWidget" }, lora("a.safetensors"), lora("b.safetensors"), {}, ""];
+    expect(inputs("Power Lora Loader (rgthree)", stored, { inputs: [{ link: "x" }] })).toEqual({
+      lora_1: lora("a.safetensors"),
+      lora_2: lora("b.safetensors"),
+    });
+  });
+
+  it("are refused in a form that nobody else can read", () => {
+    const graph = one("Drawn", { ...sockets, widgets: [5, { points: [1], closed: true }, 7] });
+    expect(convertUi(expanded(graph), lookup)).toMatchObject({ ok: false, code: "invalid_workflow" });
+  });
+});
