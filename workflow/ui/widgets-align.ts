@@ -4,6 +4,7 @@
  * that positions alone say little: values go where their type and their options say they belong.
  */
 import type { Json } from "#contract/exact-json";
+import { isScalar } from "../check-literal.ts";
 import type { DeclaredInput } from "../object-info.ts";
 
 export type WidgetSlot =
@@ -150,7 +151,8 @@ function choiceFit(input: DeclaredInput, value: Json): number {
       : 2;
   }
   if (choices.length === 0) return isNumber(value) ? 2 : NEVER;
-  return choices.some((choice) => String(choice) === String(value)) ? 3 : NEVER;
+  if (!isScalar(value)) return NEVER;
+  return choices.some((choice) => isScalar(choice) && String(choice) === String(value)) ? 3 : NEVER;
 }
 
 function inRange(input: DeclaredInput, value: number | bigint): number {

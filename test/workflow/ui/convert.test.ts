@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { linkOf } from "#workflow/graph";
+import { importWorkflow } from "#workflow/import-workflow";
 import { convertUi } from "#workflow/ui/convert-ui";
 import { MODE, type UiNode } from "#workflow/ui/ui-graph";
 import { converted, expanded, inputsOf, lookup, uiGraph, uiNode } from "./editor-graph.ts";
@@ -134,6 +135,48 @@ describe("any graph at all", () => {
             expect(Object.hasOwn(result.graph, link.node)).toBe(true);
           }
         }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+/** A document as a file would hold it, with parts that no editor writes. */
+const documents = fc.record({
+  nodes: fc.array(
+    fc.record(
+      {
+        id: fc.oneof(fc.nat(9), fc.string({ maxLength: 3 })),
+        type: fc.oneof(fc.constantFrom(...CLASSES, "workflow>g", "CLIPTextEncode"), fc.jsonValue()),
+        mode: fc.oneof(fc.constantFrom(0, 2, 4), fc.jsonValue()),
+        order: fc.integer(),
+        inputs: fc.oneof(
+          fc.array(fc.record({ name: fc.string(), type: fc.constantFrom(...TYPES), link: fc.nat(9) }), {
+            maxLength: 4,
+          }),
+          fc.jsonValue(),
+        ),
+        widgets_values: fc.jsonValue(),
+        widgets_values_named: fc.jsonValue(),
+      },
+      { requiredKeys: ["id", "type"] },
+    ),
+    { maxLength: 8 },
+  ),
+  links: fc.oneof(
+    fc.array(fc.tuple(fc.nat(9), fc.nat(9), fc.nat(3), fc.nat(9), fc.nat(3), fc.constantFrom(...TYPES))),
+    fc.jsonValue(),
+  ),
+  extra: fc.oneof(fc.record({ ue_links: fc.jsonValue(), groupNodes: fc.jsonValue() }), fc.jsonValue()),
+});
+
+describe("any document at all", () => {
+  it("is imported or refused by one of the importer's codes", async () => {
+    await fc.assert(
+      fc.asyncProperty(documents, async (document) => {
+        const result = await importWorkflow({ text: JSON.stringify(document) });
+        if (!result.ok) expect(["invalid_workflow", "workflow_format_ui"]).toContain(result.code);
+        else expect(result.workflow.outputs.length).toBeGreaterThan(0);
       }),
       { numRuns: 500 },
     );
