@@ -16,7 +16,7 @@ export interface WidgetValues {
 }
 
 /** Keys of widgets that are no inputs, where a node stores its widgets as an object. */
-const OBJECT_NOISE = /^(?:videopreview|control_after_generate|upload|choose .* to upload)$/;
+const OBJECT_NOISE = /^(?:video-?preview|control_after_generate|control_filter_list|upload|choose .* to upload)$/;
 const VALUE_LENGTH_MAX = 60;
 /** Nodes with a list of LoRAs as long as the author made it: their extension names the entries by number. */
 const LORA_LISTS: ReadonlySet<string> = new Set(["Power Lora Loader (rgthree)"]);
@@ -65,8 +65,8 @@ export function widgetValues(node: UiNode, known: KnownClass | undefined, linked
     }
   }
   for (const [name, value] of Object.entries(node.namedWidgets ?? {})) {
-    if (name === "control_after_generate" || name === "control_filter_list") continue;
-    if (known !== undefined && !inputs.has(name)) continue;
+    // The bundled tables may be older than the file: what they do not know is sent along.
+    if (OBJECT_NOISE.test(name) || (known?.certain === true && !inputs.has(name))) continue;
     const before = values.get(name);
     if (before !== undefined && !Object.is(before, value) && typeof before !== "object") {
       notes.push(

@@ -94,6 +94,12 @@ describe("values by name", () => {
     });
   });
 
+  it("may be of inputs that the bundled tables do not know yet, and not of ones that the server does not", () => {
+    const namedWidgets = { filename_prefix: "a", quality: 90 };
+    expect(inputs("SaveImage", ["a", 90], { namedWidgets })).toEqual({ filename_prefix: "a", quality: 90 });
+    expect(inputs("Forced", [64], { namedWidgets: { size: 64, gone: 1 } })).toEqual({ size: 64 });
+  });
+
   it("of an object are all inputs but the preview", () => {
     const widgets = { frame_rate: 8, format: "video/h264-mp4", crf: 19, videopreview: { hidden: false } };
     expect(inputs("VHS_VideoCombine", widgets, { inputs: [{ link: "x" }] })).toEqual({
