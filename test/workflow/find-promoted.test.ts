@@ -1,5 +1,6 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Json, JsonObject } from "#contract/exact-json";
+import { type Json, type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import type { ImportedWorkflow } from "#contract/workflow";
 import { importWorkflow } from "#workflow/import-workflow";
 import { json, node, objectLink } from "./ui/documents.ts";
@@ -99,7 +100,7 @@ function withRim(inner: JsonObject, promoted: readonly Promoted[]): JsonObject {
 }
 
 async function imported(ui: JsonObject): Promise<ImportedWorkflow> {
-  const result = await importWorkflow({ text: JSON.stringify(ui) });
+  const result = await importWorkflow({ text: stringifyExactJson(ui) });
   if (!result.ok) throw new Error(JSON.stringify(result));
   return result.workflow;
 }
@@ -223,5 +224,23 @@ describe("App mode", () => {
     for (const linearData of [null, [], "x", { inputs: {}, outputs: 3 }]) {
       expect(await inputs(document([], json({ linearData })))).toEqual(await inputs(document([])));
     }
+  });
+
+  it("of any shape whatever is read or passed over", async () => {
+    const id = fc.oneof(fc.constantFrom("20:3", "20", 20, "20:1", "__proto__", "30"), fc.jsonValue({ maxDepth: 1 }));
+    const field = fc.oneof(fc.constantFrom("text", "steps", "images", "__proto__", "constructor"), fc.jsonValue());
+    const entry = fc.oneof(fc.tuple(id, field), fc.jsonValue({ maxDepth: 2 }));
+    const list = fc.oneof(fc.array(entry, { maxLength: 6 }), fc.jsonValue({ maxDepth: 1 }));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({ inputs: list, outputs: fc.oneof(fc.array(id), fc.jsonValue()) }),
+        async (linearData) => {
+          const workflow = await imported(document(promoted, json({ linearData })));
+          expect(workflow.inputs.length).toBeGreaterThan(0);
+          expect(workflow.outputs.length).toBeGreaterThan(0);
+        },
+      ),
+      { numRuns: 150 },
+    );
   });
 });

@@ -1,9 +1,9 @@
 /** Small documents of the editor's format, written by hand for the tests beside. */
-import { type Json, type JsonObject, parseExactJson } from "#contract/exact-json";
+import { type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 
 /** A plain value as the parser would give it. */
 export function json(value: unknown): JsonObject {
-  return parseExactJson(JSON.stringify(value)) as JsonObject;
+  return parseExactJson(stringifyExactJson(value)) as JsonObject;
 }
 
 interface NodeParts {
