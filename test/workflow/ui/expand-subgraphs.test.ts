@@ -262,6 +262,21 @@ describe("the inside of a subgraph", () => {
     expect(ui.promoted.map(({ node: inner }) => inner)).toEqual(["20:2", "20:3"]);
   });
 
+  it.each([
+    ["the first that its list names", [7, 6], "20:2.0 -> 1.x"],
+    ["the first of all where the list is missing", undefined, "20:1.0 -> 1.x"],
+    ["the first there is where the list names others", [99, 7], "20:2.0 -> 1.x"],
+  ])("gives an output with several links the value of %s", (_, linkIds, wire) => {
+    const several = subgraph(UPSCALE, "Several", {
+      outputs: [{ name: "out", type: "IMAGE", linkIds }],
+      nodes: [1, 2].map((id) => node(id, "Gives", { outputs: ["IMAGE:IMAGE"] })),
+      links: [objectLink(6, 1, 0, -20, 0, "IMAGE"), objectLink(7, 2, 0, -20, 0, "IMAGE")],
+    });
+    const reader = node(1, "Read", { inputs: ["x:IMAGE<1"] });
+    const instance = node(20, UPSCALE, { outputs: ["out:IMAGE"] });
+    expect(wires(expand(document([reader, instance], [[1, 20, 0, 1, 0, "IMAGE"]], several)))).toEqual([wire]);
+  });
+
   it("may hand an input straight on to an output", () => {
     const through = subgraph(UPSCALE, "Through", {
       inputs: [{ name: "x", type: "IMAGE", linkIds: [1] }],
