@@ -88,11 +88,16 @@ export const Endpoint = z
   .meta({ id: "Endpoint" });
 export type Endpoint = z.infer<typeof Endpoint>;
 
-/** A workflow as the API takes it: the graph itself, its JSON text (which keeps every digit), or a PNG in base64. */
+/** A workflow as the API takes it: the graph itself, its JSON text (which keeps every digit), or a file in base64. */
 export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.string().min(1)]).meta({
   id: "WorkflowSource",
   description:
-    "ComfyUI API-format graph as an object or as text, or a PNG that carries one as a data URI (data:image/png;base64,…)",
+    "ComfyUI workflow, in API format or as the editor saves it, as an object or as text, or a PNG, WebP or zip (comfy-pack) that carries one as a data URI (data:image/png;base64,…). The editor's format with custom nodes needs object_info",
+});
+
+const ViewComfyForm = z.record(z.string(), z.unknown()).meta({
+  description:
+    "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is read and not kept: send it again with each PATCH of workflow, overrides or object_info. A zip may hold it beside the graph.",
 });
 
 export const NewEndpoint = z
@@ -102,8 +107,10 @@ export const NewEndpoint = z
     pod_id: PodId.optional().meta({ description: "The workspace's default pod when left out" }),
     workflow: WorkflowSource,
     object_info: z.record(z.string(), z.unknown()).optional().meta({
-      description: "ComfyUI's GET /object_info, whole or only the classes of the graph: types and ranges come from it",
+      description:
+        "ComfyUI's GET /object_info, whole or only the classes of the graph: types and ranges come from it, and for the editor's format which value is which",
     }),
+    view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
     settings: EndpointSettings.partial().optional(),
   })
@@ -117,6 +124,7 @@ export const EndpointPatch = z
     settings: EndpointSettings.partial().optional(),
     workflow: WorkflowSource.optional(),
     object_info: z.record(z.string(), z.unknown()).optional(),
+    view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
   })
   .meta({ id: "EndpointPatch" });

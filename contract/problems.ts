@@ -60,7 +60,7 @@ export const problems = {
   invalid_query: { status: 422, retryable: false, title: "Parameters of the query are not valid" },
   invalid_inputs: { status: 422, retryable: false, title: "Inputs do not fit the endpoint's schema" },
   invalid_workflow: { status: 422, retryable: false, title: "The workflow cannot be used" },
-  workflow_format_ui: { status: 422, retryable: false, title: "The workflow is in the editor's format" },
+  workflow_format_ui: { status: 422, retryable: false, title: "The editor's format needs object_info here" },
   invalid_batch: { status: 422, retryable: false, title: "The batch cannot be used" },
   confirmation_mismatch: { status: 422, retryable: false, title: "The confirmation does not name the endpoint" },
   invalid_file: { status: 422, retryable: false, title: "The file cannot be used" },

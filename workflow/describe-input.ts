@@ -31,7 +31,7 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
     title: candidate.title,
     ...(candidate.description === undefined ? {} : { description: candidate.description }),
     targets: [...candidate.targets],
-    required: candidate.kind === "file",
+    required: candidate.required ?? candidate.kind === "file",
     advanced: candidate.advanced,
   };
   const { value } = candidate;
@@ -45,14 +45,15 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
   const kind = (own === undefined ? undefined : kindOfType(own.type, value)) ?? candidate.kind;
   switch (kind) {
     case "choice":
-      return describeChoice(base, value, own?.choices ?? [], candidate);
+      return describeChoice(base, value, candidate.choices ?? own?.choices ?? [], candidate);
     case "string":
       if (typeof value !== "string" || value.length > STRING_INPUT_LENGTH_MAX) return undefined;
       if (candidate.choices !== undefined) return describeChoice(base, value, candidate.choices, candidate);
       return {
         ...base,
         type: "string",
-        default: value,
+        // An empty text that callers must replace is no default.
+        ...(candidate.required === true && value === "" ? {} : { default: value }),
         multiline: candidate.multiline === true || declared.some((input) => input.options.multiline === true),
         maxLength: STRING_INPUT_LENGTH_MAX,
       };
@@ -110,7 +111,8 @@ function describeChoice(
   const isFileList = isModelFile(field, value) || choices.some((choice) => isFileName(choice));
   const isShort = choices.length > 0 && choices.length <= CHOICES_MAX;
   const isStable = choices.length > 0 && choices.length <= STABLE_CHOICES_MAX && STABLE_CHOICES.test(field);
-  if (!isFileList && (isShort || isStable)) {
+  // A list that the author wrote is meant as it is, of any length and of files too.
+  if (candidate.choices !== undefined || (!isFileList && (isShort || isStable))) {
     // A value that the list lacks worked where the graph was made, so its machine knows more than this list.
     const all = choices.includes(value) ? choices : [...choices, value];
     return {
@@ -141,7 +143,10 @@ function boundsOf(candidate: Candidate, declared: readonly DeclaredInput[]): Bou
     [candidate.maximum, ...numbers.map((input) => numeric(input.options.max))],
     (a, b) => a < b,
   );
-  const step = numbers.map((input) => numeric(input.options.step)).find((found) => found !== undefined && found > 0);
+  const declaredStep = numbers
+    .map((input) => numeric(input.options.step))
+    .find((found) => found !== undefined && found > 0);
+  const step = candidate.step ?? declaredStep;
   return {
     ...(minimum === undefined ? {} : { minimum }),
     ...(maximum === undefined ? {} : { maximum }),

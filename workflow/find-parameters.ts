@@ -11,7 +11,8 @@ import type { DeclaredInput } from "./object-info.ts";
 const PARAMETERS_MAX = 2_000;
 /** What editors leave behind in the inputs of a node. */
 const EDITOR_FIELD = /^(upload|choose .* to upload|control_after_generate|control_before_generate|refresh)$/i;
-const CODE = /code$|script|python|eval|exec|expression|formula|command|shell|\bsql\b|javascript/i;
+// "TextEncode" and "VAEDecode" end in code as well, "RunNodeCode" in another kind.
+const CODE = /(?<!en|(?<!no)de)code$|script|python|eval|exec|expression|formula|command|shell|\bsql\b|javascript/i;
 
 /**
  * Adds what the other finders left: visible in graphs without models, else hidden until the operator asks. Where
@@ -52,7 +53,7 @@ export function findParameters(candidates: Candidates): void {
  * True for texts that choose files, addresses or code: with them a caller would read the machine's disk, make it
  * fetch from its own network, or run a program. The operator may still bring such an input out.
  */
-function isDangerous(node: GraphNode, field: string, value: Json, declared: DeclaredInput | undefined): boolean {
+export function isDangerous(node: GraphNode, field: string, value: Json, declared: DeclaredInput | undefined): boolean {
   if (typeof value !== "string" || declared?.type === "COMBO") return false;
   if (isPathField(field) || isFileName(value) || CODE.test(field)) return true;
   return /load|fetch|download|import|request|http|url/i.test(node.classType) || CODE.test(node.classType);

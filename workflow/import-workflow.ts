@@ -11,19 +11,24 @@ import { findFiles } from "./find-files.ts";
 import { findMarkers } from "./find-markers.ts";
 import { findOutputs, outputSpecs } from "./find-outputs.ts";
 import { findParameters } from "./find-parameters.ts";
+import { type Authored, appOutputs, chooseAppInputs, findPromoted, showPromoted } from "./find-promoted.ts";
 import { findPrompts } from "./find-prompts.ts";
 import { findSettings } from "./find-settings.ts";
+import { findViewComfy, isChosenByAuthor } from "./find-view-comfy.ts";
 import { type Graph, type GraphNode, linkOf, usesOf, walk } from "./graph.ts";
 import { type Candidate, Candidates } from "./input-candidates.ts";
 import { type ClassLookup, classLookup } from "./known-classes.ts";
 import type { ObjectInfo } from "./object-info.ts";
 import { readPngMetadata } from "./png-metadata.ts";
-import { HOW_TO_EXPORT, readGraph } from "./read-graph.ts";
+import { readGraph } from "./read-graph.ts";
+import { editorGraph } from "./ui/editor-graph.ts";
 
 export interface ImportOptions {
   /** GET /object_info of the server that will run the graph, whole or in part; types and bounds come from it. */
   readonly objectInfo?: ObjectInfo | undefined;
   readonly overrides?: Overrides | undefined;
+  /** A ViewComfy form beside the graph: its fields are the inputs, and what it leaves out is hidden. */
+  readonly viewComfy?: JsonObject | undefined;
   /** The release before: a place in the graph that had a name keeps it, so that callers need not change. */
   readonly previous?: { readonly inputs: readonly InputSpec[]; readonly outputs: readonly OutputSpec[] } | undefined;
 }
@@ -39,9 +44,11 @@ const CLASSES_QUOTED_MAX = 20;
 const WARNINGS_MAX = 50;
 
 /**
- * Reads API-format JSON, or the same out of a PNG that ComfyUI saved. Async because pictures may hold deflated text.
- * Refusals: `workflow_format_ui` for the editor's format, `invalid_body` for overrides that cannot be applied,
- * `invalid_workflow` for everything else, with an error for each wrong node. Error paths start with `/workflow`.
+ * Reads API-format JSON or the editor's own, or either out of a PNG that ComfyUI saved. Async because pictures may
+ * hold deflated text.
+ * Refusals: `workflow_format_ui` for the editor's format with classes that only object_info could explain,
+ * `invalid_body` for overrides that cannot be applied, `invalid_workflow` for everything else, with an error for each
+ * wrong node. Error paths start with `/workflow`; those of the editor's nodes are `/workflow/nodes/<id>`.
  */
 export async function importWorkflow(
   source: { readonly text: string } | { readonly png: Uint8Array },
@@ -52,28 +59,36 @@ export async function importWorkflow(
   const found = readGraph(text);
   if (!found.ok) return found;
   const lookup = classLookup(options.objectInfo);
-  const checked = checkGraph(found.nodes, `/workflow${found.pointer}`, lookup);
-  return checked.ok ? infer(checked, lookup, options) : checked;
+  if (found.format === "api") {
+    const checked = checkGraph(found.nodes, `/workflow${found.pointer}`, lookup);
+    return checked.ok ? infer(checked, lookup, options) : checked;
+  }
+  const editor = editorGraph(found.document, lookup);
+  if (!editor.ok) return editor;
+  const checked = checkGraph(editor.graph, "/workflow/nodes", lookup);
+  if (!checked.ok) return checked;
+  const warnings = [...editor.notes, ...checked.warnings];
+  return infer({ ...checked, warnings }, lookup, options, editor.expanded);
 }
 
 async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
   const metadata = await readPngMetadata(png, ["prompt", "workflow"]);
   if (!metadata.ok) return refusal("invalid_workflow", metadata.fault);
-  const prompt = metadata.text.get("prompt");
-  if (prompt !== undefined) return prompt;
-  if (metadata.text.has("workflow")) {
-    return refusal(
-      "workflow_format_ui",
-      `The picture holds the editor's format only, which says how a workflow looks. ${HOW_TO_EXPORT}`,
-    );
-  }
+  // The prompt is what ComfyUI ran; the other is the editor's document of the same workflow.
+  const text = metadata.text.get("prompt") ?? metadata.text.get("workflow");
+  if (text !== undefined) return text;
   return refusal(
     "invalid_workflow",
     "The picture holds no workflow: ComfyUI writes it into the PNGs it saves, and many programs remove it again.",
   );
 }
 
-function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOptions): ImportSuccess | Refusal {
+function infer(
+  checked: CheckedGraph,
+  lookup: ClassLookup,
+  options: ImportOptions,
+  authored: Authored = { promoted: [], extra: {} },
+): ImportSuccess | Refusal {
   const document = convertLiterals(checked, lookup);
   const candidates = new Candidates({
     graph: checked.graph,
@@ -81,15 +96,21 @@ function infer(checked: CheckedGraph, lookup: ClassLookup, options: ImportOption
     uses: usesOf(checked.graph),
     lookup,
   });
+  const formNotes = options.viewComfy === undefined ? [] : findViewComfy(candidates, options.viewComfy);
   findMarkers(candidates);
+  findPromoted(candidates, authored.promoted);
   findFiles(candidates);
   findPrompts(candidates);
   findSettings(candidates);
   findParameters(candidates);
+  showPromoted(candidates, authored.promoted);
+  chooseAppInputs(candidates, authored);
+  const hasForm = candidates.all().some((candidate) => candidate.fromForm === true);
+  if (hasForm) candidates.hide((candidate) => !isChosenByAuthor(candidate, candidates));
 
-  const warnings = [...checked.warnings];
+  const warnings = [...checked.warnings, ...formNotes];
   const described = describeAll(candidates, options.previous?.inputs ?? [], warnings);
-  const outputs = namedOutputs(candidates, options.previous?.outputs ?? []);
+  const outputs = namedOutputs(candidates, options.previous?.outputs ?? [], appOutputs(authored));
   const errors: FieldError[] = [];
   const inputSpecs = applyInputOverrides(described, options.overrides?.inputs, errors);
   const outputSpecsShown = applyOutputOverrides(outputs, options.overrides?.outputs, errors);
@@ -211,8 +232,15 @@ function titled(spec: InputSpec, candidate: Candidate, name: string): InputSpec 
     : { ...spec, title: `${candidate.title} (${candidate.nodeTitle})` };
 }
 
-function namedOutputs(candidates: Candidates, previous: readonly OutputSpec[]): Overridable<OutputSpec>[] {
-  const found = findOutputs(candidates);
+/** `chosen` are the nodes whose results the author shows; where one of them is an output, the others are hidden. */
+function namedOutputs(
+  candidates: Candidates,
+  previous: readonly OutputSpec[],
+  chosen: ReadonlySet<string>,
+): Overridable<OutputSpec>[] {
+  const all = findOutputs(candidates);
+  const hasChosen = all.some((output) => chosen.has(output.node));
+  const found = hasChosen ? all.map((output) => ({ ...output, hidden: !chosen.has(output.node) })) : all;
   const before = new Map(previous.map((output) => [output.node, output.name]));
   const fresh = outputSpecs(found, () => undefined);
   const specs = outputSpecs(found, (output) => before.get(output.node));

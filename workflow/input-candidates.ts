@@ -38,12 +38,17 @@ export interface Candidate {
   /** Bounds and choices that a marker node carries itself. */
   readonly minimum?: number | bigint;
   readonly maximum?: number | bigint;
+  readonly step?: number | bigint;
   readonly choices?: readonly string[];
-  readonly advanced: boolean;
+  /** Whether callers must send it, where the author says so; otherwise files must be sent. */
+  readonly required?: boolean;
+  /** The author listed it in a form of all inputs. */
+  fromForm?: boolean;
+  advanced: boolean;
   /** Left out of the inputs unless the operator asks for it. */
-  readonly hidden: boolean;
+  hidden: boolean;
   /** Place in the form, smallest first. */
-  readonly rank: number;
+  rank: number;
 }
 
 type Place = { readonly node: GraphNode; readonly field: string };
@@ -86,6 +91,11 @@ export class Candidates {
 
   all(): Candidate[] {
     return [...this.#found];
+  }
+
+  /** Leaves further candidates out of the inputs, unless the operator asks for them. */
+  hide(isHidden: (candidate: Candidate) => boolean): void {
+    for (const candidate of this.#found) if (isHidden(candidate)) candidate.hidden = true;
   }
 
   /** The candidate whose value goes to a place. */

@@ -1,7 +1,8 @@
 /** What is known of a node class: from the operator's own server if it was given, else from the core tables. */
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { coreNodes } from "./core-nodes/all.ts";
-import { type DeclaredInput, declaredInput, type ObjectInfo } from "./object-info.ts";
+import { newerInputs, newerNodes } from "./core-nodes/newer.ts";
+import { type DeclaredInput, declaredInput, type NodeClass, type ObjectInfo } from "./object-info.ts";
 
 export interface KnownClass {
   readonly inputs: ReadonlyMap<string, DeclaredInput>;
@@ -26,11 +27,20 @@ export function classLookup(objectInfo: ObjectInfo | undefined): ClassLookup {
     if (!seen.has(classType)) {
       const given =
         objectInfo !== undefined && Object.hasOwn(objectInfo, classType) ? objectInfo[classType] : undefined;
-      const core = Object.hasOwn(coreNodes, classType) ? coreNodes[classType] : undefined;
-      seen.set(classType, readClass(given, true) ?? readClass(core, false));
+      seen.set(classType, readClass(given, true) ?? readClass(bundledClass(classType), false));
     }
     return seen.get(classType);
   };
+}
+
+/** What the tables of this program say of a class, as a server would; undefined when it is in none. */
+export function bundledClass(classType: string): NodeClass | undefined {
+  const core = Object.hasOwn(coreNodes, classType) ? coreNodes[classType] : undefined;
+  if (core === undefined) return Object.hasOwn(newerNodes, classType) ? newerNodes[classType] : undefined;
+  const more = Object.hasOwn(newerInputs, classType) ? newerInputs[classType] : undefined;
+  if (more === undefined) return core;
+  const { input_order: _order, ...rest } = core;
+  return { ...rest, input: { ...core.input, optional: { ...core.input.optional, ...more } } };
 }
 
 function readClass(description: unknown, certain: boolean): KnownClass | undefined {

@@ -1,5 +1,6 @@
 /** Reads the workflow that ComfyUI writes into the pictures it saves: PNG text chunks called `prompt` and `workflow`. */
 import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
+import { inflate } from "./sources/inflate.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 /** All text taken from one picture, after inflating: a few hundred bytes of zTXt can hold gigabytes. */
@@ -34,11 +35,11 @@ export async function readPngMetadata(png: Uint8Array, keywords: readonly string
     if (type !== "tEXt" && type !== "zTXt" && type !== "iTXt") continue;
     const chunk = readTextChunk(type, data);
     if (chunk === undefined || !keywords.includes(chunk.keyword) || text.has(chunk.keyword)) continue;
-    const bytes = chunk.deflated ? await inflate(chunk.bytes, left) : chunk.bytes;
+    const bytes = chunk.deflated ? await inflate(chunk.bytes, "deflate", left) : chunk.bytes;
     if (bytes === undefined) return { ok: false, fault: `The PNG's text chunk "${chunk.keyword}" cannot be inflated.` };
     left -= bytes.length;
     if (left < 0) return { ok: false, fault: `The PNG holds more than ${PNG_TEXT_BYTES_MAX} bytes of text.` };
-    text.set(chunk.keyword, decode(bytes));
+    text.set(chunk.keyword, decodeMetadata(bytes));
   }
   return { ok: true, text };
 }
@@ -67,39 +68,8 @@ function readTextChunk(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array): TextCh
   return { keyword, deflated: data[end + 1] === 1, bytes: data.subarray(translated + 1) };
 }
 
-/** Inflates a zlib stream up to `most` bytes; undefined when it is broken or longer. */
-async function inflate(deflated: Uint8Array, most: number): Promise<Uint8Array | undefined> {
-  const reader = new Blob([new Uint8Array(deflated)])
-    .stream()
-    .pipeThrough(new DecompressionStream("deflate"))
-    .getReader();
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      length += value.length;
-      if (length > most) {
-        await reader.cancel();
-        return undefined;
-      }
-      parts.push(value);
-    }
-  } catch {
-    return undefined;
-  }
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 /** The standard says Latin-1; many writers put UTF-8 there. Python's escaped JSON is plain ASCII and reads as either. */
-function decode(bytes: Uint8Array): string {
+export function decodeMetadata(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch {

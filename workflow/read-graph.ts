@@ -1,12 +1,21 @@
 /** From the text people send to the object that maps node ids to nodes. */
 import { isJsonObject, type Json, type JsonObject, JsonSyntaxError, parseExactJson } from "#contract/exact-json";
 import { type Refusal, refusal } from "#contract/problems";
+import { isUiDocument } from "./ui/read-ui.ts";
 
 /** The object of nodes, and its place in the document as a JSON Pointer, such as `/prompt`. */
 export interface FoundGraph {
   readonly ok: true;
+  readonly format: "api";
   readonly nodes: JsonObject;
   readonly pointer: string;
+}
+
+/** A document of the editor, which must be converted first. */
+export interface FoundEditor {
+  readonly ok: true;
+  readonly format: "editor";
+  readonly document: JsonObject;
 }
 
 /**
@@ -17,12 +26,11 @@ export interface FoundGraph {
 const ENVELOPES = ["prompt", "workflow_api", "output", "input", "workflow"] as const;
 const ENVELOPE_DEPTH_MAX = 3;
 
-export const HOW_TO_EXPORT =
-  "Export it in API format: in ComfyUI choose Workflow > Export (API), in older versions turn on the developer mode in " +
-  "the settings and press Save (API Format).";
-
-/** Parses a document and finds the graph in it. Refuses the editor's format by its own code. */
-export function readGraph(text: string): FoundGraph | Refusal {
+/**
+ * Parses a document and finds the graph in it. Where both formats are there, the API format counts: it is what
+ * ComfyUI ran.
+ */
+export function readGraph(text: string): FoundGraph | FoundEditor | Refusal {
   let document: Json;
   try {
     // Editors on Windows start a file with a byte order mark.
@@ -34,40 +42,31 @@ export function readGraph(text: string): FoundGraph | Refusal {
   return findGraph(document, "", 0);
 }
 
-function findGraph(value: Json, pointer: string, depth: number): FoundGraph | Refusal {
+function findGraph(value: Json, pointer: string, depth: number): FoundGraph | FoundEditor | Refusal {
   if (!isJsonObject(value)) {
     return refusal(
       "invalid_workflow",
       "The workflow must be an object that maps node ids to nodes (ComfyUI's API format).",
     );
   }
-  if (holdsNode(value)) return { ok: true, nodes: value, pointer };
-  if (isEditorFormat(value)) {
-    return refusal(
-      "workflow_format_ui",
-      `This is the editor's format, which says how a workflow looks. ${HOW_TO_EXPORT}`,
-    );
-  }
+  if (holdsNode(value)) return { ok: true, format: "api", nodes: value, pointer };
+  if (isUiDocument(value)) return { ok: true, format: "editor", document: value };
   if (depth < ENVELOPE_DEPTH_MAX) {
-    let refused: Refusal | undefined;
+    let second: FoundEditor | Refusal | undefined;
     for (const field of ENVELOPES) {
       const inner = Object.hasOwn(value, field) ? value[field] : undefined;
       if (!isJsonObject(inner)) continue;
       const found = findGraph(inner, `${pointer}/${field}`, depth + 1);
-      if (found.ok) return found;
-      if (refused === undefined || found.code === "workflow_format_ui") refused = found;
+      if (found.ok && found.format === "api") return found;
+      if (second === undefined || (found.ok && !second.ok)) second = found;
     }
-    if (refused !== undefined) return refused;
+    if (second !== undefined) return second;
   }
   if (Object.keys(value).length === 0) return refusal("invalid_workflow", "The workflow has no nodes.");
-  return { ok: true, nodes: value, pointer };
+  return { ok: true, format: "api", nodes: value, pointer };
 }
 
 /** One value with a class_type makes the object a graph: the others are then wrong nodes, not an envelope. */
 function holdsNode(value: JsonObject): boolean {
   return Object.values(value).some((node) => isJsonObject(node) && typeof node.class_type === "string");
-}
-
-function isEditorFormat(value: JsonObject): boolean {
-  return Array.isArray(value.nodes);
 }

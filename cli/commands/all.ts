@@ -8,6 +8,7 @@ import { doctor } from "#cli/commands/doctor";
 import { endpointsGet, endpointsList, endpointsRemove, endpointsSet, schema } from "#cli/commands/endpoints";
 import { filesPut } from "#cli/commands/files";
 import { helpAbout } from "#cli/commands/help";
+import { importWorkflowFile } from "#cli/commands/import";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { listen } from "#cli/commands/listen";
@@ -43,6 +44,7 @@ import {
 export const commands: readonly Command[] = [
   dev,
   demo,
+  importWorkflowFile,
   deploy,
   run,
   jobsList,

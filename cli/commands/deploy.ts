@@ -1,21 +1,19 @@
 import { basename, extname } from "node:path";
 import type * as z from "zod";
+import { accepted } from "#cli/accepted";
 import type { Call, Command, Outcome } from "#cli/command";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
+import { givenObjectInfo, objectInfoHelp, objectInfoOptions, readJsonFile } from "#cli/json-file";
 import { textTable } from "#cli/text-table";
 import { PilotlightError } from "#client/pilotlight-error";
 import type { Endpoint, EndpointPatch } from "#contract/endpoint";
 import { Slug } from "#contract/endpoint";
-import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { JsonObject } from "#contract/exact-json";
 import type { InputSpec } from "#contract/workflow";
-
-const OBJECT_INFO_MS_MAX = 60_000;
-const FILE_DEPTH_MAX = 64;
-/** A PNG carries its workflow in text chunks before the pixels; the whole file travels, so it must stay small. */
-const PICTURE_BYTES_MAX = 2_900_000;
-const PNG_START = "89504e470d0a1a0a";
+import { readSource } from "#workflow/sources/read-source";
+import { formOf, graphText } from "#workflow/sources/source-contents";
 
 export const deploy: Command = {
   path: ["deploy"],
@@ -25,33 +23,33 @@ export const deploy: Command = {
     "pilotlight deploy picture.png --slug portraits --name Portraits",
     "pilotlight deploy workflow_api.json --comfyui-url http://127.0.0.1:8188",
   ],
-  positionals: [{ name: "workflow.json|.png", required: true }],
+  positionals: [{ name: "workflow.json|.png|.webp|.zip", required: true }],
   options: {
     slug: { type: "string" },
     name: { type: "string" },
-    "object-info": { type: "string" },
-    "comfyui-url": { type: "string" },
+    ...objectInfoOptions,
     "override-file": { type: "string" },
+    "view-comfy": { type: "string" },
     ...settingOptions,
   },
   optionHelp: {
     slug: "the endpoint's name in addresses; the file's name when left out",
     name: "its name for people",
-    "object-info": "a file with ComfyUI's GET /object_info: types and ranges of custom nodes",
-    "comfyui-url": "a running ComfyUI to ask for it",
+    ...objectInfoHelp,
     "override-file": "JSON: rename, hide, bound inputs and outputs",
+    "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
     ...settingHelp,
   },
   run: async (call) => {
     const path = call.positionals[0] ?? "";
-    const workflow = await workflowSource(path, call);
+    const workflow = await workflowOf(path, call);
     const slug = slugOf(call.text("slug") ?? basename(path, extname(path)), call.text("slug") !== undefined);
-    const objectInfo = await objectInfoOf(call);
+    const objectInfo = (await givenObjectInfo(call))?.classes;
     const overrides = await overridesOf(call);
     const settings = settingsOf(call);
     const name = call.text("name");
     const release = {
-      workflow,
+      ...workflow,
       ...(name === undefined ? {} : { name }),
       ...(objectInfo === undefined ? {} : { object_info: objectInfo }),
       ...(overrides === undefined ? {} : { overrides }),
@@ -132,21 +130,13 @@ function rangeOf(input: InputSpec): string {
   }
 }
 
-/** JSON goes as its text, which keeps every digit; a picture as a data URI. */
-async function workflowSource(path: string, call: Call): Promise<string> {
+/** The graph as text, which keeps every digit; of a picture or an archive only that travels, however large it is. */
+async function workflowOf(path: string, call: Call): Promise<{ workflow: string; view_comfy?: JsonObject }> {
   const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
-  if (Buffer.from(bytes.subarray(0, 8)).toString("hex") === PNG_START) {
-    if (bytes.byteLength > PICTURE_BYTES_MAX) {
-      const hint = "Export the workflow from ComfyUI (Workflow → Export (API)) and deploy the JSON file.";
-      throw new CliError("file_unreadable", `${path} is larger than ${PICTURE_BYTES_MAX} bytes`, hint);
-    }
-    return `data:image/png;base64,${Buffer.from(bytes).toString("base64")}`;
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
-  } catch (cause) {
-    throw new CliError("file_unreadable", `${path} is neither JSON nor a PNG`, undefined, { cause });
-  }
+  const source = accepted(await readSource(bytes));
+  const given = call.text("view-comfy");
+  const form = given === undefined ? formOf(source) : await readJsonFile(given, call.workingDirectory);
+  return { workflow: graphText(source) ?? "", ...(form === undefined ? {} : { view_comfy: form }) };
 }
 
 function slugOf(text: string, isExact: boolean): string {
@@ -165,39 +155,9 @@ function slugOf(text: string, isExact: boolean): string {
   );
 }
 
-async function objectInfoOf(call: Call): Promise<JsonObject | undefined> {
-  const path = call.text("object-info");
-  const url = call.text("comfyui-url");
-  if (path !== undefined)
-    return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
-  if (url === undefined) return undefined;
-  const address = `${url.replace(/\/+$/, "")}/object_info`;
-  try {
-    const response = await fetch(address, { signal: AbortSignal.timeout(OBJECT_INFO_MS_MAX) });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
-    return jsonObject(await response.text(), address);
-  } catch (cause) {
-    if (cause instanceof CliError) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CliError("file_unreadable", `${address} cannot be read: ${why}`, undefined, { cause });
-  }
-}
-
 async function overridesOf(call: Call): Promise<z.input<typeof EndpointPatch>["overrides"]> {
   const path = call.text("override-file");
   if (path === undefined) return undefined;
   // The service checks what is in it and names each wrong field.
-  return jsonObject(new TextDecoder().decode(await readLocalFile(path, call.workingDirectory)), path);
-}
-
-function jsonObject(text: string, source: string): JsonObject {
-  let value: unknown;
-  try {
-    value = parseExactJson(text, { pythonNumbers: true, depthMax: FILE_DEPTH_MAX });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CliError("file_unreadable", `${source} is not JSON: ${why}`, undefined, { cause });
-  }
-  if (!isJsonObject(value)) throw new CliError("file_unreadable", `${source} does not hold a JSON object`);
-  return value;
+  return readJsonFile(path, call.workingDirectory);
 }

@@ -1,5 +1,6 @@
 import type { Command } from "#cli/command";
 import { CliError, cliErrors, ExitCode } from "#cli/errors";
+import { commandHelp } from "#cli/help-text";
 
 /**
  * The command that lists the others.
@@ -17,7 +18,10 @@ export function helpAbout(all: () => readonly Command[]): Command {
     run: async ({ positionals: [word] }) => {
       const chosen = word === undefined ? all() : all().filter(({ path }) => path[0] === word);
       if (chosen.length === 0) throw new CliError("unknown_command", `There is no command \`${word}\``);
-      return { data: described(chosen), text: word === undefined ? overview(chosen) : family(word, chosen) };
+      if (word === undefined) return { data: described(chosen), text: overview(chosen) };
+      const [only] = chosen;
+      const isOneCommand = chosen.length === 1 && only?.path.length === 1;
+      return { data: described(chosen), text: isOneCommand ? commandHelp(only) : family(word, chosen) };
     },
   };
 }

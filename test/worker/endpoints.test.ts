@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, makeId } from "#contract/ids";
 import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { dataUri, pngWith, webpWith, zipWith } from "#test/worker/workflow-files";
 import {
   jsonOf,
   makeEndpoint,
@@ -61,7 +62,12 @@ describe("creating an endpoint", () => {
   });
 
   it("tells what is wrong with a workflow", async () => {
-    const ui = await create({ slug: "ui", workflow: { nodes: [], links: [], version: 0.4 } });
+    const nodes = [
+      { id: 1, type: "SomebodysNode", widgets_values: [5, 6], outputs: [{ name: "image", type: "IMAGE", links: [1] }] },
+      { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 1 }] },
+    ];
+    const links = [[1, 1, 0, 2, 0, "IMAGE"]];
+    const ui = await create({ slug: "ui", workflow: { nodes, links, version: 0.4 } });
     expect(await refusalOf(ui)).toMatchObject({ status: 422, code: "workflow_format_ui" });
     for (const workflow of [
       {},
@@ -72,6 +78,54 @@ describe("creating an endpoint", () => {
     ]) {
       const refusal = await refusalOf(await create({ slug: "broken", workflow }));
       expect(refusal).toMatchObject({ status: 422, code: "invalid_workflow" });
+    }
+  });
+
+  it("reads the files that carry a workflow", async () => {
+    const graph = JSON.stringify(textGraph());
+    for (const [slug, workflow] of [
+      ["from-png", dataUri("image/png", pngWith("prompt", graph))],
+      ["from-webp", dataUri("image/webp", webpWith(`prompt:${graph}`))],
+      ["from-zip", dataUri("application/zip", await zipWith("workflow_api.json", graph))],
+      ["from-windows", dataUri("application/x-zip-compressed", await zipWith("a.json", graph))],
+    ] as const) {
+      const endpoint = await makeEndpoint(workspace.key, slug, { workflow });
+      expect(inputsOf(endpoint).map((input) => input.name)).toContain("prompt");
+    }
+  });
+
+  it("takes a ViewComfy form, beside the graph or around it, and again with a PATCH", async () => {
+    const field = { workflowPath: ["6", "inputs", "text"], title: "Subject", valueType: "long-text" };
+    const viewComfyJSON = { inputs: [{ inputs: [field] }] };
+    const form = { workflows: [{ viewComfyJSON }] };
+    const beside = await makeEndpoint(workspace.key, "form-beside", { workflow: textGraph(), view_comfy: form });
+    expect(inputsOf(beside)).toMatchObject([{ name: "subject", title: "Subject" }]);
+    const whole = { workflows: [{ viewComfyJSON, workflowApiJSON: textGraph() }] };
+    const around = await makeEndpoint(workspace.key, "form-around", { workflow: whole });
+    expect(inputsOf(around).map((input) => input.name)).toEqual(["subject"]);
+    const renamed = {
+      ...form,
+      workflows: [{ viewComfyJSON: { inputs: [{ inputs: [{ ...field, title: "Theme" }] }] } }],
+    };
+    const patched = await send("PATCH", "/v1/endpoints/form-beside", {
+      key: workspace.key,
+      json: { view_comfy: renamed },
+    });
+    // A place that had a name keeps it; its title is the new form's.
+    expect(inputsOf(await jsonOf(patched))).toMatchObject([{ name: "subject", title: "Theme" }]);
+  });
+
+  it("says why a file gives no workflow", async () => {
+    const archive = await zipWith("workflow_api.json", JSON.stringify(textGraph()));
+    for (const [workflow, reason] of [
+      [dataUri("application/zip", await zipWith("a.txt", "x")), "holds no workflow"],
+      [dataUri("application/zip", archive.slice(0, -1)), "cut off"],
+      [dataUri("image/webp", webpWith("other:x")), "holds no workflow"],
+      [dataUri("image/png", pngWith("parameters", "a fox")), "holds no workflow"],
+      [dataUri("image/jpeg", new Uint8Array([0xff, 0xd8])), "data:image/png;base64"],
+    ] as const) {
+      const refusal = await jsonOf(await create({ slug: "broken", workflow }));
+      expect(refusal).toMatchObject({ status: 422, code: "invalid_workflow", detail: expect.stringContaining(reason) });
     }
   });
 

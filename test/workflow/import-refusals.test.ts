@@ -3,6 +3,7 @@ import { WORKFLOW_NODES_MAX } from "#contract/limits";
 import { WORKFLOW_ERRORS_MAX } from "#workflow/check-graph";
 import { importWorkflow } from "#workflow/import-workflow";
 import { imported, type Nodes, node, refused, sampler, textToImage } from "./graphs.ts";
+import { nodeClass } from "./ui/object-info.ts";
 
 /** The paths of the errors of a refused graph. */
 async function wrongPlaces(graph: unknown): Promise<string[]> {
@@ -26,13 +27,80 @@ describe("a document that is no graph", () => {
     },
   );
 
-  it("of the editor's format is refused by its own code, which says how to export", async () => {
-    const editor = { last_node_id: 1, nodes: [{ id: 1, type: "KSampler" }], links: [], version: 0.4 };
-    for (const graph of [editor, { workflow: editor }, { nodes: [] }]) {
-      const refusal = await refused(graph);
-      expect(refusal.code).toBe("workflow_format_ui");
-      expect(refusal.detail).toContain("Export (API)");
-    }
+  it.each([{ nodes: [] }, { workflow: { nodes: [], links: [] } }, { nodes: [{ id: 1, type: "Note" }] }])(
+    "%j has no node that runs",
+    async (document) => {
+      const refusal = await refused(document);
+      expect(refusal.code).toBe("invalid_workflow");
+      expect(refusal.detail).toContain("no node that runs");
+    },
+  );
+});
+
+describe("the editor's format", () => {
+  const slot = (name: string, type: string, link: number) => ({ name, type, link });
+  const nodes = [
+    {
+      id: 1,
+      type: "EmptyImage",
+      order: 0,
+      widgets_values: [64, 32, 1, 0],
+      outputs: [{ name: "IMAGE", type: "IMAGE" }],
+    },
+    { id: 2, type: "SaveImage", order: 1, widgets_values: ["lamp"], inputs: [slot("images", "IMAGE", 9)] },
+  ];
+  const editor = { last_node_id: 2, nodes, links: [[9, 1, 0, 2, 0, "IMAGE"]], version: 0.4 };
+
+  it.each([
+    ["bare", editor],
+    ["in an envelope", { workflow: editor }],
+    ["in two", { input: { workflow: editor, images: [] } }],
+  ])("is converted, %s", async (_how, document) => {
+    const { graph } = await imported(document);
+    expect(JSON.parse(graph)).toEqual({
+      "1": {
+        class_type: "EmptyImage",
+        inputs: { width: 64, height: 32, batch_size: 1, color: 0 },
+        _meta: { title: "EmptyImage" },
+      },
+      "2": {
+        class_type: "SaveImage",
+        inputs: { filename_prefix: "lamp", images: ["1", 0] },
+        _meta: { title: "Save Image" },
+      },
+    });
+  });
+
+  it("is refused by its own code when only object_info could say what the values of a class are", async () => {
+    const stranger = { id: 3, type: "Stranger", order: 2, widgets_values: [5], inputs: [slot("image", "IMAGE", 9)] };
+    const refusal = await refused({ ...editor, nodes: [...nodes, stranger] });
+    expect(refusal.code).toBe("workflow_format_ui");
+    expect(refusal.detail).toContain("Stranger");
+    expect(refusal.detail).toContain("object_info");
+    expect(refusal.detail).toContain("Export (API)");
+    expect(refusal.errors?.map((error) => error.path)).toEqual(["/workflow/nodes/3"]);
+  });
+
+  it("is read with the object_info that the caller sends", async () => {
+    const stranger = { id: 3, type: "Stranger", order: 2, widgets_values: [5], inputs: [slot("image", "IMAGE", 9)] };
+    const objectInfo = {
+      Stranger: nodeClass("Stranger", { image: ["IMAGE"], strength: ["INT", { default: 1, min: 0, max: 9 }] }),
+    };
+    const { graph } = await imported({ ...editor, nodes: [...nodes, stranger] }, { objectInfo });
+    expect(JSON.parse(graph)["3"].inputs).toEqual({ strength: 5, image: ["1", 0] });
+  });
+
+  it("has error paths that name the editor's nodes", async () => {
+    const wrong = { id: 3, type: "SaveImage", widgets_values: ["x"], inputs: [slot("images", "IMAGE", 10)] };
+    const links = [...editor.links, [10, 1, 4, 3, 0, "IMAGE"]];
+    expect(await wrongPlaces({ ...editor, nodes: [...nodes, wrong], links })).toEqual([
+      "/workflow/nodes/3/inputs/images",
+    ]);
+  });
+
+  it("says what the conversion had to assume", async () => {
+    const { warnings } = await imported({ ...editor, nodes: [{ ...nodes[0], widgets_values: [64, 32, 1] }, nodes[1]] });
+    expect(warnings).toContainEqual(expect.stringContaining("has no value for color"));
   });
 });
 

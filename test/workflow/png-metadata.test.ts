@@ -3,23 +3,11 @@ import { describe, expect, it } from "vitest";
 import { importWorkflow } from "#workflow/import-workflow";
 import { PNG_TEXT_BYTES_MAX, readPngMetadata } from "#workflow/png-metadata";
 import { textToImage } from "./graphs.ts";
+import { chunk, png, tEXt, zTXt } from "./png-chunks.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const bytes = (text: string): Buffer => Buffer.from(text, "utf8");
 
-/** One chunk, its checksum left at zero: the reader does not look at it. */
-function chunk(type: string, data: Uint8Array): Buffer {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(data.length);
-  return Buffer.concat([length, bytes(type), data, Buffer.alloc(4)]);
-}
-function png(...chunks: Buffer[]): Uint8Array {
-  const header = chunk("IHDR", Buffer.alloc(13));
-  return new Uint8Array(Buffer.concat([Buffer.from(SIGNATURE), header, ...chunks, chunk("IEND", Buffer.alloc(0))]));
-}
-const tEXt = (keyword: string, text: string) => chunk("tEXt", bytes(`${keyword}\0${text}`));
-const zTXt = (keyword: string, text: string) =>
-  chunk("zTXt", Buffer.concat([bytes(`${keyword}\0\0`), deflateSync(bytes(text))]));
 const iTXt = (keyword: string, text: string, deflated: boolean) =>
   chunk(
     "iTXt",
@@ -54,8 +42,16 @@ describe("a picture that ComfyUI saved", () => {
     expect(result.ok).toBe(true);
   });
 
-  it("is refused as the editor's format when it holds nothing else", async () => {
-    expect(await importWorkflow({ png: png(tEXt("workflow", editor)) })).toMatchObject({ code: "workflow_format_ui" });
+  it("gives the editor's document when it holds nothing else", async () => {
+    const saved = JSON.stringify({
+      nodes: [
+        { id: 1, type: "EmptyImage", widgets_values: [64, 64, 1, 0], outputs: [{ name: "IMAGE", type: "IMAGE" }] },
+        { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 3 }] },
+      ],
+      links: [[3, 1, 0, 2, 0, "IMAGE"]],
+    });
+    const result = await importWorkflow({ png: png(tEXt("workflow", saved)) });
+    expect(result.ok && result.workflow.classes).toEqual(["EmptyImage", "SaveImage"]);
   });
 });
 

@@ -10,6 +10,9 @@ import { decodeDataUri } from "#worker/inputs/data-uri";
 import { problemOf } from "#worker/placement/objects";
 import { importWorkflow } from "#workflow/import-workflow";
 import type { ObjectInfo } from "#workflow/object-info";
+import { graphOfViewComfy } from "#workflow/sources/json-source";
+import { readSource } from "#workflow/sources/read-source";
+import { formOf, graphText } from "#workflow/sources/source-contents";
 
 /** D1 refuses rows above 2 MB; the rest of the row is small. */
 const RELEASE_BYTES_MAX = 1_900_000;
@@ -17,6 +20,15 @@ const RELEASE_BYTES_MAX = 1_900_000;
 const OVERRIDES_BYTES_MAX = 250_000;
 /** ComfyUI's own description of a class is deeper than a request's fields, but bounded by the request's depth. */
 const STORED_DEPTH_MAX = 96;
+
+/** Files that carry a workflow, as data URIs. */
+const FILE_TYPES = ["image/png", "image/webp", "application/zip", "application/x-zip-compressed"];
+
+interface WorkflowText {
+  readonly text: string;
+  /** A ViewComfy form of the graph. */
+  readonly viewComfy?: JsonObject | undefined;
+}
 
 export interface NewRelease {
   readonly endpointId: EndpointId;
@@ -37,10 +49,11 @@ export async function importedRelease(
   made: NewRelease,
 ): Promise<ReleaseRow> {
   const objectInfo = document.object_info === undefined ? undefined : objectInfoOf(document.object_info);
-  return release(workflowSource(document.workflow), objectInfo, overrides, made);
+  const source = await workflowSource(document.workflow);
+  return release({ ...source, viewComfy: givenForm(document) ?? source.viewComfy }, objectInfo, overrides, made);
 }
 
-/** Imports the active graph again, with other overrides or another /object_info. */
+/** Imports the active graph again, with other overrides, another /object_info or a form. */
 export async function reimportedRelease(
   active: ReleaseRow,
   document: JsonObject,
@@ -56,22 +69,27 @@ export async function reimportedRelease(
         ? undefined
         : objectInfoOf(stored);
   const made = { endpointId: active.endpointId, number: active.number + 1, createdAt, previous: active };
-  return release({ text: active.graph }, objectInfo, overrides, made);
+  return release({ text: active.graph, viewComfy: givenForm(document) }, objectInfo, overrides, made);
 }
 
 async function release(
-  source: { text: string } | { png: Uint8Array },
+  source: WorkflowText,
   objectInfo: ObjectInfo | undefined,
   overrides: Overrides,
   made: NewRelease,
 ): Promise<ReleaseRow> {
   refuseLargeOverrides(overrides);
   const { previous, ...names } = made;
-  const imported = await importWorkflow(source, {
-    ...(objectInfo === undefined ? {} : { objectInfo }),
-    overrides,
-    ...(previous === undefined ? {} : { previous: { inputs: previous.inputs, outputs: previous.outputs } }),
-  });
+  const { text, viewComfy } = source;
+  const imported = await importWorkflow(
+    { text },
+    {
+      viewComfy,
+      ...(objectInfo === undefined ? {} : { objectInfo }),
+      overrides,
+      ...(previous === undefined ? {} : { previous: { inputs: previous.inputs, outputs: previous.outputs } }),
+    },
+  );
   if (!imported.ok) throw problemOf(imported);
   const { graph, inputs, outputs, classes, warnings }: ImportedWorkflow = imported.workflow;
   const row: ReleaseRow = {
@@ -100,18 +118,29 @@ function refuseLargeOverrides(overrides: Overrides): void {
   throw new Problem("invalid_body", `/overrides: ${reason}`, { errors: [{ path: "/overrides", reason }] });
 }
 
-/** The graph as text, whichever way it was sent. */
-function workflowSource(workflow: unknown): { text: string } | { png: Uint8Array } {
-  if (isJsonObject(workflow)) return { text: stringifyExactJson(workflow) };
+/** The graph as text, whichever way it was sent; with files, what they hold counts and not what they are called. */
+async function workflowSource(workflow: unknown): Promise<WorkflowText> {
+  if (isJsonObject(workflow)) {
+    const graph = graphOfViewComfy(workflow);
+    return graph === undefined
+      ? { text: stringifyExactJson(workflow) }
+      : { text: stringifyExactJson(graph), viewComfy: workflow };
+  }
   const text = String(workflow);
   if (!text.startsWith("data:")) return { text };
   const decoded = decodeDataUri(text);
-  if (!decoded.ok || decoded.contentType !== "image/png") {
-    throw new Problem("invalid_workflow", "A workflow inside a picture must come as data:image/png;base64,…", {
-      errors: [{ path: "/workflow", reason: decoded.ok ? "Must be a PNG." : decoded.reason }],
+  if (!decoded.ok || !FILE_TYPES.includes(decoded.contentType)) {
+    throw new Problem("invalid_workflow", "A workflow inside a file must come as data:image/png;base64,…", {
+      errors: [{ path: "/workflow", reason: decoded.ok ? `Must be one of ${FILE_TYPES.join(", ")}.` : decoded.reason }],
     });
   }
-  return { png: decoded.bytes };
+  const source = await readSource(decoded.bytes);
+  if (!source.ok) throw problemOf(source);
+  return { text: graphText(source) ?? "", viewComfy: formOf(source) };
+}
+
+function givenForm({ view_comfy: form }: JsonObject): JsonObject | undefined {
+  return isJsonObject(form) ? form : undefined;
 }
 
 /** The classes the graph uses; a whole /object_info is megabytes. */

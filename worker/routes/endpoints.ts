@@ -94,7 +94,7 @@ const patch = handle(patchEndpoint, async (call) => {
     if (body.workflow !== undefined) {
       const made = { endpointId: endpoint.id, number: active.number + 1, createdAt: now, previous: active };
       release = await importedRelease(call.raw.document, overrides, made);
-    } else if (body.overrides !== undefined || body.object_info !== undefined) {
+    } else if ([body.overrides, body.object_info, body.view_comfy].some((given) => given !== undefined)) {
       release = await reimportedRelease(active, call.raw.document, overrides, now);
     }
     // Deploying the same thing again changes nothing: a second release of it would only blur the history.

@@ -6,6 +6,7 @@ import { images } from "./images.ts";
 import { latents } from "./latents.ts";
 import { loaders } from "./loaders.ts";
 import { masks } from "./masks.ts";
+import { modelMerges } from "./model-merges.ts";
 import { modelPatches } from "./model-patches.ts";
 import { prompts } from "./prompts.ts";
 import { sampling } from "./sampling.ts";
@@ -23,6 +24,7 @@ export const coreNodes: ObjectInfo = {
   ...conditioning,
   ...latents,
   ...modelPatches,
+  ...modelMerges,
   ...images,
   ...masks,
   ...video,
