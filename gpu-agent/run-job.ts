@@ -11,6 +11,7 @@ import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-promp
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
 import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
 import type { AgentCalls } from "./control/agent-calls.ts";
+import { pause } from "./control/backoff.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
 import type { UploadLimits } from "./control/uploads.ts";
@@ -36,6 +37,8 @@ const DELIVERIES_MAX = 2;
 const FIRST_BEAT_MS = 10;
 /** An upload that takes no longer is not told of: the message would only stand in its way. */
 const UPLOAD_UNTOLD_MS = 100;
+/** Who waits for the job has it first. */
+const CLEAN_AFTER_MS = 20;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -305,6 +308,7 @@ class JobRun implements RunningJob {
     const { lease, comfy: session } = this.#options;
     const { folders } = session.server;
     try {
+      await pause(CLEAN_AFTER_MS);
       if (this.#promptId !== null && comfy === "healthy" && !session.server.died.aborted) {
         await session.http.deleteHistory(this.#promptId, AbortSignal.timeout(CLEAN_MS));
       }
