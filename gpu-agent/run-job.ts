@@ -11,7 +11,6 @@ import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-promp
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
 import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
 import type { AgentCalls } from "./control/agent-calls.ts";
-import { pause } from "./control/backoff.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
 import type { UploadLimits } from "./control/uploads.ts";
@@ -37,8 +36,6 @@ const DELIVERIES_MAX = 2;
 const FIRST_BEAT_MS = 10;
 /** An upload that takes no longer is not told of: the message would only stand in its way. */
 const UPLOAD_UNTOLD_MS = 100;
-/** Who waits for the job has it first. */
-const CLEAN_AFTER_MS = 20;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -308,7 +305,6 @@ class JobRun implements RunningJob {
     const { lease, comfy: session } = this.#options;
     const { folders } = session.server;
     try {
-      await pause(CLEAN_AFTER_MS);
       if (this.#promptId !== null && comfy === "healthy" && !session.server.died.aborted) {
         await session.http.deleteHistory(this.#promptId, AbortSignal.timeout(CLEAN_MS));
       }
