@@ -50,9 +50,11 @@ export async function deliverOutputs(result: PromptResult, options: DeliverOptio
   const names = outputNames(found.map((each, index) => ({ output: each.output, filename: filenames[index] ?? "" })));
   const manifest: ManifestEntry[] = [];
   let next = options.early?.begun ?? 0;
+  // The same each time: what is stored under a number is not replaced.
+  const indexes = found.map((each) => (each.type === "file" ? options.early?.numberOf(each.file) : null) ?? next++);
   await eachAtOnce(found, UPLOADS_AT_ONCE, async (each, place) => {
     const early = each.type === "file" ? ((await options.early?.take(each.file)) ?? null) : null;
-    const index = early?.index ?? next++;
+    const index = indexes[place] ?? place;
     const named = { index, name: names[place] ?? "", filename: filenames[place] ?? "" };
     manifest[place] = await deliver(each, named, early, place < INLINE_TEXTS_MAX, options);
   });

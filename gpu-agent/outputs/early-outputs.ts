@@ -33,7 +33,8 @@ export class EarlyOutputs {
   readonly #signal: AbortSignal;
   readonly #outputs = new Map<string, Promise<EarlyOutput | null>>();
   readonly #reading: Promise<ReadyFile>[] = [];
-  #begun = 0;
+  /** Each file's number, which it keeps, whoever sends it. */
+  readonly #numbers = new Map<string, number>();
 
   constructor(options: EarlyOptions) {
     this.#options = options;
@@ -42,7 +43,12 @@ export class EarlyOutputs {
 
   /** Numbers below this one have been used. */
   get begun(): number {
-    return this.#begun;
+    return this.#numbers.size;
+  }
+
+  /** The number under which the file went up, or was to; null: it has none. */
+  numberOf(file: FileReference): number | null {
+    return this.#numbers.get(keyOf(file)) ?? null;
   }
 
   /**
@@ -55,13 +61,14 @@ export class EarlyOutputs {
     // Every number may be needed.
     if (found.length > OUTPUTS_PER_JOB_MAX - FILES_MAX) return;
     for (const each of found) {
-      if (each.type !== "file" || this.#begun >= FILES_MAX || this.#outputs.has(keyOf(each.file))) continue;
+      if (each.type !== "file" || this.begun >= FILES_MAX || this.numberOf(each.file) !== null) continue;
+      const index = this.begun;
       const reading = readyFile(this.#options.source, each.file, this.#signal);
       // Whatever goes wrong is met again, and told, when the file is really wanted.
-      const sent = this.#sendOne(this.#begun, each.file, reading).catch(() => null);
+      const sent = this.#sendOne(index, each.file, reading).catch(() => null);
       this.#outputs.set(keyOf(each.file), sent);
       this.#reading.push(reading);
-      this.#begun += 1;
+      this.#numbers.set(keyOf(each.file), index);
     }
     await Promise.allSettled(this.#reading);
   }

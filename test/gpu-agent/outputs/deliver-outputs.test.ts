@@ -113,6 +113,23 @@ describe("outputs on this machine's disk", () => {
     expect([live.stored.get(1)?.bytes.toString(), live.stored.get(2)?.bytes.toString()]).toEqual(["a", "c"]);
   });
 
+  it("keep their numbers when they are delivered again", async () => {
+    for (const name of ["a", "b"]) save(`output/jobs/j/1/9/${name}.png`, name);
+    const images = ["a", "b"].map((name) => image(`${name}.png`, "jobs/j/1/9"));
+    const early = new EarlyOutputs({
+      source: source(),
+      store: (index, filename, file, signal) => storeOutput(sending(), index, filename, file, signal),
+      signal: new AbortController().signal,
+    });
+    void early.send({ "9": { images: images.slice(0, 1) } }, [output("image", "9")]);
+    const first = await deliver({ "9": { images } }, [output("image", "9")], early);
+    expect(await deliver({ "9": { images } }, [output("image", "9")], early)).toEqual(first);
+    expect(first.map(({ index, filename }) => [index, filename])).toEqual([
+      [0, "a.png"],
+      [1, "b.png"],
+    ]);
+  });
+
   it("that could not be sent ahead are sent under the same number", async () => {
     save("output/jobs/j/1/9/a.png", "a");
     const early = new EarlyOutputs({
