@@ -216,6 +216,8 @@ export const CompleteLease = z.strictObject({
    * Saves the message between two jobs. Over HTTP it means nothing.
    */
   next_wait_ms: z.int().min(0).max(60_000).optional(),
+  /** Over the socket: outputs that came ahead are waited for so long, ms; then the answer is `output_pending`. */
+  outputs_wait_ms: z.int().min(0).max(60_000).optional(),
 });
 export type CompleteLease = z.infer<typeof CompleteLease>;
 /** `waits` true: the next poll is open; its answer comes by itself. */

@@ -46,6 +46,7 @@ export const problems = {
   webhook_limit: { status: 409, retryable: false, title: "The workspace has as many webhooks as it may have" },
   webhook_disabled: { status: 409, retryable: false, title: "The webhook is disabled" },
   lease_lost: { status: 409, retryable: false, title: "The lease is no longer held" },
+  output_pending: { status: 409, retryable: true, title: "An output of the manifest is still being stored" },
   output_missing: { status: 409, retryable: true, title: "An output of the manifest is not stored" },
   output_conflict: { status: 409, retryable: false, title: "Another file is stored for this output" },
   endpoint_limit: { status: 409, retryable: false, title: "The workspace has as many endpoints as it may have" },

@@ -1,7 +1,7 @@
 /** One job, from its lease to its final report. */
 import { rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { CompleteLease, Lease, ReleaseForAgent } from "#contract/agent";
+import type { CompleteLease, Lease, ManifestEntry, ReleaseForAgent } from "#contract/agent";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { JobError } from "#contract/job";
 import { fillGraph } from "#workflow/fill-graph";
@@ -10,7 +10,7 @@ import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
 import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
-import type { AgentCalls } from "./control/agent-calls.ts";
+import { type AgentCalls, isAboutOutputs } from "./control/agent-calls.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
 import type { UploadLimits } from "./control/uploads.ts";
@@ -27,8 +27,11 @@ import type { AgentSettings } from "./settings.ts";
 
 /** A workflow is at most this deep; a caller's values are less. */
 const GRAPH_DEPTH_MAX = 512;
-/** A manifest that the server finds incomplete is made again this often. */
-const DELIVERIES_MAX = 2;
+/**
+ * Outputs are delivered this often at most: the first time ahead of the complete, which finds what did not arrive, the
+ * second time waiting until each is stored, and once more for a store that has lost one since.
+ */
+const DELIVERIES_MAX = 3;
 /**
  * The first beat leaves the way to ComfyUI free: it may come as late as the lease's confirmation, seconds away, and says
  * more once the prompt is on its way. A job that has ended by then is confirmed by its result.
@@ -36,6 +39,9 @@ const DELIVERIES_MAX = 2;
 const FIRST_BEAT_MS = 10;
 /** An upload that takes no longer is not told of: the message would only stand in its way. */
 const UPLOAD_UNTOLD_MS = 100;
+/** The server waits so long for outputs that were sent ahead before the replica goes on with the next job, and then. */
+const STORED_WAIT_MS = 100;
+const STORED_PATIENCE_MS = 30_000;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -115,7 +121,7 @@ class JobRun implements RunningJob {
     this.lease = lease;
     const { putBytesMax, partBytes } = settings;
     this.#limits = { putBytesMax, partBytes };
-    const sending = { calls, lease, limits: this.#limits };
+    const sending = { calls, lease, limits: this.#limits, mayBeOnItsWay: true };
     this.#early = new EarlyOutputs({
       source: this.#outputSource(),
       store: (index, filename, file, signal) => storeOutput(sending, index, filename, file, signal),
@@ -189,34 +195,59 @@ class JobRun implements RunningJob {
     setFree();
 
     for (let deliveries = 1; ; deliveries += 1) {
-      this.#phases.begin("uploading");
-      const telling = setTimeout(() => this.#keeper.phase("uploading"), UPLOAD_UNTOLD_MS);
-      const outputs = await deliverOutputs(result, {
-        calls,
-        lease,
-        source: this.#outputSource(),
-        early: this.#early,
-        limits: this.#limits,
-        specs: release.outputs,
-        folder,
-        signal,
-      }).finally(() => clearTimeout(telling));
-      this.#phases.end();
+      const outputs = await this.#deliver(result, release, deliveries === 1);
       signal.throwIfAborted();
       this.#keeper.settle();
-      this.isReporting = true;
-      const message = { outputs, phases: this.#phases.times, ...this.#options.nextPoll() };
       try {
-        const { next } = await calls.complete(lease, message, signal);
-        return { outcome: "succeeded", next, comfy: "healthy" };
+        return { outcome: "succeeded", next: await this.#complete(outputs), comfy: "healthy" };
       } catch (error) {
-        if (!(error instanceof ControlError) || error.code !== "output_missing") throw error;
+        if (!(error instanceof ControlError) || !isAboutOutputs(error)) throw error;
         if (deliveries >= DELIVERIES_MAX) {
           throw new JobFailure("output_failed", "The server does not keep the outputs it was sent.", { cause: error });
         }
         this.#log("output_missing", { error: messageOf(error) });
       }
     }
+  }
+
+  /** @param mayBeOnItsWay the complete will find out whether a small output has arrived */
+  async #deliver(result: PromptResult, release: ReleaseForAgent, mayBeOnItsWay: boolean): Promise<ManifestEntry[]> {
+    const { lease, calls } = this.#options;
+    this.#phases.begin("uploading");
+    const telling = setTimeout(() => this.#keeper.phase("uploading"), UPLOAD_UNTOLD_MS);
+    try {
+      return await deliverOutputs(result, {
+        calls,
+        lease,
+        source: this.#outputSource(),
+        early: this.#early,
+        limits: this.#limits,
+        mayBeOnItsWay,
+        specs: release.outputs,
+        folder: leaseFolder(lease),
+        signal: this.#stop.signal,
+      });
+    } finally {
+      clearTimeout(telling);
+      this.#phases.end();
+    }
+  }
+
+  /** @returns the next lease, if one came @throws ControlError, output_missing among others */
+  async #complete(outputs: readonly ManifestEntry[]): Promise<Lease | null> {
+    const { lease, calls, nextPoll } = this.#options;
+    const { signal } = this.#stop;
+    const message = { outputs: [...outputs], phases: this.#phases.times };
+    this.isReporting = true;
+    try {
+      const first = { ...message, ...nextPoll(), outputs_wait_ms: STORED_WAIT_MS };
+      return (await calls.complete(lease, first, signal)).next;
+    } catch (error) {
+      this.isReporting = false;
+      if (!(error instanceof ControlError) || error.code !== "output_pending") throw error;
+    }
+    // What takes long goes up while the next job runs, which is not to come with this answer.
+    return (await calls.complete(lease, { ...message, outputs_wait_ms: STORED_PATIENCE_MS }, signal)).next;
   }
 
   async #fill(release: ReleaseForAgent, files: Record<string, string>, folder: string): Promise<JsonObject> {

@@ -10,9 +10,11 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
+import type { SocketOutput } from "#contract/agent-socket";
 import {
   type BatchId,
   type JobId,
+  jobIdOf,
   type KeyId,
   type OperationId,
   ownerKey,
@@ -22,7 +24,8 @@ import {
 } from "#contract/ids";
 import { isTerminal, type JobPatch, type JobWhy, type Lane } from "#contract/job";
 import { WAIT_S_MAX } from "#contract/limits";
-import { type Refusal, refusal } from "#contract/problems";
+import { outputPrefix } from "#contract/output-keys";
+import { Problem, type Refusal, refusal } from "#contract/problems";
 import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
@@ -54,6 +57,7 @@ import type {
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import type { UsagePage } from "#durable-objects/endpoint/usage";
+import { storePiece } from "#durable-objects/outputs/store-output";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
@@ -312,6 +316,15 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
       const reply = core.complete(proof, message, outputs);
       return reply.ok ? { ok: true, next: reply.next } : reply;
     });
+  }
+
+  async storeHere(proof: LeaseProof, output: SocketOutput, bytes: Uint8Array): Promise<void> {
+    const { index, sha256, content_type: contentType } = output;
+    const key = `${outputPrefix(proof.workspaceId, jobIdOf(proof.leaseId), proof.token)}${index}`;
+    const granted = this.grantOutput(proof).then((reply) => {
+      if (!reply.ok) throw new Problem(reply.code, reply.detail);
+    });
+    await storePiece(this.env.STORE, { key, size: bytes.byteLength, sha256, contentType }, bytes, granted);
   }
 
   async completeHere(proof: LeaseProof, message: CompleteLease): Promise<Reply<CompletedHere>> {

@@ -1,8 +1,16 @@
 /** The object's end of the replicas' sockets (contract/agent-socket.ts): messages in, the object's own calls, answers out. */
 import * as z from "zod";
 import type { CompleteLease, Lease, ReplicaPollAnswer } from "#contract/agent";
-import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, type SocketAnswer, SocketCall } from "#contract/agent-socket";
-import { NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import {
+  SOCKET_CLOSE,
+  SOCKET_PING,
+  SOCKET_PONG,
+  type SocketAnswer,
+  SocketCall,
+  type SocketOutput,
+  unpackOutput,
+} from "#contract/agent-socket";
+import { type LeaseId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { Problem, problemBody, type Refusal } from "#contract/problems";
 import type { EndpointRpc, LeaseProof, NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
@@ -36,6 +44,8 @@ export interface SocketCalls
   extends Pick<EndpointRpc, "pollReplica" | "abandonPoll" | "progress" | "fail" | "release"> {
   /** Checks the outputs against R2 as the Worker does for others. @throws Problem when they are not there */
   completeHere(proof: LeaseProof, message: CompleteLease): Promise<Reply<CompletedHere>>;
+  /** @throws when it is not stored: the lease is over, the bytes are others, R2 fails */
+  storeHere(proof: LeaseProof, output: SocketOutput, bytes: Uint8Array): Promise<void>;
 }
 
 /** The protocol's code for a server that cannot do what it should. */
@@ -52,6 +62,8 @@ export class ReplicaSockets {
   readonly #calls: SocketCalls;
   /** What the sockets wait for. A poll keeps the object awake, so this is never lost while one is open. */
   readonly #open = new Map<WebSocket, Set<OpenPoll>>();
+  /** Outputs on their way into R2, by lease. What is lost with the memory, the complete finds missing. */
+  readonly #storing = new Map<LeaseId, Set<Promise<void>>>();
 
   constructor(ctx: DurableObjectState, calls: SocketCalls) {
     this.#ctx = ctx;
@@ -78,6 +90,11 @@ export class ReplicaSockets {
       socket.close(SOCKET_CLOSE.sessionOver, "the session is over");
       return;
     }
+    const sent = typeof message === "string" ? null : unpackOutput(new Uint8Array(message));
+    if (sent !== null) {
+      this.#store(owner, sent.output, sent.bytes);
+      return;
+    }
     const call = callOf(message);
     if (call === null) {
       socket.close(SOCKET_CLOSE.malformed, "not a call");
@@ -87,6 +104,25 @@ export class ReplicaSockets {
     void this.#answer(socket, owner, call);
   }
 
+  #store(owner: SocketOwner, output: SocketOutput, bytes: Uint8Array): void {
+    const { lease } = output;
+    const storing = this.#storing.get(lease) ?? new Set();
+    this.#storing.set(lease, storing);
+    const stored = this.#calls
+      .storeHere(proofOf(owner, output), output, bytes)
+      .catch((error: unknown) => {
+        // The agent hears of it from its complete.
+        const reason = error instanceof Problem ? error.code : String(error);
+        console.error(JSON.stringify({ event: "socket_output_not_stored", lease, index: output.index, reason }));
+      })
+      .finally(() => {
+        storing.delete(stored);
+        if (storing.size === 0) this.#storing.delete(lease);
+      });
+    storing.add(stored);
+    this.#ctx.waitUntil(stored);
+  }
+
   closed(socket: WebSocket): void {
     for (const { replicaId, pollId } of this.#open.get(socket) ?? []) {
       this.#ctx.waitUntil(this.#calls.abandonPoll(replicaId, pollId));
@@ -94,6 +130,23 @@ export class ReplicaSockets {
     this.#open.delete(socket);
     // The other side waits for it before its own end is done.
     closeQuietly(socket, 1000, "closed");
+  }
+
+  /** Resolves when no output of the lease is on its way. @throws Problem output_pending after `waitMs` */
+  async #stored(lease: LeaseId, waitMs: number): Promise<void> {
+    const storing = this.#storing.get(lease);
+    if (storing === undefined) return;
+    let isStored = false;
+    if (waitMs > 0) {
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, waitMs);
+      const all = Promise.all(storing).then(() => {
+        isStored = true;
+      });
+      await Promise.race([all, late]);
+      clearTimeout(timer);
+    }
+    if (!isStored) throw new Problem("output_pending", "An output is still being stored; complete again.");
   }
 
   async #answer(socket: WebSocket, owner: SocketOwner, call: SocketCall): Promise<void> {
@@ -122,6 +175,7 @@ export class ReplicaSockets {
         return;
       }
       case "complete": {
+        await this.#stored(call.lease, call.body.outputs_wait_ms ?? 0);
         const reply = await this.#calls.completeHere(proofOf(owner, call), call.body);
         if (!reply.ok) {
           say(socket, { n, problem: problem(reply) });
@@ -174,7 +228,7 @@ function identityOf({ workspaceId, podId, nodeId }: SocketOwner): NodeIdentity {
   return { workspaceId, podId, nodeId };
 }
 
-function proofOf(owner: SocketOwner, { lease, token }: Extract<SocketCall, { lease: unknown }>): LeaseProof {
+function proofOf(owner: SocketOwner, { lease, token }: { lease: LeaseId; token: string }): LeaseProof {
   return { ...identityOf(owner), leaseId: lease, token };
 }
 

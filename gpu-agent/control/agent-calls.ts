@@ -18,11 +18,15 @@ import {
   type ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
+import type { SocketOutput } from "#contract/agent-socket";
 import type { LeaseId, NodeId, ReplicaId } from "#contract/ids";
 import type { HttpAnswer } from "../http-request.ts";
 import type { ControlClient } from "./control-client.ts";
 import { ControlError } from "./control-error.ts";
 import { NotCarried, type ReplicaSocket } from "./replica-socket.ts";
+
+/** The slowest link that is still waited for, bytes per ms. */
+export const SLOWEST_BYTES_PER_MS = 64;
 
 /** What every message about a lease needs. */
 export interface LeaseProof {
@@ -115,19 +119,21 @@ export class AgentCalls {
     return attempt();
   }
 
-  /** @param message its `next_wait_ms` counts only over the socket */
+  /** @param message its `next_wait_ms` and `outputs_wait_ms` count only over the socket */
   complete(lease: LeaseProof, message: CompleteLease, signal: AbortSignal): Promise<CompleteLeaseAnswer> {
-    // The server looks at every output before it answers.
-    const timeoutMs = this.client.timings.callMs + message.outputs.length * 100;
-    // Servers without sockets do not know this field.
-    const json = { ...message, next_wait_ms: undefined };
+    // The server looks at every output before it answers, and those that were sent ahead are on their way first.
+    const aheadMs = (this.#socket?.unsentBytes ?? 0) / SLOWEST_BYTES_PER_MS;
+    const lookMs = message.outputs.length * 100 + (message.outputs_wait_ms ?? 0);
+    const timeoutMs = this.client.timings.callMs + lookMs + Math.ceil(aheadMs);
+    // Servers without sockets do not know these fields.
+    const json = { ...message, next_wait_ms: undefined, outputs_wait_ms: undefined };
     const request = { ...leaseRequest(lease, "complete"), json, timeoutMs, signal };
     const attempt = this.#tryOf(
       (socket) => socket.complete({ call: "complete", ...proofOf(lease), body: message }, timeoutMs, signal),
       () => this.client.json(CompleteLeaseAnswer, request),
     );
-    // A manifest that is refused for a missing output is refused again: the output has to be sent first.
-    return this.client.persist("complete", attempt, signal, (error) => error.code === "output_missing");
+    // A manifest that is refused for an output is refused again: something has to happen first.
+    return this.client.persist("complete", attempt, signal, isAboutOutputs);
   }
 
   async fail(lease: LeaseProof, message: FailLease, signal: AbortSignal): Promise<void> {
@@ -149,6 +155,28 @@ export class AgentCalls {
     await this.client.persist("release_lease", attempt, signal);
   }
 
+  /**
+   * Sends a small output ahead, over the socket: the complete that names it finds out whether it arrived.
+   * @param bytesOf read only when the socket takes them
+   * @returns false when it does not
+   */
+  async sendAhead(
+    lease: LeaseProof,
+    output: Omit<SocketOutput, "lease" | "token"> & { readonly size: number },
+    bytesOf: () => Promise<Uint8Array>,
+  ): Promise<boolean> {
+    const { size, ...said } = output;
+    if (this.#socket?.takesOutput(size) !== true) return false;
+    const bytes = await bytesOf();
+    try {
+      this.#socket.output({ ...proofOf(lease), ...said }, bytes);
+      return true;
+    } catch (error) {
+      if (error instanceof NotCarried) return false;
+      throw error;
+    }
+  }
+
   #limits(signal: AbortSignal) {
     return { timeoutMs: this.client.timings.callMs, signal };
   }
@@ -157,6 +185,11 @@ export class AgentCalls {
   input(lease: LeaseProof, index: number, timeoutMs: number, signal: AbortSignal): Promise<HttpAnswer> {
     return this.client.send({ ...leaseRequest(lease, `inputs/${index}`), method: "GET", timeoutMs, signal });
   }
+}
+
+/** A complete that is refused for what became of an output: the same one again would be, too. */
+export function isAboutOutputs({ code }: ControlError): boolean {
+  return code === "output_missing" || code === "output_pending";
 }
 
 /** `fail` and `release` are answered with nothing in particular. */

@@ -11,12 +11,15 @@ import {
   ReplicaPollAnswer,
 } from "#contract/agent";
 import {
+  packOutput,
   SOCKET_CLOSE,
+  SOCKET_OUTPUT_BYTES_MAX,
   SOCKET_PING,
   SOCKET_PING_MS,
   SOCKET_PONG,
   SocketAnswer,
   type SocketCall,
+  type SocketOutput,
 } from "#contract/agent-socket";
 import { type Log, messageOf } from "../log.ts";
 import type { Timings } from "../settings.ts";
@@ -27,6 +30,8 @@ import { ControlError, problemError } from "./control-error.ts";
 const REOPEN_MS_MAX = 60_000;
 /** Longer messages go over HTTP: servers bound what a socket carries, and what is small must not wait behind them. */
 const MESSAGE_LENGTH_MAX = 256 * 1024;
+/** With more than this still to go out, bytes, an output goes its own way, over HTTP. */
+const UNSENT_BYTES_MAX = 2 * SOCKET_OUTPUT_BYTES_MAX;
 /** Of the times a socket closes, the first is logged, and then each so many-th. */
 const CLOSES_PER_LINE = 20;
 /** The close code for a socket over which nothing came for too long. */
@@ -83,6 +88,8 @@ export class ReplicaSocket {
   /** Ends the socket that is open or opens, without waiting for the server. */
   #cut: () => void = () => undefined;
   #isKept = false;
+  /** The server knows what a binary message is. */
+  #takesOutputs = true;
   #lastNumber = 0;
   #opens = 0;
   #closes = 0;
@@ -93,6 +100,23 @@ export class ReplicaSocket {
 
   get isOpen(): boolean {
     return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Bytes that were to be sent and are not yet. */
+  get unsentBytes(): number {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** Whether an output of that size would be taken now. */
+  takesOutput(size: number): boolean {
+    return this.isOpen && this.#takesOutputs && size <= SOCKET_OUTPUT_BYTES_MAX && this.unsentBytes <= UNSENT_BYTES_MAX;
+  }
+
+  /** Sends an output ahead of its complete, which says whether it arrived. @throws NotCarried */
+  output(output: SocketOutput, bytes: Uint8Array): void {
+    if (this.#socket === null || !this.takesOutput(bytes.byteLength))
+      throw new NotCarried("the socket takes no output");
+    this.#socket.send(packOutput(output, bytes));
   }
 
   /** Opens it in the background, and keeps it open until `close`. */
@@ -273,6 +297,8 @@ export class ReplicaSocket {
       if (signal.aborted) return;
       // A replaced one has a rival with the same session: they must not take the place from each other all the time.
       if (wasUseful && code !== SOCKET_CLOSE.replaced) tries = 1;
+      // An older server takes an output for no call at all.
+      if (code === SOCKET_CLOSE.malformed) this.#takesOutputs = false;
       this.#closes += 1;
       if (this.#closes % CLOSES_PER_LINE === 1) this.#options.log("socket_closed", { code, times: this.#closes });
       await pause(backoffMs(tries, Math.random(), bounds), signal).catch(() => undefined);

@@ -27,6 +27,8 @@ export interface DeliverOptions {
   /** What has been sent ahead. */
   readonly early?: EarlyOutputs;
   readonly limits: UploadLimits;
+  /** Small outputs may still be on their way when this is done, and be missing in the end. */
+  readonly mayBeOnItsWay: boolean;
   readonly specs: readonly OutputSpec[];
   /** The attempt's own folder below the output folder; below it is one for each node. */
   readonly folder: string;
@@ -34,7 +36,7 @@ export interface DeliverOptions {
 }
 
 /**
- * Uploads every output of a prompt.
+ * Uploads every output of a prompt. Those that were sent ahead count as stored.
  * @returns the manifest, in order
  * @throws JobFailure output_failed; ControlError when the lease is lost
  */
@@ -129,7 +131,7 @@ async function deliver(
 
 /** Uploads a file under a number of its lease. @throws ControlError when it cannot be stored */
 export function storeOutput(
-  { calls, lease, limits }: Pick<DeliverOptions, "calls" | "lease" | "limits">,
+  { calls, lease, limits, mayBeOnItsWay }: Pick<DeliverOptions, "calls" | "lease" | "limits" | "mayBeOnItsWay">,
   index: number,
   filename: string,
   file: ReadyFile,
@@ -137,7 +139,7 @@ export function storeOutput(
 ): Promise<void> {
   const { contentType } = fileType(shortFilename(filename));
   const upload = { index, size: file.size, sha256: file.sha256, contentType, body: file.body };
-  return uploadOutput({ calls, lease, upload, limits, sha256Of: sha256OfBlob, signal });
+  return uploadOutput({ calls, lease, upload, limits, mayBeOnItsWay, sha256Of: sha256OfBlob, signal });
 }
 
 async function readyText(text: string): Promise<ReadyFile> {

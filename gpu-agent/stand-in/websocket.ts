@@ -20,6 +20,7 @@ const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 1
 
 export interface SocketEvents {
   text?(message: string): void;
+  binary?(message: Buffer): void;
   closed?(): void;
 }
 
@@ -137,6 +138,7 @@ export class WebSocketConnection {
     this.#fragments = [];
     this.#fragmentOpcode = undefined;
     if (isText) this.#events.text?.(message.toString("utf8"));
+    else this.#events.binary?.(message);
   }
 
   #ended(): void {

@@ -21,10 +21,11 @@ import {
   ReplicaReport,
   SHA256_HEADER,
 } from "#contract/agent";
-import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketCall } from "#contract/agent-socket";
+import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketCall, unpackOutput } from "#contract/agent-socket";
 import type { ReplicaId } from "#contract/ids";
 import { POLL_HEARTBEAT_MS } from "#contract/limits";
 import { type ProblemCode, problems, type Refusal, refusal } from "#contract/problems";
+import { settlesWithin } from "#gpu-agent/control/backoff";
 import { acceptKey, WebSocketConnection } from "#gpu-agent/stand-in/websocket";
 import { type Call, FakeSocket, HttpCall, SocketCallReply } from "./control-plane-replies.ts";
 import {
@@ -41,6 +42,8 @@ export interface ControlPlaneOptions extends Partial<FakeTimings> {
   readonly partBytesMin?: number;
   /** False: upgrades are refused, as by an older server or by a proxy that knows no WebSockets. */
   readonly sockets?: boolean;
+  /** False: an output over a socket is no message, as to a server from before there were any. */
+  readonly socketOutputs?: boolean;
 }
 
 /** What happens to a request, or to a call on a socket. */
@@ -81,6 +84,8 @@ export class ControlPlane {
   readonly #troubles: PlannedTrouble[] = [];
   /** Each replica's latest poll: a newer one takes its place. */
   readonly #latestPolls = new Map<ReplicaId, object>();
+  /** Outputs that came over a socket and are not stored yet, by lease. */
+  readonly #storing = new Map<string, Promise<unknown>>();
   readonly #streams = new Set<Duplex>();
   #server: Server | null = null;
   #port = 0;
@@ -217,6 +222,7 @@ export class ControlPlane {
     this.sockets.get(replica.id)?.close(SOCKET_CLOSE.replaced);
     const connection: WebSocketConnection = new WebSocketConnection(stream, accept, head, {
       text: (text) => void this.#socketText(socket, text).catch(() => socket.cut()),
+      binary: (bytes) => this.#socketOutput(socket, bytes),
       closed: () => {
         socket.gone();
         if (this.sockets.get(replica.id) === socket) this.sockets.delete(replica.id);
@@ -225,6 +231,37 @@ export class ControlPlane {
     const socket = new FakeSocket(replica.id, connection);
     this.sockets.set(replica.id, socket);
     this.#changed();
+  }
+
+  /** Answered by the complete alone, which waits for it. */
+  #socketOutput(socket: FakeSocket, message: Buffer): void {
+    if (socket.isMute) return;
+    const sent = this.#options.socketOutputs === false ? null : unpackOutput(message);
+    if (sent === null) {
+      socket.close(SOCKET_CLOSE.malformed);
+      return;
+    }
+    const { lease, token, index, sha256, content_type: contentType } = sent.output;
+    const request = `PUT leases/${lease}/outputs/${index}`;
+    this.requests.push(request);
+    this.socketCalls.push(request);
+    const trouble = this.#takeTrouble(request);
+    if (trouble?.type === "refuse") return;
+    if (trouble?.type === "proxy_error" || trouble?.type === "cut") {
+      socket.cut();
+      return;
+    }
+    const store = () => {
+      const live = this.state.prove(lease, token);
+      if (isRefusal(live) || live.ended !== null) return;
+      this.state.store(live, index, { bytes: Buffer.from(sent.bytes), sha256, contentType, parts: 1 });
+    };
+    if (trouble?.type !== "hold") {
+      store();
+      return;
+    }
+    const others = this.#storing.get(lease) ?? Promise.resolve();
+    this.#storing.set(lease, Promise.all([others, trouble.until.then(store)]));
   }
 
   async #socketText(socket: FakeSocket, text: string): Promise<void> {
@@ -255,6 +292,11 @@ export class ControlPlane {
       return;
     }
     if (message.call === "poll") return this.#replica(call, socket.replicaId, "poll");
+    if (message.call === "complete") {
+      const storing = this.#storing.get(message.lease) ?? Promise.resolve();
+      const isStored = await settlesWithin(storing, message.body.outputs_wait_ms ?? 0);
+      if (!isStored) return call.refuse(refusal("output_pending", "an output is still being stored"));
+    }
     return this.#lease(call, message.lease, [message.call]);
   }
 

@@ -147,6 +147,43 @@ describe("outputs", () => {
     expect(job.attempts).toBe(1);
   });
 
+  it("go over the socket when they are small, and over HTTP when they did not arrive that way", async () => {
+    const { endpointId } = await withEndpoint(pictureGraph, { outputs: [output("image", "2")] });
+    await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    const ways = () =>
+      [harness.plane.socketCalls, harness.plane.requests].map(
+        (list) => list.filter((each) => each.endsWith("outputs/0")).length,
+      );
+    await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    expect(ways()).toEqual([1, 1]);
+    harness.plane.plan(/outputs\/0$/, { type: "refuse", code: "internal" });
+    const again = await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    expect(ways()).toEqual([2, 3]);
+    expect([again.attempts, again.outputs.length]).toEqual([1, 1]);
+    // The connection ends under the output.
+    harness.plane.plan(/outputs\/0$/, { type: "cut" });
+    const cut = await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    expect(ways()).toEqual([3, 5]);
+    expect([cut.attempts, cut.outputs.length]).toEqual([1, 1]);
+  });
+
+  it("go over HTTP to a server that knows nothing of them on a socket, and the socket stays", async () => {
+    const { endpointId } = await withEndpoint(
+      pictureGraph,
+      { outputs: [output("image", "2")] },
+      { plane: { socketOutputs: false } },
+    );
+    await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
+    await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    await comesTrue("its socket is open again", () => harness.plane.sockets.size === 1);
+    const calls = harness.plane.socketCalls.length;
+    const job = await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    expect(job.attempts).toBe(1);
+    expect(harness.plane.sockets.size).toBe(1);
+    expect(harness.plane.socketCalls.length).toBeGreaterThan(calls);
+    expect(harness.plane.socketCalls.filter((each) => each.endsWith("outputs/0"))).toEqual([]);
+  });
+
   it("that take long to send go up while the next job runs", async () => {
     const { endpointId } = await withEndpoint(pictureGraph, {
       inputs: [integerInput("width", "1", "width")],

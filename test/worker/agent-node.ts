@@ -140,6 +140,20 @@ export function sendLease(
   });
 }
 
+/** The manifest entry of an output. */
+export async function entryOf(index: number, bytes: Uint8Array, contentType = "image/png") {
+  return {
+    index,
+    name: `image-${index}.png`,
+    output: "image",
+    kind: "image",
+    filename: `fox_${index}.png`,
+    content_type: contentType,
+    size: bytes.byteLength,
+    sha256: await sha256Hex(bytes),
+  };
+}
+
 /** Stores one output; answers its manifest entry. */
 export async function putOutput(
   replica: TestReplica,
@@ -148,24 +162,16 @@ export async function putOutput(
   bytes: Uint8Array,
   contentType = "image/png",
 ): Promise<{ answer: Response; entry: JsonObject }> {
-  const sha256 = await sha256Hex(bytes);
+  const entry = await entryOf(index, bytes, contentType);
   const answer = await sendLease(replica, lease, "PUT", `outputs/${index}`, {
     body: bytes,
-    headers: { [SHA256_HEADER]: sha256, "content-type": contentType, "content-length": String(bytes.byteLength) },
-  });
-  return {
-    answer,
-    entry: {
-      index,
-      name: `image-${index}.png`,
-      output: "image",
-      kind: "image",
-      filename: `fox_${index}.png`,
-      content_type: contentType,
-      size: bytes.byteLength,
-      sha256,
+    headers: {
+      [SHA256_HEADER]: entry.sha256,
+      "content-type": contentType,
+      "content-length": String(bytes.byteLength),
     },
-  };
+  });
+  return { answer, entry };
 }
 
 /** Runs one lease to a success with one output. */

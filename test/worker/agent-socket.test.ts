@@ -1,8 +1,10 @@
+import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { type Lease, ReplicaPollAnswer } from "#contract/agent";
-import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketAnswer } from "#contract/agent-socket";
+import { type Lease, type ManifestEntry, ReplicaPollAnswer } from "#contract/agent";
+import { packOutput, SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketAnswer } from "#contract/agent-socket";
 import {
   agentHeaders,
+  entryOf,
   freshPollId,
   joinNode,
   putOutput,
@@ -64,6 +66,12 @@ class Line {
 
   poll(waitMs: number, more: object = {}): number {
     return this.call("poll", { poll_id: freshPollId(), leases: [], wait_ms: waitMs, ...more });
+  }
+
+  output(lease: Lease, entry: Pick<ManifestEntry, "index" | "sha256" | "content_type">, bytes: Uint8Array): void {
+    const { index, sha256, content_type } = entry;
+    const output = { lease: lease.lease_id, token: lease.token, index, sha256, content_type };
+    this.say(packOutput(output, bytes).buffer);
   }
 
   /** The next message, of any kind. */
@@ -136,6 +144,11 @@ async function stateOf({ key }: TestWorkspace, jobId: unknown): Promise<unknown>
   return (await jsonOf(await send("GET", `/v1/jobs/${String(jobId)}`, { key }))).state;
 }
 
+/** A complete that waits until the output has arrived. */
+function patient(entry: object) {
+  return { outputs: [entry], phases: [], outputs_wait_ms: 10_000 };
+}
+
 async function leaseOf(line: Line): Promise<Lease> {
   const { lease } = ReplicaPollAnswer.parse(await line.answerTo(line.poll(10_000)));
   if (lease === null) throw new Error("no lease");
@@ -204,6 +217,58 @@ describe("a job over the socket", () => {
     expect(await line.answerTo(line.call("release", { reason: "the agent goes" }, lease))).toEqual({});
     const late = line.call("complete", { outputs: [entry], phases: [] }, lease);
     expect(await line.answer()).toMatchObject({ n: late, problem: { code: "lease_lost" } });
+  });
+
+  it("takes an output ahead of the complete that names it", async () => {
+    const { workspace, line } = await atWork();
+    const lease = await leaseOf(line);
+    const bytes = png(8, 8);
+    const entry = await entryOf(0, bytes);
+    line.output(lease, entry, bytes);
+    expect(await line.answerTo(line.call("complete", patient(entry), lease))).toEqual({ next: null });
+    const { outputs } = await jsonOf(await send("GET", `/v1/jobs/${lease.job_id}`, { key: workspace.key }));
+    expect(outputs).toMatchObject([{ name: "image-0.png", size: bytes.byteLength, sha256: entry.sha256 }]);
+    const [output] = outputs as { url: string }[];
+    const answer = await send("GET", output?.url ?? "");
+    expect(new Uint8Array(await answer.arrayBuffer())).toEqual(new Uint8Array(bytes));
+  });
+
+  it("finds an output missing whose bytes came altered, and takes the right ones again", async () => {
+    const { workspace, replica, line } = await atWork();
+    const lease = await leaseOf(line);
+    const entry = await entryOf(0, png(8, 8));
+    line.output(lease, entry, png(9, 9));
+    const n = line.call("complete", patient(entry), lease);
+    expect(await line.answer()).toMatchObject({ n, problem: { code: "output_missing" } });
+    const { answer } = await putOutput(replica, lease, 0, png(8, 8));
+    expect(answer.status).toBe(204);
+    await line.answerTo(line.call("complete", { outputs: [entry], phases: [] }, lease));
+    expect(await stateOf(workspace, lease.job_id)).toBe("succeeded");
+  });
+
+  it("says when it was asked not to wait for an output that is on its way", async () => {
+    const { workspace, line } = await atWork();
+    const lease = await leaseOf(line);
+    const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+    const entry = await entryOf(0, bytes);
+    line.output(lease, entry, bytes);
+    const n = line.call("complete", { ...patient(entry), outputs_wait_ms: 0 }, lease);
+    expect(await line.answer()).toMatchObject({ n, problem: { code: "output_pending" } });
+    expect(await line.answerTo(line.call("complete", patient(entry), lease))).toEqual({ next: null });
+    expect(await stateOf(workspace, lease.job_id)).toBe("succeeded");
+  });
+
+  it("keeps no output of a lease that is over", async () => {
+    const { line } = await atWork();
+    const lease = await leaseOf(line);
+    await line.answerTo(line.call("release", { reason: "the agent goes" }, lease));
+    const bytes = png(8, 8);
+    const entry = await entryOf(0, bytes);
+    line.output(lease, entry, bytes);
+    const n = line.call("complete", patient(entry), lease);
+    expect(await line.answer()).toMatchObject({ n, problem: { code: "lease_lost" } });
+    const { objects } = await env.STORE.list({ prefix: "out/" });
+    expect(objects.filter(({ key }) => key.includes(lease.token))).toEqual([]);
   });
 
   it("fails a job", async () => {
@@ -276,6 +341,7 @@ describe("a socket that closes", () => {
       JSON.stringify({ n: 1, call: "poll", body: { poll_id: "poll-1234", leases: [], wait_ms: 0, x: 1 } }),
     ],
     ["bytes", new Uint8Array([123, 125]).buffer],
+    ["bytes after what is no output", new Uint8Array(new TextEncoder().encode('{"index":0}\nbytes')).buffer],
   ])("is closed for %s", async (_, message) => {
     const { line } = await atWork();
     line.say(message);

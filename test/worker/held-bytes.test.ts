@@ -1,10 +1,10 @@
 import { env } from "cloudflare:workers";
 import { expect, it } from "vitest";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
+import { heldBytes, holdBytes } from "#durable-objects/outputs/held-bytes";
 import { pushOutHeldBytes } from "#test/worker/push-out-held-bytes";
 import { sha256Hex } from "#worker/auth/digest";
 import { downloadAnswer } from "#worker/outputs/download";
-import { heldBytes, holdBytes } from "#worker/outputs/held-bytes";
 import { putOutput } from "#worker/outputs/upload";
 
 const MIB = 1024 * 1024;

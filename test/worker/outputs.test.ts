@@ -2,6 +2,7 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject } from "#contract/exact-json";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
+import { servedType } from "#durable-objects/outputs/served-type";
 import { joinNode, putOutput, readyReplica, sendLease, takeLease } from "#test/worker/agent-node";
 import { pushOutHeldBytes } from "#test/worker/push-out-held-bytes";
 import {
@@ -15,7 +16,7 @@ import {
   type TestWorkspace,
 } from "#test/worker/workspace";
 import { isProblem } from "#worker/http/is-problem";
-import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
+import { contentDisposition } from "#worker/outputs/content-disposition";
 import { downloadAnswer } from "#worker/outputs/download";
 import { chooseRange } from "#worker/outputs/range";
 

@@ -1,4 +1,4 @@
-import { holdBytes } from "#worker/outputs/held-bytes";
+import { holdBytes } from "#durable-objects/outputs/held-bytes";
 
 /** Fills the isolate's memory of stored outputs with others: what is asked for next comes from R2. */
 export function pushOutHeldBytes(): void {

@@ -14,17 +14,9 @@ const INLINE_TYPES: readonly string[] = [
   "text/plain",
 ];
 
-/** A media type that may stand in a header; what is none becomes bytes without a name. Parameters are dropped. */
-export function servedType(contentType: string): string {
-  const type = contentType.split(";", 1)[0]?.trim().toLowerCase() ?? "";
-  if (!/^[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}$/.test(type))
-    return "application/octet-stream";
-  return type === "text/plain" ? "text/plain; charset=utf-8" : type;
-}
-
 /**
  * Content-Disposition for a file (RFC 6266): the name in ASCII for old readers, and whole by RFC 8187.
- * @param contentType as {@link servedType} gives it
+ * @param contentType as servedType gives it
  */
 export function contentDisposition(contentType: string, filename: string): string {
   const kind = INLINE_TYPES.includes(contentType.split(";", 1)[0] ?? "") ? "inline" : "attachment";

@@ -3,10 +3,11 @@ import type { JobId } from "#contract/ids";
 import { OUTPUT_RETENTION_DAYS } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { StoredOutput } from "#durable-objects/endpoint/rpc";
+import { heldBytes } from "#durable-objects/outputs/held-bytes";
+import { servedType } from "#durable-objects/outputs/served-type";
 import type { Env } from "#worker/env";
 import { problemAnswer } from "#worker/http/answer";
-import { contentDisposition, servedType } from "#worker/outputs/content-disposition";
-import { heldBytes } from "#worker/outputs/held-bytes";
+import { contentDisposition } from "#worker/outputs/content-disposition";
 import { type ByteRange, chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
 
 /** A file of strangers' making: it may not run anything, whatever a browser takes it for. */

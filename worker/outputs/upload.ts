@@ -1,19 +1,15 @@
 /** Outputs on their way from an agent into R2. Keys come from the lease, never from the agent. */
 import { FILE_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PART_BYTES } from "#contract/limits";
 import { Problem } from "#contract/problems";
-import { hashOf, rememberStored } from "#durable-objects/outputs/stored-outputs";
+import { servedType } from "#durable-objects/outputs/served-type";
+import { PIECE_BYTES_MAX, storeOnce, storePiece } from "#durable-objects/outputs/store-output";
+import { rememberStored } from "#durable-objects/outputs/stored-outputs";
 import { hex } from "#worker/auth/digest";
-import { isProblem } from "#worker/http/is-problem";
 import { statedLength, tooLarge, wholeBody } from "#worker/http/read-body";
-import { servedType } from "#worker/outputs/content-disposition";
-import { holdBytes } from "#worker/outputs/held-bytes";
 
 /** Metadata of objects made in parts, of which R2 knows no hash: what the agent said they are. */
 const STATED_SHA256 = "stated-sha256";
 const STATED_SIZE = "stated-size";
-
-/** An output up to this size is stored in one piece, while the object is asked whether it may be. */
-const HELD_BYTES_MAX = 1024 * 1024;
 
 /**
  * Stores one output in R2, create-only and with the hash checked by R2. The same bytes again are fine.
@@ -29,50 +25,16 @@ export async function putOutput(
   sha256: string,
 ): Promise<void> {
   const size = requiredLength(request, FILE_BYTES_MAX);
-  const put = (body: ReadableStream | Uint8Array) =>
-    store.put(key, body, {
-      sha256,
-      onlyIf: { etagDoesNotMatch: "*" },
-      httpMetadata: { contentType: servedType(request.headers.get("content-type") ?? "") },
-    });
-  let written: R2Object | null;
+  const output = { key, size, sha256, contentType: request.headers.get("content-type") ?? "" };
   try {
-    if (size <= HELD_BYTES_MAX) {
-      const body = wholeBody(request, size);
-      written = await putHeld(store, granted(), body, put);
-      if (written !== null) holdBytes(key, await body, sha256, Date.now());
-    } else {
-      await granted();
-      const content = exactBody(request, size);
-      written = await put(content.body).finally(content.stop);
-    }
+    if (size <= PIECE_BYTES_MAX) return await storePiece(store, output, wholeBody(request, size), granted());
+    await granted();
+    const content = exactBody(request, size);
+    await storeOnce(store, output, content.body).finally(content.stop);
+    rememberStored(key, size, sha256);
   } catch (error) {
     throw putProblem(error);
   }
-  if (written === null) {
-    const before = await store.head(key);
-    const same = before !== null && before.size === size && (await hashOf(store, before)) === sha256;
-    if (!same) throw new Problem("output_conflict", "Another file is already stored for this output.");
-  }
-  rememberStored(key, size, sha256);
-}
-
-/** Stores while the answer is on its way: each takes as long as the other. */
-async function putHeld(
-  store: R2Bucket,
-  granted: Promise<unknown>,
-  body: Promise<Uint8Array>,
-  put: (body: Uint8Array) => Promise<R2Object | null>,
-): Promise<R2Object | null> {
-  const [grant, stored] = await Promise.allSettled([granted, body.then(put)]);
-  if (grant.status === "rejected") {
-    // Only of a lease that is certainly over: the same output may come twice at once, and the other one be granted.
-    const ours = stored.status === "fulfilled" ? stored.value : null;
-    if (ours !== null && isProblem(grant.reason, "lease_lost")) await store.delete(ours.key);
-    throw grant.reason;
-  }
-  if (stored.status === "rejected") throw stored.reason;
-  return stored.value;
 }
 
 /** Begins an output in parts. */

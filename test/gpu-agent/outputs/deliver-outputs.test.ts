@@ -52,7 +52,7 @@ function save(path: string, content = path): void {
   writeFileSync(join(root, path), content);
 }
 
-const sending = () => ({ calls, lease: live.lease, limits: { putBytesMax: 100, partBytes: 40 } });
+const sending = () => ({ calls, lease: live.lease, limits: { putBytesMax: 100, partBytes: 40 }, mayBeOnItsWay: true });
 const source = () => ({
   http: new ComfyHttp(comfy.url, 5_000),
   folders,
