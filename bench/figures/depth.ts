@@ -9,6 +9,7 @@ import { fillQueue } from "#bench/product/fill-queue";
 import { productQueue, startProduct } from "#bench/product/product";
 import type { Queue } from "#bench/subject";
 
+const SHALLOW = 0;
 const CONNECTIONS = 64;
 const REPLICAS = 16;
 /** How far below the empty queue's rate a full one's may be. */
@@ -31,7 +32,7 @@ export async function depthFigures(plan: Plan): Promise<Figure> {
       plan.say(notes.at(-1) ?? "");
     };
     await memory("at the start");
-    for (const depth of [0, ...plan.depths]) {
+    for (const depth of [SHALLOW, ...plan.depths]) {
       const slug = `depth-${depth}`;
       const most = Math.min(DEPTH_SETTING_MAX, Math.max(100_000, Math.round(depth * ROOM)));
       const queue = await productQueue(product, slug, REPLICAS, most);
@@ -50,22 +51,26 @@ export async function depthFigures(plan: Plan): Promise<Figure> {
     const submits = await inTurns(intakes, plan.rounds, plan.say);
     const crews: Crew<unknown>[] = [];
     for (const { queue } of queues) crews.push(new Crew(await queue.replicas(REPLICAS), true));
-    const working = queues.flatMap(({ depth, queue }, place) => {
+    const [shallow] = crews;
+    // What was submitted to the empty queue goes first, so that it is empty again.
+    await shallow?.take(plan.jobs * (plan.rounds + 1));
+    const crewed = queues.flatMap(({ depth, queue }, place) => {
       const crew = crews[place];
-      if (crew === undefined) return [];
-      return [
-        taking(nameOf("leases taken and completed", depth), crew, Math.floor(plan.jobs / 2)),
-        both(nameOf("both at once", depth), queue, crew, plan.jobs),
-      ];
+      return crew === undefined ? [] : [{ depth, queue, crew }];
     });
-    const worked = await inTurns(working, plan.rounds, plan.say);
+    const shared = crewed.map(({ depth, queue, crew }) => both(nameOf("both at once", depth), queue, crew, plan.jobs));
+    const boths = await inTurns(shared, plan.rounds, plan.say);
+    // Jobs of the same kind as in the full ones: no more than will be taken.
+    await fillQueue(product, `depth-${SHALLOW}`, plan.jobs * (plan.rounds + 2), plan.say);
+    const takings = crewed.map(({ depth, crew }) =>
+      taking(nameOf("leases taken and completed", depth), crew, plan.jobs),
+    );
+    const takes = await inTurns(takings, plan.rounds, plan.say);
     await memory("at the end");
-    const takes = worked.filter((_, place) => place % 2 === 0);
-    const boths = worked.filter((_, place) => place % 2 === 1);
     return {
       id: "E",
       title: `The product beside a long queue: ${CONNECTIONS} connections that submit, ${REPLICAS} replicas that take`,
-      series: [...submits, ...takes, ...boths, ...[...intakes, ...working].map((subject) => subject.cost())],
+      series: [...submits, ...takes, ...boths, ...[...intakes, ...takings, ...shared].map((subject) => subject.cost())],
       bars: [submits, takes, boths].flatMap((series) => barsOf(series, plan.depths)),
       notes,
     };
@@ -95,17 +100,9 @@ function submitting(name: string, queue: Queue, jobs: number): Metered {
   return metered({ name, unit: "jobs/s", measure }, jobs);
 }
 
-/** Fewer than were submitted before: no replica may find the queue empty and wait. */
+/** From a queue that has more jobs than these: no replica may find it empty and wait. */
 function taking(name: string, crew: Crew<unknown>, jobs: number): Metered {
-  const measure = async (): Promise<number> => {
-    const startedAt = performance.now();
-    crew.on();
-    await crew.untilDone(crew.done + jobs);
-    const seconds = (performance.now() - startedAt) / 1_000;
-    crew.off();
-    await crew.untilIdle();
-    return jobs / seconds;
-  };
+  const measure = async (): Promise<number> => (jobs * 1_000) / (await crew.take(jobs));
   return metered({ name, unit: "jobs/s", measure }, jobs);
 }
 

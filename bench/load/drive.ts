@@ -81,6 +81,17 @@ export class Crew<Work> {
     return this.#until(() => this.#done === this.#taken);
   }
 
+  /** Has so many jobs done, and then no more. @returns how long that took, ms @throws what failed */
+  async take(jobs: number): Promise<number> {
+    const startedAt = performance.now();
+    this.on();
+    await this.untilDone(this.#done + jobs);
+    const ms = performance.now() - startedAt;
+    this.off();
+    await this.untilIdle();
+    return ms;
+  }
+
   async #run(replica: BenchReplica<Work>): Promise<void> {
     for (;;) {
       if (!this.#isOn) await this.#turnedOn.promise;
