@@ -8,6 +8,7 @@ import type { Json, JsonObject } from "#contract/exact-json";
 import { type Refusal, refusal } from "#contract/problems";
 import type { ClassLookup } from "../known-classes.ts";
 import { type GroupDefinition, groupName, readGroups, shellWidgets } from "./expand-group-nodes.ts";
+import { inheritedValue } from "./inherited-values.ts";
 import { promotedOf, setInstanceValues } from "./instance-widgets.ts";
 import { pointerPart, type UiDocument, type UiSubgraph } from "./read-ui.ts";
 import { alignedInputs, outputLinks, type Scope, type Source, sizeOf } from "./scope.ts";
@@ -209,8 +210,9 @@ function connected(scope: Scope, node: UiNode, id: string, order: number, links:
   const inputs = node.inputs.map((input, slot): UiInput => {
     if (input.link === null) return input;
     const source = sourceOf(scope, input.link);
+    if (source.type === "none") return { ...input, link: null };
     if (source.type === "value") overrides[input.widget ?? input.name] = source.value;
-    if (source.type !== "node") return { ...input, link: null };
+    if (source.type !== "node") return { ...input, link: null, outside: source };
     let link = `${scope.prefix}${input.link}`;
     while (links.has(link)) link = `${link}+${id}+${slot}`;
     const type = scope.links.get(input.link)?.type ?? input.type;
@@ -258,7 +260,7 @@ function step(scope: Scope, id: string): Source | { scope: Scope; link: string }
     const outer = shell.inputs[link.fromSlot]?.link ?? null;
     if (outer !== null) return { scope: shell.parent, link: outer };
     const value: Json | undefined = shell.values.get(link.fromSlot);
-    return value === undefined ? NOTHING : { type: "value", value };
+    return value === undefined ? inheritedValue(scope, link.fromSlot) : { type: "value", value };
   }
   const inner = scope.inner.get(link.from);
   if (inner?.shell) {

@@ -8,6 +8,8 @@ import type { UiGraph, UiInput, UiLink, UiNode } from "./ui-graph.ts";
 export type Source =
   | { readonly type: "node"; readonly node: string; readonly slot: number }
   | { readonly type: "value"; readonly value: Json }
+  /** The value of a widget of another node, or of the very one that asks. */
+  | { readonly type: "widget"; readonly node: string; readonly field: string }
   | { readonly type: "none" };
 
 /** The document itself (no shell), or the inside of one shell: the same definition twice is two scopes. */
