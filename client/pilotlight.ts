@@ -8,6 +8,7 @@ import { Operations } from "#client/operations";
 import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
 import { Queues } from "#client/queues";
+import { Releases } from "#client/releases";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
 import { Usage } from "#client/usage";
 import { Webhooks } from "#client/webhooks";
@@ -27,6 +28,7 @@ import type { Me } from "#contract/access";
  */
 export class Pilotlight {
   readonly endpoints: Endpoints;
+  readonly releases: Releases;
   readonly jobs: Jobs;
   readonly batches: Batches;
   readonly queues: Queues;
@@ -42,6 +44,7 @@ export class Pilotlight {
   constructor(options: PilotlightOptions) {
     const transport = new Transport(options);
     this.endpoints = new Endpoints(transport);
+    this.releases = new Releases(transport);
     this.jobs = new Jobs(transport);
     this.batches = new Batches(transport);
     this.queues = new Queues(transport);

@@ -81,6 +81,7 @@ export const Endpoint = z
     pod_id: PodId,
     settings: EndpointSettings,
     release: Release,
+    newest_release: z.int().positive().meta({ description: "Its number; another one than `release` may be active" }),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
     urls: z.object({ self: z.string(), jobs: z.string(), schema: z.string() }),
@@ -117,7 +118,7 @@ export const NewEndpoint = z
   .meta({ id: "NewEndpoint" });
 export type NewEndpoint = z.infer<typeof NewEndpoint>;
 
-/** With a workflow, a new release is made and activated. */
+/** With a workflow, overrides, object_info or a form, a new release is made and, unless told otherwise, activated. */
 export const EndpointPatch = z
   .strictObject({
     name: PersonText.min(1).max(200).optional(),
@@ -126,6 +127,10 @@ export const EndpointPatch = z
     object_info: z.record(z.string(), z.unknown()).optional(),
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
+    activate: z.boolean().optional().meta({
+      description:
+        "false: the new release is only made, for its diff, a canary or a later activation. Its number is newest_release",
+    }),
   })
   .meta({ id: "EndpointPatch" });
 export type EndpointPatch = z.infer<typeof EndpointPatch>;

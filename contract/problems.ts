@@ -34,6 +34,7 @@ export const problems = {
   operation_not_found: { status: 404, retryable: false, title: "There is no such operation" },
   webhook_not_found: { status: 404, retryable: false, title: "There is no such webhook" },
   delivery_not_found: { status: 404, retryable: false, title: "There is no such delivery" },
+  model_not_found: { status: 404, retryable: false, title: "There is no such model" },
   method_not_allowed: { status: 405, retryable: false, title: "This address does not take that method" },
   request_timeout: { status: 408, retryable: true, title: "The body did not arrive in time" },
   // 409
@@ -49,6 +50,12 @@ export const problems = {
   output_pending: { status: 409, retryable: true, title: "An output of the manifest is still being stored" },
   output_missing: { status: 409, retryable: true, title: "An output of the manifest is not stored" },
   output_conflict: { status: 409, retryable: false, title: "Another file is stored for this output" },
+  no_previous_release: { status: 409, retryable: false, title: "No release is known to have been active before" },
+  release_not_active: { status: 409, retryable: false, title: "Another release is active" },
+  release_limit: { status: 409, retryable: false, title: "The endpoint has as many releases as it may have" },
+  model_conflict: { status: 409, retryable: false, title: "The model is not in the state this call needs" },
+  model_incomplete: { status: 409, retryable: false, title: "Parts of the model are missing" },
+  model_limit: { status: 409, retryable: false, title: "The workspace stores as many models as it may" },
   endpoint_limit: { status: 409, retryable: false, title: "The workspace has as many endpoints as it may have" },
   // 410, 411, 413, 415, 416
   output_expired: { status: 410, retryable: false, title: "The output's retention is over" },
@@ -65,6 +72,7 @@ export const problems = {
   invalid_batch: { status: 422, retryable: false, title: "The batch cannot be used" },
   confirmation_mismatch: { status: 422, retryable: false, title: "The confirmation does not name the endpoint" },
   invalid_file: { status: 422, retryable: false, title: "The file cannot be used" },
+  invalid_model: { status: 422, retryable: false, title: "The model cannot be taken" },
   invalid_url: { status: 422, retryable: false, title: "The URL may not be used" },
   url_fetch_failed: { status: 422, retryable: false, title: "The URL could not be fetched" },
   checksum_mismatch: { status: 422, retryable: false, title: "The bytes do not have the stated checksum" },

@@ -15,12 +15,14 @@ import { jobRoutes } from "#worker/routes/jobs";
 import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
+import { releaseRoutes } from "#worker/routes/releases";
 import { usageRoutes } from "#worker/routes/usage";
 import { webhookRoutes } from "#worker/routes/webhooks";
 
 const mounted: readonly Mounted[] = [
   ...documentRoutes,
   ...endpointRoutes,
+  ...releaseRoutes,
   ...jobRoutes,
   ...outputRoutes,
   ...batchRoutes,

@@ -24,6 +24,7 @@ import {
   queueStats,
   queueWhy,
 } from "#cli/commands/queue";
+import { releasesActivate, releasesDiff, releasesList, releasesRollback, releasesShow } from "#cli/commands/releases";
 import { run } from "#cli/commands/run";
 import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
@@ -72,6 +73,11 @@ export const commands: readonly Command[] = [
   endpointsSet,
   endpointsRemove,
   schema,
+  releasesList,
+  releasesShow,
+  releasesDiff,
+  releasesActivate,
+  releasesRollback,
   filesPut,
   webhooksList,
   webhooksCreate,

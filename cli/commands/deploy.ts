@@ -22,6 +22,7 @@ export const deploy: Command = {
     "pilotlight deploy workflow_api.json",
     "pilotlight deploy picture.png --slug portraits --name Portraits",
     "pilotlight deploy workflow_api.json --comfyui-url http://127.0.0.1:8188",
+    "pilotlight deploy workflow_api.json --no-activate",
   ],
   positionals: [{ name: "workflow.json|.png|.webp|.zip", required: true }],
   options: {
@@ -30,6 +31,7 @@ export const deploy: Command = {
     ...objectInfoOptions,
     "override-file": { type: "string" },
     "view-comfy": { type: "string" },
+    "no-activate": { type: "boolean" },
     ...settingOptions,
   },
   optionHelp: {
@@ -38,6 +40,7 @@ export const deploy: Command = {
     ...objectInfoHelp,
     "override-file": "JSON: rename, hide, bound inputs and outputs",
     "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
+    "no-activate": "make the new release of an endpoint without running new jobs on it",
     ...settingHelp,
   },
   run: async (call) => {
@@ -64,11 +67,28 @@ export const deploy: Command = {
     } catch (error) {
       if (!(error instanceof PilotlightError && error.code === "slug_taken")) throw error;
       isNew = false;
-      endpoint = await client.endpoints.patch(slug, release, { signal });
+      const activate = !call.flag("no-activate");
+      endpoint = await client.endpoints.patch(slug, activate ? release : { ...release, activate }, { signal });
+      if (!activate) return onlyMade(endpoint);
     }
     return deployed(endpoint, isNew, client.baseUrl);
   },
 };
+
+/** The endpoint runs on as before; the release waits to be looked at. */
+function onlyMade(endpoint: Endpoint): Outcome {
+  const { slug, release, newest_release: newest } = endpoint;
+  return {
+    data: { endpoint, created: false },
+    ids: [endpoint.id],
+    text: [
+      `${slug} still runs new jobs on release ${release.number}; its newest is release ${newest}.`,
+      "",
+      `  pilotlight releases diff ${slug} ${newest}`,
+      `  pilotlight releases activate ${slug} ${newest}`,
+    ],
+  };
+}
 
 function deployed(endpoint: Endpoint, isNew: boolean, baseUrl: string): Outcome {
   const { release, slug } = endpoint;

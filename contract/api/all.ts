@@ -29,6 +29,7 @@ import {
   resumeQueue,
   retryJob,
 } from "#contract/api/queue";
+import { activateRelease, diffReleases, getRelease, listReleases, rollbackRelease } from "#contract/api/releases";
 import type { Route } from "#contract/api/route";
 import { listUsage } from "#contract/api/usage";
 import {
@@ -58,6 +59,11 @@ export const routes: readonly Route[] = [
   deleteEndpoint,
   getEndpointSchema,
   listReplicas,
+  listReleases,
+  getRelease,
+  diffReleases,
+  activateRelease,
+  rollbackRelease,
   createJob,
   listJobs,
   getJob,

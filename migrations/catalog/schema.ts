@@ -79,8 +79,11 @@ export const endpoints = sqliteTable(
     slug: text("slug").notNull(),
     name: text("name").notNull(),
     settings: text("settings").notNull(),
+    /** What the next import applies: those given last, or those of the release that was activated since. */
     overrides: text("overrides").notNull(),
     activeRelease: integer("active_release").notNull(),
+    /** The highest number a release of it has; the next one gets the number after it. */
+    newestRelease: integer("newest_release").notNull().default(1),
     /** Grows with each change, the deletion included. */
     version: integer("version").notNull(),
     /** The version its EndpointObject has confirmed; below `version`, it must be told again. */
@@ -111,9 +114,33 @@ export const releases = sqliteTable(
     warnings: text("warnings").notNull(),
     /** The part of /object_info the graph needs, for a later import with other overrides; null when none was given. */
     objectInfo: text("object_info"),
+    /** The operator's changes that it was imported with. */
+    overrides: text("overrides").notNull().default("{}"),
     createdAt: integer("created_at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.endpointId, table.number] })],
+);
+
+/** Which release was active from when on, the last ones of each endpoint: what a rollback goes back by. */
+export const activations = sqliteTable(
+  "activations",
+  {
+    endpointId: text("endpoint_id")
+      .notNull()
+      .references(() => endpoints.id),
+    /** The endpoint's version that this activation made. */
+    version: integer("version").notNull(),
+    release: integer("release").notNull(),
+    /** The release that was active before; null for the first. */
+    replaced: integer("replaced"),
+    /** `deploy`, `activate` or `rollback`. */
+    cause: text("cause").notNull(),
+    at: integer("at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.endpointId, table.version] }),
+    check("activations_cause", sql`cause IN ('deploy', 'activate', 'rollback')`),
+  ],
 );
 
 /** Input files in R2, one row for the same bytes in a workspace. */

@@ -121,6 +121,7 @@ export function exampleEndpoint(): Record<string, unknown> {
   });
   return {
     id: ENDPOINT_ID,
+    newest_release: 1,
     slug: "text-to-image",
     name: "Text to image",
     pod_id: "pod_0dpx4n3m8k7q2wz6tgr1vyc5hf",

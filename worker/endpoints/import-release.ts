@@ -4,7 +4,7 @@ import type { EndpointId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import type { ImportedWorkflow, Overrides } from "#contract/workflow";
 import { sha256Hex } from "#worker/auth/digest";
-import { type ReleaseRow, releaseBytes } from "#worker/catalog/endpoints";
+import { type ReleaseRow, releaseBytes } from "#worker/catalog/releases";
 import { objectInfoOf } from "#worker/endpoints/object-info-body";
 import { decodeDataUri } from "#worker/inputs/data-uri";
 import { problemOf } from "#worker/placement/objects";
@@ -58,7 +58,7 @@ export async function reimportedRelease(
   active: ReleaseRow,
   document: JsonObject,
   overrides: Overrides,
-  createdAt: number,
+  made: NewRelease,
 ): Promise<ReleaseRow> {
   const stored =
     active.objectInfo === null ? undefined : parseExactJson(active.objectInfo, { depthMax: STORED_DEPTH_MAX });
@@ -68,7 +68,6 @@ export async function reimportedRelease(
       : stored === undefined
         ? undefined
         : objectInfoOf(stored);
-  const made = { endpointId: active.endpointId, number: active.number + 1, createdAt, previous: active };
   return release({ text: active.graph, viewComfy: givenForm(document) }, objectInfo, overrides, made);
 }
 
@@ -100,6 +99,7 @@ async function release(
     outputs,
     classes,
     warnings,
+    overrides,
     objectInfo: objectInfo === undefined ? null : stringifyExactJson(only(objectInfo, classes)),
   };
   if (releaseBytes(row) > RELEASE_BYTES_MAX) {

@@ -2,6 +2,7 @@ import type { EndpointId, WorkspaceId } from "#contract/ids";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
 import { type EndpointRow, findEndpoint, markApplied } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
+import type { Arrival } from "#worker/http/call";
 import { introducePod } from "#worker/placement/introduce-pod";
 import { askEndpoint } from "#worker/placement/objects";
 
@@ -25,6 +26,16 @@ export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: Endpoi
       await markApplied(env.CATALOG, id, endpoint.version);
       return;
     }
+  }
+}
+
+/** After a change, which is in D1 and stands: an object that does not hear of it now is told at the next submit. */
+export async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
+  try {
+    await applyConfig(call.env, workspaceId, id);
+  } catch (error) {
+    const cause = error instanceof Error ? error.message.slice(0, 300) : typeof error;
+    console.error(JSON.stringify({ event: "configure_failed", requestId: call.requestId, endpointId: id, cause }));
   }
 }
 

@@ -10,8 +10,9 @@ import {
 } from "#contract/api/endpoints";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import { EndpointId, makeId, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
-import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { ENDPOINTS_PER_WORKSPACE_MAX, RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import type { Overrides } from "#contract/workflow";
 import { isUniqueViolation } from "#worker/catalog/database";
 import {
   countEndpoints,
@@ -19,23 +20,24 @@ import {
   type EndpointRow,
   findEndpoint,
   insertEndpoint,
+  type MadeRelease,
   markApplied,
   markEndpointDeleted,
-  type ReleaseRow,
   selectEndpoints,
   updateEndpoint,
 } from "#worker/catalog/endpoints";
 import { hasPod, selectPods } from "#worker/catalog/pods";
+import type { ReleaseRow } from "#worker/catalog/releases";
 import { endpointView } from "#worker/endpoints/endpoint-view";
 import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
 import type { Env } from "#worker/env";
-import type { Arrival } from "#worker/http/call";
+import type { Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { applyConfig } from "#worker/placement/apply-config";
+import { tellObject } from "#worker/placement/apply-config";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
 import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
@@ -63,6 +65,7 @@ const create = handleOnce(createEndpoint, async (call) => {
     settings,
     overrides,
     activeRelease: release.number,
+    newestRelease: release.number,
     version: 1,
     appliedVersion: 0,
     createdAt: now,
@@ -90,22 +93,47 @@ const patch = handle(patchEndpoint, async (call) => {
     const settings = changedSettings(endpoint.settings, body.settings);
     const overrides = body.overrides ?? endpoint.overrides;
     const now = Date.now();
-    let release: ReleaseRow | undefined;
-    if (body.workflow !== undefined) {
-      const made = { endpointId: endpoint.id, number: active.number + 1, createdAt: now, previous: active };
-      release = await importedRelease(call.raw.document, overrides, made);
-    } else if ([body.overrides, body.object_info, body.view_comfy].some((given) => given !== undefined)) {
-      release = await reimportedRelease(active, call.raw.document, overrides, now);
-    }
-    // Deploying the same thing again changes nothing: a second release of it would only blur the history.
-    if (release?.digest === active.digest) release = undefined;
-    const change = { name: body.name ?? endpoint.name, settings, overrides, updatedAt: now };
-    if (!(await changed(env, endpoint, change, release))) continue;
+    const release = await newRelease(call, endpoint, active, overrides, now);
+    const activate = body.activate ?? true;
+    const change = {
+      name: body.name ?? endpoint.name,
+      settings,
+      // Those of a release that is only made are kept with it, until it is activated.
+      overrides: activate ? overrides : endpoint.overrides,
+      updatedAt: now,
+    };
+    if (!(await changed(env, endpoint, change, release === undefined ? undefined : { row: release, activate })))
+      continue;
     await tellObject(call, workspaceId, endpoint.id);
     return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
   }
   throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
 });
+
+/** The release that a PATCH makes; undefined when it makes none. */
+async function newRelease(
+  { raw, body }: Call<typeof patchEndpoint>,
+  endpoint: EndpointRow,
+  active: ReleaseRow,
+  overrides: Overrides,
+  createdAt: number,
+): Promise<ReleaseRow | undefined> {
+  const given = [body.workflow, body.overrides, body.object_info, body.view_comfy];
+  if (given.every((field) => field === undefined)) return undefined;
+  if (endpoint.newestRelease >= RELEASES_PER_ENDPOINT_MAX) {
+    throw new Problem(
+      "release_limit",
+      `An endpoint may have ${RELEASES_PER_ENDPOINT_MAX} releases; go on in a new endpoint.`,
+    );
+  }
+  const made = { endpointId: endpoint.id, number: endpoint.newestRelease + 1, createdAt, previous: active };
+  const release =
+    body.workflow === undefined
+      ? await reimportedRelease(active, raw.document, overrides, made)
+      : await importedRelease(raw.document, overrides, made);
+  // Deploying the same thing again changes nothing: a second release of it would only blur the history.
+  return release.digest === active.digest ? undefined : release;
+}
 
 const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
   const { workspaceId } = principal;
@@ -178,22 +206,12 @@ async function changed(
   env: Env,
   endpoint: EndpointRow,
   change: EndpointChange,
-  release: ReleaseRow | undefined,
+  made: MadeRelease | undefined,
 ): Promise<boolean> {
   try {
-    return await updateEndpoint(env.CATALOG, endpoint, change, release);
+    return await updateEndpoint(env.CATALOG, endpoint, change, made);
   } catch (error) {
     if (isUniqueViolation(error)) return false;
     throw error;
-  }
-}
-
-/** The change is in D1 and stands; an object that does not hear of it now is told at the next submit. */
-async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
-  try {
-    await applyConfig(call.env, workspaceId, id);
-  } catch (error) {
-    const cause = error instanceof Error ? error.message.slice(0, 300) : typeof error;
-    console.error(JSON.stringify({ event: "configure_failed", requestId: call.requestId, endpointId: id, cause }));
   }
 }

@@ -1,0 +1,248 @@
+import { env } from "cloudflare:workers";
+import { beforeAll, describe, expect, it } from "vitest";
+import { isJsonObject, type JsonObject } from "#contract/exact-json";
+import { RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
+import {
+  jsonOf,
+  makeEndpoint,
+  makeWorkspace,
+  refusalOf,
+  send,
+  submitJob,
+  type TestWorkspace,
+  textGraph,
+} from "#test/worker/workspace";
+import { ACTIVATIONS_KEPT_MAX } from "#worker/catalog/releases";
+
+let workspace: TestWorkspace;
+let stranger: TestWorkspace;
+beforeAll(async () => {
+  workspace = await makeWorkspace();
+  stranger = await makeWorkspace();
+});
+
+const call = (method: string, path: string, json?: unknown, key = workspace.key) =>
+  send(method, `/v1/endpoints/${path}`, { key, ...(json === undefined ? {} : { json }) });
+const numberOf = (endpoint: JsonObject): unknown => (isJsonObject(endpoint.release) ? endpoint.release.number : null);
+/** The usual graph with another prompt: another release. */
+const graphSaying = (prompt: string): JsonObject => ({
+  ...textGraph(),
+  "6": { class_type: "CLIPTextEncode", inputs: { text: prompt, clip: ["4", 1] } },
+});
+const deploy = async (slug: string, prompt: string, more: JsonObject = {}): Promise<JsonObject> =>
+  jsonOf(await call("PATCH", slug, { workflow: graphSaying(prompt), ...more }));
+const activate = async (slug: string, number: number) =>
+  numberOf(await jsonOf(await call("POST", `${slug}/releases/${number}/activate`)));
+const rollback = async (slug: string, body: JsonObject = {}) =>
+  numberOf(await jsonOf(await call("POST", `${slug}/rollback`, body)));
+
+/** An endpoint with releases 1 … count, the last one active. */
+async function withReleases(slug: string, count: number): Promise<void> {
+  await makeEndpoint(workspace.key, slug);
+  for (let number = 2; number <= count; number += 1) await deploy(slug, `number ${number}`);
+}
+
+describe("the releases of an endpoint", () => {
+  it("are listed newest first, page by page", async () => {
+    await withReleases("listed", 3);
+    const first = await jsonOf(await call("GET", "listed/releases?limit=2"));
+    expect(first.data).toMatchObject([
+      { number: 3, active: true },
+      { number: 2, active: false },
+    ]);
+    const rest = await jsonOf(await call("GET", `listed/releases?limit=2&cursor=${String(first.next_cursor)}`));
+    expect(rest).toMatchObject({ data: [{ number: 1, active: false }], next_cursor: null });
+  });
+
+  it("are shown by number, with their graph only on request", async () => {
+    await withReleases("shown", 2);
+    const plain = await jsonOf(await call("GET", "shown/releases/1"));
+    expect(plain).toMatchObject({ number: 1, active: false, digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(plain).not.toHaveProperty("graph");
+    const whole = await jsonOf(await call("GET", "shown/releases/2?graph=true"));
+    expect(whole).toMatchObject({ graph: { "6": { inputs: { text: "number 2" } } } });
+  });
+
+  it("are unknown to strangers, and so are numbers that do not exist", async () => {
+    await withReleases("private", 1);
+    for (const [method, path] of [
+      ["GET", "private/releases"],
+      ["GET", "private/releases/1"],
+      ["GET", "private/releases/1/diff"],
+      ["POST", "private/releases/1/activate"],
+    ] as const) {
+      const refused = await refusalOf(await call(method, path, undefined, stranger.key));
+      expect(refused).toMatchObject({ status: 404, code: "endpoint_not_found" });
+    }
+    expect(await refusalOf(await call("POST", "private/rollback", {}, stranger.key))).toMatchObject({ status: 404 });
+    for (const number of ["2", "0", "abc", "1.5", "99999999999"]) {
+      const refused = await refusalOf(await call("GET", `private/releases/${number}`));
+      expect(refused).toEqual({ status: 404, code: "release_not_found" });
+    }
+  });
+
+  it("have a list's cursor of their own", async () => {
+    await withReleases("cursor-a", 2);
+    await withReleases("cursor-b", 2);
+    const { next_cursor: cursor } = await jsonOf(await call("GET", "cursor-a/releases?limit=1"));
+    const refused = await refusalOf(await call("GET", `cursor-b/releases?cursor=${String(cursor)}`));
+    expect(refused).toMatchObject({ status: 400, code: "invalid_cursor" });
+  });
+
+  it("are bounded, and the refusal says by what", async () => {
+    const endpoint = await makeEndpoint(workspace.key, "bounded");
+    await env.CATALOG.prepare("UPDATE endpoints SET newest_release = ? WHERE id = ?")
+      .bind(RELEASES_PER_ENDPOINT_MAX, String(endpoint.id))
+      .run();
+    const answer = await call("PATCH", "bounded", { workflow: graphSaying("one too many") });
+    const body = await jsonOf(answer);
+    expect(body).toMatchObject({ status: 409, code: "release_limit" });
+    expect(body.detail).toContain(String(RELEASES_PER_ENDPOINT_MAX));
+    // Settings can still be changed.
+    expect((await call("PATCH", "bounded", { settings: { max_replicas: 2 } })).status).toBe(200);
+  });
+});
+
+describe("a diff", () => {
+  it("names what is added, removed and changed, field by field", async () => {
+    await makeEndpoint(workspace.key, "differs");
+    const { "7": _negative, ...graph } = graphSaying("a bear");
+    const sampler = graph["3"];
+    if (!isJsonObject(sampler) || !isJsonObject(sampler.inputs)) throw new Error("the graph has a sampler");
+    const workflow = {
+      ...graph,
+      "3": { ...sampler, inputs: { ...sampler.inputs, negative: ["10", 0], steps: 30 } },
+      "10": { class_type: "ConditioningZeroOut", inputs: { conditioning: ["6", 0] } },
+    };
+    await jsonOf(await call("PATCH", "differs", { workflow, activate: false }));
+    const diff = await jsonOf(await call("GET", "differs/releases/2/diff"));
+    expect(diff).toMatchObject({
+      from: 1,
+      to: 2,
+      same: false,
+      inputs: {
+        added: [],
+        removed: [{ name: "negative_prompt" }],
+        changed: expect.arrayContaining([
+          { name: "prompt", fields: [{ field: "default", from: "a fox", to: "a bear" }] },
+          { name: "steps", fields: [{ field: "default", from: 20, to: 30 }] },
+        ]),
+      },
+      outputs: { added: [], removed: [], changed: [] },
+      nodes: {
+        added: [{ node: "10", class_type: "ConditioningZeroOut" }],
+        removed: [{ node: "7", class_type: "CLIPTextEncode" }],
+      },
+      classes: { added: ["ConditioningZeroOut"], removed: [] },
+      models: { added: [], removed: [] },
+    });
+    const back = await jsonOf(await call("GET", "differs/releases/1/diff?from=2"));
+    expect(back).toMatchObject({ inputs: { added: [{ name: "negative_prompt" }], removed: [] } });
+    expect(await jsonOf(await call("GET", "differs/releases/2/diff?from=2"))).toMatchObject({ same: true });
+  });
+});
+
+describe("making a release without activating it", () => {
+  it("leaves the active one, its schema and its overrides", async () => {
+    await makeEndpoint(workspace.key, "candidate", { overrides: { inputs: { steps: { name: "rounds" } } } });
+    const overrides = { inputs: { steps: { name: "passes" } } };
+    const made = await deploy("candidate", "a bear", { overrides, activate: false });
+    expect(made).toMatchObject({ release: { number: 1 }, newest_release: 2 });
+    const job = await submitJob(workspace.key, "candidate", { rounds: 5 });
+    expect(job).toMatchObject({ release: 1, inputs: { rounds: 5 } });
+    // What is imported next starts from the active release's overrides.
+    const next = await deploy("candidate", "a wolf");
+    expect(next).toMatchObject({ release: { number: 3 }, newest_release: 3 });
+    expect(JSON.stringify(next, (_, value) => (typeof value === "bigint" ? String(value) : value))).toContain("rounds");
+    expect(await activate("candidate", 2)).toBe(2);
+    const after = await deploy("candidate", "an owl");
+    expect(JSON.stringify(after, (_, value) => (typeof value === "bigint" ? String(value) : value))).toContain(
+      "passes",
+    );
+  });
+});
+
+describe("activating", () => {
+  it("has new jobs run on the release, at once, and leaves those accepted before", async () => {
+    await withReleases("switch", 2);
+    const before = await submitJob(workspace.key, "switch");
+    expect(before.release).toBe(2);
+    expect(await activate("switch", 1)).toBe(1);
+    const after = await submitJob(workspace.key, "switch");
+    expect(after.release).toBe(1);
+    const again = await jsonOf(await send("GET", `/v1/jobs/${String(before.id)}`, { key: workspace.key }));
+    expect(again.release).toBe(2);
+  });
+
+  it("is idempotent: the active release again is no change", async () => {
+    await withReleases("again", 2);
+    const first = await jsonOf(await call("POST", "again/releases/1/activate"));
+    const second = await jsonOf(await call("POST", "again/releases/1/activate"));
+    expect(second).toEqual(first);
+    // Only one activation was noted: a rollback goes to what was before it.
+    expect(await rollback("again")).toBe(2);
+  });
+
+  it("holds when others change the endpoint at the same time", async () => {
+    await withReleases("together", 3);
+    const answers = await Promise.all([
+      ...[1, 2, 3].map((number) => call("POST", `together/releases/${number}/activate`)),
+      ...[5, 6].map((max) => call("PATCH", "together", { settings: { max_replicas: max } })),
+    ]);
+    for (const answer of answers) expect([200, 503]).toContain(answer.status);
+    const endpoint = await jsonOf(await call("GET", "together"));
+    const job = await submitJob(workspace.key, "together");
+    expect(job.release).toBe(numberOf(endpoint));
+    expect(endpoint).toMatchObject({ newest_release: 3 });
+  });
+});
+
+describe("rolling back", () => {
+  it("goes one further back each time, and says when there is no more", async () => {
+    await withReleases("back", 3);
+    expect(await rollback("back")).toBe(2);
+    expect(await rollback("back", { from: 2 })).toBe(1);
+    const refused = await refusalOf(await call("POST", "back/rollback", {}));
+    expect(refused).toEqual({ status: 409, code: "no_previous_release" });
+  });
+
+  it("goes to what was active before, not to the number before", async () => {
+    await withReleases("history", 3);
+    expect(await activate("history", 1)).toBe(1);
+    expect(await rollback("history")).toBe(3);
+  });
+
+  it("is refused when the caller sees another release as active", async () => {
+    await withReleases("stale", 2);
+    const refused = await refusalOf(await call("POST", "stale/rollback", { from: 1 }));
+    expect(refused).toEqual({ status: 409, code: "release_not_active" });
+  });
+
+  it("happens once under one Idempotency-Key", async () => {
+    await withReleases("once", 3);
+    const sent = { key: workspace.key, json: {}, headers: { "idempotency-key": "back-once" } };
+    for (let round = 0; round < 2; round += 1) {
+      const answer = await jsonOf(await send("POST", "/v1/endpoints/once/rollback", sent));
+      expect(numberOf(answer)).toBe(2);
+    }
+  });
+
+  it("is remembered for a bounded number of activations", async () => {
+    const endpoint = await makeEndpoint(workspace.key, "bounded-history");
+    await deploy("bounded-history", "a bear");
+    const rows = Array.from({ length: ACTIVATIONS_KEPT_MAX + 20 }, (_, index) =>
+      env.CATALOG.prepare(
+        "INSERT INTO activations (endpoint_id, version, release, replaced, cause, at) VALUES (?, ?, 2, 1, 'activate', 1)",
+      ).bind(String(endpoint.id), -1 - index),
+    );
+    await env.CATALOG.batch(rows);
+    expect(await activate("bounded-history", 1)).toBe(1);
+    const left = await env.CATALOG.prepare(
+      "SELECT count(*) AS rows, max(version) AS last FROM activations WHERE endpoint_id = ?",
+    )
+      .bind(String(endpoint.id))
+      .first<{ rows: number; last: number }>();
+    expect(left).toEqual({ rows: ACTIVATIONS_KEPT_MAX, last: 3 });
+    expect(await rollback("bounded-history")).toBe(2);
+  });
+});

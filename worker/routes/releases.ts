@@ -1,0 +1,112 @@
+/** Releases of an endpoint: which there are, how they differ, and which one is active. */
+import { activateRelease, diffReleases, getRelease, listReleases, rollbackRelease } from "#contract/api/releases";
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { EndpointId, WorkspaceId } from "#contract/ids";
+import { Problem } from "#contract/problems";
+import { activateRelease as activateInCatalog, type EndpointRow, findRelease } from "#worker/catalog/endpoints";
+import { type ActivationCause, findReplaced, type ReleaseRow, selectReleases } from "#worker/catalog/releases";
+import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
+import type { Env } from "#worker/env";
+import type { Arrival } from "#worker/http/call";
+import { makeCursor, readCursor } from "#worker/http/cursor";
+import { handleOnce } from "#worker/http/idempotent";
+import { handle } from "#worker/http/router";
+import { tellObject } from "#worker/placement/apply-config";
+import { ownEndpoint } from "#worker/placement/own-endpoint";
+import { releaseDiff } from "#workflow/release-diff";
+
+/** How often a change is tried again when another one came between reading and writing. */
+const ROUNDS_MAX = 5;
+/** ComfyUI's graphs are flat; this is what an import takes. */
+const GRAPH_DEPTH_MAX = 96;
+
+const list = handle(listReleases, async ({ env, principal, params, query }) => {
+  const { workspaceId } = principal;
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const place = await readCursor(env.SIGNING_SECRET, "releases", workspaceId, query.cursor, endpoint.id);
+  const before = place === undefined ? undefined : Number(place);
+  const found = await selectReleases(env.CATALOG, endpoint.id, before, query.limit + 1);
+  const data = found.slice(0, query.limit);
+  const last = data.at(-1);
+  return {
+    data: data.map((release) => releaseView(endpoint, release)),
+    next_cursor:
+      found.length > query.limit && last !== undefined
+        ? await makeCursor(env.SIGNING_SECRET, "releases", workspaceId, String(last.number), endpoint.id)
+        : null,
+  };
+});
+
+const get = handle(getRelease, async ({ env, principal, params, query }) => {
+  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const release = await ownRelease(env, endpoint.id, params.number);
+  const view = releaseView(endpoint, release);
+  return query.graph === "true" ? { ...view, graph: graphOf(release) } : view;
+});
+
+const diff = handle(diffReleases, async ({ env, principal, params, query }) => {
+  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const from = await ownRelease(env, endpoint.id, query.from ?? endpoint.activeRelease);
+  const to = await ownRelease(env, endpoint.id, params.number);
+  return releaseDiff({ ...from, graph: graphOf(from) }, { ...to, graph: graphOf(to) });
+});
+
+const activate = handle(activateRelease, async (call) => {
+  const { workspaceId } = call.principal;
+  return activated(call, workspaceId, call.params.endpoint, "activate", async () => call.params.number);
+});
+
+const rollback = handleOnce(rollbackRelease, async (call) => {
+  const { from } = call.body;
+  return activated(call, call.principal.workspaceId, call.params.endpoint, "rollback", async (endpoint) => {
+    const { activeRelease } = endpoint;
+    if (from !== undefined && from !== activeRelease) {
+      throw new Problem("release_not_active", `Release ${activeRelease} is active, not ${from}.`);
+    }
+    const replaced = await findReplaced(call.env.CATALOG, endpoint.id, activeRelease);
+    if (replaced !== undefined) return replaced;
+    throw new Problem(
+      "no_previous_release",
+      `No release is known to have been active before release ${activeRelease}; activate one by its number.`,
+    );
+  });
+});
+
+export const releaseRoutes = [list, get, diff, activate, rollback];
+
+/**
+ * Makes the chosen release the active one, whatever others change meanwhile, and tells the endpoint's object.
+ * @param choose the release's number; asked again when the endpoint has changed since it was read
+ */
+async function activated(
+  call: Arrival,
+  workspaceId: WorkspaceId,
+  name: string,
+  cause: ActivationCause,
+  choose: (endpoint: EndpointRow) => Promise<number>,
+) {
+  const { env } = call;
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const found = await ownEndpoint(env, workspaceId, name);
+    const { endpoint } = found;
+    const number = await choose(endpoint);
+    if (number === endpoint.activeRelease) return endpointView(found, call.url.origin);
+    const release = await ownRelease(env, endpoint.id, number);
+    if (!(await activateInCatalog(env.CATALOG, endpoint, release, cause, Date.now()))) continue;
+    await tellObject(call, workspaceId, endpoint.id);
+    return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
+  }
+  throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
+}
+
+async function ownRelease(env: Env, endpointId: EndpointId, number: number): Promise<ReleaseRow> {
+  const found = await findRelease(env.CATALOG, endpointId, number);
+  if (found === undefined) throw new Problem("release_not_found", `The endpoint has no release ${number}.`);
+  return found.release;
+}
+
+function graphOf({ graph }: ReleaseRow): JsonObject {
+  const parsed = parseExactJson(graph, { depthMax: GRAPH_DEPTH_MAX });
+  if (!isJsonObject(parsed)) throw new Error("a stored graph is no object");
+  return parsed;
+}
