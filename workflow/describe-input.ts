@@ -1,7 +1,7 @@
 /** From a place in the graph to a typed input: what the classes declare, narrowed to what every place takes. */
 import type { Json } from "#contract/exact-json";
 import { STRING_INPUT_LENGTH_MAX } from "#contract/limits";
-import type { InputSpec } from "#contract/workflow";
+import { type InputSpec, NumberDisplay } from "#contract/workflow";
 import { numeric } from "./check-literal.ts";
 import { hasModelExtension, isFileName, isModelFile } from "./file-names.ts";
 import type { Candidate, Candidates } from "./input-candidates.ts";
@@ -13,6 +13,9 @@ const CHOICES_MAX = 20;
 const STABLE_CHOICES_MAX = 1_000;
 /** Long lists that are the same everywhere. */
 const STABLE_CHOICES = /^(sampler_name|scheduler|blend_mode|upscale_method|interpolation)$/;
+
+/** Characters of a class's own help, as many as an operator may write. */
+const HELP_LENGTH_MAX = 2_000;
 
 type Whole = number | bigint;
 interface Bounds {
@@ -26,10 +29,12 @@ interface Bounds {
  * class declares, so that no caller could send it.
  */
 export function describeInput(name: string, candidate: Candidate, candidates: Candidates): InputSpec | undefined {
+  const declared = candidate.declaredAt.flatMap((place) => candidates.declared(place) ?? []);
+  const description = candidate.description ?? helpOf(declared);
   const base = {
     name,
     title: candidate.title,
-    ...(candidate.description === undefined ? {} : { description: candidate.description }),
+    ...(description === undefined ? {} : { description }),
     targets: [...candidate.targets],
     required: candidate.required ?? candidate.kind === "file",
     advanced: candidate.advanced,
@@ -40,7 +45,6 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
     const media = candidate.media ?? "file";
     return { ...base, type: "file", media, ...(example === undefined ? {} : { example }) };
   }
-  const declared = candidate.declaredAt.flatMap((place) => candidates.declared(place) ?? []);
   const own = ownDeclaration(candidate, candidates, declared);
   const kind = (own === undefined ? undefined : kindOfType(own.type, value)) ?? candidate.kind;
   switch (kind) {
@@ -66,16 +70,32 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
         type: "integer",
         default: value as Whole,
         ...wholeBounds(boundsOf(candidate, declared), value as Whole, candidate.seed === true),
+        ...displayOf(declared),
         seed: candidate.seed === true,
       };
     case "number": {
       const number = typeof value === "bigint" ? Number(value) : value;
       if (typeof number !== "number" || !Number.isFinite(number)) return undefined;
-      return { ...base, type: "number", default: number, ...realBounds(boundsOf(candidate, declared), number) };
+      const bounds = realBounds(boundsOf(candidate, declared), number);
+      return { ...base, type: "number", default: number, ...bounds, ...displayOf(declared) };
     }
     default:
       throw new Error(`unhandled: ${JSON.stringify(kind satisfies never)}`);
   }
+}
+
+/** The tooltip of the first class that has one. */
+function helpOf(declared: readonly DeclaredInput[]): string | undefined {
+  for (const { options } of declared) {
+    const { tooltip } = options;
+    if (typeof tooltip === "string" && tooltip.trim() !== "") return tooltip.trim().slice(0, HELP_LENGTH_MAX);
+  }
+  return undefined;
+}
+
+function displayOf(declared: readonly DeclaredInput[]): { readonly display?: NumberDisplay } {
+  const display = declared.flatMap(({ options }) => NumberDisplay.safeParse(options.display).data ?? [])[0];
+  return display === undefined ? {} : { display };
 }
 
 /** What the class of the first target says; a primitive of any type takes after the field that reads it. */

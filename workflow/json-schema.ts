@@ -12,8 +12,13 @@ const MEDIA_TYPES: Readonly<Record<MediaKind, string>> = {
 };
 
 /**
- * The schema of a job's `inputs`. Bounds and defaults may be bigints: write it with stringifyExactJson. The step is a
- * hint of forms (`x-step`); ComfyUI takes values between steps.
+ * The schema of a job's `inputs`. Bounds and defaults may be bigints: write it with stringifyExactJson.
+ *
+ * What JSON Schema has no word for stands in two fields of ours, which validators pass over:
+ * - `x-step`: the step of a form's control; ComfyUI takes values between steps;
+ * - `x-ui`: `order` (place in the form, from 0), `advanced` (may be folded away), `group` (heading, where there is one),
+ *   and by type `multiline` (texts), `seed` (drawn at random when left out), `display` (`slider` or `color`, numbers),
+ *   `media` (files: image, mask, video, audio, file).
  */
 export function inputsJsonSchema(inputs: readonly InputSpec[]): Record<string, unknown> {
   return {
@@ -26,9 +31,9 @@ export function inputsJsonSchema(inputs: readonly InputSpec[]): Record<string, u
 }
 
 function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
-  const { title, description, advanced } = input;
+  const { title, description, advanced, group } = input;
   const words = { title, ...(description === undefined ? {} : { description }) };
-  const hints = { order, advanced };
+  const hints = { order, advanced, ...optional("group", group) };
   switch (input.type) {
     case "string":
       return {
@@ -47,10 +52,16 @@ function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
         ...(input.seed
           ? optional("examples", input.default === undefined ? undefined : [input.default])
           : optional("default", input.default)),
-        "x-ui": { ...hints, seed: input.seed },
+        "x-ui": { ...hints, seed: input.seed, ...optional("display", input.display) },
       };
     case "number":
-      return { ...words, type: "number", ...bounds(input), ...optional("default", input.default), "x-ui": hints };
+      return {
+        ...words,
+        type: "number",
+        ...bounds(input),
+        ...optional("default", input.default),
+        "x-ui": { ...hints, ...optional("display", input.display) },
+      };
     case "boolean":
       return { ...words, type: "boolean", ...optional("default", input.default), "x-ui": hints };
     case "choice":
