@@ -98,7 +98,7 @@ export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.stri
 
 const ViewComfyForm = z.record(z.string(), z.unknown()).meta({
   description:
-    "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is read and not kept: send it again with each PATCH of workflow, overrides or object_info. A zip may hold it beside the graph.",
+    "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is kept with its workflow, until another workflow or form comes. A zip may hold it beside the graph.",
 });
 
 export const NewEndpoint = z

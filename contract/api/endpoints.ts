@@ -55,7 +55,7 @@ export const patchEndpoint = route({
   path: "/v1/endpoints/{endpoint}",
   summary: "Change an endpoint's settings, or give it a new workflow",
   description:
-    "With `workflow`, `overrides`, `object_info` or `view_comfy`, a new release is made, unless it says the same as the active one, and activated, unless `activate` is false; jobs already accepted keep theirs.",
+    "With `workflow`, `overrides`, `object_info` or `view_comfy`, a new release is made, unless it says the same as the active one (or, when it is not to be activated, as the newest), and activated, unless `activate` is false; jobs already accepted keep theirs.",
   scope: "deploy",
   params: EndpointParams,
   body: EndpointPatch,

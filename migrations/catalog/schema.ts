@@ -3,7 +3,7 @@
  * Times are Unix ms. JSON columns hold exact JSON text, because inputs may have whole numbers beyond 2^53.
  */
 import { sql } from "drizzle-orm";
-import { check, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { check, foreignKey, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 /** Tenants. Everything below belongs to one, and every lookup names it. */
 export const workspaces = sqliteTable("workspaces", {
@@ -119,6 +119,24 @@ export const releases = sqliteTable(
     createdAt: integer("created_at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.endpointId, table.number] })],
+);
+
+/** What each release was imported from, in parts that fit into a row; releases of before this table have none. */
+export const releaseSources = sqliteTable(
+  "release_sources",
+  {
+    endpointId: text("endpoint_id").notNull(),
+    number: integer("number").notNull(),
+    part: integer("part").notNull(),
+    /** `text`, or `deflate` for base64 of the deflated text. */
+    encoding: text("encoding", { enum: ["text", "deflate"] }).notNull(),
+    content: text("content").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.endpointId, table.number, table.part] }),
+    foreignKey({ columns: [table.endpointId, table.number], foreignColumns: [releases.endpointId, releases.number] }),
+    check("release_sources_encoding", sql`encoding IN ('text', 'deflate')`),
+  ],
 );
 
 /** Which release was active from when on, the last ones of each endpoint: what a rollback goes back by. */

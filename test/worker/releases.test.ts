@@ -13,6 +13,7 @@ import {
   textGraph,
 } from "#test/worker/workspace";
 import { ACTIVATIONS_KEPT_MAX } from "#worker/catalog/releases";
+import { packSource, unpackSource } from "#worker/endpoints/release-source";
 
 let workspace: TestWorkspace;
 let stranger: TestWorkspace;
@@ -142,6 +143,120 @@ describe("a diff", () => {
   });
 });
 
+describe("importing a release again", () => {
+  const namesOf = (endpoint: JsonObject): unknown[] => {
+    const { release } = endpoint;
+    const inputs = isJsonObject(release) && Array.isArray(release.inputs) ? release.inputs.filter(isJsonObject) : [];
+    return inputs.map((input) => input.name);
+  };
+  const field = { workflowPath: ["6", "inputs", "text"], title: "Subject", valueType: "long-text" };
+  const form = { workflows: [{ viewComfyJSON: { inputs: [{ inputs: [field] }] } }] };
+
+  it("keeps what a form said when only overrides change, and goes without it once a workflow comes without one", async () => {
+    await makeEndpoint(workspace.key, "formed", { view_comfy: form });
+    const renamed = await jsonOf(
+      await call("PATCH", "formed", { overrides: { inputs: { subject: { name: "theme" } } } }),
+    );
+    expect(namesOf(renamed)).toEqual(["theme"]);
+    const again = await jsonOf(
+      await call("PATCH", "formed", { overrides: { inputs: { subject: { name: "topic" } } } }),
+    );
+    expect(namesOf(again)).toEqual(["topic"]);
+    const without = await jsonOf(await call("PATCH", "formed", { workflow: textGraph(7), overrides: {} }));
+    expect(namesOf(without)).toContain("steps");
+  });
+
+  it("keeps the editor's document, its app and the classes of nodes that do not run", async () => {
+    const nodes = [
+      { id: 1, type: "MakesPicture", widgets_values: [5, 6], outputs: [{ name: "image", type: "IMAGE", links: [1] }] },
+      { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 1 }] },
+      { id: 3, type: "NeverRuns", mode: 2, widgets_values: [], inputs: [], outputs: [] },
+    ];
+    const workflow = {
+      nodes,
+      links: [[1, 1, 0, 2, 0, "IMAGE"]],
+      version: 0.4,
+      extra: { linearMode: true, linearData: { inputs: [[1, "amount"]], outputs: [2] } },
+    };
+    const described = (inputs: JsonObject) => ({ input: { required: inputs }, output: ["IMAGE"], output_node: false });
+    const number = ["INT", { default: 1, min: 0, max: 9 }];
+    const object_info = {
+      MakesPicture: described({ amount: number, other: number }),
+      NeverRuns: described({}),
+      Unrelated: described({}),
+    };
+    const made = await makeEndpoint(workspace.key, "app", { workflow, object_info });
+    expect(namesOf(made)).toEqual(["amount"]);
+    const overrides = { inputs: { amount: { maximum: 7 } } };
+    const changed = await jsonOf(await call("PATCH", "app", { overrides }));
+    expect(changed).toMatchObject({ release: { number: 2, inputs: [{ name: "amount", maximum: 7 }] } });
+    expect(namesOf(changed)).toEqual(["amount"]);
+    const stored = await env.CATALOG.prepare("SELECT object_info FROM releases WHERE endpoint_id = ? AND number = 2")
+      .bind(String(made.id))
+      .first<{ object_info: string }>();
+    expect(Object.keys(JSON.parse(stored?.object_info ?? "{}")).sort()).toEqual(["MakesPicture", "NeverRuns"]);
+  });
+
+  it("begins with the graph where no source was kept", async () => {
+    const endpoint = await makeEndpoint(workspace.key, "from-long-ago", { view_comfy: form });
+    await env.CATALOG.prepare("DELETE FROM release_sources WHERE endpoint_id = ?").bind(String(endpoint.id)).run();
+    const changed = await jsonOf(
+      await call("PATCH", "from-long-ago", { overrides: { inputs: { steps: { maximum: 30 } } } }),
+    );
+    expect(changed).toMatchObject({ release: { number: 2 } });
+    expect(namesOf(changed)).toContain("steps");
+  });
+
+  it("keeps sources of megabytes, which take several rows", async () => {
+    const noise = Array.from(crypto.getRandomValues(new Uint8Array(40_000)), (byte) =>
+      String.fromCharCode(33 + (byte % 90)),
+    );
+    const incompressible = Array.from({ length: 55 }, (_, index) =>
+      noise.map((_, at) => noise[(at * (index * 2 + 1)) % 40_000]).join(""),
+    );
+    const workflow = {
+      nodes: [
+        {
+          id: 1,
+          type: "EmptyImage",
+          widgets_values: [64, 64, 1, 0],
+          outputs: [{ name: "IMAGE", type: "IMAGE", links: [1] }],
+        },
+        { id: 2, type: "SaveImage", widgets_values: ["x"], inputs: [{ name: "images", type: "IMAGE", link: 1 }] },
+      ],
+      links: [[1, 1, 0, 2, 0, "IMAGE"]],
+      version: 0.4,
+      extra: { notes: incompressible },
+    };
+    const endpoint = await makeEndpoint(workspace.key, "large-source", { workflow });
+    const rows = await env.CATALOG.prepare("SELECT count(*) AS rows FROM release_sources WHERE endpoint_id = ?")
+      .bind(String(endpoint.id))
+      .first<{ rows: number }>();
+    expect(rows?.rows).toBeGreaterThan(1);
+    const changed = await jsonOf(
+      await call("PATCH", "large-source", { overrides: { inputs: { width: { maximum: 128 } } } }),
+    );
+    expect(changed).toMatchObject({ release: { number: 2 } });
+  });
+});
+
+describe("a source as it is kept", () => {
+  it.each([
+    ["short", "{}", undefined],
+    ["long and not ASCII", JSON.stringify({ a: "ü€😀".repeat(50_000) }), { form: 2n ** 63n }],
+  ] as const)("comes back as it was: %s", async (_, text, viewComfy) => {
+    const packed = await packSource({ text, viewComfy });
+    expect(await unpackSource(packed)).toEqual({ text, viewComfy });
+    for (const part of packed.parts) expect(part.length).toBeLessThan(1_900_000);
+  });
+
+  it("is refused when it is larger than anything that can be sent", async () => {
+    await expect(packSource({ text: "x".repeat(17 * 1024 * 1024) })).rejects.toMatchObject({
+      code: "invalid_workflow",
+    });
+  });
+});
+
 describe("making a release without activating it", () => {
   it("leaves the active one, its schema and its overrides", async () => {
     await makeEndpoint(workspace.key, "candidate", { overrides: { inputs: { steps: { name: "rounds" } } } });
@@ -150,6 +265,8 @@ describe("making a release without activating it", () => {
     expect(made).toMatchObject({ release: { number: 1 }, newest_release: 2 });
     const job = await submitJob(workspace.key, "candidate", { rounds: 5 });
     expect(job).toMatchObject({ release: 1, inputs: { rounds: 5 } });
+    // The same thing again is no other candidate.
+    expect(await deploy("candidate", "a bear", { overrides, activate: false })).toMatchObject({ newest_release: 2 });
     // What is imported next starts from the active release's overrides.
     const next = await deploy("candidate", "a wolf");
     expect(next).toMatchObject({ release: { number: 3 }, newest_release: 3 });

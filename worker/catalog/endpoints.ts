@@ -10,13 +10,13 @@ import { activations, endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
 import {
   type ActivationCause,
+  insertedRelease,
+  type NewRelease,
   notedActivation,
   type ReleaseRow,
   type ReleaseSummary,
   releaseRow,
-  releaseSelection,
   releaseSummary,
-  releaseValues,
   summaryColumns,
 } from "#worker/catalog/releases";
 
@@ -210,15 +210,16 @@ export async function countEndpoints(database: D1Database, workspaceId: Workspac
 }
 
 /** Writes an endpoint and its first release together; a taken slug throws a uniqueness error. */
-export async function insertEndpoint(database: D1Database, endpoint: EndpointRow, release: ReleaseRow): Promise<void> {
+export async function insertEndpoint(database: D1Database, endpoint: EndpointRow, release: NewRelease): Promise<void> {
   const catalog = catalogOf(database);
+  const own = and(eq(endpoints.id, endpoint.id), living);
   await catalog.batch([
     catalog.insert(endpoints).values(endpointValues(endpoint)),
-    catalog.insert(releases).values(releaseValues(release)),
+    ...insertedRelease(database, release, own),
     catalog.insert(activations).values({
       endpointId: endpoint.id,
       version: endpoint.version,
-      release: release.number,
+      release: release.row.number,
       replaced: null,
       cause: "deploy",
       at: endpoint.createdAt,
@@ -234,8 +235,7 @@ export interface EndpointChange {
 }
 
 /** A release that is made with a change. */
-export interface MadeRelease {
-  readonly row: ReleaseRow;
+export interface MadeRelease extends NewRelease {
   readonly activate: boolean;
 }
 
@@ -270,17 +270,11 @@ export async function updateEndpoint(
   else {
     // Only where the endpoint is unchanged: a release without its endpoint's change would stand in the way of the next
     // one of its number for ever.
-    const insert = catalog
-      .insert(releases)
-      .select(catalog.select(releaseSelection(made.row)).from(endpoints).where(unchanged));
-    if (made.activate) {
-      const noted = notedActivation(
-        database,
-        { ...activationOf(endpoint, made.row.number), cause: "deploy", at: change.updatedAt },
-        unchanged,
-      );
-      [, , , rows] = await catalog.batch([insert, ...noted, update]);
-    } else [, rows] = await catalog.batch([insert, update]);
+    const activation = { ...activationOf(endpoint, made.row.number), cause: "deploy", at: change.updatedAt } as const;
+    const noted = made.activate ? notedActivation(database, activation, unchanged) : [];
+    // The update comes last: the others look at what it changes.
+    const answers = await catalog.batch([...insertedRelease(database, made, unchanged), ...noted, update]);
+    rows = answers.at(-1) as { id: string }[];
   }
   forgetEndpoint(endpoint.id);
   return rows.length === 1;

@@ -1,10 +1,10 @@
 /** Releases in the catalog, and which of them was active when. Numbers of an endpoint's releases have no gaps. */
-import { and, desc, eq, getTableColumns, lt, ne, notInArray, type SQL, sql } from "drizzle-orm";
+import { and, asc, desc, eq, getTableColumns, lt, ne, notInArray, type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
 import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId } from "#contract/ids";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
-import { activations, endpoints, releases } from "#migrations/catalog/schema";
+import { activations, endpoints, releaseSources, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
 
 export interface ReleaseRow {
@@ -25,6 +25,19 @@ export interface ReleaseRow {
 
 /** A release without its large texts: what lists show and what checking a job's inputs needs. */
 export type ReleaseSummary = Omit<ReleaseRow, "graph" | "objectInfo" | "overrides">;
+
+/** What one was imported from, in parts that fit into rows. */
+export interface PackedSource {
+  /** `deflate` parts are base64 of the deflated text. */
+  readonly encoding: "text" | "deflate";
+  readonly parts: readonly string[];
+}
+
+/** A release that is to be written. */
+export interface NewRelease {
+  readonly row: ReleaseRow;
+  readonly source: PackedSource;
+}
 
 /** Why a release became the active one. */
 export type ActivationCause = "deploy" | "activate" | "rollback";
@@ -82,6 +95,42 @@ export function releaseBytes(row: ReleaseRow): number {
   return [graph, inputs, outputs, classes, warnings, overrides ?? "", objectInfo ?? ""]
     .map((text) => encoder.encode(text).byteLength)
     .reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** The source of a release in its parts; undefined for a release from before sources were kept. */
+export async function findSource(
+  database: D1Database,
+  endpointId: EndpointId,
+  number: number,
+): Promise<PackedSource | undefined> {
+  const rows = await catalogOf(database)
+    .select({ encoding: releaseSources.encoding, content: releaseSources.content })
+    .from(releaseSources)
+    .where(and(eq(releaseSources.endpointId, endpointId), eq(releaseSources.number, number)))
+    .orderBy(asc(releaseSources.part));
+  const [first] = rows;
+  return first === undefined ? undefined : { encoding: first.encoding, parts: rows.map(({ content }) => content) };
+}
+
+/** Statements that write a release and its source where `still` holds of its endpoint. */
+export function insertedRelease(database: D1Database, { row, source }: NewRelease, still: SQL | undefined) {
+  const catalog = catalogOf(database);
+  const insert = catalog.insert(releases).select(catalog.select(releaseSelection(row)).from(endpoints).where(still));
+  const parts = source.parts.map((content, part) =>
+    catalog.insert(releaseSources).select(
+      catalog
+        .select({
+          endpointId: sql`${row.endpointId}`.as("endpoint_id"),
+          number: sql`${row.number}`.as("number"),
+          part: sql`${part}`.as("part"),
+          encoding: sql`${source.encoding}`.as("encoding"),
+          content: sql`${content}`.as("content"),
+        })
+        .from(endpoints)
+        .where(still),
+    ),
+  );
+  return [insert, ...parts] as const;
 }
 
 /** Releases of an endpoint, newest first. @param before only those with lower numbers */
@@ -163,7 +212,7 @@ export function notedActivation(database: D1Database, noted: Activation, still: 
 }
 
 /** As an INSERT's SELECT: the release's row, for an INSERT that happens only where a condition holds. */
-export function releaseSelection(row: ReleaseRow) {
+function releaseSelection(row: ReleaseRow) {
   const values = releaseValues(row);
   return {
     endpointId: sql`${values.endpointId}`.as("endpoint_id"),

@@ -19,6 +19,7 @@ import {
   type EndpointChange,
   type EndpointRow,
   findEndpoint,
+  findRelease,
   insertEndpoint,
   type MadeRelease,
   markApplied,
@@ -27,7 +28,7 @@ import {
   updateEndpoint,
 } from "#worker/catalog/endpoints";
 import { hasPod, selectPods } from "#worker/catalog/pods";
-import type { ReleaseRow } from "#worker/catalog/releases";
+import { findSource, type NewRelease, type ReleaseRow } from "#worker/catalog/releases";
 import { endpointView } from "#worker/endpoints/endpoint-view";
 import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
@@ -64,8 +65,8 @@ const create = handleOnce(createEndpoint, async (call) => {
     name: body.name ?? body.slug,
     settings,
     overrides,
-    activeRelease: release.number,
-    newestRelease: release.number,
+    activeRelease: release.row.number,
+    newestRelease: release.row.number,
     version: 1,
     appliedVersion: 0,
     createdAt: now,
@@ -79,7 +80,7 @@ const create = handleOnce(createEndpoint, async (call) => {
     throw error;
   }
   await tellObject(call, workspaceId, id);
-  return endpointView({ endpoint, release }, call.url.origin);
+  return endpointView({ endpoint, release: release.row }, call.url.origin);
 });
 
 /** How often a change is tried again when another one came between reading and writing. */
@@ -102,8 +103,7 @@ const patch = handle(patchEndpoint, async (call) => {
       overrides: activate ? overrides : endpoint.overrides,
       updatedAt: now,
     };
-    if (!(await changed(env, endpoint, change, release === undefined ? undefined : { row: release, activate })))
-      continue;
+    if (!(await changed(env, endpoint, change, release === undefined ? undefined : { ...release, activate }))) continue;
     await tellObject(call, workspaceId, endpoint.id);
     return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
   }
@@ -112,12 +112,12 @@ const patch = handle(patchEndpoint, async (call) => {
 
 /** The release that a PATCH makes; undefined when it makes none. */
 async function newRelease(
-  { raw, body }: Call<typeof patchEndpoint>,
+  { env, raw, body }: Call<typeof patchEndpoint>,
   endpoint: EndpointRow,
   active: ReleaseRow,
   overrides: Overrides,
   createdAt: number,
-): Promise<ReleaseRow | undefined> {
+): Promise<NewRelease | undefined> {
   const given = [body.workflow, body.overrides, body.object_info, body.view_comfy];
   if (given.every((field) => field === undefined)) return undefined;
   if (endpoint.newestRelease >= RELEASES_PER_ENDPOINT_MAX) {
@@ -129,10 +129,19 @@ async function newRelease(
   const made = { endpointId: endpoint.id, number: endpoint.newestRelease + 1, createdAt, previous: active };
   const release =
     body.workflow === undefined
-      ? await reimportedRelease(active, raw.document, overrides, made)
+      ? await reimportedRelease(
+          active,
+          await findSource(env.CATALOG, endpoint.id, active.number),
+          raw.document,
+          overrides,
+          made,
+        )
       : await importedRelease(raw.document, overrides, made);
   // Deploying the same thing again changes nothing: a second release of it would only blur the history.
-  return release.digest === active.digest ? undefined : release;
+  if (release.row.digest === active.digest) return undefined;
+  if (body.activate !== false) return release;
+  const newest = await findRelease(env.CATALOG, endpoint.id, endpoint.newestRelease);
+  return release.row.digest === newest?.release.digest ? undefined : release;
 }
 
 const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
