@@ -72,11 +72,12 @@ export const BuildModel = z.strictObject({
 });
 export type BuildModel = z.infer<typeof BuildModel>;
 
-const nodeName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "a folder's name");
+/** A folder below `custom_nodes`, or the name of a pack in the Comfy registry. */
+export const CustomNodeName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "a folder's name");
 
 export const BuildCustomNode = z.union([
-  z.strictObject({ name: nodeName, repository: RepositoryUrl, gitRef: GitCommit }),
-  z.strictObject({ name: nodeName, id: nodeName, registryVersion: z.string().min(1).max(100) }),
+  z.strictObject({ name: CustomNodeName, repository: RepositoryUrl, gitRef: GitCommit }),
+  z.strictObject({ name: CustomNodeName, id: CustomNodeName, registryVersion: z.string().min(1).max(100) }),
 ]);
 export type BuildCustomNode = z.infer<typeof BuildCustomNode>;
 
