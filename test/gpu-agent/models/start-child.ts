@@ -1,0 +1,56 @@
+/** Starting and killing store-child.ts. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { onCleanUp } from "./model-files.ts";
+import type { ChildTask } from "./store-child.ts";
+
+const PROGRAM = fileURLToPath(new URL("store-child.ts", import.meta.url));
+
+export interface StoreChild {
+  /** Resolves when the child has said so; rejects when it ends before. */
+  said(line: "ready" | "done"): Promise<void>;
+  /** kill -9, and waits until it is gone. */
+  kill(): Promise<void>;
+}
+
+export function startChild(task: ChildTask): StoreChild {
+  const child: ChildProcess = spawn(process.execPath, [PROGRAM, JSON.stringify(task)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines = new Set<string>();
+  const heard: (() => void)[] = [];
+  let errors = "";
+  let isOver = false;
+  const tell = () => {
+    for (const each of heard.splice(0)) each();
+  };
+  child.stderr?.on("data", (chunk: Buffer) => {
+    errors += chunk.toString();
+  });
+  if (child.stdout !== null) {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      lines.add(line);
+      tell();
+    });
+  }
+  const ended = once(child, "close").then(() => {
+    isOver = true;
+    tell();
+  });
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await ended;
+  };
+  onCleanUp(kill);
+  return {
+    kill,
+    said: async (line) => {
+      while (!lines.has(line)) {
+        if (isOver) throw new Error(`the child ended without saying ${line}: ${errors}`);
+        await new Promise<void>((resolve) => heard.push(resolve));
+      }
+    },
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * A store in a process of its own, to be killed. Reads one JSON value from its arguments, does it, and writes lines:
+ * `ready` when it is about to be killed at the point that was asked for, `done` when it came to its end.
+ */
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import type { BuildModel } from "#contract/build";
+import { pause } from "#gpu-agent/control/backoff";
+import { FileLocks } from "#gpu-agent/models/file-lock";
+import { ModelStore } from "#gpu-agent/models/model-store";
+
+export type ChildTask =
+  | { readonly do: "ensure"; readonly folder: string; readonly model: BuildModel; readonly pieceBytes: number }
+  /** Makes room for a model and stops for ever once so many others have gone. */
+  | {
+      readonly do: "evict";
+      readonly folder: string;
+      readonly model: BuildModel;
+      readonly capacity: number;
+      readonly stopAfter: number;
+    }
+  | { readonly do: "link"; readonly folder: string; readonly model: BuildModel; readonly build: string }
+  /** Takes a lock and keeps it. */
+  | { readonly do: "lock"; readonly folder: string; readonly name: string }
+  /** Adds one to a number in a file under a lock, so many times. */
+  | {
+      readonly do: "count";
+      readonly folder: string;
+      readonly name: string;
+      readonly file: string;
+      readonly times: number;
+    };
+
+const task = JSON.parse(process.argv[2] ?? "null") as ChildTask;
+const say = (line: string) => new Promise<void>((resolve) => process.stdout.write(`${line}\n`, () => resolve()));
+const forever = () => new Promise<never>(() => setInterval(() => undefined, 60_000));
+const signal = new AbortController().signal;
+
+switch (task.do) {
+  case "ensure": {
+    const store = await ModelStore.open({
+      folder: task.folder,
+      reach: "loopback",
+      reserveBytes: 0,
+      limits: {
+        pieceBytes: task.pieceBytes,
+        connections: 4,
+        triesMax: 3,
+        progressBytes: 1,
+        backoff: { retryBaseMs: 1, retryMaxMs: 1 },
+      },
+    });
+    await say("ready");
+    await store.ensure(task.model, { signal });
+    store.close();
+    break;
+  }
+  case "evict": {
+    let evicted = 0;
+    const store = await ModelStore.open({
+      folder: task.folder,
+      reach: "loopback",
+      reserveBytes: 0,
+      onEvict: () => {
+        evicted += 1;
+      },
+      freeBytes: async () => {
+        if (evicted === task.stopAfter) {
+          await say("ready");
+          await forever();
+        }
+        return task.capacity + evicted * task.model.sizeBytes;
+      },
+    });
+    await store.ensure(task.model, { signal });
+    break;
+  }
+  case "link": {
+    const store = await ModelStore.open({ folder: task.folder });
+    await say("ready");
+    await store.link(task.build, task.model);
+    break;
+  }
+  case "lock": {
+    await new FileLocks({ folder: task.folder, pause }).take(task.name);
+    await say("ready");
+    await forever();
+    break;
+  }
+  case "count": {
+    const locks = new FileLocks({ folder: task.folder, pause: () => new Promise((resolve) => setImmediate(resolve)) });
+    for (let times = 0; times < task.times; times += 1) {
+      const held = await locks.take(task.name);
+      const before = Number(await readFile(task.file, "utf8"));
+      // Others would come in here.
+      await readdir(task.folder);
+      await writeFile(task.file, String(before + 1));
+      await held.release();
+    }
+    break;
+  }
+  default:
+    throw new Error(`unknown task: ${JSON.stringify(task satisfies never)}`);
+}
+await say("done");
