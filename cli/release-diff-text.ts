@@ -4,6 +4,9 @@ import type { FieldChange, ReleaseDiff } from "#contract/release";
 /** A long text in a diff is shown by its beginning. */
 const VALUE_LENGTH_MAX = 60;
 
+/** A digest is told from others by its beginning. */
+const DIGEST_LENGTH = 12;
+
 interface Named {
   readonly name: string;
 }
@@ -23,9 +26,23 @@ export function releaseDiffLines(diff: ReleaseDiff): string[] {
     ...section<NodeName>("node", diff.nodes, node),
     ...section("class", { ...diff.classes, changed: [] }, word),
     ...section("model", { ...diff.models, changed: [] }, word),
+    ...buildLines(diff.build),
   ];
   if (lines.length > 0) return lines;
   return [`Releases ${diff.from} and ${diff.to} are the same.`];
+}
+
+function buildLines(build: ReleaseDiff["build"]): string[] {
+  if (build === null) return [];
+  const name = (digest: string | null) => digest?.slice(0, DIGEST_LENGTH) ?? "none";
+  const word = (one: string) => one;
+  return [
+    `~ build ${name(build.from)} → ${name(build.to)}`,
+    ...build.fields.map(({ field, from, to }) => `    ${field}: ${shown(from)} → ${shown(to)}`),
+    ...section("custom node", { ...build.custom_nodes, changed: [] }, word),
+    ...section("package", { ...build.packages, changed: [] }, word),
+    ...section("model file", { ...build.models, changed: [] }, word),
+  ];
 }
 
 function section<Item>(

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import { type Health, health, Keys, me } from "#client/access";
 import { Batches } from "#client/batches";
+import { Builds } from "#client/builds";
 import { Endpoints } from "#client/endpoints";
 import { Files } from "#client/files";
 import { Jobs } from "#client/jobs";
@@ -29,6 +30,7 @@ import type { Me } from "#contract/access";
 export class Pilotlight {
   readonly endpoints: Endpoints;
   readonly releases: Releases;
+  readonly builds: Builds;
   readonly jobs: Jobs;
   readonly batches: Batches;
   readonly queues: Queues;
@@ -45,6 +47,7 @@ export class Pilotlight {
     const transport = new Transport(options);
     this.endpoints = new Endpoints(transport);
     this.releases = new Releases(transport);
+    this.builds = new Builds(transport);
     this.jobs = new Jobs(transport);
     this.batches = new Batches(transport);
     this.queues = new Queues(transport);

@@ -1,6 +1,8 @@
 /** Endpoints and releases as callers see them. */
 import * as z from "zod";
+import { SmokeTest } from "#contract/build";
 import { EndpointId, PodId } from "#contract/ids";
+import { Sha256 } from "#contract/job";
 import {
   ATTEMPTS_MAX,
   IDLE_TIMEOUT_S_DEFAULT,
@@ -67,6 +69,9 @@ export const Release = z
     inputs: z.array(InputSpec),
     outputs: z.array(OutputSpec),
     classes: z.array(z.string()).meta({ description: "Node classes the GPU must have" }),
+    build: Sha256.nullable().meta({
+      description: "Digest of what it needs on a GPU; null: it runs on what the machines' owners have installed",
+    }),
     warnings: z.array(z.string()).meta({ description: "What the importer was not sure of" }),
     created_at: z.iso.datetime(),
   })
@@ -101,6 +106,11 @@ const ViewComfyForm = z.record(z.string(), z.unknown()).meta({
     "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is kept with its workflow, until another workflow or form comes. A zip may hold it beside the graph.",
 });
 
+/** The build of a release that is made. */
+const ChosenBuild = Sha256.nullable().meta({
+  description: "Digest of a registered build (POST /v1/builds) that the release needs; null: none",
+});
+
 export const NewEndpoint = z
   .strictObject({
     slug: Slug,
@@ -113,6 +123,8 @@ export const NewEndpoint = z
     }),
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
+    build: ChosenBuild.optional(),
+    smoke_test: SmokeTest.optional(),
     settings: EndpointSettings.partial().optional(),
   })
   .meta({ id: "NewEndpoint" });
@@ -127,6 +139,8 @@ export const EndpointPatch = z
     object_info: z.record(z.string(), z.unknown()).optional(),
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
+    build: ChosenBuild.optional(),
+    smoke_test: SmokeTest.optional(),
     activate: z.boolean().optional().meta({
       description:
         "false: the new release is only made, for its diff, a canary or a later activation. Its number is newest_release",

@@ -34,6 +34,7 @@ export const problems = {
   operation_not_found: { status: 404, retryable: false, title: "There is no such operation" },
   webhook_not_found: { status: 404, retryable: false, title: "There is no such webhook" },
   delivery_not_found: { status: 404, retryable: false, title: "There is no such delivery" },
+  build_not_found: { status: 404, retryable: false, title: "There is no such build" },
   model_not_found: { status: 404, retryable: false, title: "There is no such model" },
   method_not_allowed: { status: 405, retryable: false, title: "This address does not take that method" },
   request_timeout: { status: 408, retryable: true, title: "The body did not arrive in time" },
@@ -56,6 +57,7 @@ export const problems = {
   model_conflict: { status: 409, retryable: false, title: "The model is not in the state this call needs" },
   model_incomplete: { status: 409, retryable: false, title: "Parts of the model are missing" },
   model_limit: { status: 409, retryable: false, title: "The workspace stores as many models as it may" },
+  build_limit: { status: 409, retryable: false, title: "The workspace has as many builds as it may have" },
   endpoint_limit: { status: 409, retryable: false, title: "The workspace has as many endpoints as it may have" },
   // 410, 411, 413, 415, 416
   output_expired: { status: 410, retryable: false, title: "The output's retention is over" },

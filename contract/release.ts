@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { Release } from "#contract/endpoint";
 import { EndpointId } from "#contract/ids";
+import { Sha256 } from "#contract/job";
 import { InputSpec, OutputSpec } from "#contract/workflow";
 
 /** A release in its endpoint's list, or by its number. */
@@ -27,6 +28,19 @@ const GraphNodeName = z.object({ node: z.string(), class_type: z.string() }).met
 
 const Names = z.object({ added: z.array(z.string()), removed: z.array(z.string()) });
 
+/** What one build has that another has not; a release without a build counts as one with nothing in it. */
+export const BuildDiff = z
+  .object({
+    from: Sha256.nullable(),
+    to: Sha256.nullable(),
+    fields: z.array(FieldChange).meta({ description: "ComfyUI, Python, torch, launch flags and cache" }),
+    custom_nodes: Names.meta({ description: "Each with its pin: name@commit or name@version" }),
+    packages: Names.meta({ description: "Lines of the Python lock" }),
+    models: Names.meta({ description: "folder/file and the sha256 of its bytes" }),
+  })
+  .meta({ id: "BuildDiff" });
+export type BuildDiff = z.infer<typeof BuildDiff>;
+
 /** What one release has that another has not. Inputs and outputs are told apart by name, nodes by their id in the graph. */
 export const ReleaseDiff = z
   .object({
@@ -41,6 +55,7 @@ export const ReleaseDiff = z
       changed: z.array(GraphNodeName.extend({ fields: z.array(FieldChange) })),
     }),
     classes: Names,
+    build: BuildDiff.nullable().meta({ description: "null: both have the same build, or neither has one" }),
     models: Names.meta({ description: "Model files that loaders of the graph name, with their folders" }),
   })
   .meta({ id: "ReleaseDiff" });

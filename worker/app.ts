@@ -8,6 +8,7 @@ import { agentLeaseRoutes } from "#worker/routes/agent-leases";
 import { agentNodeRoutes } from "#worker/routes/agent-nodes";
 import { agentReplicaRoutes } from "#worker/routes/agent-replicas";
 import { batchRoutes } from "#worker/routes/batches";
+import { buildRoutes } from "#worker/routes/builds";
 import { documentRoutes } from "#worker/routes/documents";
 import { endpointRoutes } from "#worker/routes/endpoints";
 import { fileRoutes } from "#worker/routes/files";
@@ -23,6 +24,7 @@ const mounted: readonly Mounted[] = [
   ...documentRoutes,
   ...endpointRoutes,
   ...releaseRoutes,
+  ...buildRoutes,
   ...jobRoutes,
   ...outputRoutes,
   ...batchRoutes,

@@ -1,7 +1,9 @@
 /** What one release changes against another: inputs, outputs, nodes of the graph, classes and model files. */
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
-import type { FieldChange, ReleaseDiff } from "#contract/release";
+import type { ReleaseDiff } from "#contract/release";
 import type { InputSpec, OutputSpec } from "#contract/workflow";
+import { buildDiff, type DiffedBuild } from "./build/build-diff.ts";
+import { fieldChanges, wordsDiff } from "./field-changes.ts";
 import { findModels } from "./find-models.ts";
 import type { GraphNode } from "./graph.ts";
 import { classLookup } from "./known-classes.ts";
@@ -15,6 +17,7 @@ export interface DiffedRelease {
   readonly inputs: readonly InputSpec[];
   readonly outputs: readonly OutputSpec[];
   readonly classes: readonly string[];
+  readonly build: DiffedBuild | null;
 }
 
 /** Inputs and outputs are matched by name, nodes by id; what has another name or id is one removed and one added. */
@@ -26,6 +29,7 @@ export function releaseDiff(from: DiffedRelease, to: DiffedRelease): ReleaseDiff
     inputs: namedDiff(from.inputs, to.inputs),
     outputs: namedDiff(from.outputs, to.outputs),
     nodes: nodesDiff(nodesOf(from.graph), nodesOf(to.graph)),
+    build: buildDiff(from.build, to.build),
     classes: wordsDiff(from.classes, to.classes),
     models: wordsDiff(modelsOf(from.graph), modelsOf(to.graph)),
   };
@@ -68,38 +72,6 @@ function nodesDiff(from: ReadonlyMap<string, GraphNode>, to: ReadonlyMap<string,
 function nodeFields({ classType, title, inputs }: GraphNode): Map<string, unknown> {
   const values = Object.entries(inputs).map(([name, value]): [string, unknown] => [`inputs.${name}`, value]);
   return new Map<string, unknown>([["class_type", classType], ["title", title], ...values]);
-}
-
-/** The fields whose values differ, in the order of the newer one and then those it has no more. */
-function fieldChanges(from: ReadonlyMap<string, unknown>, to: ReadonlyMap<string, unknown>): FieldChange[] {
-  const names = new Set([...to.keys(), ...from.keys()]);
-  return [...names].flatMap((field) => {
-    const [before, after] = [from.get(field), to.get(field)];
-    if (isSame(before, after)) return [];
-    return [
-      { field, ...(before === undefined ? {} : { from: before }), ...(after === undefined ? {} : { to: after }) },
-    ];
-  });
-}
-
-/** Equal as JSON, whatever the order of fields. */
-function isSame(one: unknown, other: unknown): boolean {
-  if (Object.is(one, other)) return true;
-  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return false;
-  if (Array.isArray(one) !== Array.isArray(other)) return false;
-  const [fields, others] = [new Map(Object.entries(one)), new Map(Object.entries(other))];
-  return (
-    fields.size === others.size &&
-    [...fields].every(([name, value]) => others.has(name) && isSame(value, others.get(name)))
-  );
-}
-
-function wordsDiff(from: readonly string[], to: readonly string[]): { added: string[]; removed: string[] } {
-  const [before, after] = [new Set(from), new Set(to)];
-  return {
-    added: [...after].filter((word) => !before.has(word)),
-    removed: [...before].filter((word) => !after.has(word)),
-  };
 }
 
 /** A stored graph has been checked when it was imported. */

@@ -1,6 +1,7 @@
 /** The whole public API, in the order the reference shows it. */
 import { createKey, getHealth, getMe, listKeys, revokeKey } from "#contract/api/access";
 import { cancelBatch, createBatch, getBatch, getBatchResults } from "#contract/api/batches";
+import { createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
 import {
   createEndpoint,
   deleteEndpoint,
@@ -59,6 +60,10 @@ export const routes: readonly Route[] = [
   deleteEndpoint,
   getEndpointSchema,
   listReplicas,
+  createBuild,
+  listBuilds,
+  getBuild,
+  getStandalone,
   listReleases,
   getRelease,
   diffReleases,

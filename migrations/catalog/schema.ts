@@ -116,6 +116,10 @@ export const releases = sqliteTable(
     objectInfo: text("object_info"),
     /** The operator's changes that it was imported with. */
     overrides: text("overrides").notNull().default("{}"),
+    /** Digest of its build; null: it runs on what its machines' owners have installed. */
+    build: text("build"),
+    /** JSON text: what is run on each machine before it gets jobs. */
+    smokeTest: text("smoke_test").notNull().default('{"inputs":{},"outputs":[]}'),
     createdAt: integer("created_at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.endpointId, table.number] })],
@@ -136,6 +140,24 @@ export const releaseSources = sqliteTable(
     primaryKey({ columns: [table.endpointId, table.number, table.part] }),
     foreignKey({ columns: [table.endpointId, table.number], foreignColumns: [releases.endpointId, releases.number] }),
     check("release_sources_encoding", sql`encoding IN ('text', 'deflate')`),
+  ],
+);
+
+/** Builds by digest: what releases need on a machine. */
+export const builds = sqliteTable(
+  "builds",
+  {
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    digest: text("digest").notNull(),
+    /** JSON text; the sources in it are those named last. */
+    manifest: text("manifest").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.workspaceId, table.digest] }),
+    index("builds_by_age").on(table.workspaceId, table.createdAt),
   ],
 );
 

@@ -12,10 +12,33 @@ const diff = (more: Partial<ReleaseDiff>): ReleaseDiff => ({
   nodes: nothing,
   classes: { added: [], removed: [] },
   models: { added: [], removed: [] },
+  build: null,
   ...more,
 });
 
 describe("a diff for people", () => {
+  it("shows what a build changes", () => {
+    const names = { added: [], removed: [] };
+    const lines = releaseDiffLines(
+      diff({
+        build: {
+          from: null,
+          to: "a".repeat(64),
+          fields: [{ field: "baseComfyVersion", to: "0.33.0" }],
+          custom_nodes: { added: ["one@1"], removed: [] },
+          packages: names,
+          models: { added: [], removed: ["vae/a.safetensors b"] },
+        },
+      }),
+    );
+    expect(lines).toEqual([
+      "~ build none → aaaaaaaaaaaa",
+      '    baseComfyVersion: none → "0.33.0"',
+      "+ custom node one@1",
+      "- model file vae/a.safetensors b",
+    ]);
+  });
+
   it("says that nothing differs", () => {
     expect(releaseDiffLines(diff({ same: true }))).toEqual(["Releases 1 and 2 are the same."]);
   });

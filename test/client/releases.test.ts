@@ -12,6 +12,7 @@ const release = (number: number): Record<keyof EndpointRelease, unknown> => ({
   inputs: [],
   outputs: [],
   classes: [],
+  build: null,
   warnings: [],
   created_at: "2026-01-01T00:00:00.000Z",
   graph: undefined,

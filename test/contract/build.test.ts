@@ -8,20 +8,10 @@ import {
   PipRequirement,
   RepositoryUrl,
 } from "#contract/build";
+import { exampleBuild, exampleModel } from "#test/contract/example-build";
 
-const model = { type: "checkpoints", filename: "a.safetensors", sha256: "a".repeat(64), sizeBytes: 5, sources: [] };
-const manifest: BuildManifest = BuildManifest.parse({
-  schema: "distribution-definition/0",
-  baseComfyVersion: "0.33.0",
-  comfyRepository: "https://github.com/Comfy-Org/ComfyUI",
-  comfyCommit: "1".repeat(40),
-  environment: { os: "linux", arch: "x64", pythonVersion: "3.11", torch: null },
-  pipDependencies: ["numpy==2.0.0", "pillow==11.0.0"],
-  pipIndexes: [],
-  customNodes: [{ name: "one", repository: "https://example.com/one.git", gitRef: "2".repeat(40) }],
-  models: [model, { ...model, filename: "b.safetensors" }],
-  launch: { flags: ["--lowvram"], cache: "default" },
-});
+const model = exampleModel;
+const manifest = exampleBuild;
 
 describe("a build's digest", () => {
   it("is the same however the manifest is written down, and wherever the models come from", async () => {

@@ -22,6 +22,7 @@ const release = (number: number, more: Partial<DiffedRelease> = {}): DiffedRelea
   inputs: [],
   outputs: [],
   classes: [],
+  build: null,
   ...more,
 });
 const node = (class_type: string, inputs: JsonObject, title?: string): JsonObject => ({

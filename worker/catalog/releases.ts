@@ -1,6 +1,7 @@
 /** Releases in the catalog, and which of them was active when. Numbers of an endpoint's releases have no gaps. */
 import { and, asc, desc, eq, getTableColumns, lt, ne, notInArray, type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { SmokeTest } from "#contract/build";
 import { parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId } from "#contract/ids";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
@@ -20,11 +21,14 @@ export interface ReleaseRow {
   readonly objectInfo: string | null;
   /** What it was imported with. */
   readonly overrides: Overrides;
+  /** Digest of its build, or null. */
+  readonly build: string | null;
+  readonly smokeTest: SmokeTest;
   readonly createdAt: number;
 }
 
 /** A release without its large texts: what lists show and what checking a job's inputs needs. */
-export type ReleaseSummary = Omit<ReleaseRow, "graph" | "objectInfo" | "overrides">;
+export type ReleaseSummary = Omit<ReleaseRow, "graph" | "objectInfo" | "overrides" | "smokeTest">;
 
 /** What one was imported from, in parts that fit into rows. */
 export interface PackedSource {
@@ -49,19 +53,31 @@ const StringList = z.array(z.string());
 const Inputs = z.array(InputSpec);
 const Outputs = z.array(OutputSpec);
 
-const { graph: _graph, objectInfo: _objectInfo, overrides: _overrides, ...columns } = getTableColumns(releases);
+const {
+  graph: _graph,
+  objectInfo: _objectInfo,
+  overrides: _overrides,
+  smokeTest: _smokeTest,
+  ...columns
+} = getTableColumns(releases);
 /** A page or a cache of whole releases, a megabyte each, would not fit into a Worker's memory. */
 export const summaryColumns = columns;
 
 /** A release's row, as read. */
 export function releaseRow(row: typeof releases.$inferSelect): ReleaseRow {
-  const { graph, objectInfo, overrides } = row;
-  return { ...releaseSummary(row), graph, objectInfo, overrides: Overrides.parse(parseExactJson(overrides)) };
+  const { graph, objectInfo, overrides, smokeTest } = row;
+  return {
+    ...releaseSummary(row),
+    graph,
+    objectInfo,
+    overrides: Overrides.parse(parseExactJson(overrides)),
+    smokeTest: SmokeTest.parse(parseExactJson(smokeTest)),
+  };
 }
 
 /** The columns of {@link summaryColumns}, as read. */
 export function releaseSummary(
-  row: Omit<typeof releases.$inferSelect, "graph" | "objectInfo" | "overrides">,
+  row: Omit<typeof releases.$inferSelect, "graph" | "objectInfo" | "overrides" | "smokeTest">,
 ): ReleaseSummary {
   return {
     endpointId: EndpointId.parse(row.endpointId),
@@ -71,6 +87,7 @@ export function releaseSummary(
     outputs: Outputs.parse(parseExactJson(row.outputs)),
     classes: StringList.parse(parseExactJson(row.classes)),
     warnings: StringList.parse(parseExactJson(row.warnings)),
+    build: row.build,
     createdAt: row.createdAt,
   };
 }
@@ -84,15 +101,16 @@ export function releaseValues(row: ReleaseRow): typeof releases.$inferInsert {
     classes: stringifyExactJson(row.classes),
     warnings: stringifyExactJson(row.warnings),
     overrides: stringifyExactJson(row.overrides),
+    smokeTest: stringifyExactJson(row.smokeTest),
   };
 }
 
 /** Bytes the release's columns take together; D1 refuses a row above 2 MB. */
 export function releaseBytes(row: ReleaseRow): number {
   const values = releaseValues(row);
-  const { graph, inputs, outputs, classes, warnings, overrides, objectInfo } = values;
+  const { graph, inputs, outputs, classes, warnings, overrides, objectInfo, smokeTest } = values;
   const encoder = new TextEncoder();
-  return [graph, inputs, outputs, classes, warnings, overrides ?? "", objectInfo ?? ""]
+  return [graph, inputs, outputs, classes, warnings, overrides ?? "", objectInfo ?? "", smokeTest ?? ""]
     .map((text) => encoder.encode(text).byteLength)
     .reduce((sum, bytes) => sum + bytes, 0);
 }
@@ -225,6 +243,8 @@ function releaseSelection(row: ReleaseRow) {
     warnings: sql`${values.warnings}`.as("warnings"),
     objectInfo: sql`${values.objectInfo ?? null}`.as("object_info"),
     overrides: sql`${values.overrides ?? "{}"}`.as("overrides"),
+    build: sql`${values.build ?? null}`.as("build"),
+    smokeTest: sql`${values.smokeTest}`.as("smoke_test"),
     createdAt: sql`${values.createdAt}`.as("created_at"),
   };
 }

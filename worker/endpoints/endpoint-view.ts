@@ -29,6 +29,7 @@ export function releaseFields(release: ReleaseSummary): Release {
     inputs: release.inputs,
     outputs: release.outputs,
     classes: release.classes,
+    build: release.build,
     warnings: release.warnings,
     created_at: iso(release.createdAt),
   };

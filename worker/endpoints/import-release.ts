@@ -1,4 +1,6 @@
 /** From what a caller sends as a workflow to a release. */
+
+import type { SmokeTest } from "#contract/build";
 import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import type { EndpointId } from "#contract/ids";
 import { Problem } from "#contract/problems";
@@ -30,6 +32,9 @@ export interface ReleasePlan {
   readonly endpointId: EndpointId;
   readonly number: number;
   readonly createdAt: number;
+  /** Digest of its build, or null. */
+  readonly build: string | null;
+  readonly smokeTest: SmokeTest;
   /** The release before, whose names are kept where the graph still has them. */
   readonly previous?: ReleaseRow;
 }
@@ -96,7 +101,7 @@ async function release(
   const { graph, inputs, outputs, classes, warnings }: ImportedWorkflow = imported.workflow;
   const row: ReleaseRow = {
     ...names,
-    digest: await sha256Hex(stringifyExactJson({ graph, inputs, outputs })),
+    digest: await sha256Hex(stringifyExactJson(contentOf({ graph, inputs, outputs }, made))),
     graph,
     inputs,
     outputs,
@@ -112,6 +117,12 @@ async function release(
     );
   }
   return { row, source: await packSource(source) };
+}
+
+/** All that makes one release another; what it does not have is left out, so that releases from before keep their digest. */
+function contentOf(content: Pick<ImportedWorkflow, "graph" | "inputs" | "outputs">, { build, smokeTest }: ReleasePlan) {
+  const isPlain = Object.keys(smokeTest.inputs).length === 0 && smokeTest.outputs.length === 0;
+  return { ...content, ...(build === null ? {} : { build }), ...(isPlain ? {} : { smoke_test: smokeTest }) };
 }
 
 /** What an override of a hidden input holds is looked at by nobody else. */

@@ -12,6 +12,7 @@ export type CursorKind =
   | "operations"
   | "usage"
   | "deliveries"
+  | "builds"
   | "releases";
 
 const MAC_BYTES = 12;

@@ -8,11 +8,13 @@ import {
   listReplicas,
   patchEndpoint,
 } from "#contract/api/endpoints";
+import type { SmokeTest } from "#contract/build";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import { EndpointId, makeId, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
 import { ENDPOINTS_PER_WORKSPACE_MAX, RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { Overrides } from "#contract/workflow";
+import { findBuild } from "#worker/catalog/builds";
 import { isUniqueViolation } from "#worker/catalog/database";
 import {
   countEndpoints,
@@ -55,7 +57,9 @@ const create = handleOnce(createEndpoint, async (call) => {
   const now = Date.now();
   const id = makeId(EndpointId, "ep", now, randomBytes);
   const overrides = body.overrides ?? {};
-  const release = await importedRelease(call.raw.document, overrides, { endpointId: id, number: 1, createdAt: now });
+  const build = await knownBuild(env, workspaceId, body.build ?? null);
+  const made = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? NO_SMOKE_TEST };
+  const release = await importedRelease(call.raw.document, overrides, made);
   const endpoint: EndpointRow = {
     id,
     key: ownerKey(id),
@@ -112,13 +116,13 @@ const patch = handle(patchEndpoint, async (call) => {
 
 /** The release that a PATCH makes; undefined when it makes none. */
 async function newRelease(
-  { env, raw, body }: Call<typeof patchEndpoint>,
+  { env, raw, body, principal }: Call<typeof patchEndpoint>,
   endpoint: EndpointRow,
   active: ReleaseRow,
   overrides: Overrides,
   createdAt: number,
 ): Promise<NewRelease | undefined> {
-  const given = [body.workflow, body.overrides, body.object_info, body.view_comfy];
+  const given = [body.workflow, body.overrides, body.object_info, body.view_comfy, body.build, body.smoke_test];
   if (given.every((field) => field === undefined)) return undefined;
   if (endpoint.newestRelease >= RELEASES_PER_ENDPOINT_MAX) {
     throw new Problem(
@@ -126,7 +130,14 @@ async function newRelease(
       `An endpoint may have ${RELEASES_PER_ENDPOINT_MAX} releases; go on in a new endpoint.`,
     );
   }
-  const made = { endpointId: endpoint.id, number: endpoint.newestRelease + 1, createdAt, previous: active };
+  const made = {
+    endpointId: endpoint.id,
+    number: endpoint.newestRelease + 1,
+    createdAt,
+    previous: active,
+    build: body.build === undefined ? active.build : await knownBuild(env, principal.workspaceId, body.build),
+    smokeTest: body.smoke_test ?? active.smokeTest,
+  };
   const release =
     body.workflow === undefined
       ? await reimportedRelease(
@@ -192,6 +203,17 @@ const replicas = handle(listReplicas, async ({ env, principal, params }) => {
 });
 
 export const endpointRoutes = [create, list, get, patch, remove, schema, replicas];
+
+/** A release that says nothing about it is run as its graph is, and something has to come out. */
+const NO_SMOKE_TEST: SmokeTest = { inputs: {}, outputs: [] };
+
+/** @throws Problem build_not_found */
+async function knownBuild(env: Env, workspaceId: WorkspaceId, digest: string | null): Promise<string | null> {
+  if (digest === null || (await findBuild(env.CATALOG, workspaceId, digest)) !== undefined) return digest;
+  throw new Problem("build_not_found", "Your workspace has no such build; register it first (POST /v1/builds).", {
+    errors: [{ path: "/build", reason: "Must be the digest of a registered build." }],
+  });
+}
 
 function slugTaken(slug: string): Problem {
   return new Problem(

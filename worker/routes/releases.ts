@@ -3,6 +3,7 @@ import { activateRelease, diffReleases, getRelease, listReleases, rollbackReleas
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { EndpointId, WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
+import { type BuildRow, findBuild } from "#worker/catalog/builds";
 import { activateRelease as activateInCatalog, type EndpointRow, findRelease } from "#worker/catalog/endpoints";
 import { type ActivationCause, findReplaced, type ReleaseRow, selectReleases } from "#worker/catalog/releases";
 import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
@@ -48,7 +49,11 @@ const diff = handle(diffReleases, async ({ env, principal, params, query }) => {
   const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
   const from = await ownRelease(env, endpoint.id, query.from ?? endpoint.activeRelease);
   const to = await ownRelease(env, endpoint.id, params.number);
-  return releaseDiff({ ...from, graph: graphOf(from) }, { ...to, graph: graphOf(to) });
+  const [before, after] = await Promise.all([from, to].map((one) => buildOf(env, principal.workspaceId, one)));
+  return releaseDiff(
+    { ...from, graph: graphOf(from), build: before ?? null },
+    { ...to, graph: graphOf(to), build: after ?? null },
+  );
 });
 
 const activate = handle(activateRelease, async (call) => {
@@ -103,6 +108,10 @@ async function ownRelease(env: Env, endpointId: EndpointId, number: number): Pro
   const found = await findRelease(env.CATALOG, endpointId, number);
   if (found === undefined) throw new Problem("release_not_found", `The endpoint has no release ${number}.`);
   return found.release;
+}
+
+async function buildOf(env: Env, workspaceId: WorkspaceId, { build }: ReleaseRow): Promise<BuildRow | undefined> {
+  return build === null ? undefined : findBuild(env.CATALOG, workspaceId, build);
 }
 
 function graphOf({ graph }: ReleaseRow): JsonObject {
