@@ -12,6 +12,7 @@ export type CursorKind =
   | "operations"
   | "usage"
   | "deliveries"
+  | "models"
   | "releases";
 
 const MAC_BYTES = 12;
