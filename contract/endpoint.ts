@@ -1,5 +1,6 @@
 /** Endpoints and releases as callers see them. */
 import * as z from "zod";
+import { Canary } from "#contract/canary";
 import { EndpointId, PodId } from "#contract/ids";
 import {
   ATTEMPTS_MAX,
@@ -81,6 +82,7 @@ export const Endpoint = z
     pod_id: PodId,
     settings: EndpointSettings,
     release: Release,
+    canary: Canary.nullable().meta({ description: "The release that gets a part of the new jobs; null: none does" }),
     newest_release: z.int().positive().meta({ description: "Its number; another one than `release` may be active" }),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),

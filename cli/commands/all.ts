@@ -24,7 +24,14 @@ import {
   queueStats,
   queueWhy,
 } from "#cli/commands/queue";
-import { releasesActivate, releasesDiff, releasesList, releasesRollback, releasesShow } from "#cli/commands/releases";
+import {
+  releasesActivate,
+  releasesCanary,
+  releasesDiff,
+  releasesList,
+  releasesRollback,
+  releasesShow,
+} from "#cli/commands/releases";
 import { run } from "#cli/commands/run";
 import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
@@ -78,6 +85,7 @@ export const commands: readonly Command[] = [
   releasesDiff,
   releasesActivate,
   releasesRollback,
+  releasesCanary,
   filesPut,
   webhooksList,
   webhooksCreate,
