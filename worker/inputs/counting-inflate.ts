@@ -47,7 +47,7 @@ class HuffmanCode {
   /** By the next bits: `length << 9 | symbol`, 0 where the code is longer or not there. */
   readonly table = new Uint16Array(1 << TABLE_BITS);
 
-  /** @returns false for lengths that no code can have; one code of a single symbol may be incomplete */
+  /** @returns false for lengths that no code can have; unused ones have no symbol, or one of a single bit */
   build(lengths: Uint8Array): boolean {
     const { count, symbols, table } = this;
     count.fill(0);
@@ -77,7 +77,7 @@ class HuffmanCode {
       if (bits > TABLE_BITS) continue;
       for (let at = reversed(code, bits); at <= TABLE_MASK; at += 1 << bits) table[at] = (bits << 9) | symbol;
     }
-    return left === 0 || used <= 1;
+    return left === 0 || used === 0 || (used === 1 && count[1] === 1);
   }
 }
 
