@@ -1,6 +1,7 @@
 /** Every command, in the order `help` shows them. */
 import type { Command } from "#cli/command";
 import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
+import { buildDigestOf, buildExport, buildImport, buildScan, buildShow } from "#cli/commands/build";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
@@ -53,6 +54,11 @@ export const commands: readonly Command[] = [
   dev,
   demo,
   importWorkflowFile,
+  buildScan,
+  buildImport,
+  buildShow,
+  buildDigestOf,
+  buildExport,
   deploy,
   run,
   jobsList,

@@ -78,6 +78,7 @@ it.each([
   "pack @ https://me:secret@example.com/pack.whl",
   `pack @ git+https://me:secret@example.com/a/pack.git@${"1".repeat(40)}`,
   "../pack",
+  `pack @ https://example.com/\${HOME}/pack.whl`,
   "",
 ])("the lock does not take %j", (line) => void expect(PipRequirement.safeParse(line).success).toBe(false));
 
