@@ -13,6 +13,7 @@ import { importWorkflowFile } from "#cli/commands/import";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { listen } from "#cli/commands/listen";
+import { modelsImport, modelsList, modelsPush, modelsRemove, modelsShow } from "#cli/commands/models";
 import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
 import {
   queueBump,
@@ -93,6 +94,11 @@ export const commands: readonly Command[] = [
   releasesRollback,
   releasesCanary,
   filesPut,
+  modelsList,
+  modelsShow,
+  modelsPush,
+  modelsImport,
+  modelsRemove,
   webhooksList,
   webhooksCreate,
   webhooksRemove,
