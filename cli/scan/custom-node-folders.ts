@@ -18,14 +18,16 @@ export interface FoundPacks {
 /**
  * Reads every pack that ComfyUI would load. One without a known origin is listed with nothing pinned, so that the build is
  * not whole until somebody says where it comes from.
+ * @param base the folder that holds `custom_nodes`, mostly ComfyUI's own
  * @throws CliError `scan_failed` for more packs than a build may have
  */
 export async function readCustomNodes(
   comfyFolder: string,
+  base: string,
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
 ): Promise<FoundPacks> {
-  const folder = join(comfyFolder, "custom_nodes");
+  const folder = join(base, "custom_nodes");
   const names = existsSync(folder) ? (await readdir(folder)).toSorted() : [];
   const customNodes: DraftCustomNode[] = [];
   const warnings: string[] = [];

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { CliError } from "#cli/errors";
 import { ModelFilename } from "#contract/build";
 import { isJsonObject } from "#contract/exact-json";
@@ -31,15 +31,18 @@ export class ModelFolders {
   readonly #folders = new Map<string, string[]>();
   readonly warnings: string[] = [];
 
-  /** @param comfyFolder the installation's folder */
-  static async of(comfyFolder: string): Promise<ModelFolders> {
+  /**
+   * @param base the folder that holds `models`
+   * @param configs files in the format of extra_model_paths.yaml; those that do not exist are passed over
+   */
+  static async of(base: string, configs: readonly string[]): Promise<ModelFolders> {
     const folders = new ModelFolders();
-    const own = join(comfyFolder, "models");
+    const own = join(base, "models");
     for (const kind of existsSync(own) ? (await readdir(own)).toSorted() : []) {
       const isFolder = (await stat(join(own, kind)).catch(() => undefined))?.isDirectory() === true;
       if (isFolder && !NO_KINDS.has(kind)) folders.add(kind, join(own, kind));
     }
-    await folders.addExtra(comfyFolder);
+    for (const config of configs) await folders.addExtra(config);
     return folders;
   }
 
@@ -114,22 +117,27 @@ export class ModelFolders {
   }
 
   /** `<label>: base_path, <kind>: one path or several lines of them`. */
-  private async addExtra(comfyFolder: string): Promise<void> {
-    const text = await readFile(join(comfyFolder, "extra_model_paths.yaml"), "utf8").catch(() => undefined);
+  private async addExtra(config: string): Promise<void> {
+    const text = await readFile(config, "utf8").catch(() => undefined);
     if (text === undefined) return;
     const read = readBuildDocument(text);
     if (!read.ok || !isJsonObject(read.value)) {
       const why = read.ok ? "it holds no sections" : read.detail;
-      this.warnings.push(`extra_model_paths.yaml is passed over: ${why}`);
+      this.warnings.push(`${basename(config)} is passed over: ${why}`);
       return;
     }
     for (const section of Object.values(read.value)) {
       if (!isJsonObject(section)) continue;
+      if (typeof section.custom_nodes === "string") {
+        this.warnings.push(
+          `${basename(config)} names further custom nodes, which are not looked into: add them by hand.`,
+        );
+      }
       const base = typeof section.base_path === "string" ? section.base_path.replace(/^~(?=\/|$)/, homedir()) : "";
       for (const [kind, paths] of Object.entries(section)) {
         if (NO_KINDS.has(kind) || typeof paths !== "string") continue;
         for (const path of paths.split("\n")) {
-          if (path.trim() !== "") this.add(kind, resolve(comfyFolder, base, path.trim()));
+          if (path.trim() !== "") this.add(kind, resolve(dirname(config), base, path.trim()));
         }
       }
     }

@@ -37,3 +37,30 @@ export async function readRunningComfy(url: string): Promise<RunningComfy> {
     objectInfo: await fetchJsonObject(`${base}/object_info`),
   };
 }
+
+/** Where a ComfyUI looks besides its own folder, by the words it was started with. */
+export interface FurtherFolders {
+  /** `--base-directory`: models and custom nodes lie there. */
+  readonly base: string | undefined;
+  /** `--extra-model-paths-config`. */
+  readonly modelPaths: readonly string[];
+}
+
+/**
+ * Reads them.
+ * @returns paths as they were given: relative ones are meant from where it was started
+ */
+export function furtherFolders(argv: readonly string[]): FurtherFolders {
+  let base: string | undefined;
+  const modelPaths: string[] = [];
+  let flag = "";
+  for (const word of argv) {
+    const [, named, joined] = /^--([a-z0-9-]+)(?:=(.*))?$/s.exec(word) ?? [];
+    if (named !== undefined) flag = named;
+    const value = named === undefined ? word : joined;
+    if (value === undefined || value === "") continue;
+    if (flag === "base-directory") base = value;
+    if (flag === "extra-model-paths-config") modelPaths.push(value);
+  }
+  return { base, modelPaths };
+}

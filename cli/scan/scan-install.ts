@@ -1,5 +1,5 @@
 /** Everything that an installation of ComfyUI, running or not, says of the build it is. */
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
 import type { Output } from "#cli/output";
@@ -15,7 +15,7 @@ import { readCustomNodes } from "./custom-node-folders.ts";
 import { hashFiles } from "./hash-models.ts";
 import { ModelFolders } from "./model-folders.ts";
 import { findInterpreter, readPython } from "./python-environment.ts";
-import { type RunningComfy, readRunningComfy } from "./running-comfyui.ts";
+import { furtherFolders, type RunningComfy, readRunningComfy } from "./running-comfyui.ts";
 
 export interface ScanOptions {
   readonly folder: string;
@@ -47,14 +47,18 @@ export async function scanInstall(options: ScanOptions): Promise<Scan> {
   const folder = resolve(options.workingDirectory, options.folder);
   output.progress("ComfyUI and its custom nodes …", "install");
   const install = await readComfyInstall(folder, env, signal);
-  const packs = await readCustomNodes(folder, env, signal);
   const running = options.url === undefined ? undefined : await readRunningComfy(options.url);
+  const further = furtherFolders(running?.argv ?? []);
+  const base = further.base === undefined ? folder : resolve(folder, further.base);
+  const packs = await readCustomNodes(folder, base, env, signal);
   output.progress("The Python environment …", "python");
   const interpreter =
     options.python === undefined ? findInterpreter(folder) : resolvedProgram(options.python, options.workingDirectory);
   const python = interpreter === undefined ? undefined : await readPython(interpreter, env, signal);
   const workflow = await readWorkflow(options, running);
-  const models = await readModels(options, folder, workflow?.draft.models ?? []);
+  const configs = [join(folder, "extra_model_paths.yaml"), ...further.modelPaths.map((path) => resolve(folder, path))];
+  const folders = await ModelFolders.of(base, [...new Set(configs)]);
+  const models = await readModels(options, folders, workflow?.draft.models ?? []);
   const launch = running?.argv == null ? undefined : launchOfArgv(running.argv);
   const lines = python?.lock.lines ?? null;
   const draft: BuildDraft = {
@@ -144,8 +148,7 @@ async function readWorkflow(options: ScanOptions, running: RunningComfy | undefi
   return { draft, warnings, objectInfo, unknownClasses };
 }
 
-async function readModels(options: ScanOptions, folder: string, used: readonly DraftModel[]) {
-  const folders = await ModelFolders.of(folder);
+async function readModels(options: ScanOptions, folders: ModelFolders, used: readonly DraftModel[]) {
   const warnings = [...folders.warnings];
   const missing: DraftModel[] = [];
   const files = [];

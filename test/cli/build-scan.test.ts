@@ -1,4 +1,4 @@
-import { readFileSync, symlinkSync, utimesSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, symlinkSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -36,6 +36,12 @@ describe("pilotlight build scan", () => {
     install.model("checkpoints/other.safetensors", "other weights");
     const workflow = install.write(join(install.root, "graph.json"), JSON.stringify(textToImage()));
     const before = install.git(install.folder, "status", "--porcelain", "--ignored");
+    const monitor = install.write(
+      join(install.root, "monitor.sh"),
+      `#!/bin/sh\ntouch '${join(install.root, "ran")}'\n`,
+    );
+    chmodSync(monitor, 0o755);
+    for (const checkout of [install.folder, pack]) install.git(checkout, "config", "core.fsmonitor", monitor);
 
     const result = await scanned("--workflow", workflow, "--hash", "--out", out());
     expect([result.code, result.data.missing, result.data.warnings]).toEqual([
@@ -64,6 +70,8 @@ describe("pilotlight build scan", () => {
       models: [{ type: "checkpoints", filename: "model.safetensors", sha256, sizeBytes: 7, sources: [] }],
     });
     expect(result.data.digest).toBe(await buildDigest(manifest));
+    expect(existsSync(join(install.root, "ran"))).toBe(false);
+    install.git(install.folder, "config", "--unset", "core.fsmonitor");
     expect(install.git(install.folder, "status", "--porcelain", "--ignored")).toBe(before);
   });
 
@@ -217,7 +225,10 @@ describe("pilotlight build scan", () => {
     );
     install.model("text_encoders/put_text_encoders_here", "");
     install.model("clip/encoder.safetensors", "e");
-    await scanned("--all-models", "--hash", "--out", out());
+    const { data } = await scanned("--all-models", "--hash", "--out", out());
+    expect(data.warnings).toContain(
+      "extra_model_paths.yaml names further custom nodes, which are not looked into: add them by hand.",
+    );
     const named = written().models.map(({ type, filename }: Record<string, string>) => `${type}/${filename}`);
     expect(named).toEqual(
       expect.arrayContaining(["clip/encoder.safetensors", "loras/detail.safetensors", "loras/style.safetensors"]),
@@ -231,6 +242,29 @@ describe("pilotlight build scan", () => {
     const workflow = install.write(join(install.root, "graph.json"), JSON.stringify(graph));
     await scanned("--workflow", workflow, "--hash", "--out", out());
     expect(written().models).toMatchObject([{ type: "text_encoders", filename: "encoder.safetensors", sizeBytes: 1 }]);
+  });
+
+  it("looks where the running ComfyUI was told to look", async () => {
+    const base = join(install.root, "base");
+    install.write(join(base, "models/vae/a.safetensors"), "a");
+    install.write(join(base, "custom_nodes/handmade/__init__.py"), "");
+    const more = install.write(join(install.root, "more.yaml"), `x:\n  vae: ${join(install.root, "vae")}\n`);
+    install.write(join(install.root, "vae/b.safetensors"), "b");
+    const argv = [
+      "main.py",
+      `--base-directory=${base}`,
+      "--extra-model-paths-config",
+      join(install.root, "none"),
+      more,
+    ];
+    const running = await runningComfy({ argv }, {});
+    try {
+      const { data } = await scanned("--url", running.url, "--all-models", "--draft");
+      expect(data.build.models).toMatchObject([{ filename: "a.safetensors" }, { filename: "b.safetensors" }]);
+      expect(data.build.customNodes).toMatchObject([{ name: "handmade" }]);
+    } finally {
+      running.close();
+    }
   });
 
   it("does not take another file for the one that the workflow's author named", async () => {
@@ -290,8 +324,6 @@ describe("pilotlight build scan", () => {
       join(install.folder, "pyproject.toml"),
       '[tool.x]\nversion = "9"\n[project]\nversion = "0.3.63" # now\n',
     );
-    install.git(install.root, "clone", "-q", install.folder, join(install.root, "unused"));
-    const { rmSync } = await import("node:fs");
     rmSync(join(install.folder, ".git"), { recursive: true });
     const { data } = await scanned("--draft");
     expect(data.build).toMatchObject({ baseComfyVersion: "0.3.63", comfyCommit: null, comfyRepository: null });

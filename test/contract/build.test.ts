@@ -82,6 +82,11 @@ it.each([
   "",
 ])("the lock does not take %j", (line) => void expect(PipRequirement.safeParse(line).success).toBe(false));
 
+it.each([`pack @ https://${";".repeat(9_000)}\n`, `pack==1 ;${" ".repeat(9_000)}\n`, `${"a.".repeat(5_000)}==`])(
+  "the lock refuses a long line without trying every way to read it, %#",
+  (line) => void expect(PipRequirement.safeParse(line).success).toBe(false),
+);
+
 it("holds no password in an address", () => {
   expect(RepositoryUrl.safeParse("https://someone:secret@example.com/one.git").success).toBe(false);
   expect(ModelSource.safeParse("https://secret@example.com/a.safetensors").success).toBe(false);
