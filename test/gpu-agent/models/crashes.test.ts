@@ -258,13 +258,8 @@ describe("a disk that becomes full in the middle", () => {
     const disk = join(folder, "disk");
     await mkdir(disk);
     const mount = 'mount -t tmpfs -o size=2m none "$0" && exec "$@"';
-    const child = startChild({ do: "fill", folder: join(disk, "store"), model, ballast: join(disk, "ballast") }, [
-      ...ALONE,
-      "sh",
-      "-c",
-      mount,
-      disk,
-    ]);
+    const task = { do: "fill", folder: join(disk, "store"), model, ballast: join(disk, "ballast") } as const;
+    const child = startChild(task, { inside: [...ALONE, "sh", "-c", mount, disk] });
     await child.said("no_space");
     await child.said("done");
     // The first run wrote about as much as there was room for, and the second did not begin anew.

@@ -15,10 +15,18 @@ export interface StoreChild {
   kill(): Promise<void>;
 }
 
-/** @param inside a command that runs the child, with its arguments after its own */
-export function startChild(task: ChildTask, inside: readonly string[] = []): StoreChild {
+interface ChildSurroundings {
+  /** A command that runs the child, with its arguments after its own. */
+  readonly inside?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export function startChild(task: ChildTask, { inside = [], environment = {} }: ChildSurroundings = {}): StoreChild {
   const [command = process.execPath, ...rest] = [...inside, process.execPath, PROGRAM, JSON.stringify(task)];
-  const child: ChildProcess = spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
+  const child: ChildProcess = spawn(command, rest, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...environment },
+  });
   const lines = new Set<string>();
   const heard: (() => void)[] = [];
   let errors = "";

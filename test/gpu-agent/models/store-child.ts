@@ -9,10 +9,17 @@ import { DOWNLOAD_LIMITS } from "#gpu-agent/models/download";
 import { FileLocks } from "#gpu-agent/models/file-lock";
 import { ModelFailure } from "#gpu-agent/models/model-failure";
 import { ModelStore } from "#gpu-agent/models/model-store";
+import type { Reach } from "#gpu-agent/models/public-address";
 import { sha256OfFile } from "#gpu-agent/models/sha256-of-file";
 
 export type ChildTask =
-  | { readonly do: "ensure"; readonly folder: string; readonly model: BuildModel; readonly pieceBytes: number }
+  | {
+      readonly do: "ensure";
+      readonly folder: string;
+      readonly model: BuildModel;
+      readonly pieceBytes: number;
+      readonly reach?: Reach;
+    }
   /** Makes room for a model and stops for ever once so many others have gone. */
   | {
       readonly do: "evict";
@@ -44,7 +51,7 @@ switch (task.do) {
   case "ensure": {
     const store = await ModelStore.open({
       folder: task.folder,
-      reach: "loopback",
+      reach: task.reach ?? "loopback",
       reserveBytes: 0,
       limits: {
         pieceBytes: task.pieceBytes,
