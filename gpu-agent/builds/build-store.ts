@@ -140,6 +140,7 @@ export class BuildStore {
     await rm(finalFolder, { recursive: true, force: true });
     const startedAt = performance.now();
     const made = await makeBuild({
+      digest,
       manifest,
       folder,
       finalFolder,

@@ -40,6 +40,7 @@ export interface BuildListener {
 }
 
 export interface MakeBuildOptions {
+  readonly digest: string;
   readonly manifest: BuildManifest;
   /** Where it is made. */
   readonly folder: string;
@@ -130,7 +131,11 @@ async function runStep(
       return { python: environment.python, installer: environment.installer, packages: [...environment.installed] };
     }
     case "models":
-      await bringModels(options, comfyui, around);
+      try {
+        await bringModels(options, comfyui, around);
+      } finally {
+        await sources.models.settled(options.digest);
+      }
       return {};
     default:
       throw new Error(`unhandled: ${String(step satisfies never)}`);
@@ -168,10 +173,14 @@ async function bringModels(options: MakeBuildOptions, comfyui: string, around: S
     const name = `${model.type}/${model.filename}`;
     around.log.line(name);
     try {
-      await sources.models.ensureModel(model, around.signal, ({ bytesDone }) => {
-        if (performance.now() - toldAt < PROGRESS_MS) return;
-        toldAt = performance.now();
-        listener.onProgress?.({ bytesDone: bytesBefore + bytesDone, bytesTotal });
+      await sources.models.ensureModel(model, {
+        build: options.digest,
+        signal: around.signal,
+        onProgress: ({ bytesDone }) => {
+          if (performance.now() - toldAt < PROGRESS_MS) return;
+          toldAt = performance.now();
+          listener.onProgress?.({ bytesDone: bytesBefore + bytesDone, bytesTotal });
+        },
       });
       await sources.models.linkModel(comfyui, model);
     } catch (error) {

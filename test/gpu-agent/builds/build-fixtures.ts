@@ -146,6 +146,19 @@ export class BuildBench {
   }
 }
 
+/** A model's file as it has to be: a header of one tensor, and its bytes. */
+export function tinySafetensors(byte: number): string {
+  const header = JSON.stringify({ x: { dtype: "U8", shape: [4], data_offsets: [0, 4] } });
+  return `${String.fromCharCode(header.length)}${"\0".repeat(7)}${header}${String.fromCharCode(byte).repeat(4)}`;
+}
+
+/** For builds that need none. */
+export const noModels: ModelSource = {
+  ensureModel: () => Promise.reject(new Error("there are no models here")),
+  linkModel: () => Promise.resolve(),
+  settled: () => Promise.resolve(),
+};
+
 /** A store of models without any of what makes one worth having: it reads the file that the first source names. */
 export function diskModels(): ModelSource {
   const pathOf = (model: BuildModel) => new URL(model.sources[0] ?? "file:///nowhere");
@@ -156,6 +169,7 @@ export function diskModels(): ModelSource {
         .digest("hex");
       if (sha256 !== model.sha256) throw new Error(`its sha256 is ${sha256}, and the build says ${model.sha256}`);
     },
+    settled: () => Promise.resolve(),
     linkModel: async (folder, model) => {
       const path = join(folder, "models", model.type, model.filename);
       mkdirSync(dirname(path), { recursive: true });

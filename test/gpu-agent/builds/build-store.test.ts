@@ -7,8 +7,10 @@ import type { BuildManifest } from "#contract/build";
 import { BuildFailed } from "#gpu-agent/builds/build-failed";
 import { tryLock } from "#gpu-agent/builds/build-lock";
 import type { BuildStore, HeldBuild } from "#gpu-agent/builds/build-store";
+import { modelsFrom } from "#gpu-agent/builds/model-source";
+import { ModelStore } from "#gpu-agent/models/model-store";
 import { processIdentity } from "#gpu-agent/process-identity";
-import { BuildBench, missingPrograms } from "#test/gpu-agent/builds/build-fixtures";
+import { BuildBench, missingPrograms, noModels, tinySafetensors } from "#test/gpu-agent/builds/build-fixtures";
 import { comesTrue } from "#test/gpu-agent/quick-timings";
 
 const missing = missingPrograms();
@@ -123,6 +125,39 @@ describe.skipIf(missing !== null)("a build", () => {
     expect(bench.log.lines.filter(({ event }) => event === "build_made")).toHaveLength(1);
   });
 
+  it("has its models from the machine's store: one file, with a name in each build that needs it", async () => {
+    const model = bench.model("loras", "styles/one.safetensors", tinySafetensors(7));
+    const wrong = { ...bench.model("vae", "two.safetensors", tinySafetensors(8)), sha256: "0".repeat(64) };
+    const store = await ModelStore.open({
+      folder: join(bench.root, "state", "models"),
+      allowFiles: true,
+      reserveBytes: 0,
+    });
+    try {
+      const builds = bench.store({}, modelsFrom(store));
+      const told: number[] = [];
+      const build = await bench.manifest({ models: [model] });
+      const held = await builds.prepare(build.digest, build.manifest, {
+        signal: never,
+        onStep: () => undefined,
+        onProgress: ({ bytesDone }) => told.push(bytesDone),
+      });
+      const other = await prepare(
+        builds,
+        await bench.manifest({ models: [model], launch: { flags: [], cache: "classic" } }),
+      );
+      const places = [held, other].map(({ comfyui }) => join(comfyui, "models", "loras", "styles", "one.safetensors"));
+      const [first, second] = places.map((path) => statSync(path));
+      expect([first?.ino, first?.nlink, first?.size]).toEqual([second?.ino, 3, model.sizeBytes]);
+      expect(told.at(-1)).toBe(model.sizeBytes);
+      const error = await failure(prepare(builds, await bench.manifest({ models: [wrong] })));
+      expect(error.fault).toBe("model_failed");
+      expect(error.message).toContain(wrong.sha256);
+    } finally {
+      store.close();
+    }
+  });
+
   it("whose manifest says another thing than its digest is refused", async () => {
     const build = await plainBuild();
     const other = { ...build, digest: "0".repeat(64) };
@@ -156,7 +191,7 @@ describe.skipIf(missing !== null)("a build", () => {
     const { sources } = { sources: { allowFiles: false } };
     const store = bench.store({
       sources: {
-        models: { ensureModel: () => Promise.resolve(), linkModel: () => Promise.resolve() },
+        models: noModels,
         registry: { url: "https://registry.example.org", reach: "public" },
         pythons: [],
         ...sources,
@@ -263,12 +298,12 @@ describe.skipIf(missing !== null)("a build that cannot be made", () => {
 /** A store whose models never come; asking for one gives up. */
 function storeWithoutEnd(giveUp: AbortController): BuildStore {
   const models = {
-    ensureModel: (_model: unknown, signal: AbortSignal) =>
+    ...noModels,
+    ensureModel: (_model: unknown, { signal }: { signal: AbortSignal }) =>
       new Promise<void>((_, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason));
         giveUp.abort(new Error("given up"));
       }),
-    linkModel: () => Promise.resolve(),
   };
   return bench.store({}, models);
 }
@@ -287,7 +322,7 @@ describe.skipIf(missing !== null)("a full disk", () => {
   it("in the middle of a step is a failure that says so, and leaves no half-made step", async () => {
     const build = await plainBuild();
     const full = Object.assign(new Error("write failed"), { code: "ENOSPC" });
-    const models = { ensureModel: () => Promise.reject(full), linkModel: () => Promise.resolve() };
+    const models = { ...noModels, ensureModel: () => Promise.reject(full) };
     const error = await failure(prepare(bench.store({}, models), build));
     expect([error.fault, error.message.split("\n")[0]]).toEqual([
       "disk_full",

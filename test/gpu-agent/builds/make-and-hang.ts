@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 import { BuildManifest } from "#contract/build";
 import { BuildStore } from "#gpu-agent/builds/build-store";
-import { noModels } from "#gpu-agent/builds/model-source";
+import { noModels } from "#test/gpu-agent/builds/build-fixtures";
 
 const Plan = z.object({ folder: z.string(), python: z.string(), digest: z.string(), manifest: BuildManifest });
 const plan = Plan.parse(JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")));
