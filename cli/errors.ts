@@ -150,6 +150,9 @@ const HINTS: Readonly<Record<string, string>> = {
   operation_limit: "Wait for one of them to end.",
   endpoint_not_found: "`pilotlight endpoints ls` lists them.",
   job_not_found: "`pilotlight jobs ls` lists them.",
+  release_not_found: "`pilotlight releases ls <endpoint>` lists them.",
+  no_previous_release: "`pilotlight releases activate <endpoint> <number>` activates any of them.",
+  release_active: "Make one beside it with `pilotlight deploy --no-activate`, and try that.",
 };
 
 function hintOf(error: PilotlightError): string | null {

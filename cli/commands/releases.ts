@@ -25,7 +25,7 @@ export const releasesList: Command = {
     for await (const each of client.releases.list(nameOf(call), { signal: call.interrupts.signal })) data.push(each);
     const rows = data.map((release) => [
       String(release.number),
-      release.active ? "active" : "",
+      release.active ? "active" : release.canary === null ? "" : "canary",
       release.digest.slice(0, DIGEST_SHOWN),
       String(release.inputs.length),
       release.outputs.map(({ name }) => name).join(", "),
@@ -34,7 +34,7 @@ export const releasesList: Command = {
     return {
       data: { data },
       ids: data.map((release) => String(release.number)),
-      text: textTable(["release", "", "digest", "inputs", "outputs", "made"], rows),
+      text: textTable(["release", "state", "digest", "inputs", "outputs", "made"], rows),
     };
   },
 };
