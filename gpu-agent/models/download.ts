@@ -204,7 +204,8 @@ class DownloadRun {
     const { client, source, partial } = this.#options;
     const headers: Record<string, string> = { range: `bytes=${start}-${end - 1}` };
     if (this.#validator !== null) headers["if-range"] = this.#validator;
-    const answer = await client.get(source, this.#place ?? source.url, headers, this.#signal);
+    const place = this.#place;
+    const answer = await client.get(source, place ?? source.url, headers, this.#signal);
     const { body } = answer;
     try {
       if (body.headers["content-encoding"] !== undefined && body.headers["content-encoding"] !== "identity") {
@@ -219,7 +220,7 @@ class DownloadRun {
         // Ranges were served before, so this is what If-Range answers for another file.
         if (this.#hasRanges) throw new FileChanged();
         await this.#takeWhole(body);
-      } else this.#refuse(answer.status, body);
+      } else this.#refuse(answer.status, body, place);
     } finally {
       if (!body.readableEnded) body.destroy();
     }
@@ -299,11 +300,13 @@ class DownloadRun {
     }
   }
 
-  #refuse(status: number, body: IncomingMessage): never {
+  /** @param place the remembered link that was asked, null when it was the source itself */
+  #refuse(status: number, body: IncomingMessage, place: URL | null): never {
     const { source } = this.#options;
     if (status === 416) this.#wrongSize(null);
-    if (this.#place !== null && STALE_LINK.has(status)) {
-      this.#place = null;
+    if (place !== null && STALE_LINK.has(status)) {
+      // Another connection may have a new one by now.
+      if (this.#place === place) this.#place = null;
       throw new TryFailed(`its link is not taken any more (HTTP ${status})`);
     }
     if (BUSY.has(status) || status >= 500) {
