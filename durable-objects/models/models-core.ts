@@ -358,13 +358,15 @@ export class ModelsCore {
     });
   }
 
-  /** The parts are one object. */
-  joined(ref: ModelRef): void {
-    this.#report(ref, null, (model) => {
-      if (model.status !== "uploading" && model.status !== "importing") return;
+  /** The parts are one object. Where nobody waits for it any more, it is litter: its key is this attempt's alone. */
+  joined(ref: Pick<ModelRecord, "id" | "attempt" | "key">): void {
+    const isWanted = this.#report(ref, null, (model) => {
+      if (model.status !== "uploading" && model.status !== "importing") return model.status !== "failed";
       this.#models.forgetParts(model.id);
       this.#models.put({ ...this.#progressed(model), status: "verifying", uploadId: null, source: null });
+      return true;
     });
+    if (isWanted !== true) this.#models.addLitter({ key: ref.key, uploadId: null }, this.#world.now());
   }
 
   /** The whole was read back, and its form is one that may be taken. */
