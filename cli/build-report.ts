@@ -132,7 +132,11 @@ export async function finished(call: Call, build: JudgedBuild, more: Record<stri
     for (const warning of warnings) call.output.note(`warning: ${warning}`);
     if (out !== undefined) call.output.note(`What is known is in ${out}; null stands for what is missing.`);
     const things = missing.length === 1 ? "1 thing is" : `${missing.length} things are`;
-    throw new CliError("build_incomplete", `The build is not whole: ${things} not pinned`, undefined, {
+    const hint =
+      out === undefined
+        ? "--out writes what is known to a file, in which they can be filled in; or give another file that says them."
+        : undefined;
+    throw new CliError("build_incomplete", `The build is not whole: ${things} not pinned`, hint, {
       details: { missing: missing.length, warnings, out: out ?? null },
       errors: missing.slice(0, MISSING_MAX),
     });

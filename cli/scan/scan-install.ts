@@ -121,7 +121,10 @@ function differences(version: string | null, python: string | undefined, running
 async function readWorkflow(options: ScanOptions, running: RunningComfy | undefined) {
   if (options.workflow === undefined) return undefined;
   const bytes = await readLocalFile(options.workflow, options.workingDirectory);
-  const read = await readAnyBuildFile(options.workflow, bytes, running?.objectInfo);
+  const read = await readAnyBuildFile(options.workflow, bytes, {
+    packsAreKnown: true,
+    ...(running === undefined ? {} : { objectInfo: running.objectInfo }),
+  });
   const source = await readSource(bytes);
   if (!read.ok || !source.ok) {
     const why = read.ok ? (source.ok ? "" : source.detail) : read.detail;

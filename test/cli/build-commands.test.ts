@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BuildManifest, buildDigest } from "#contract/build";
 import { runHere } from "#test/cli/command-line";
 import { BUILD, COMMIT } from "../workflow/build/builds.ts";
-import { textToImage } from "../workflow/graphs.ts";
+import { node, textToImage } from "../workflow/graphs.ts";
 import { png, tEXt } from "../workflow/png-chunks.ts";
 import { zip } from "../workflow/zip-archives.ts";
 
@@ -102,6 +102,14 @@ describe("pilotlight build import", () => {
     });
     expect(missing.map(({ path }: { path: string }) => path)).toEqual([
       ...["/baseComfyVersion", "/environment/os", "/environment/arch"],
+    ]);
+  });
+
+  it("says that a graph does not name the packs of its classes", async () => {
+    const graph = file("graph.json", textToImage({ fancy: node("FancyUnknown", { image: ["decode", 0] }) }));
+    const { data } = JSON.parse((await runHere(["build", "show", graph, "--json"])).stdout);
+    expect(data.warnings).toEqual([
+      expect.stringContaining("which custom nodes bring FancyUnknown is not said: the workflow as the editor saves it"),
     ]);
   });
 
