@@ -5,6 +5,7 @@ import { Builds } from "#client/builds";
 import { Endpoints } from "#client/endpoints";
 import { Files } from "#client/files";
 import { Jobs } from "#client/jobs";
+import { Models } from "#client/models";
 import { Operations } from "#client/operations";
 import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
@@ -37,6 +38,7 @@ export class Pilotlight {
   readonly operations: Operations;
   readonly usage: Usage;
   readonly files: Files;
+  readonly models: Models;
   readonly outputs: Outputs;
   readonly keys: Keys;
   readonly pods: Pods;
@@ -54,6 +56,7 @@ export class Pilotlight {
     this.operations = new Operations(transport);
     this.usage = new Usage(transport);
     this.files = new Files(transport);
+    this.models = new Models(transport);
     this.outputs = new Outputs(transport);
     this.keys = new Keys(transport);
     this.pods = new Pods(transport);

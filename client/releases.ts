@@ -1,7 +1,16 @@
+import type * as z from "zod";
 import { allPages } from "#client/paging";
 import type { PageOf } from "#client/queues";
 import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
-import { activateRelease, diffReleases, getRelease, listReleases, rollbackRelease } from "#contract/api/releases";
+import {
+  activateRelease,
+  diffReleases,
+  getRelease,
+  listReleases,
+  rollbackRelease,
+  setCanary,
+} from "#contract/api/releases";
+import type { NewCanary } from "#contract/canary";
 import type { Endpoint } from "#contract/endpoint";
 import type { EndpointRelease, ReleaseDiff } from "#contract/release";
 
@@ -43,6 +52,16 @@ export class Releases {
   /** New jobs run on it from now on. */
   activate(endpoint: string, number: number, options: CallOptions = {}): Promise<Endpoint> {
     return this.#transport.call(activateRelease, { params: { endpoint, number }, repeatable: true, ...options });
+  }
+
+  /** Lets a part of the new jobs run on it; `weight` 0 ends that. */
+  canary(
+    endpoint: string,
+    number: number,
+    canary: z.input<typeof NewCanary>,
+    options: CallOptions = {},
+  ): Promise<Endpoint> {
+    return this.#transport.call(setCanary, { params: { endpoint, number }, body: canary, ...options });
   }
 
   /** Activates the release that was active before. @param from refused unless this one is active */

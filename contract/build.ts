@@ -57,9 +57,10 @@ export const PipRequirement = z
   .string()
   .max(PIP_LINE_LENGTH_MAX)
   .regex(
-    /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?(?: *={2,3} *[A-Za-z0-9.!+_-]+| *@ *(?:https:\/\/|file:\/\/|git\+https:\/\/\S+@[0-9a-f]{40}(?=$|[#\s]))\S*)(?: *;(?:(?!--)[^\u0000-\u001f])*)?(?: +--hash=sha(?:256|384|512):[0-9a-f]+)*$/,
+    /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?(?: *={2,3} *[A-Za-z0-9.!+_-]+| *@ *(?:https:\/\/|file:\/\/|git\+https:\/\/[^\s;]+@[0-9a-f]{40}(?=$|[#\s]))[^\s;]*)(?: *;(?:(?!--)[^\u0000-\u001f])*)?(?: --hash=sha(?:256|384|512):[0-9a-f]+)*$/,
     "name==version, or name @ address",
   )
+  .refine((line) => !line.includes("${"), "no variables: pip would put its own environment in")
   .refine((line) => hasNoPassword(line.replace(/^[^@]*@ *(?:git\+)?/, "")), NO_PASSWORD);
 
 export const BuildModel = z.strictObject({

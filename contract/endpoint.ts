@@ -1,6 +1,7 @@
 /** Endpoints and releases as callers see them. */
 import * as z from "zod";
 import { SmokeTest } from "#contract/build";
+import { Canary } from "#contract/canary";
 import { EndpointId, PodId } from "#contract/ids";
 import { Sha256 } from "#contract/job";
 import {
@@ -86,6 +87,7 @@ export const Endpoint = z
     pod_id: PodId,
     settings: EndpointSettings,
     release: Release,
+    canary: Canary.nullable().meta({ description: "The release that gets a part of the new jobs; null: none does" }),
     newest_release: z.int().positive().meta({ description: "Its number; another one than `release` may be active" }),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),

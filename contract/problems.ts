@@ -53,6 +53,7 @@ export const problems = {
   output_conflict: { status: 409, retryable: false, title: "Another file is stored for this output" },
   no_previous_release: { status: 409, retryable: false, title: "No release is known to have been active before" },
   release_not_active: { status: 409, retryable: false, title: "Another release is active" },
+  release_active: { status: 409, retryable: false, title: "The release is the active one" },
   release_limit: { status: 409, retryable: false, title: "The endpoint has as many releases as it may have" },
   model_conflict: { status: 409, retryable: false, title: "The model is not in the state this call needs" },
   model_incomplete: { status: 409, retryable: false, title: "Parts of the model are missing" },

@@ -1,5 +1,6 @@
 /** Releases as callers see them: which there are, and how two of them differ. */
 import * as z from "zod";
+import { Canary } from "#contract/canary";
 import { Release } from "#contract/endpoint";
 import { EndpointId } from "#contract/ids";
 import { Sha256 } from "#contract/job";
@@ -9,6 +10,7 @@ import { InputSpec, OutputSpec } from "#contract/workflow";
 export const EndpointRelease = Release.extend({
   endpoint_id: EndpointId,
   active: z.boolean().meta({ description: "New jobs run on it" }),
+  canary: Canary.nullable().meta({ description: "A part of the new jobs runs on it; null: none" }),
   graph: z
     .record(z.string(), z.unknown())
     .optional()

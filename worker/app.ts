@@ -5,6 +5,7 @@ import type { AppEnv } from "#worker/http/call";
 import { type Mounted, mount } from "#worker/http/router";
 import { accessRoutes } from "#worker/routes/access";
 import { agentLeaseRoutes } from "#worker/routes/agent-leases";
+import { agentModelRoutes } from "#worker/routes/agent-models";
 import { agentNodeRoutes } from "#worker/routes/agent-nodes";
 import { agentReplicaRoutes } from "#worker/routes/agent-replicas";
 import { batchRoutes } from "#worker/routes/batches";
@@ -13,6 +14,7 @@ import { documentRoutes } from "#worker/routes/documents";
 import { endpointRoutes } from "#worker/routes/endpoints";
 import { fileRoutes } from "#worker/routes/files";
 import { jobRoutes } from "#worker/routes/jobs";
+import { modelRoutes } from "#worker/routes/models";
 import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
@@ -31,12 +33,14 @@ const mounted: readonly Mounted[] = [
   ...queueRoutes,
   ...usageRoutes,
   ...fileRoutes,
+  ...modelRoutes,
   ...podRoutes,
   ...webhookRoutes,
   ...accessRoutes,
   ...agentNodeRoutes,
   ...agentReplicaRoutes,
   ...agentLeaseRoutes,
+  ...agentModelRoutes,
 ];
 
 export function createApp(): Hono<AppEnv> {

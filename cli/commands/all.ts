@@ -1,6 +1,7 @@
 /** Every command, in the order `help` shows them. */
 import type { Command } from "#cli/command";
 import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
+import { buildDigestOf, buildExport, buildImport, buildScan, buildShow } from "#cli/commands/build";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
@@ -12,6 +13,7 @@ import { importWorkflowFile } from "#cli/commands/import";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { listen } from "#cli/commands/listen";
+import { modelsImport, modelsList, modelsPush, modelsRemove, modelsShow } from "#cli/commands/models";
 import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
 import {
   queueBump,
@@ -24,7 +26,14 @@ import {
   queueStats,
   queueWhy,
 } from "#cli/commands/queue";
-import { releasesActivate, releasesDiff, releasesList, releasesRollback, releasesShow } from "#cli/commands/releases";
+import {
+  releasesActivate,
+  releasesCanary,
+  releasesDiff,
+  releasesList,
+  releasesRollback,
+  releasesShow,
+} from "#cli/commands/releases";
 import { run } from "#cli/commands/run";
 import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
@@ -46,6 +55,11 @@ export const commands: readonly Command[] = [
   dev,
   demo,
   importWorkflowFile,
+  buildScan,
+  buildImport,
+  buildShow,
+  buildDigestOf,
+  buildExport,
   deploy,
   run,
   jobsList,
@@ -78,7 +92,13 @@ export const commands: readonly Command[] = [
   releasesDiff,
   releasesActivate,
   releasesRollback,
+  releasesCanary,
   filesPut,
+  modelsList,
+  modelsShow,
+  modelsPush,
+  modelsImport,
+  modelsRemove,
   webhooksList,
   webhooksCreate,
   webhooksRemove,

@@ -1,3 +1,4 @@
+import { canaryLines } from "#cli/canary-text";
 import type { Call, Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
 import { CliError } from "#cli/errors";
@@ -24,7 +25,7 @@ export const releasesList: Command = {
     for await (const each of client.releases.list(nameOf(call), { signal: call.interrupts.signal })) data.push(each);
     const rows = data.map((release) => [
       String(release.number),
-      release.active ? "active" : "",
+      release.active ? "active" : release.canary === null ? "" : "canary",
       release.digest.slice(0, DIGEST_SHOWN),
       String(release.inputs.length),
       release.outputs.map(({ name }) => name).join(", "),
@@ -33,7 +34,7 @@ export const releasesList: Command = {
     return {
       data: { data },
       ids: data.map((release) => String(release.number)),
-      text: textTable(["release", "", "digest", "inputs", "outputs", "made"], rows),
+      text: textTable(["release", "state", "digest", "inputs", "outputs", "made"], rows),
     };
   },
 };
@@ -116,6 +117,57 @@ export const releasesRollback: Command = {
     return activated(await client.releases.rollback(nameOf(call), release.number, { signal }));
   },
 };
+
+export const releasesCanary: Command = {
+  path: ["releases", "canary"],
+  summary: "Let a part of the new jobs run on a release, until it does worse than the active one",
+  examples: [
+    "pilotlight releases canary text-to-image 4 --weight 0.1",
+    "pilotlight releases canary text-to-image 4 --weight 0.5 --max-latency-ratio 1.2 --min-jobs 100",
+    "pilotlight releases canary text-to-image 4 --weight 0",
+  ],
+  positionals: [endpoint, number],
+  options: {
+    weight: { type: "string" },
+    "max-error-increase": { type: "string" },
+    "max-latency-ratio": { type: "string" },
+    "min-jobs": { type: "string" },
+  },
+  optionHelp: {
+    weight: "part of the new jobs, 0 to 1; 0 ends the canary",
+    "max-error-increase": "its share of failed jobs may be above the active release's by this, 0 to 1",
+    "max-latency-ratio": "its jobs may execute this many times as long, 1 or more",
+    "min-jobs": "so many of its jobs must have ended before it is judged",
+  },
+  run: async (call) => {
+    const weight = decimal(call, "weight");
+    if (weight === undefined) throw new CliError("usage", "Say which part of the new jobs: --weight 0.1");
+    const increase = decimal(call, "max-error-increase");
+    const ratio = decimal(call, "max-latency-ratio");
+    const minJobs = call.integer("min-jobs", 1, Number.MAX_SAFE_INTEGER);
+    const client = await call.connect();
+    const changed = await client.releases.canary(
+      nameOf(call),
+      numberOf(call),
+      {
+        weight,
+        ...(increase === undefined ? {} : { max_error_rate_increase: increase }),
+        ...(ratio === undefined ? {} : { max_latency_ratio: ratio }),
+        ...(minJobs === undefined ? {} : { min_jobs: minJobs }),
+      },
+      { signal: call.interrupts.signal },
+    );
+    return { data: { endpoint: changed }, ids: [changed.id], text: canaryLines(changed) };
+  },
+};
+
+/** A number with decimals. @throws CliError `usage` when it is none; the service knows the bounds */
+function decimal(call: Call, option: string): number | undefined {
+  const text = call.text(option);
+  if (text === undefined) return undefined;
+  if (/^[0-9]+(\.[0-9]+)?$/.test(text)) return Number(text);
+  throw new CliError("usage", `--${option} must be a number such as 0.1, not "${text}"`);
+}
 
 function activated(changed: Endpoint) {
   return {

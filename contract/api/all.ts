@@ -13,6 +13,15 @@ import {
 } from "#contract/api/endpoints";
 import { getFile, uploadFile } from "#contract/api/files";
 import { cancelJob, createJob, getJob, getJobEvents, getOutput, listJobs } from "#contract/api/jobs";
+import {
+  beginModel,
+  completeModel,
+  deleteModel,
+  getModel,
+  importModel,
+  listModels,
+  putModelPart,
+} from "#contract/api/models";
 import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
 import {
   cancelOperation,
@@ -30,7 +39,14 @@ import {
   resumeQueue,
   retryJob,
 } from "#contract/api/queue";
-import { activateRelease, diffReleases, getRelease, listReleases, rollbackRelease } from "#contract/api/releases";
+import {
+  activateRelease,
+  diffReleases,
+  getRelease,
+  listReleases,
+  rollbackRelease,
+  setCanary,
+} from "#contract/api/releases";
 import type { Route } from "#contract/api/route";
 import { listUsage } from "#contract/api/usage";
 import {
@@ -68,6 +84,7 @@ export const routes: readonly Route[] = [
   getRelease,
   diffReleases,
   activateRelease,
+  setCanary,
   rollbackRelease,
   createJob,
   listJobs,
@@ -112,6 +129,13 @@ export const routes: readonly Route[] = [
   listUsage,
   uploadFile,
   getFile,
+  listModels,
+  beginModel,
+  importModel,
+  getModel,
+  putModelPart,
+  completeModel,
+  deleteModel,
   listPods,
   listNodes,
   createJoinToken,

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { EndpointParams } from "#contract/api/endpoints";
 import { PageQuery, page } from "#contract/api/page";
 import { route } from "#contract/api/route";
+import { NewCanary } from "#contract/canary";
 import { Endpoint } from "#contract/endpoint";
 import { RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
 import { EndpointRelease, ReleaseDiff, Rollback } from "#contract/release";
@@ -67,6 +68,21 @@ export const activateRelease = route({
   status: 200,
   returns: Endpoint,
   problems: ["endpoint_not_found", "release_not_found"],
+});
+export const setCanary = route({
+  id: "setCanary",
+  tag,
+  method: "post",
+  path: "/v1/endpoints/{endpoint}/releases/{number}/canary",
+  summary: "Let a part of the new jobs run on this release",
+  description:
+    "Each new job is drawn by chance; batches, retries and inputs that this release does not take stay with the active release. When it fails more often or executes longer than the active release by more than the bounds, it gets no more jobs, by itself. Setting it again begins to count anew; weight 0, or activating any release, ends it.",
+  scope: "deploy",
+  params: ReleaseParams,
+  body: NewCanary,
+  status: 200,
+  returns: Endpoint,
+  problems: ["endpoint_not_found", "release_not_found", "release_active"],
 });
 export const rollbackRelease = route({
   id: "rollbackRelease",

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from "node:http";
 import { type BackoffBounds, backoffMs } from "../control/backoff.ts";
 import { type ByteSpan, coveredBytes, missingPieces } from "./byte-ranges.ts";
-import { isDiskFull, ModelFailure, shownBytes } from "./model-failure.ts";
+import { ModelFailure, shownBytes } from "./model-failure.ts";
 import type { HttpSource } from "./model-source.ts";
 import type { PartialFile } from "./partial-file.ts";
 import type { SourceClient } from "./source-client.ts";
@@ -175,9 +175,9 @@ class DownloadRun {
         failures = 0;
       } catch (error) {
         // What this piece has got stays, whoever goes on with it.
-        if (!(error instanceof FileChanged) && !isDiskFull(error)) await partial.finish([start, at]);
+        if (!(error instanceof FileChanged) && !isDiskError(error)) await partial.finish([start, at]);
         this.#signal.throwIfAborted();
-        if (error instanceof ModelFailure || error instanceof FileChanged || isSystemError(error)) throw error;
+        if (error instanceof ModelFailure || error instanceof FileChanged || isDiskError(error)) throw error;
         const failure = error instanceof TryFailed ? error : new TryFailed(wordsOf(error), { cause: error });
         failures = at - before >= limits.progressBytes ? 1 : failures + 1;
         if (failure.isBusy && this.#working > 1) {
@@ -204,7 +204,8 @@ class DownloadRun {
     const { client, source, partial } = this.#options;
     const headers: Record<string, string> = { range: `bytes=${start}-${end - 1}` };
     if (this.#validator !== null) headers["if-range"] = this.#validator;
-    const answer = await client.get(source, this.#place ?? source.url, headers, this.#signal);
+    const place = this.#place;
+    const answer = await client.get(source, place ?? source.url, headers, this.#signal);
     const { body } = answer;
     try {
       if (body.headers["content-encoding"] !== undefined && body.headers["content-encoding"] !== "identity") {
@@ -219,7 +220,7 @@ class DownloadRun {
         // Ranges were served before, so this is what If-Range answers for another file.
         if (this.#hasRanges) throw new FileChanged();
         await this.#takeWhole(body);
-      } else this.#refuse(answer.status, body);
+      } else this.#refuse(answer.status, body, place);
     } finally {
       if (!body.readableEnded) body.destroy();
     }
@@ -299,11 +300,13 @@ class DownloadRun {
     }
   }
 
-  #refuse(status: number, body: IncomingMessage): never {
+  /** @param place the remembered link that was asked, null when it was the source itself */
+  #refuse(status: number, body: IncomingMessage, place: URL | null): never {
     const { source } = this.#options;
     if (status === 416) this.#wrongSize(null);
-    if (this.#place !== null && STALE_LINK.has(status)) {
-      this.#place = null;
+    if (place !== null && STALE_LINK.has(status)) {
+      // Another connection may have a new one by now.
+      if (this.#place === place) this.#place = null;
       throw new TryFailed(`its link is not taken any more (HTTP ${status})`);
     }
     if (BUSY.has(status) || status >= 500) {
@@ -336,14 +339,11 @@ function retryAfterMs(body: IncomingMessage): number {
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(RETRY_AFTER_MS_MAX, seconds * 1_000) : 0;
 }
 
-/** Errors of the disk; those of the network have a code as well. */
-function isSystemError(error: unknown): boolean {
-  if (!(error instanceof Error) || !("syscall" in error)) return false;
-  return /^(?:f?datasync|fsync|write|ftruncate|open|read)$/.test(String(error.syscall)) && isDiskCode(error);
-}
-
-function isDiskCode(error: Error): boolean {
-  return "code" in error && /^(?:ENOSPC|EDQUOT|EIO|EROFS|EBADF|EFBIG|ENOENT)$/.test(String(error.code));
+/** Errors that only a disk has: another try would meet them again. */
+function isDiskError(error: unknown): boolean {
+  return (
+    error instanceof Error && "code" in error && /^(?:ENOSPC|EDQUOT|EIO|EROFS|EFBIG|EBADF)$/.test(String(error.code))
+  );
 }
 
 /** What went wrong on the wire, without the address, which may hold a secret. */

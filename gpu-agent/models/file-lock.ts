@@ -1,28 +1,28 @@
 /**
- * Locks between processes that share a folder: a file with its holder's process number and start time. A lock whose
+ * Locks between processes that share a folder, each with its holder's process number and start time. A lock whose
  * holder has ended is free, so nothing has to be cleaned after a crash.
  *
- * A lock is a folder of numbered files, and the highest number says who holds it. Whoever takes over creates the next
- * number, which only one process can do. A holder that lets go leaves its number and writes that it is free. Deleting a
- * dead holder's file and creating one's own would be two steps, between which another process does the same; the
+ * A lock is a folder of numbered entries, and the highest number says who holds it. Whoever takes over creates the next
+ * number, which only one process can do; whoever lets go creates the next one as well, and it says `free`. Deleting a
+ * dead holder's entry and creating one's own would be two steps, between which another process does the same; the
  * highest number never disappears, so there are no two steps.
+ *
+ * An entry is a symbolic link that leads nowhere: it comes into being with its text, and takes no room of a disk that
+ * is full, which is when locks are needed to make room.
  *
  * Processes must see each other: two containers that share the folder have to share the process numbers as well.
  */
-import { randomUUID } from "node:crypto";
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readlink, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import * as z from "zod";
-import { isSameProcess, ProcessIdentity, processIdentity } from "../process-identity.ts";
+import { processIdentity } from "../process-identity.ts";
 import { isCode } from "../state-directory.ts";
 
 /** A waiting process looks this often. A download lasts minutes; between processes, nobody hears of its end at once. */
 const LOOK_MS = 100;
-
-const Holder = z.union([
-  z.strictObject({ process: ProcessIdentity, token: z.string() }),
-  z.strictObject({ free: z.literal(true) }),
-]);
+const FREE = "free";
+/** Links of up to 59 characters lie in a file's own record on Linux's usual file systems. */
+const STARTED_DIGITS = 24;
 
 export interface HeldLock {
   /** Gives it back; a second call does nothing. */
@@ -38,7 +38,7 @@ export interface FileLocksOptions {
 export class FileLocks {
   readonly #folder: string;
   readonly #pause: FileLocksOptions["pause"];
-  readonly #me = processIdentity(process.pid);
+  readonly #me = holderText(process.pid) ?? `${process.pid}.unknown`;
 
   constructor(options: FileLocksOptions) {
     this.#folder = options.folder;
@@ -69,7 +69,7 @@ export class FileLocks {
     if (last > 0 && (await isHeldBySomeone(join(folder, String(last))))) return null;
 
     const mine = join(folder, String(last + 1));
-    if (!(await this.#createWhole(folder, mine))) return null;
+    if (!(await created(mine, this.#me))) return null;
     const names = await readdir(folder);
     if (highest(names) > last + 1) {
       // The number was free because two others have come and gone meanwhile: the lock is further on.
@@ -84,9 +84,7 @@ export class FileLocks {
       release: async () => {
         if (isReleased) return;
         isReleased = true;
-        const temporary = join(folder, `.${process.pid}.${randomUUID()}`);
-        await writeFile(temporary, JSON.stringify({ free: true }), { mode: 0o600 });
-        await rename(temporary, mine);
+        await created(join(folder, String(last + 2)), FREE);
       },
     };
   }
@@ -97,21 +95,24 @@ export class FileLocks {
     const last = highest(await readdir(folder).catch(() => []));
     return last > 0 && (await isHeldBySomeone(join(folder, String(last))));
   }
+}
 
-  /** Creates the file with its content at once, so that no reader finds it empty. @returns false when it exists */
-  async #createWhole(folder: string, path: string): Promise<boolean> {
-    const temporary = join(folder, `.${process.pid}.${randomUUID()}`);
-    try {
-      await writeFile(temporary, JSON.stringify({ process: this.#me, token: randomUUID() }), { mode: 0o600 });
-      await link(temporary, path);
-      return true;
-    } catch (error) {
-      if (isCode(error, "EEXIST")) return false;
-      throw error;
-    } finally {
-      await rm(temporary, { force: true });
-    }
+/** @returns false when there is one already */
+async function created(path: string, text: string): Promise<boolean> {
+  try {
+    await symlink(text, path);
+    return true;
+  } catch (error) {
+    if (isCode(error, "EEXIST")) return false;
+    throw error;
   }
+}
+
+/** A process as an entry names it; a reused number gives another text. Null when there is no such process. */
+function holderText(pid: number): string | null {
+  const { started } = processIdentity(pid);
+  if (started === null) return null;
+  return `${pid}.${createHash("sha256").update(started).digest("hex").slice(0, STARTED_DIGITS)}`;
 }
 
 function numberOf(name: string): number {
@@ -122,24 +123,17 @@ function highest(names: readonly string[]): number {
   return names.reduce((most, name) => Math.max(most, numberOf(name)), 0);
 }
 
-/** A file that cannot be read was half written when the machine lost its power: nobody holds it. */
 async function isHeldBySomeone(path: string): Promise<boolean> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readlink(path);
   } catch (error) {
     // Gone since the folder was listed: another was faster and is now the holder, or was.
     if (isCode(error, "ENOENT")) return true;
+    // Not one of ours, as a copied or damaged folder may have: it names nobody.
+    if (isCode(error, "EINVAL")) return false;
     throw error;
   }
-  const holder = Holder.safeParse(asJson(text));
-  return holder.success && "process" in holder.data && isSameProcess(holder.data.process);
-}
-
-function asJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+  const pid = Number(/^([1-9][0-9]{0,9})\./.exec(text)?.[1] ?? 0);
+  return pid > 0 && holderText(pid) === text;
 }

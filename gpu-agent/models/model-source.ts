@@ -10,8 +10,8 @@ import type { Reach } from "./public-address.ts";
 /** Where the workspace's own store has a model. Its origin is the server the agent works for, so it is not judged. */
 export interface RegistryPlace {
   readonly url: string;
-  /** Sent to that URL's origin only. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Sent to that URL's origin only; asked for each request, since a session may be renewed during a download. */
+  readonly headers: () => Readonly<Record<string, string>>;
 }
 /** @throws when the registry has no such model, or does not answer */
 export type FindInRegistry = (sha256: string, signal: AbortSignal) => Promise<RegistryPlace>;
@@ -103,7 +103,7 @@ async function fromRegistry(sha256: string, settings: SourceSettings, signal: Ab
     kind: "http",
     url,
     host: url.host,
-    headersFor: (other) => (isOwn(other) ? place.headers : {}),
+    headersFor: (other) => (isOwn(other) ? place.headers() : {}),
     judge: (other) => {
       if (!isOwn(other)) judgeUrl(other, settings.reach);
     },

@@ -166,7 +166,7 @@ export class ModelStore {
         signal.throwIfAborted();
         const isAnotherChance =
           running !== undefined && (running.request !== requestOf(model, sources) || running.stop.signal.aborted);
-        if (!isAnotherChance) throw error;
+        if (!isAnotherChance) throw asNoSpace(error);
       } finally {
         stopListening();
         flight.askers -= 1;
@@ -258,8 +258,6 @@ export class ModelStore {
       await this.#touch(model.sha256);
       meter.enter("ready");
       return { path, wasThere };
-    } catch (error) {
-      throw asNoSpace(error);
     } finally {
       await held.release();
     }

@@ -84,6 +84,8 @@ export const endpoints = sqliteTable(
     activeRelease: integer("active_release").notNull(),
     /** The highest number a release of it has; the next one gets the number after it. */
     newestRelease: integer("newest_release").notNull().default(1),
+    /** The release that gets a part of the new jobs, and its bounds, as JSON; null when there is none. */
+    canary: text("canary"),
     /** Grows with each change, the deletion included. */
     version: integer("version").notNull(),
     /** The version its EndpointObject has confirmed; below `version`, it must be told again. */

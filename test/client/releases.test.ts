@@ -16,6 +16,7 @@ const release = (number: number): Record<keyof EndpointRelease, unknown> => ({
   warnings: [],
   created_at: "2026-01-01T00:00:00.000Z",
   graph: undefined,
+  canary: null,
 });
 
 describe("releases", () => {

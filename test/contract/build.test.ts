@@ -68,8 +68,14 @@ it.each([
   "pack @ https://me:secret@example.com/pack.whl",
   `pack @ git+https://me:secret@example.com/a/pack.git@${"1".repeat(40)}`,
   "../pack",
+  `pack @ https://example.com/\${HOME}/pack.whl`,
   "",
 ])("the lock does not take %j", (line) => void expect(PipRequirement.safeParse(line).success).toBe(false));
+
+it.each([`pack @ https://${";".repeat(9_000)}\n`, `pack==1 ;${" ".repeat(9_000)}\n`, `${"a.".repeat(5_000)}==`])(
+  "the lock refuses a long line without trying every way to read it, %#",
+  (line) => void expect(PipRequirement.safeParse(line).success).toBe(false),
+);
 
 it("holds no password in an address", () => {
   expect(RepositoryUrl.safeParse("https://someone:secret@example.com/one.git").success).toBe(false);

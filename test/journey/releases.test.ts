@@ -68,3 +68,33 @@ it("fails no job, and every job's picture is that of the release its record name
     expect([...data.subarray(0, 3)]).toEqual(COLOURS[job.release]);
   }
 });
+
+it("rolls a canary back that fails, and every later job runs on the active release", async () => {
+  const { client } = system;
+  await client.releases.activate(SLUG, 1);
+  // It reads a picture that is nowhere, which only shows where it runs.
+  const broken = {
+    1: { class_type: "LoadImage", inputs: { image: "nowhere.png" } },
+    2: { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: SLUG } },
+  };
+  const overrides = { inputs: { image: { hidden: true } } };
+  const made = await client.endpoints.patch(SLUG, { workflow: broken, overrides, activate: false });
+  await client.releases.canary(SLUG, made.newest_release, { weight: 0.5, min_jobs: 3 });
+  const run = async (count: number) => {
+    const jobs = await Promise.all(Array.from({ length: count }, () => client.jobs.submit(SLUG, { inputs: {} })));
+    return Promise.all(jobs.map(({ id }) => client.jobs.wait(id)));
+  };
+  const tried: Job[] = [];
+  const state = async () => (await client.endpoints.get(SLUG)).canary?.results?.state;
+  while ((await state()) === "running") {
+    expect(tried.length).toBeLessThan(JOBS);
+    tried.push(...(await run(6)));
+  }
+  // Failures are the canary's alone, and its jobs all failed.
+  for (const job of tried)
+    expect([job.release, job.state]).toEqual(job.release === 1 ? [1, "succeeded"] : [3, "failed"]);
+  const { canary } = await client.endpoints.get(SLUG);
+  expect(canary?.results?.reason).toMatch(/jobs failed on release 3/);
+  const after = await run(12);
+  expect(after.map(({ release, state: ended }) => [release, ended])).toEqual(after.map(() => [1, "succeeded"]));
+});

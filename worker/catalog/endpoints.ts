@@ -1,5 +1,7 @@
 /** Endpoints and releases in the catalog. */
 import { and, asc, count, desc, eq, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
+import * as z from "zod";
+import { NewCanary } from "#contract/canary";
 import { DEFAULT_SETTINGS, type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
 import { type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
@@ -10,6 +12,7 @@ import { activations, endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
 import {
   type ActivationCause,
+  findReleaseSummary,
   insertedRelease,
   type NewRelease,
   notedActivation,
@@ -32,12 +35,23 @@ export interface EndpointRow {
   readonly activeRelease: number;
   /** The highest number a release of it has. */
   readonly newestRelease: number;
+  readonly canary: StoredCanary | null;
   readonly version: number;
   readonly appliedVersion: number;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly deletedAt: number | null;
 }
+
+/** A canary as it was set. */
+const StoredCanary = z.object({
+  ...NewCanary.shape,
+  release: z.int().positive(),
+  /** The endpoint's version that it made: no other canary of this endpoint has it. */
+  id: z.int().positive(),
+  since: z.int(),
+});
+export type StoredCanary = z.infer<typeof StoredCanary>;
 
 export interface EndpointWithRelease {
   readonly endpoint: EndpointRow;
@@ -47,6 +61,8 @@ export interface EndpointWithRelease {
 export interface EndpointSummary {
   readonly endpoint: EndpointRow;
   readonly release: ReleaseSummary;
+  /** The release of the endpoint's canary, where it is asked for. */
+  readonly canary?: ReleaseSummary | undefined;
 }
 
 function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
@@ -59,11 +75,17 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
     // Settings that came later are not in older rows.
     settings: SettingsSchema.parse({ ...DEFAULT_SETTINGS, ...(parseExactJson(row.settings) as JsonObject) }),
     overrides: Overrides.parse(parseExactJson(row.overrides)),
+    canary: row.canary === null ? null : StoredCanary.parse(JSON.parse(row.canary)),
   };
 }
 
 function endpointValues(row: EndpointRow): typeof endpoints.$inferInsert {
-  return { ...row, settings: stringifyExactJson(row.settings), overrides: stringifyExactJson(row.overrides) };
+  return {
+    ...row,
+    settings: stringifyExactJson(row.settings),
+    overrides: stringifyExactJson(row.overrides),
+    canary: row.canary === null ? null : JSON.stringify(row.canary),
+  };
 }
 
 const joined = and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease));
@@ -102,7 +124,10 @@ export async function findEndpointCached(
     .innerJoin(releases, joined)
     .where(and(eq(endpoints.workspaceId, workspaceId), named(name), living));
   if (row === undefined) return undefined;
-  const found = { endpoint: endpointRow(row.endpoint), release: releaseSummary(row.release) };
+  const endpoint = endpointRow(row.endpoint);
+  const canary =
+    endpoint.canary === null ? undefined : await findReleaseSummary(database, endpoint.id, endpoint.canary.release);
+  const found = { endpoint, release: releaseSummary(row.release), canary };
   byName.set(cacheKey, found, Date.now());
   return found;
 }
@@ -261,6 +286,8 @@ export async function updateEndpoint(
       updatedAt: change.updatedAt,
       activeRelease: made?.activate ? made.row.number : endpoint.activeRelease,
       newestRelease: made?.row.number ?? endpoint.newestRelease,
+      // It was compared with a release that is not the active one any more.
+      ...(made?.activate ? { canary: null } : {}),
       version,
     })
     .where(unchanged)
@@ -300,12 +327,35 @@ export async function activateRelease(
     .set({
       activeRelease: release.number,
       overrides: stringifyExactJson(release.overrides),
+      canary: null,
       updatedAt: at,
       version: endpoint.version + 1,
     })
     .where(unchanged)
     .returning({ id: endpoints.id });
   const [, , rows] = await catalog.batch([...noted, update]);
+  forgetEndpoint(endpoint.id);
+  return rows.length === 1;
+}
+
+/**
+ * Sets or ends the canary of an endpoint that is still at its `version`.
+ * @param canary its settings and release; null: none
+ * @returns false when somebody else changed the endpoint first: read it again
+ */
+export async function setCanary(
+  database: D1Database,
+  endpoint: EndpointRow,
+  canary: (NewCanary & { readonly release: number }) | null,
+  at: number,
+): Promise<boolean> {
+  const version = endpoint.version + 1;
+  const stored: StoredCanary | null = canary === null ? null : { ...canary, id: version, since: at };
+  const rows = await catalogOf(database)
+    .update(endpoints)
+    .set({ canary: stored === null ? null : JSON.stringify(stored), updatedAt: at, version })
+    .where(stillAt(endpoint))
+    .returning({ id: endpoints.id });
   forgetEndpoint(endpoint.id);
   return rows.length === 1;
 }

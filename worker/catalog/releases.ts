@@ -130,6 +130,19 @@ export async function findSource(
   return first === undefined ? undefined : { encoding: first.encoding, parts: rows.map(({ content }) => content) };
 }
 
+/** A release without its large texts. */
+export async function findReleaseSummary(
+  database: D1Database,
+  endpointId: EndpointId,
+  number: number,
+): Promise<ReleaseSummary | undefined> {
+  const [row] = await catalogOf(database)
+    .select(summaryColumns)
+    .from(releases)
+    .where(and(eq(releases.endpointId, endpointId), eq(releases.number, number)));
+  return row === undefined ? undefined : releaseSummary(row);
+}
+
 /** Statements that write a release and its source where `still` holds of its endpoint. */
 export function insertedRelease(database: D1Database, { row, source }: NewRelease, still: SQL | undefined) {
   const catalog = catalogOf(database);

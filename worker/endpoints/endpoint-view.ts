@@ -1,11 +1,19 @@
+import type { Canary, CanaryResults } from "#contract/canary";
 import type { Endpoint, Release } from "#contract/endpoint";
 import type { EndpointRelease } from "#contract/release";
 import type { EndpointRow, EndpointSummary } from "#worker/catalog/endpoints";
 import type { ReleaseSummary } from "#worker/catalog/releases";
 import { iso } from "#worker/jobs/job-view";
 
-/** The endpoint as callers see it, with its active release. */
-export function endpointView({ endpoint, release }: EndpointSummary, origin: string): Endpoint {
+/**
+ * The endpoint as callers see it, with its active release.
+ * @param results of its canary, as its object knows them
+ */
+export function endpointView(
+  { endpoint, release }: EndpointSummary,
+  origin: string,
+  results: CanaryResults | null = null,
+): Endpoint {
   const self = `${origin}/v1/endpoints/${endpoint.slug}`;
   return {
     id: endpoint.id,
@@ -14,6 +22,7 @@ export function endpointView({ endpoint, release }: EndpointSummary, origin: str
     pod_id: endpoint.podId,
     settings: endpoint.settings,
     release: releaseFields(release),
+    canary: canaryView(endpoint, results),
     newest_release: endpoint.newestRelease,
     created_at: iso(endpoint.createdAt),
     updated_at: iso(endpoint.updatedAt),
@@ -35,11 +44,22 @@ export function releaseFields(release: ReleaseSummary): Release {
   };
 }
 
-/** A release as its endpoint's list shows it. */
-export function releaseView(endpoint: EndpointRow, release: ReleaseSummary): EndpointRelease {
+function canaryView({ canary }: EndpointRow, results: CanaryResults | null): Canary | null {
+  if (canary === null) return null;
+  const { id: _, since, ...settings } = canary;
+  return { ...settings, since: iso(since), results };
+}
+
+/** A release as its endpoint's list shows it; with the results of the endpoint's canary when it is that one. */
+export function releaseView(
+  endpoint: EndpointRow,
+  release: ReleaseSummary,
+  results: CanaryResults | null = null,
+): EndpointRelease {
   return {
     ...releaseFields(release),
     endpoint_id: endpoint.id,
     active: endpoint.activeRelease === release.number,
+    canary: endpoint.canary?.release === release.number ? canaryView(endpoint, results) : null,
   };
 }

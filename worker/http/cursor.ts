@@ -13,6 +13,7 @@ export type CursorKind =
   | "usage"
   | "deliveries"
   | "builds"
+  | "models"
   | "releases";
 
 const MAC_BYTES = 12;

@@ -145,6 +145,7 @@ const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
   operation: "operation_not_found",
   webhook: "webhook_not_found",
   delivery: "delivery_not_found",
+  model: "model_not_found",
 };
 
 export const UNKNOWN_DETAIL = "There is nothing of that name in your workspace.";

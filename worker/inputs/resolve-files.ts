@@ -58,13 +58,42 @@ export async function resolveFiles(
   return files;
 }
 
+/** Extensions of the formats we know, the usual one first. */
+const EXTENSIONS: Readonly<Record<string, readonly string[]>> = {
+  "image/png": ["png", "apng"],
+  "image/jpeg": ["jpg", "jpeg", "jpe", "jfif"],
+  "image/webp": ["webp"],
+  "image/gif": ["gif"],
+  "image/bmp": ["bmp", "dib"],
+  "audio/wav": ["wav"],
+  "audio/flac": ["flac"],
+  "audio/mpeg": ["mp3"],
+  "audio/ogg": ["ogg", "oga", "opus"],
+  "audio/mp4": ["m4a", "mp4"],
+  "audio/webm": ["webm", "weba"],
+  "audio/x-matroska": ["mka", "mkv"],
+  "video/mp4": ["mp4", "m4v"],
+  "video/quicktime": ["mov", "qt"],
+  "video/webm": ["webm"],
+  "video/x-matroska": ["mkv"],
+  "video/ogg": ["ogv", "ogg"],
+};
+
+/** The name with an extension of its type: ComfyUI's nodes go by extensions, and a name is only what a sender wrote. */
+function typedName(filename: string, contentType: string): string {
+  const fitting = EXTENSIONS[contentType];
+  const extension = filename.slice(filename.lastIndexOf(".") + 1).toLowerCase();
+  const [usual] = fitting ?? [];
+  return usual === undefined || fitting?.includes(extension) === true ? filename : `${filename.slice(0, 250)}.${usual}`;
+}
+
 /** A file as a job's lease names it. @param index its place among the job's files */
 export function inputFile(file: FileRow, input: string, index: number): StoredInputFile {
   return {
     index,
     input,
     file_id: file.id,
-    filename: file.filename,
+    filename: typedName(file.filename, file.contentType),
     content_type: file.contentType,
     size: file.size,
     sha256: file.sha256,

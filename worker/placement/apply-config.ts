@@ -1,6 +1,7 @@
 import type { EndpointId, WorkspaceId } from "#contract/ids";
+import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
-import { type EndpointRow, findEndpoint, markApplied } from "#worker/catalog/endpoints";
+import { type EndpointRow, findEndpoint, markApplied, type StoredCanary } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
 import { introducePod } from "#worker/placement/introduce-pod";
@@ -39,6 +40,17 @@ export async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: En
   }
 }
 
+function canaryOf(stored: StoredCanary): CanaryConfig {
+  return {
+    id: stored.id,
+    release: stored.release,
+    weight: stored.weight,
+    maxErrorRateIncrease: stored.max_error_rate_increase,
+    maxLatencyRatio: stored.max_latency_ratio,
+    minJobs: stored.min_jobs,
+  };
+}
+
 function configOf(endpoint: EndpointRow): EndpointConfig {
   return {
     endpointId: endpoint.id,
@@ -47,5 +59,6 @@ function configOf(endpoint: EndpointRow): EndpointConfig {
     slug: endpoint.slug,
     release: endpoint.activeRelease,
     settings: endpoint.settings,
+    ...(endpoint.canary === null ? {} : { canary: canaryOf(endpoint.canary) }),
   };
 }

@@ -31,6 +31,7 @@ import {
 } from "#worker/catalog/endpoints";
 import { hasPod, selectPods } from "#worker/catalog/pods";
 import { findSource, type NewRelease, type ReleaseRow } from "#worker/catalog/releases";
+import { canaryResults } from "#worker/endpoints/canary-results";
 import { endpointView } from "#worker/endpoints/endpoint-view";
 import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
@@ -71,6 +72,7 @@ const create = handleOnce(createEndpoint, async (call) => {
     overrides,
     activeRelease: release.row.number,
     newestRelease: release.row.number,
+    canary: null,
     version: 1,
     appliedVersion: 0,
     createdAt: now,
@@ -170,9 +172,10 @@ const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
   };
 });
 
-const get = handle(getEndpoint, async ({ env, principal, params, url }) =>
-  endpointView(await ownEndpoint(env, principal.workspaceId, params.endpoint), url.origin),
-);
+const get = handle(getEndpoint, async ({ env, principal, params, url }) => {
+  const found = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  return endpointView(found, url.origin, await canaryResults(env, found));
+});
 
 const remove = handle(deleteEndpoint, async ({ env, principal, params }) => {
   const { workspaceId } = principal;

@@ -1,11 +1,26 @@
 /** Releases of an endpoint: which there are, how they differ, and which one is active. */
-import { activateRelease, diffReleases, getRelease, listReleases, rollbackRelease } from "#contract/api/releases";
+import {
+  activateRelease,
+  diffReleases,
+  getRelease,
+  listReleases,
+  rollbackRelease,
+  setCanary,
+} from "#contract/api/releases";
+import type { Endpoint } from "#contract/endpoint";
 import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { EndpointId, WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import { type BuildRow, findBuild } from "#worker/catalog/builds";
-import { activateRelease as activateInCatalog, type EndpointRow, findRelease } from "#worker/catalog/endpoints";
+import {
+  activateRelease as activateInCatalog,
+  type EndpointRow,
+  type EndpointWithRelease,
+  findRelease,
+  setCanary as setCanaryInCatalog,
+} from "#worker/catalog/endpoints";
 import { type ActivationCause, findReplaced, type ReleaseRow, selectReleases } from "#worker/catalog/releases";
+import { canaryResults } from "#worker/endpoints/canary-results";
 import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
 import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
@@ -39,9 +54,10 @@ const list = handle(listReleases, async ({ env, principal, params, query }) => {
 });
 
 const get = handle(getRelease, async ({ env, principal, params, query }) => {
-  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const found = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  const { endpoint } = found;
   const release = await ownRelease(env, endpoint.id, params.number);
-  const view = releaseView(endpoint, release);
+  const view = releaseView(endpoint, release, await canaryResults(env, found));
   return query.graph === "true" ? { ...view, graph: graphOf(release) } : view;
 });
 
@@ -77,10 +93,27 @@ const rollback = handleOnce(rollbackRelease, async (call) => {
   });
 });
 
-export const releaseRoutes = [list, get, diff, activate, rollback];
+const canary = handle(setCanary, async (call) => {
+  const { env, body, params } = call;
+  return changed(call, call.principal.workspaceId, params.endpoint, async ({ endpoint }) => {
+    const { number } = params;
+    await ownRelease(env, endpoint.id, number);
+    if (body.weight === 0) {
+      if (endpoint.canary?.release !== number) return "unchanged";
+      return (await setCanaryInCatalog(env.CATALOG, endpoint, null, Date.now())) ? "changed" : "again";
+    }
+    if (number === endpoint.activeRelease) {
+      throw new Problem("release_active", `Release ${number} is the active one: every new job runs on it.`);
+    }
+    const set = { ...body, release: number };
+    return (await setCanaryInCatalog(env.CATALOG, endpoint, set, Date.now())) ? "changed" : "again";
+  });
+});
+
+export const releaseRoutes = [list, get, diff, activate, rollback, canary];
 
 /**
- * Makes the chosen release the active one, whatever others change meanwhile, and tells the endpoint's object.
+ * Makes the chosen release the active one, whatever others change meanwhile.
  * @param choose the release's number; asked again when the endpoint has changed since it was read
  */
 async function activated(
@@ -89,17 +122,34 @@ async function activated(
   name: string,
   cause: ActivationCause,
   choose: (endpoint: EndpointRow) => Promise<number>,
-) {
+): Promise<Endpoint> {
+  const { env } = call;
+  return changed(call, workspaceId, name, async ({ endpoint }) => {
+    const number = await choose(endpoint);
+    if (number === endpoint.activeRelease) return "unchanged";
+    const release = await ownRelease(env, endpoint.id, number);
+    return (await activateInCatalog(env.CATALOG, endpoint, release, cause, Date.now())) ? "changed" : "again";
+  });
+}
+
+/**
+ * Changes an endpoint, again when somebody else did so meanwhile, and tells its object.
+ * @returns the endpoint as it is then
+ */
+async function changed(
+  call: Arrival,
+  workspaceId: WorkspaceId,
+  name: string,
+  change: (found: EndpointWithRelease) => Promise<"changed" | "unchanged" | "again">,
+): Promise<Endpoint> {
   const { env } = call;
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const found = await ownEndpoint(env, workspaceId, name);
-    const { endpoint } = found;
-    const number = await choose(endpoint);
-    if (number === endpoint.activeRelease) return endpointView(found, call.url.origin);
-    const release = await ownRelease(env, endpoint.id, number);
-    if (!(await activateInCatalog(env.CATALOG, endpoint, release, cause, Date.now()))) continue;
-    await tellObject(call, workspaceId, endpoint.id);
-    return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
+    const outcome = await change(found);
+    if (outcome === "again") continue;
+    if (outcome === "changed") await tellObject(call, workspaceId, found.endpoint.id);
+    const after = outcome === "changed" ? await ownEndpoint(env, workspaceId, found.endpoint.id) : found;
+    return endpointView(after, call.url.origin, await canaryResults(env, after));
   }
   throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
 }

@@ -34,7 +34,7 @@ export function withoutPassword(address: string): string {
 /** The folder that git, and ComfyUI's Manager with it, makes of a repository's address. */
 export function folderOfRepository(address: string): string {
   const path = address.replace(/[?#].*$/, "").replace(/\/+$/, "");
-  return path.slice(path.search(/[^/]*$/)).replace(/\.git$/, "");
+  return path.slice(path.lastIndexOf("/") + 1).replace(/\.git$/, "");
 }
 
 /** Query fields in which download links carry secrets. */

@@ -72,7 +72,12 @@ export class DocumentFields {
     }
     const entries = Object.entries(value);
     if (entries.length > most) this.fault(at, `has ${entries.length} entries; ${most} are the most`);
-    return entries.slice(0, most).map(([name, item]) => [name, item, `${at}/${escaped(name)}`]);
+    return entries.slice(0, most).flatMap(([name, item]): [string, Json, string][] => {
+      const place = `${at}/${escaped(name)}`;
+      if (name.length <= TEXT_LENGTH_MAX) return [[name, item, place]];
+      this.fault(place, `must have a name of at most ${TEXT_LENGTH_MAX} characters`);
+      return [];
+    });
   }
 
   /** An object below; undefined where it is missing. */

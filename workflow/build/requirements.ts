@@ -10,6 +10,8 @@ export interface Requirements {
 
 const INDEX_OPTION = /^(--index-url|-i|--extra-index-url)(?:\s+|=)(\S+)$/;
 const QUOTED_MAX = 80;
+/** As in a manifest; of a longer line only the name is kept, so that it is asked for. */
+const LINE_LENGTH_MAX = 10_000;
 
 /** Reads the text. Options that name no index are left out and named among the warnings. */
 export function readRequirements(text: string): Requirements {
@@ -23,6 +25,13 @@ export function readRequirements(text: string): Requirements {
       .trim()
       .replaceAll(/[ \t]+/g, " ");
     if (line === "") continue;
+    if (line.length > LINE_LENGTH_MAX) {
+      warnings.push(
+        `The line of ${packageOf(line).slice(0, QUOTED_MAX)} has ${line.length} characters and is not read.`,
+      );
+      lines.push(packageOf(line).slice(0, QUOTED_MAX));
+      continue;
+    }
     const index = INDEX_OPTION.exec(line);
     if (index !== null) {
       const address = index[2] ?? "";
@@ -54,7 +63,9 @@ function editableOf(line: string): string | undefined {
 }
 
 function cleanLine(line: string): string {
-  return line.replace(/((?:git\+)?[a-z]+:\/\/)[^/?#\s]*@(?=[^/\s]*\/)/i, "$1").replace(/git\+ssh:\/\//, "git+https://");
+  return line
+    .replace(/((?:git\+)?[a-z]{2,10}:\/\/)[^/?#\s]*@(?=[^/\s]*\/)/i, "$1")
+    .replace(/git\+ssh:\/\//, "git+https://");
 }
 
 /** The name of a line's package, as Python compares names; the line itself where it names none. */

@@ -267,6 +267,18 @@ describe("a redirect", () => {
     expect(server.requests("/signed").length).toBe(PIECES + 1);
   });
 
+  it("to a link whose time is over for all connections at once is asked for again", async () => {
+    let link = "/first";
+    const behave = ({ path, nth }: SeenRequest) => {
+      if (path === "/first" && nth >= 3) link = "/second";
+      return path === link ? undefined : { status: 403 };
+    };
+    for (const path of ["/first", "/second"]) server.serve(path, { bytes, behave });
+    const url = server.serve("/model", { bytes, behave: () => ({ status: 302, headers: { location: link } }) });
+    expect((await fetched(url)).equals(bytes)).toBe(true);
+    expect(server.requests("/first").length).toBeGreaterThan(3);
+  });
+
   it("in a circle is refused", async () => {
     const url = server.serve("/model", { bytes, behave: () => ({ status: 302, headers: { location: "/model" } }) });
     await expect(fetched(url)).rejects.toMatchObject({ code: "source_refused" });

@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 
 export interface SeenRequest {
   readonly path: string;
@@ -36,11 +37,15 @@ export class ModelServer {
   readonly files = new Map<string, ServedFile>();
   readonly seen: SeenRequest[] = [];
   readonly #server: Server;
+  readonly #scheme: "http" | "https";
 
-  constructor() {
-    this.#server = createServer((request, response) => {
+  /** @param identity serves over TLS */
+  constructor(identity?: { readonly key: string; readonly cert: string }) {
+    const answer = (request: IncomingMessage, response: ServerResponse) => {
       this.#serve(request, response).catch(() => response.destroy());
-    });
+    };
+    this.#scheme = identity === undefined ? "http" : "https";
+    this.#server = identity === undefined ? createServer(answer) : createTlsServer(identity, answer);
   }
 
   async start(): Promise<this> {
@@ -57,7 +62,8 @@ export class ModelServer {
 
   get origin(): string {
     const address = this.#server.address();
-    return `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+    const host = this.#scheme === "https" ? "localhost" : "127.0.0.1";
+    return `${this.#scheme}://${host}:${typeof address === "object" && address !== null ? address.port : 0}`;
   }
 
   /** Serves a file. @returns its address */

@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { AGENT_PROTOCOL, PROTOCOL_HEADER } from "#contract/agent";
 import { resolveSource, type SourceSettings } from "#gpu-agent/models/model-source";
+import { serverRegistry } from "#gpu-agent/models/server-registry";
 import { cleanUp, modelOf, never, onCleanUp, safetensors, temporaryFolder, testStore } from "./model-files.ts";
 import { ModelServer } from "./model-server.ts";
 
@@ -138,7 +140,7 @@ describe("the way to a source", () => {
       reach: "public",
       registry: (sha256) => {
         asked.push(sha256);
-        return Promise.resolve({ url, headers: { authorization: "Bearer node" } });
+        return Promise.resolve({ url, headers: () => ({ authorization: "Bearer node" }) });
       },
     });
     const model = modelOf(bytes, ["registry:"]);
@@ -151,10 +153,36 @@ describe("the way to a source", () => {
     server.serve("/agent/v1/models/x", { bytes, behave: () => ({ status: 302, headers: { location: away } }) });
     const fresh = await testStore(await temporaryFolder(), {
       reach: "public",
-      registry: () => Promise.resolve({ url, headers: {} }),
+      registry: () => Promise.resolve({ url, headers: () => ({}) }),
     });
     await expect(fresh.ensure(model, { signal: never() })).rejects.toMatchObject({ code: "source_refused" });
     expect(other.seen).toEqual([]);
+  });
+
+  it("to the server's registry goes on when the session is renewed on the way", async () => {
+    const model = modelOf(bytes, ["registry:"]);
+    let session = "old";
+    const path = `/under/agent/v1/models/${model.sha256}`;
+    server.serve(path, {
+      bytes,
+      behave: ({ nth, headers }) => {
+        if (nth === 2) session = "new";
+        return nth >= 2 && headers.authorization !== "Bearer new" ? { status: 401 } : undefined;
+      },
+    });
+    const registry = serverRegistry(`${server.origin}/under/`, () => session);
+    const store = await testStore(await temporaryFolder(), { reach: "public", registry });
+    await store.ensure(model, { signal: never() });
+    expect(server.seen.every(({ headers }) => headers[PROTOCOL_HEADER] === String(AGENT_PROTOCOL))).toBe(true);
+    expect(server.seen.some(({ headers }) => headers.authorization === "Bearer new")).toBe(true);
+  });
+
+  it("to the server's registry needs a session", async () => {
+    const store = await testStore(await temporaryFolder(), { registry: serverRegistry(server.origin, () => null) });
+    await expect(store.ensure(modelOf(bytes, ["registry:"]), { signal: never() })).rejects.toMatchObject({
+      code: "source_unreachable",
+    });
+    expect(server.seen).toEqual([]);
   });
 
   it("to a registry that does not answer may be tried later", async () => {

@@ -10,14 +10,22 @@ const PROGRAM = fileURLToPath(new URL("store-child.ts", import.meta.url));
 
 export interface StoreChild {
   /** Resolves when the child has said so; rejects when it ends before. */
-  said(line: "ready" | "done"): Promise<void>;
+  said(line: string): Promise<void>;
   /** kill -9, and waits until it is gone. */
   kill(): Promise<void>;
 }
 
-export function startChild(task: ChildTask): StoreChild {
-  const child: ChildProcess = spawn(process.execPath, [PROGRAM, JSON.stringify(task)], {
+interface ChildSurroundings {
+  /** A command that runs the child, with its arguments after its own. */
+  readonly inside?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export function startChild(task: ChildTask, { inside = [], environment = {} }: ChildSurroundings = {}): StoreChild {
+  const [command = process.execPath, ...rest] = [...inside, process.execPath, PROGRAM, JSON.stringify(task)];
+  const child: ChildProcess = spawn(command, rest, {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...environment },
   });
   const lines = new Set<string>();
   const heard: (() => void)[] = [];
@@ -48,6 +56,7 @@ export function startChild(task: ChildTask): StoreChild {
     kill,
     said: async (line) => {
       while (!lines.has(line)) {
+        // Lines may still be on their way from a child that has ended, until its pipes are closed as well.
         if (isOver) throw new Error(`the child ended without saying ${line}: ${errors}`);
         await new Promise<void>((resolve) => heard.push(resolve));
       }

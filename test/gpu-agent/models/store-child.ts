@@ -2,14 +2,24 @@
  * A store in a process of its own, to be killed. Reads one JSON value from its arguments, does it, and writes lines:
  * `ready` when it is about to be killed at the point that was asked for, `done` when it came to its end.
  */
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { BuildModel } from "#contract/build";
 import { pause } from "#gpu-agent/control/backoff";
+import { DOWNLOAD_LIMITS } from "#gpu-agent/models/download";
 import { FileLocks } from "#gpu-agent/models/file-lock";
+import { ModelFailure } from "#gpu-agent/models/model-failure";
 import { ModelStore } from "#gpu-agent/models/model-store";
+import type { Reach } from "#gpu-agent/models/public-address";
+import { sha256OfFile } from "#gpu-agent/models/sha256-of-file";
 
 export type ChildTask =
-  | { readonly do: "ensure"; readonly folder: string; readonly model: BuildModel; readonly pieceBytes: number }
+  | {
+      readonly do: "ensure";
+      readonly folder: string;
+      readonly model: BuildModel;
+      readonly pieceBytes: number;
+      readonly reach?: Reach;
+    }
   /** Makes room for a model and stops for ever once so many others have gone. */
   | {
       readonly do: "evict";
@@ -19,6 +29,8 @@ export type ChildTask =
       readonly stopAfter: number;
     }
   | { readonly do: "link"; readonly folder: string; readonly model: BuildModel; readonly build: string }
+  /** Fetches into a disk that is too small but says that it is not, tells the error, makes room, and goes on. */
+  | { readonly do: "fill"; readonly folder: string; readonly model: BuildModel; readonly ballast: string }
   /** Takes a lock and keeps it. */
   | { readonly do: "lock"; readonly folder: string; readonly name: string }
   /** Adds one to a number in a file under a lock, so many times. */
@@ -39,7 +51,7 @@ switch (task.do) {
   case "ensure": {
     const store = await ModelStore.open({
       folder: task.folder,
-      reach: "loopback",
+      reach: task.reach ?? "loopback",
       reserveBytes: 0,
       limits: {
         pieceBytes: task.pieceBytes,
@@ -78,6 +90,24 @@ switch (task.do) {
     const store = await ModelStore.open({ folder: task.folder });
     await say("ready");
     await store.link(task.build, task.model);
+    break;
+  }
+  case "fill": {
+    await writeFile(task.ballast, Buffer.alloc(task.model.sizeBytes / 2));
+    const store = await ModelStore.open({
+      folder: task.folder,
+      reach: "loopback",
+      reserveBytes: 0,
+      freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
+      limits: { ...DOWNLOAD_LIMITS, pieceBytes: 32_768, connections: 2 },
+    });
+    const error: unknown = await store.ensure(task.model, { signal }).catch((reason: unknown) => reason);
+    if (!(error instanceof ModelFailure)) throw error;
+    await say(error.code);
+    await rm(task.ballast);
+    const { path } = await store.ensure(task.model, { signal });
+    if ((await sha256OfFile(path)) !== task.model.sha256) throw new Error("its bytes are wrong");
+    store.close();
     break;
   }
   case "lock": {

@@ -319,6 +319,24 @@ describe("hostile documents", () => {
     );
   });
 
+  it.each([
+    `{"git_custom_nodes":{"${"a".repeat(1_000_000)}/x":{}}}`,
+    `{"customNodes":[{"name":"${"a".repeat(1_000_000)}"}]}`,
+    `{"git_custom_nodes":{},"pips":{"${"/".repeat(1_000_000)}x":""}}`,
+  ])("a text of a million characters is refused where it stands, %#", (text) => {
+    expect(refused("a.json", text).detail).toContain("characters");
+  });
+
+  it("a line of a million characters is asked for and not read", () => {
+    const { draft, warnings } = read(
+      "requirements.txt",
+      `pack @ https://me:secret@example.com/${"a".repeat(1_000_000)}`,
+    );
+    expect([draft.pipDependencies, warnings]).toEqual([["pack"], [expect.stringContaining("is not read")]]);
+    const many = read("requirements.txt", `${"a".repeat(9_000)}\n`.repeat(200));
+    expect(many.draft.pipDependencies).toHaveLength(200);
+  });
+
   it("a mapping of fifty thousand keys costs no time squared", () => {
     const keys = Array.from({ length: 50_000 }, (_, at) => `p${at}: x`).join("\n");
     expect(refused("a.yaml", `customNodes: []\nenvironment: {}\n${keys}\nid: &a [*a]`).detail).toMatch(
