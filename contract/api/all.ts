@@ -40,6 +40,7 @@ import {
 } from "#contract/api/queue";
 import {
   activateRelease,
+  createRelease,
   diffReleases,
   getRelease,
   listReleases,
@@ -75,6 +76,7 @@ export const routes: readonly Route[] = [
   deleteEndpoint,
   getEndpointSchema,
   listReplicas,
+  createRelease,
   listReleases,
   getRelease,
   diffReleases,
