@@ -86,8 +86,8 @@ export class Models {
 
   /**
    * Uploads a model. An upload that broke off goes on with the parts that are missing; what is there already is not sent.
-   * @returns the model being verified, or ready; `wait` says what came of it
-   * @throws PilotlightError; `model_conflict` where an import of the same bytes is under way
+   * @returns the model as it is verified, or ready, or on its way by an import of the same bytes; `wait` says what comes of it
+   * @throws PilotlightError
    */
   async upload(content: Blob, upload: ModelUpload): Promise<Model> {
     const { sha256, type, filename, allowUnsafe = false, signal, onProgress } = upload;

@@ -4,6 +4,7 @@ import type { PageOf } from "#client/queues";
 import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
 import {
   activateRelease,
+  createRelease,
   diffReleases,
   getRelease,
   listReleases,
@@ -11,7 +12,7 @@ import {
   setCanary,
 } from "#contract/api/releases";
 import type { NewCanary } from "#contract/canary";
-import type { Endpoint } from "#contract/endpoint";
+import type { Endpoint, NewRelease } from "#contract/endpoint";
 import type { EndpointRelease, ReleaseDiff } from "#contract/release";
 
 export type ReleasePage = AnswerOf<typeof listReleases>;
@@ -32,6 +33,11 @@ export class Releases {
   ): Promise<EndpointRelease> {
     const query = { graph: graph ? "true" : "false" } as const;
     return this.#transport.call(getRelease, { params: { endpoint, number }, query, ...options });
+  }
+
+  /** Makes a release, and activates it unless `activate` is false; the release that says the same already, where there is one. */
+  create(endpoint: string, release: z.input<typeof NewRelease>, options: CreateOptions = {}): Promise<EndpointRelease> {
+    return this.#transport.call(createRelease, { params: { endpoint }, body: release, ...options });
   }
 
   /** One page, newest first. */

@@ -151,6 +151,16 @@ export const EndpointPatch = z
   .meta({ id: "EndpointPatch" });
 export type EndpointPatch = z.infer<typeof EndpointPatch>;
 
+/** What a release is imported from; at least one of them. Without a workflow, the active release's is imported again. */
+const { name: _name, settings: _settings, ...releaseFields } = EndpointPatch.shape;
+export const NewRelease = z
+  .strictObject(releaseFields)
+  .refine(({ activate: _, ...given }) => Object.values(given).some((field) => field !== undefined), {
+    error: "Must have at least one of workflow, overrides, object_info and view_comfy",
+  })
+  .meta({ id: "NewRelease" });
+export type NewRelease = z.infer<typeof NewRelease>;
+
 /** JSON Schema 2020-12 of inputs and outputs. */
 export const EndpointSchema = z
   .object({

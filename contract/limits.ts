@@ -41,8 +41,6 @@ export const OPERATION_RETENTION_DAYS = 7;
 /** Tags of one job, and bytes of one tag. */
 export const TAGS_MAX = 16;
 export const TAG_BYTES_MAX = 256;
-/** A build's manifest: a thousand models and two thousand locked packages take a quarter of this. */
-export const BUILD_BYTES_MAX = 1 * MIB;
 /** Builds of one workspace; each change of a machine's software is one. */
 export const BUILDS_PER_WORKSPACE_MAX = 1_000;
 /** A page of a list. */

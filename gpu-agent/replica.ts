@@ -1,8 +1,9 @@
 /** One replica: a ComfyUI on a slot that takes one endpoint's jobs, one at a time, until it is told to stop. */
 import { randomUUID } from "node:crypto";
-import type { HeldReplica, Lease, WantedReplica } from "#contract/agent";
+import type { HeldReplica, Lease, ReleaseForAgent, WantedReplica } from "#contract/agent";
 import type { ReplicaState } from "#contract/replica";
-import type { ComfyHost } from "./comfy/comfy-server.ts";
+import type { PreparedHost, ReleaseHosts } from "./builds/release-hosts.ts";
+import { isVerified, verifyRelease } from "./builds/verify-release.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
 import { drivePrompt } from "./comfy/drive-prompt.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
@@ -34,7 +35,7 @@ const IDLE_ANSWER_MS = 250;
 export interface ReplicaOptions {
   readonly wanted: WantedReplica;
   readonly calls: AgentCalls;
-  readonly host: ComfyHost;
+  readonly hosts: ReleaseHosts;
   readonly settings: AgentSettings;
   readonly paths: StatePaths;
   readonly log: Log;
@@ -58,6 +59,7 @@ export class Replica {
   #state: ReplicaState = "preparing";
   #error: string | null = null;
   #comfy: ComfySession | null = null;
+  #prepared: PreparedHost | null = null;
   #release: number | null = null;
   #reports: Promise<void> = Promise.resolve();
   #lastReport = "";
@@ -144,14 +146,16 @@ export class Replica {
     this.#options.onChange();
   }
 
-  /** From nothing to a ComfyUI that has shown it can run a prompt. */
+  /** From nothing to a ComfyUI that has shown it can run the release, or a prompt where the release asks for no more. */
   async #start(): Promise<void> {
-    const { host, settings, wanted } = this.#options;
+    const { hosts, settings, wanted } = this.#options;
     const { signal } = this.#drain;
     this.#phases.begin("preparing");
     this.#enter("preparing");
     await this.#refuseFullDisk();
-    const server = await host.start({
+    const release = await this.#wantedRelease();
+    this.#prepared = await hosts.prepareHost(release, { signal, onStep: (step) => this.#part(step) });
+    const server = await this.#prepared.host.start({
       slot: wanted.slot,
       log: this.#log,
       signal,
@@ -164,7 +168,8 @@ export class Replica {
       this.#phases.begin("loading");
       this.#enter("loading");
       this.#comfy = await openSession(server, settings.timings, this.#log, signal);
-      if (server.folders !== null) await this.#tryOut(this.#comfy);
+      if (release !== null && isVerified(release)) await this.#verify(this.#comfy, release);
+      if (server.folders !== null && release?.smoke_test == null) await this.#tryOut(this.#comfy);
       this.#phases.end();
       // The endpoint must know the replica before it polls.
       this.#enter("ready");
@@ -179,10 +184,42 @@ export class Replica {
 
   async #closeComfy(): Promise<void> {
     const comfy = this.#comfy;
+    const prepared = this.#prepared;
     this.#comfy = null;
-    if (comfy === null) return;
-    await this.#cleaned;
-    await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
+    this.#prepared = null;
+    if (comfy !== null) {
+      await this.#cleaned;
+      await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
+    }
+    prepared?.release();
+  }
+
+  /** The release to be ready for, or null where the server does not say which. */
+  async #wantedRelease(): Promise<ReleaseForAgent | null> {
+    const { signal } = this.#drain;
+    // The answer to the first report names it.
+    await this.#reports;
+    signal.throwIfAborted();
+    return this.#release === null ? null : this.#releases.get(this.#release, signal);
+  }
+
+  /** Throws when this ComfyUI cannot run the release: a replica that is ready has run it once. */
+  #verify(session: ComfySession, release: ReleaseForAgent): Promise<void> {
+    return verifyRelease({
+      session,
+      release,
+      timings: this.#options.settings.timings,
+      signal: this.#drain.signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+      onPart: (part) => this.#part(part),
+    });
+  }
+
+  /** A part of the present state begins, and what came before it has its time. */
+  #part(name: string): void {
+    this.#phases.begin(name);
+    void this.#report();
   }
 
   /** An answer to HTTP proves little: the worker thread may be dead. A prompt of two nodes proves it. */

@@ -54,6 +54,14 @@ const ComfySettings = z.discriminatedUnion("kind", [
     metadata: z.boolean().default(false),
   }),
   z.strictObject({ kind: z.literal("attach"), urls: z.array(z.url()).min(1).max(SLOTS_PER_NODE_MAX) }),
+  z.strictObject({
+    kind: z.literal("builds"),
+    /** Interpreters to make environments with, looked at before those of the usual names. */
+    pythons: z.array(z.string()).default([]),
+    /** Take file:// repositories, wheels and models: what such an address names is read with the agent's own rights. */
+    allowFiles: z.boolean().default(false),
+    metadata: z.boolean().default(false),
+  }),
   z.strictObject({ kind: z.literal("stand-in"), args: z.array(z.string()).default([]) }),
 ]);
 export type ComfySettings = z.infer<typeof ComfySettings>;
@@ -97,6 +105,10 @@ One of:
      --comfyui-python EXE (DIR/.venv, DIR/venv, python3)      COMFYUI_PYTHON
      --comfyui-args ARGS  more flags for ComfyUI              COMFYUI_ARGS
      --keep-metadata      leave the workflow in saved files   COMFYUI_KEEP_METADATA=1
+  --builds                make what each release needs        COMFYUI_BUILDS=1
+     --build-python EXE   an interpreter for its environments PILOTLIGHT_BUILD_PYTHON
+     --allow-file-sources take file:// addresses in builds    PILOTLIGHT_ALLOW_FILE_SOURCES=1
+     --keep-metadata      as above
   --comfyui-url URL[,URL] use ComfyUI servers that run        COMFYUI_URL
   --stand-in              the CPU stand-in, for tests         COMFYUI_STAND_IN=1
 
@@ -137,6 +149,9 @@ export async function readSettings(
         "comfyui-args": string,
         "keep-metadata": boolean,
         "comfyui-url": string,
+        builds: boolean,
+        "build-python": string,
+        "allow-file-sources": boolean,
         "stand-in": boolean,
         "drain-seconds": string,
         "hang-seconds": string,
@@ -201,12 +216,23 @@ function comfySettings(
 ): unknown {
   const directory = text("comfyui-dir", "COMFYUI_DIR");
   const url = text("comfyui-url", "COMFYUI_URL");
+  const builds = yes("builds", "COMFYUI_BUILDS");
   const standIn = yes("stand-in", "COMFYUI_STAND_IN");
-  const chosen = [directory !== undefined, url !== undefined, standIn].filter(Boolean).length;
-  if (chosen !== 1) throw new SettingsError("Give exactly one of --comfyui-dir, --comfyui-url and --stand-in");
+  const chosen = [directory !== undefined, url !== undefined, builds, standIn].filter(Boolean).length;
+  if (chosen !== 1)
+    throw new SettingsError("Give exactly one of --comfyui-dir, --comfyui-url, --builds and --stand-in");
   const args = splitArgs(text("comfyui-args", "COMFYUI_ARGS") ?? "");
   if (standIn) return { kind: "stand-in", args };
   if (url !== undefined) return { kind: "attach", urls: url.split(",").map((each) => each.trim()) };
+  if (builds) {
+    const python = text("build-python", "PILOTLIGHT_BUILD_PYTHON");
+    return {
+      kind: "builds",
+      pythons: python === undefined ? [] : [python],
+      allowFiles: yes("allow-file-sources", "PILOTLIGHT_ALLOW_FILE_SOURCES"),
+      metadata: yes("keep-metadata", "COMFYUI_KEEP_METADATA"),
+    };
+  }
   const folder = resolve(directory ?? "");
   if (!existsSync(join(folder, "main.py")))
     throw new SettingsError(`There is no ComfyUI in ${folder}: main.py is missing`);

@@ -41,6 +41,7 @@ import {
 } from "#contract/api/queue";
 import {
   activateRelease,
+  createRelease,
   diffReleases,
   getRelease,
   listReleases,
@@ -80,6 +81,7 @@ export const routes: readonly Route[] = [
   listBuilds,
   getBuild,
   getStandalone,
+  createRelease,
   listReleases,
   getRelease,
   diffReleases,

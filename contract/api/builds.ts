@@ -2,9 +2,8 @@ import * as z from "zod";
 import { PageQuery, page } from "#contract/api/page";
 import { ReleaseParams } from "#contract/api/releases";
 import { route } from "#contract/api/route";
-import { BuildManifest, StandaloneRelease } from "#contract/build";
+import { BUILD_BYTES_MAX, BuildManifest, StandaloneRelease } from "#contract/build";
 import { Sha256 } from "#contract/job";
-import { BUILD_BYTES_MAX } from "#contract/limits";
 
 const tag = "Builds";
 

@@ -3,8 +3,8 @@ import { EndpointParams } from "#contract/api/endpoints";
 import { PageQuery, page } from "#contract/api/page";
 import { route } from "#contract/api/route";
 import { NewCanary } from "#contract/canary";
-import { Endpoint } from "#contract/endpoint";
-import { RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
+import { Endpoint, NewRelease } from "#contract/endpoint";
+import { RELEASES_PER_ENDPOINT_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { EndpointRelease, ReleaseDiff, Rollback } from "#contract/release";
 
 /** A release's number, as an address or a query names it. */
@@ -12,6 +12,24 @@ const ReleaseNumber = z.coerce.number().int().min(1).max(RELEASES_PER_ENDPOINT_M
 export const ReleaseParams = EndpointParams.extend({ number: ReleaseNumber });
 const tag = "Releases";
 
+export const createRelease = route({
+  id: "createRelease",
+  tag,
+  method: "post",
+  path: "/v1/endpoints/{endpoint}/releases",
+  summary: "Make a release of an endpoint, and activate it unless told otherwise",
+  description:
+    "As PATCH of the endpoint does, with an Idempotency-Key and the release as the answer. Without `workflow`, the active release's is imported again.",
+  scope: "deploy",
+  params: EndpointParams,
+  body: NewRelease,
+  bodyBytesMax: WORKFLOW_BODY_BYTES_MAX,
+  idempotent: "catalog",
+  status: 201,
+  returns: EndpointRelease,
+  alsoReturns: { 200: "The active release says the same already, or the newest one when it is not to be activated" },
+  problems: ["endpoint_not_found", "invalid_workflow", "workflow_format_ui", "release_limit"],
+});
 export const listReleases = route({
   id: "listReleases",
   tag,

@@ -1,6 +1,7 @@
 /** How a build's ComfyUI is started. Pure. */
 import { join } from "node:path";
 import type { BuildManifest } from "#contract/build";
+import { supportedFlags } from "../comfy/launch-flags.ts";
 import type { Launch } from "../comfy/spawn-host.ts";
 import type { HeldBuild } from "./build-store.ts";
 import { offlineEnvironment } from "./environments.ts";
@@ -18,7 +19,7 @@ export function buildLaunch(
     program: build.python,
     args: [join(build.comfyui, "main.py")],
     cwd: build.comfyui,
-    extra: [...cacheFlags(launch.cache), ...launch.flags],
+    extra: [...cacheFlags(launch), ...launch.flags],
     metadata: options.metadata,
     cpuOnly: options.cpuOnly,
     environment: { ...offlineEnvironment(options.environment), PYTHONUNBUFFERED: "1" },
@@ -27,8 +28,12 @@ export function buildLaunch(
   };
 }
 
-/** A version that has no such flag ends at once and says so: the build asks for what it does not hold. */
-function cacheFlags(cache: BuildManifest["launch"]["cache"]): string[] {
+/**
+ * A version that has no such flag ends at once and says so: the build asks for what it does not hold.
+ * A mode that the flags give with its number stands.
+ */
+function cacheFlags({ cache, flags }: BuildManifest["launch"]): string[] {
+  if (supportedFlags(flags.join(" ")).has(`cache-${cache}`)) return [];
   switch (cache) {
     case "default":
       return [];

@@ -29,6 +29,11 @@ const ISOLATION_FLAGS: readonly string[] = [
   "auto-launch",
   "enable-manager",
   "log-stdout",
+  // Each slot has its GPU.
+  "cuda-device",
+  "default-device",
+  "directml",
+  "oneapi-device-selector",
 ];
 
 const MIB = 1024 ** 2;

@@ -47,7 +47,8 @@ export function builtHosts({ store, launch, hostOf }: BuiltHostsOptions): Releas
   return {
     description: "builds",
     async prepareHost(release, options) {
-      if (release?.build == null) {
+      if (release === null) throw new StartFailed("The server does not say which release this replica is to run.");
+      if (release.build == null) {
         throw new StartFailed(
           "This machine runs builds, and the release has none: deploy it with one, or give the machine a ComfyUI.",
         );

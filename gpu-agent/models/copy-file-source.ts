@@ -28,7 +28,7 @@ export async function copyFileSource(
     }
     // Copying a disk is quick; what an earlier source gave is not worth being mixed with it.
     await partial.startOver();
-    await partial.begin({ source: "file", host: "this machine", validator: null });
+    await partial.begin({ source: "file", host: "this machine", servedBy: "this machine", validator: null });
     meter.startAt(0);
     const buffer = new Uint8Array(CHUNK_BYTES);
     let at = 0;

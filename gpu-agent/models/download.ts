@@ -100,7 +100,11 @@ class DownloadRun {
   readonly #signal: AbortSignal;
   /** Where redirects led last; null before, and when that link is stale. */
   #place: URL | null = null;
-  #validator: string | null;
+  /**
+   * What the file was called by each host that gave bytes of it. Two hosts of one store have the same file under two
+   * ETags, so a link that leads to another host than before says nothing about a change.
+   */
+  readonly #validators: Map<string, string>;
   /** Any request was answered with a range. */
   #hasRanges: boolean;
   #pieces: ByteSpan[];
@@ -111,9 +115,11 @@ class DownloadRun {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     const { partial, sourceId, limits } = options;
-    const known = partial.origins.findLast(({ source }) => source === sourceId);
-    this.#validator = known?.validator ?? null;
-    this.#hasRanges = this.#validator !== null && partial.spans.length > 0;
+    const known = partial.origins.filter(({ source }) => source === sourceId);
+    this.#validators = new Map(
+      known.flatMap((each) => (each.validator === null ? [] : [[each.servedBy, each.validator]])),
+    );
+    this.#hasRanges = this.#validators.size > 0 && partial.spans.length > 0;
     this.#pieces = missingPieces(partial.spans, partial.sizeBytes, limits.pieceBytes);
     this.#received = coveredBytes(partial.spans);
   }
@@ -203,16 +209,18 @@ class DownloadRun {
   ): Promise<void> {
     const { client, source, partial } = this.#options;
     const headers: Record<string, string> = { range: `bytes=${start}-${end - 1}` };
-    if (this.#validator !== null) headers["if-range"] = this.#validator;
     const place = this.#place;
-    const answer = await client.get(source, place ?? source.url, headers, this.#signal);
+    const url = place ?? source.url;
+    const validator = this.#validators.get(url.host);
+    if (validator !== undefined) headers["if-range"] = validator;
+    const answer = await client.get(source, url, headers, this.#signal);
     const { body } = answer;
     try {
       if (body.headers["content-encoding"] !== undefined && body.headers["content-encoding"] !== "identity") {
         throw new ModelFailure("source_denied", `${source.host} sends the file packed, which has no ranges.`);
       }
       if (answer.status === 206) {
-        await this.#acceptRange(body, [start, end]);
+        await this.#acceptRange(body, answer.url.host, [start, end]);
         this.#place = answer.url;
         onAnswer?.();
         await this.#pour(body, start, end, onBytes);
@@ -228,7 +236,7 @@ class DownloadRun {
   }
 
   /** @throws FileChanged, ModelFailure wrong_size, TryFailed */
-  async #acceptRange(body: IncomingMessage, [start, end]: ByteSpan): Promise<void> {
+  async #acceptRange(body: IncomingMessage, host: string, [start, end]: ByteSpan): Promise<void> {
     const { partial, source, sourceId } = this.#options;
     const range = /^bytes ([0-9]+)-([0-9]+)\/([0-9]+|\*)$/.exec(body.headers["content-range"] ?? "");
     if (range === null) throw new TryFailed("its answer does not say which part it is");
@@ -236,14 +244,11 @@ class DownloadRun {
     if (total !== "*" && Number(total) !== partial.sizeBytes) this.#wrongSize(Number(total));
     if (Number(from) !== start || Number(to) >= end) throw new TryFailed("it sent another part than was asked for");
     const validator = validatorOf(body);
-    if (this.#hasRanges && this.#validator !== null && validator !== null && validator !== this.#validator) {
-      throw new FileChanged();
-    }
-    if (!this.#hasRanges) {
-      this.#hasRanges = true;
-      this.#validator = validator;
-    }
-    await partial.begin({ source: sourceId, host: source.host, validator: this.#validator });
+    const known = this.#validators.get(host) ?? null;
+    if (known !== null && validator !== null && validator !== known) throw new FileChanged();
+    this.#hasRanges = true;
+    if (known === null && validator !== null) this.#validators.set(host, validator);
+    await partial.begin({ source: sourceId, host: source.host, servedBy: host, validator: known ?? validator });
   }
 
   /** The source knows no ranges: one stream from the start, which a broken connection begins anew. */
@@ -255,7 +260,7 @@ class DownloadRun {
     this.#received = 0;
     this.#pieces = [];
     await partial.startOver();
-    await partial.begin({ source: sourceId, host: source.host, validator: null });
+    await partial.begin({ source: sourceId, host: source.host, servedBy: source.host, validator: null });
     let at = 0;
     try {
       await this.#pour(body, 0, partial.sizeBytes, (bytes) => {

@@ -16,7 +16,7 @@ const size = z.int().nonnegative();
 const Line = z.union([
   z.strictObject({ version: z.literal(1), sizeBytes: size }),
   /** From here on bytes come from this source, whose file is named by the validator, if it is. */
-  z.strictObject({ source: z.string(), host: z.string(), validator: z.string().nullable() }),
+  z.strictObject({ source: z.string(), host: z.string(), servedBy: z.string(), validator: z.string().nullable() }),
   z.strictObject({ done: z.tuple([size, size]) }),
 ]);
 
@@ -24,7 +24,10 @@ const Line = z.union([
 export interface Origin {
   /** A hash of the source's notation, which may hold a secret. */
   readonly source: string;
+  /** What people are told. */
   readonly host: string;
+  /** Where redirects ended. */
+  readonly servedBy: string;
   /** An ETag or a date, for If-Range; null when the source gives none. */
   readonly validator: string | null;
 }
@@ -58,7 +61,7 @@ export class PartialFile {
     this.#hash.advance(prefixBytes(this.#spans));
   }
 
-  /** Goes on where the last one ended; a journal of another size, or without its bytes, is begun anew. */
+  /** Goes on where the last one ended; a journal of another size, or without all of its bytes, is begun anew. */
   static async open(folder: string, sizeBytes: number): Promise<PartialFile> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const known = await readJournal(folder);
@@ -66,7 +69,8 @@ export class PartialFile {
       if (isCode(error, "ENOENT")) return null;
       throw error;
     });
-    if (known !== null && known.sizeBytes === sizeBytes && bytes !== null) {
+    const hasAll = bytes !== null && (await bytes.stat()).size >= (known?.spans.at(-1)?.[1] ?? 0);
+    if (known !== null && known.sizeBytes === sizeBytes && bytes !== null && hasAll) {
       const journal = await open(join(folder, "journal"), "a", 0o600);
       // Ends a line that was cut off, so that the next one is whole.
       await journal.appendFile("\n");
@@ -113,10 +117,13 @@ export class PartialFile {
 
   /** Says where the bytes that follow come from. */
   async begin(origin: Origin): Promise<void> {
-    const last = this.#origins.at(-1);
-    if (last?.source === origin.source && last.validator === origin.validator) return;
-    await this.#append({ source: origin.source, host: origin.host, validator: origin.validator });
+    const { source, host, servedBy, validator } = origin;
+    const isSame = (each: Origin) =>
+      each.source === source && each.servedBy === servedBy && each.validator === validator;
+    if (this.#origins.some(isSame)) return;
+    // Known before the line is written: eight connections begin at a time.
     this.#origins = [...this.#origins, origin];
+    await this.#append({ source, host, servedBy, validator });
   }
 
   /** Forgets everything that has arrived. */

@@ -48,6 +48,16 @@ describe("releases", () => {
     ]);
   });
 
+  it("are made once, however often the answer is lost", async () => {
+    const server = await scriptedServer(hangUp, json(201, release(2)));
+    const made = await clientOf(server.url).releases.create("fox", { workflow: "{}", activate: false });
+    expect(made.number).toBe(2);
+    expect(server.seen.map(({ method, url }) => `${method} ${url}`)).toEqual(
+      Array.from({ length: 2 }, () => "POST /v1/endpoints/fox/releases"),
+    );
+    expect(new Set(server.seen.map(({ headers }) => headers["idempotency-key"])).size).toBe(1);
+  });
+
   it("are rolled back once, however often the answer is lost", async () => {
     const server = await scriptedServer(hangUp, problem(409, "no_previous_release", false));
     await expect(clientOf(server.url).releases.rollback("fox", 3)).rejects.toMatchObject({

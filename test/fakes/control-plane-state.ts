@@ -88,6 +88,10 @@ export interface FakeTimings {
   readonly leaseMs: number;
 }
 
+/** What a test says of a release; the rest follows from it. */
+export type ReleaseContents = Pick<ReleaseForAgent, "graph" | "inputs" | "outputs"> &
+  Partial<Pick<ReleaseForAgent, "build" | "object_info" | "smoke_test">>;
+
 const random = (length: number) => randomBytes(length);
 
 export class ControlPlaneState {
@@ -115,7 +119,7 @@ export class ControlPlaneState {
     return { nodeId, session };
   }
 
-  addEndpoint(release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs">): EndpointId {
+  addEndpoint(release: ReleaseContents): EndpointId {
     const id = makeId(EndpointId, "ep", Date.now(), random);
     this.releases.set(id, []);
     this.addRelease(id, release);
@@ -123,7 +127,7 @@ export class ControlPlaneState {
   }
 
   /** @returns its number */
-  addRelease(id: EndpointId, release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs">): number {
+  addRelease(id: EndpointId, release: ReleaseContents): number {
     const all = this.releases.get(id) ?? [];
     const nodes = Object.values(JSON.parse(release.graph) as Record<string, { class_type: string }>);
     const classes = [...new Set(nodes.map((node) => node.class_type))].sort();

@@ -143,6 +143,48 @@ describe("a diff", () => {
   });
 });
 
+describe("making a release", () => {
+  const make = (slug: string, json: JsonObject, headers: Record<string, string> = {}) =>
+    send("POST", `/v1/endpoints/${slug}/releases`, { key: workspace.key, json, headers });
+
+  it("answers it, activated or not; the same thing again makes none", async () => {
+    await makeEndpoint(workspace.key, "made");
+    const first = await make("made", { workflow: graphSaying("a bear") });
+    expect(first.status).toBe(201);
+    expect(await jsonOf(first)).toMatchObject({ number: 2, active: true, canary: null });
+    const same = await make("made", { workflow: graphSaying("a bear") });
+    expect([same.status, (await jsonOf(same)).number]).toEqual([200, 2]);
+    const candidate = { workflow: graphSaying("a wolf"), activate: false };
+    expect(await jsonOf(await make("made", candidate))).toMatchObject({ number: 3, active: false });
+    const again = await make("made", candidate);
+    expect([again.status, (await jsonOf(again)).number]).toEqual([200, 3]);
+    const other = await make("made", { overrides: { inputs: { steps: { maximum: 30 } } } });
+    expect(await jsonOf(other)).toMatchObject({ number: 4, active: true });
+  });
+
+  it("happens once under one Idempotency-Key", async () => {
+    await makeEndpoint(workspace.key, "made-once");
+    const body = { workflow: graphSaying("a bear") };
+    for (let round = 0; round < 2; round += 1) {
+      const answer = await make("made-once", body, { "idempotency-key": "bear" });
+      expect([answer.status, (await jsonOf(answer)).number]).toEqual([201, 2]);
+    }
+    expect(await jsonOf(await call("GET", "made-once"))).toMatchObject({ newest_release: 2 });
+  });
+
+  it("needs something to import, of an endpoint of one's own", async () => {
+    await makeEndpoint(workspace.key, "made-of-nothing");
+    for (const body of [{}, { activate: false }]) {
+      expect(await refusalOf(await make("made-of-nothing", body))).toMatchObject({ status: 422, code: "invalid_body" });
+    }
+    expect(await refusalOf(await make("made-of-nothing", { workflow: {} }))).toMatchObject({
+      code: "invalid_workflow",
+    });
+    const foreign = await call("POST", "made-of-nothing/releases", { workflow: textGraph(2) }, stranger.key);
+    expect(await refusalOf(foreign)).toEqual({ status: 404, code: "endpoint_not_found" });
+  });
+});
+
 describe("importing a release again", () => {
   const namesOf = (endpoint: JsonObject): unknown[] => {
     const { release } = endpoint;

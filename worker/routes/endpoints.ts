@@ -8,35 +8,28 @@ import {
   listReplicas,
   patchEndpoint,
 } from "#contract/api/endpoints";
-import type { SmokeTest } from "#contract/build";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import { EndpointId, makeId, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
-import { ENDPOINTS_PER_WORKSPACE_MAX, RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
+import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
-import type { Overrides } from "#contract/workflow";
-import { findBuild } from "#worker/catalog/builds";
 import { isUniqueViolation } from "#worker/catalog/database";
 import {
   countEndpoints,
-  type EndpointChange,
   type EndpointRow,
   findEndpoint,
-  findRelease,
   insertEndpoint,
-  type MadeRelease,
   markApplied,
   markEndpointDeleted,
   selectEndpoints,
-  updateEndpoint,
 } from "#worker/catalog/endpoints";
 import { hasPod, selectPods } from "#worker/catalog/pods";
-import { findSource, type NewRelease, type ReleaseRow } from "#worker/catalog/releases";
 import { canaryResults } from "#worker/endpoints/canary-results";
+import { changeEndpoint } from "#worker/endpoints/change-endpoint";
+import { knownBuild, NO_SMOKE_TEST } from "#worker/endpoints/chosen-build";
 import { endpointView } from "#worker/endpoints/endpoint-view";
-import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
+import { importedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
 import type { Env } from "#worker/env";
-import type { Call } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
@@ -89,73 +82,11 @@ const create = handleOnce(createEndpoint, async (call) => {
   return endpointView({ endpoint, release: release.row }, call.url.origin);
 });
 
-/** How often a change is tried again when another one came between reading and writing. */
-const PATCH_ROUNDS_MAX = 3;
-
 const patch = handle(patchEndpoint, async (call) => {
-  const { env, principal, params, body } = call;
-  const { workspaceId } = principal;
-  for (let round = 0; round < PATCH_ROUNDS_MAX; round += 1) {
-    const { endpoint, release: active } = await ownEndpoint(env, workspaceId, params.endpoint);
-    const settings = changedSettings(endpoint.settings, body.settings);
-    const overrides = body.overrides ?? endpoint.overrides;
-    const now = Date.now();
-    const release = await newRelease(call, endpoint, active, overrides, now);
-    const activate = body.activate ?? true;
-    const change = {
-      name: body.name ?? endpoint.name,
-      settings,
-      // Those of a release that is only made are kept with it, until it is activated.
-      overrides: activate ? overrides : endpoint.overrides,
-      updatedAt: now,
-    };
-    if (!(await changed(env, endpoint, change, release === undefined ? undefined : { ...release, activate }))) continue;
-    await tellObject(call, workspaceId, endpoint.id);
-    return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
-  }
-  throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
+  const { env, principal, params, body, raw } = call;
+  const { found } = await changeEndpoint(call, principal.workspaceId, params.endpoint, body, raw.document);
+  return endpointView(found, call.url.origin, await canaryResults(env, found));
 });
-
-/** The release that a PATCH makes; undefined when it makes none. */
-async function newRelease(
-  { env, raw, body, principal }: Call<typeof patchEndpoint>,
-  endpoint: EndpointRow,
-  active: ReleaseRow,
-  overrides: Overrides,
-  createdAt: number,
-): Promise<NewRelease | undefined> {
-  const given = [body.workflow, body.overrides, body.object_info, body.view_comfy, body.build, body.smoke_test];
-  if (given.every((field) => field === undefined)) return undefined;
-  if (endpoint.newestRelease >= RELEASES_PER_ENDPOINT_MAX) {
-    throw new Problem(
-      "release_limit",
-      `An endpoint may have ${RELEASES_PER_ENDPOINT_MAX} releases; go on in a new endpoint.`,
-    );
-  }
-  const made = {
-    endpointId: endpoint.id,
-    number: endpoint.newestRelease + 1,
-    createdAt,
-    previous: active,
-    build: body.build === undefined ? active.build : await knownBuild(env, principal.workspaceId, body.build),
-    smokeTest: body.smoke_test ?? active.smokeTest,
-  };
-  const release =
-    body.workflow === undefined
-      ? await reimportedRelease(
-          active,
-          await findSource(env.CATALOG, endpoint.id, active.number),
-          raw.document,
-          overrides,
-          made,
-        )
-      : await importedRelease(raw.document, overrides, made);
-  // Deploying the same thing again changes nothing: a second release of it would only blur the history.
-  if (release.row.digest === active.digest) return undefined;
-  if (body.activate !== false) return release;
-  const newest = await findRelease(env.CATALOG, endpoint.id, endpoint.newestRelease);
-  return release.row.digest === newest?.release.digest ? undefined : release;
-}
 
 const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
   const { workspaceId } = principal;
@@ -207,17 +138,6 @@ const replicas = handle(listReplicas, async ({ env, principal, params }) => {
 
 export const endpointRoutes = [create, list, get, patch, remove, schema, replicas];
 
-/** A release that says nothing about it is run as its graph is, and something has to come out. */
-const NO_SMOKE_TEST: SmokeTest = { inputs: {}, outputs: [] };
-
-/** @throws Problem build_not_found */
-async function knownBuild(env: Env, workspaceId: WorkspaceId, digest: string | null): Promise<string | null> {
-  if (digest === null || (await findBuild(env.CATALOG, workspaceId, digest)) !== undefined) return digest;
-  throw new Problem("build_not_found", "Your workspace has no such build; register it first (POST /v1/builds).", {
-    errors: [{ path: "/build", reason: "Must be the digest of a registered build." }],
-  });
-}
-
 function slugTaken(slug: string): Problem {
   return new Problem(
     "slug_taken",
@@ -233,19 +153,4 @@ async function podFor(env: Env, workspaceId: WorkspaceId, asked: PodId | undefin
   const [oldest] = await selectPods(env.CATALOG, workspaceId);
   if (oldest === undefined) throw new Problem("pod_not_found", "Your workspace has no pod yet.");
   return oldest.id;
-}
-
-/** False when somebody else was first, whichever of the two writes notices. */
-async function changed(
-  env: Env,
-  endpoint: EndpointRow,
-  change: EndpointChange,
-  made: MadeRelease | undefined,
-): Promise<boolean> {
-  try {
-    return await updateEndpoint(env.CATALOG, endpoint, change, made);
-  } catch (error) {
-    if (isUniqueViolation(error)) return false;
-    throw error;
-  }
 }

@@ -1,6 +1,7 @@
 /** Releases of an endpoint: which there are, how they differ, and which one is active. */
 import {
   activateRelease,
+  createRelease,
   diffReleases,
   getRelease,
   listReleases,
@@ -21,8 +22,10 @@ import {
 } from "#worker/catalog/endpoints";
 import { type ActivationCause, findReplaced, type ReleaseRow, selectReleases } from "#worker/catalog/releases";
 import { canaryResults } from "#worker/endpoints/canary-results";
+import { changeEndpoint } from "#worker/endpoints/change-endpoint";
 import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
 import type { Env } from "#worker/env";
+import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { handleOnce } from "#worker/http/idempotent";
@@ -35,6 +38,15 @@ import { releaseDiff } from "#workflow/release-diff";
 const ROUNDS_MAX = 5;
 /** ComfyUI's graphs are flat; this is what an import takes. */
 const GRAPH_DEPTH_MAX = 96;
+
+const create = handleOnce(createRelease, async (call) => {
+  const { env, principal, params, body, raw } = call;
+  const { found, release } = await changeEndpoint(call, principal.workspaceId, params.endpoint, body, raw.document);
+  if (release === undefined) throw new Error("the body of a release names nothing to import");
+  const row = await ownRelease(env, found.endpoint.id, release.number);
+  const view = releaseView(found.endpoint, row, await canaryResults(env, found));
+  return release.isNew ? view : jsonAnswer(200, view);
+});
 
 const list = handle(listReleases, async ({ env, principal, params, query }) => {
   const { workspaceId } = principal;
@@ -110,7 +122,7 @@ const canary = handle(setCanary, async (call) => {
   });
 });
 
-export const releaseRoutes = [list, get, diff, activate, rollback, canary];
+export const releaseRoutes = [create, list, get, diff, activate, rollback, canary];
 
 /**
  * Makes the chosen release the active one, whatever others change meanwhile.
