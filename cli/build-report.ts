@@ -53,12 +53,28 @@ export async function judged({ draft, warnings }: BuildReading): Promise<JudgedB
  */
 export async function readBuild(call: Call): Promise<JudgedBuild> {
   const readings: NamedReading[] = setReadings(call);
-  for (const path of call.positionals) {
-    const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
-    const name = path === "-" ? "standard input" : basename(path);
-    readings.push({ ...usable(name, await readAnyBuildFile(path, bytes)), name });
-  }
+  for (const path of call.positionals) readings.push(await readOne(call, path));
   return judged(mergeDrafts(readings));
+}
+
+/** One file that holds a whole build. @throws CliError `build_incomplete` */
+export async function readWholeBuild(call: Call, path: string): Promise<BuildManifest> {
+  return wholeBuild(await judged(mergeDrafts([await readOne(call, path)])));
+}
+
+/** @throws CliError `build_incomplete` */
+export function wholeBuild({ manifest, missing }: JudgedBuild): BuildManifest {
+  if (manifest !== null) return manifest;
+  const things = missing.length === 1 ? "1 thing is" : `${missing.length} things are`;
+  throw new CliError("build_incomplete", `The build is not whole: ${things} not pinned`, "Fill them in in the file.", {
+    errors: missing,
+  });
+}
+
+async function readOne(call: Call, path: string): Promise<NamedReading> {
+  const bytes = path === "-" ? await call.readStdin() : await readLocalFile(path, call.workingDirectory);
+  const name = path === "-" ? "standard input" : basename(path);
+  return { ...usable(name, await readAnyBuildFile(path, bytes)), name };
 }
 
 function usable(name: string, read: BuildReading | BuildFault): BuildReading {

@@ -2,6 +2,7 @@
 import type { Command } from "#cli/command";
 import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
 import { buildDigestOf, buildExport, buildImport, buildScan, buildShow } from "#cli/commands/build";
+import { buildsGet, buildsList, buildsPush, releasesPackage } from "#cli/commands/builds";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
@@ -60,6 +61,9 @@ export const commands: readonly Command[] = [
   buildShow,
   buildDigestOf,
   buildExport,
+  buildsPush,
+  buildsList,
+  buildsGet,
   deploy,
   run,
   jobsList,
@@ -93,6 +97,7 @@ export const commands: readonly Command[] = [
   releasesActivate,
   releasesRollback,
   releasesCanary,
+  releasesPackage,
   filesPut,
   modelsList,
   modelsShow,

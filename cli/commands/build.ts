@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import {
   finished,
-  type JudgedBuild,
   judged,
   readBuild,
   setHelp,
@@ -10,13 +9,13 @@ import {
   setReadings,
   shownData,
   shownText,
+  wholeBuild,
   writeWhole,
 } from "#cli/build-report";
 import type { Command } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { stateRootOf } from "#cli/local/state-folder";
 import { scanInstall } from "#cli/scan/scan-install";
-import type { BuildManifest } from "#contract/build";
 import { stringifyExactJson } from "#contract/exact-json";
 import { EXPORT_FORMATS, exportBuild } from "#workflow/build/export-build";
 import { mergeDrafts } from "#workflow/build/merge-drafts";
@@ -70,7 +69,7 @@ export const buildDigestOf: Command = {
   forPeople: true,
   run: async (call) => {
     const build = await readBuild(call);
-    whole(build);
+    wholeBuild(build);
     const { digest } = build;
     return { data: { digest }, text: digest ?? "", ids: digest === null ? [] : [digest] };
   },
@@ -99,7 +98,7 @@ export const buildExport: Command = {
       throw new CliError("usage", `--format ${given}: one of ${EXPORT_FORMATS.join(", ")}`);
     }
     const build = await readBuild(call);
-    const { files, lost } = exportBuild(whole(build), format, call.text("name") ?? "pilotlight");
+    const { files, lost } = exportBuild(wholeBuild(build), format, call.text("name") ?? "pilotlight");
     const folder = call.text("out");
     for (const words of lost) call.output.note(`lost: ${words}`);
     if (folder === undefined) {
@@ -118,15 +117,6 @@ export const buildExport: Command = {
     };
   },
 };
-
-/** @throws CliError `build_incomplete` */
-function whole({ manifest, missing }: JudgedBuild): BuildManifest {
-  if (manifest !== null) return manifest;
-  const things = missing.length === 1 ? "1 thing is" : `${missing.length} things are`;
-  throw new CliError("build_incomplete", `The build is not whole: ${things} not pinned`, "Fill them in in the file.", {
-    errors: missing,
-  });
-}
 
 export const buildScan: Command = {
   path: ["build", "scan"],

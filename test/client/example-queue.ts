@@ -137,6 +137,7 @@ export function exampleEndpoint(): Record<string, unknown> {
       ],
       outputs: [],
       classes: [],
+      build: null,
       warnings: [],
       created_at: "2026-11-21T10:00:00.000Z",
     },
