@@ -292,9 +292,10 @@ export class ModelStore {
     if (sources.length === 0) {
       throw new ModelFailure("no_source", `The build names no source for ${model.filename}, and it is not here.`);
     }
-    const partial = await PartialFile.open(partialFolder, model.sizeBytes);
+    const partial = await this.#space.withRoomFor(model.sha256, model.sizeBytes, signal, () =>
+      PartialFile.open(partialFolder, model.sizeBytes),
+    );
     try {
-      await this.#space.makeRoomFor(model.sha256, model.sizeBytes, signal);
       meter.startAt(coveredBytes(partial.spans));
       const failures: ModelFailure[] = [];
       for (const source of sources) {
