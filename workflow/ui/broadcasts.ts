@@ -4,7 +4,7 @@
  */
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { idOf, listOf, numberOf } from "./read-ui.ts";
-import { type ExpandedUi, MODE, type UiGraph, type UiLink, type UiNode } from "./ui-graph.ts";
+import { type ExpandedUi, MODE, type UiGraph, type UiInput, type UiLink, type UiNode } from "./ui-graph.ts";
 
 const BROADCASTERS: ReadonlySet<string> = new Set([
   "Anything Everywhere",
@@ -34,15 +34,20 @@ export function withBroadcasts({ graph, extra }: ExpandedUi): {
   if (noted === undefined) return { graph, unexplained: active };
   const nodes = new Map(graph.nodes);
   const links = new Map(graph.links);
+  // Each node's inputs are copied once, however many notes there are about it.
+  const filled = new Map<UiNode, UiInput[]>();
   for (const [index, entry] of listOf(noted).entries()) {
     const link = broadcastLink(entry, `everywhere:${index}`);
-    const target = link === undefined ? undefined : nodes.get(link.to);
-    const slot = link === undefined ? undefined : target?.inputs[link.toSlot];
-    if (link === undefined || target === undefined || slot === undefined || slot.link !== null) continue;
+    const target = link === undefined ? undefined : graph.nodes.get(link.to);
+    if (link === undefined || target === undefined) continue;
+    const inputs = filled.get(target) ?? [...target.inputs];
+    const slot = inputs[link.toSlot];
+    if (slot === undefined || slot.link !== null) continue;
     links.set(link.id, { ...link, type: slot.type });
-    const inputs = target.inputs.map((input) => (input === slot ? { ...input, link: link.id } : input));
-    nodes.set(target.id, { ...target, inputs });
+    inputs[link.toSlot] = { ...slot, link: link.id };
+    filled.set(target, inputs);
   }
+  for (const [target, inputs] of filled) nodes.set(target.id, { ...target, inputs });
   return { graph: { nodes, links }, unexplained: [] };
 }
 
