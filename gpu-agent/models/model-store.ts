@@ -255,6 +255,8 @@ export class ModelStore {
     try {
       const wasThere = await this.#isHere(path, model);
       if (!wasThere) await this.#fetch(model, sources, partialFolder, path, meter, signal);
+      // What a process left that was killed just after it had given the model its name.
+      else await rm(partialFolder, { recursive: true, force: true });
       await this.#touch(model.sha256);
       meter.enter("ready");
       return { path, wasThere };

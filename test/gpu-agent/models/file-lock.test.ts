@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { pause } from "#gpu-agent/control/backoff";
 import { FileLocks } from "#gpu-agent/models/file-lock";
-import { cleanUp, temporaryFolder } from "./model-files.ts";
+import { cleanUp, SOON, temporaryFolder } from "./model-files.ts";
 import { startChild } from "./start-child.ts";
 
 let folder: string;
@@ -35,7 +35,7 @@ describe("a lock", () => {
     const waits = locks().take("a", stop.signal, async () => {
       looks += 1;
     });
-    await expect.poll(() => looks).toBeGreaterThan(0);
+    await expect.poll(() => looks, SOON).toBeGreaterThan(0);
     stop.abort(new Error("enough"));
     await expect(waits).rejects.toThrow("enough");
     const next = locks().take("a");

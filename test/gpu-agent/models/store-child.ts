@@ -16,7 +16,7 @@ export type ChildTask =
   | {
       readonly do: "ensure";
       readonly folder: string;
-      readonly model: BuildModel;
+      readonly models: readonly BuildModel[];
       readonly pieceBytes: number;
       readonly reach?: Reach;
     }
@@ -69,7 +69,7 @@ switch (task.do) {
       },
     });
     await say("ready");
-    await store.ensure(task.model, { signal });
+    for (const model of task.models) await store.ensure(model, { signal });
     store.close();
     break;
   }
