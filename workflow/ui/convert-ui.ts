@@ -67,6 +67,11 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
     if (node.mode === MODE.muted || node.mode === MODE.bypassed || isBroadcaster(node.type)) continue;
     const known = lookup(node.type);
     if (known === undefined && (isVirtual(node.type) || isOrnament(node, used))) continue;
+    const drawn = drawnInBrowser(node, known);
+    if (drawn !== undefined) {
+      errors.push(drawn);
+      continue;
+    }
     const converted = convertNode(node, known, workshop);
     if (converted.lost !== undefined) {
       errors.push(lostPair(node, converted.lost));
@@ -204,6 +209,21 @@ function fills(primitives: Workshop["primitives"], primitive: string, target: Gr
   const targets = primitives.get(primitive);
   if (targets === undefined) primitives.set(primitive, [target]);
   else targets.push(target);
+}
+
+/** Types whose values the editor makes of what its window shows when somebody presses Run; the file has none. */
+const DRAWN_TYPES: ReadonlySet<string> = new Set(["LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM"]);
+
+function drawnInBrowser(node: UiNode, known: KnownClass | undefined): FieldError | undefined {
+  const linked = new Set(node.inputs.flatMap((slot) => (slot.link === null ? [] : [nameOfSlot(slot)])));
+  for (const { name, type } of known?.inputs.values() ?? []) {
+    if (!DRAWN_TYPES.has(type) || linked.has(name)) continue;
+    const reason =
+      `${nameOf(node)}: its "${name}" is a picture that the editor takes in the browser at each run, and the file does ` +
+      "not hold it. Save that picture and load it with LoadImage instead, or mute the node.";
+    return { path: `/workflow/nodes/${node.id}`, reason };
+  }
+  return undefined;
 }
 
 function lostPair(node: UiNode, { getter, name }: { readonly getter: string; readonly name: string }): FieldError {
