@@ -1,5 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -285,6 +294,23 @@ describe.skipIf(missing !== null)("a build that cannot be made", () => {
     const held = await prepare(bench.store(), build, steps);
     expect(steps).toEqual(["python", "models"]);
     expect(held.marker.facts.packages).toContain("greetings==1.2.0");
+  });
+
+  it("does not fetch again the packs that had come before one failed", async () => {
+    const [first, second] = ["first", "second"].map((name) => bench.repository(name, { "__init__.py": "" }));
+    if (first === undefined || second === undefined) throw new Error("no repositories");
+    const build = await plainBuild({
+      customNodes: [
+        { name: "first", repository: first.url, gitRef: first.commit },
+        { name: "second", repository: second.url, gitRef: second.commit },
+      ],
+    });
+    renameSync(second.folder, `${second.folder}.away`);
+    expect((await failure(prepare(bench.store(), build))).fault).toBe("fetch_failed");
+    renameSync(`${second.folder}.away`, second.folder);
+    renameSync(first.folder, `${first.folder}.away`);
+    const held = await prepare(bench.store(), build);
+    expect(readdirSync(join(held.comfyui, "custom_nodes")).toSorted()).toEqual([".keep", "first", "second"]);
   });
 
   it("that is given up ends its programs and frees its place for the next", async () => {
