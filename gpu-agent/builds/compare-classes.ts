@@ -13,7 +13,7 @@ export type ClassInfos = Readonly<Record<string, JsonObject | null>>;
  * @param wanted the release's excerpt of /object_info; classes it does not mention are only looked for
  * @param classes all classes of the graph
  * @param live null for a class that this ComfyUI does not have
- * @param graph API format: which inputs the release sets
+ * @param graph API format: which inputs the release sets, and which outputs it uses
  * @returns sentences, none when everything fits
  */
 export function compareClasses(
@@ -29,7 +29,7 @@ export function compareClasses(
     const before = own(wanted, name);
     const now = own(live, name);
     if (now == null || before == null) continue;
-    problems.push(...inputProblems(name, before, now, graph));
+    problems.push(...classProblems(name, before, now, graph));
   }
   return problems;
 }
@@ -67,11 +67,13 @@ function missingSentences(missing: readonly string[], wanted: ClassInfos): strin
   });
 }
 
-function inputProblems(name: string, before: JsonObject, now: JsonObject, graph: JsonObject): string[] {
+/** What a version takes beside what the graph sets is its own affair: only what the release uses counts. */
+function classProblems(name: string, before: JsonObject, now: JsonObject, graph: JsonObject): string[] {
   const problems: string[] = [];
-  const wanted = inputTypes(before);
-  const found = inputTypes(now);
+  const [wanted, found] = [inputTypes(before), inputTypes(now)];
+  const nodes = nodesOf(graph, name);
   for (const [input, { type }] of wanted) {
+    if (!nodes.some(([, inputs]) => sets(inputs, input))) continue;
     const other = found.get(input);
     if (other === undefined) problems.push(`${name} has no input ${input} any more.`);
     else if (!isSameType(type, other.type)) {
@@ -80,13 +82,15 @@ function inputProblems(name: string, before: JsonObject, now: JsonObject, graph:
   }
   for (const [input, { isRequired }] of found) {
     if (!isRequired || wanted.has(input)) continue;
-    if (nodesOf(graph, name).some((inputs) => !sets(inputs, input))) {
+    if (nodes.some(([, inputs]) => !sets(inputs, input))) {
       problems.push(`${name} needs an input ${input}, which the release does not know.`);
     }
   }
   const [gave, gives] = [outputTypes(before), outputTypes(now)];
-  if (gave.some((type, index) => !isSameType(type, gives[index] ?? "nothing"))) {
-    problems.push(`${name} gives ${gives.join(", ") || "nothing"}, and the release was made for ${gave.join(", ")}.`);
+  for (const slot of slotsUsed(graph, new Set(nodes.map(([id]) => id)))) {
+    const [type, other] = [gave[slot], gives[slot] ?? "nothing"];
+    if (type === undefined || isSameType(type, other)) continue;
+    problems.push(`${name}'s output ${slot + 1} is of type ${other}, and the release was made for ${type}.`);
   }
   return problems;
 }
@@ -127,11 +131,25 @@ function isSameType(wanted: string, found: string): boolean {
   return wanted.split(",").every((each) => accepted.has(each.trim()));
 }
 
-/** The inputs of the graph's nodes of a class. */
-function nodesOf(graph: JsonObject, name: string): JsonObject[] {
-  return Object.values(graph).flatMap((node) =>
-    isJsonObject(node) && node.class_type === name && isJsonObject(node.inputs) ? [node.inputs] : [],
+/** The graph's nodes of a class: their ids and inputs. */
+function nodesOf(graph: JsonObject, name: string): [id: string, inputs: JsonObject][] {
+  return Object.entries(graph).flatMap(([id, node]): [string, JsonObject][] =>
+    isJsonObject(node) && node.class_type === name && isJsonObject(node.inputs) ? [[id, node.inputs]] : [],
   );
+}
+
+/** The output slots of these nodes that other nodes take something from, in order. */
+function slotsUsed(graph: JsonObject, ids: ReadonlySet<string>): number[] {
+  const slots = new Set<number>();
+  for (const node of Object.values(graph)) {
+    if (!isJsonObject(node) || !isJsonObject(node.inputs)) continue;
+    for (const value of Object.values(node.inputs)) {
+      if (!Array.isArray(value) || value.length !== 2) continue;
+      const [id, slot] = value;
+      if (typeof id === "string" && ids.has(id) && typeof slot === "number") slots.add(slot);
+    }
+  }
+  return [...slots].toSorted((one, other) => one - other);
 }
 
 /** Inputs that grow are named with their number, or with a dot. */

@@ -44,11 +44,11 @@ export class DiskSpace {
   }
 
   /**
-   * Makes room for what is still missing of a download and counts it as taken from then on: its partial file must be
-   * there already, and its lock held.
+   * Makes room for what is still missing of a download, whose lock is held.
+   * @param begin opens the partial file; from then on the room counts as taken
    * @throws ModelFailure no_space; the signal's reason
    */
-  async makeRoomFor(sha256: string, sizeBytes: number, signal: AbortSignal): Promise<void> {
+  async withRoomFor<T>(sha256: string, sizeBytes: number, signal: AbortSignal, begin: () => Promise<T>): Promise<T> {
     const { locks, folders, reserveBytes } = this.#options;
     const held = await locks.take(SPACE_LOCK, signal);
     try {
@@ -65,7 +65,7 @@ export class DiskSpace {
         for (const { sha256: old } of evictable) if ((await this.#free()) < wanted) await this.evict(old);
       }
       const free = await this.#free();
-      if (free >= wanted) return;
+      if (free >= wanted) return await begin();
       const others = promised > 0 ? `, ${shownBytes(promised)} for other downloads` : "";
       throw new ModelFailure(
         "no_space",

@@ -2,7 +2,7 @@
  * Locks between processes that share a folder, each with its holder's process number and start time. A lock whose
  * holder has ended is free, so nothing has to be cleaned after a crash.
  *
- * A lock is a folder of numbered entries, and the highest number says who holds it. Whoever takes over creates the next
+ * A lock is a row of numbered entries (`name.1`, `name.2`), and the highest number says who holds it. Whoever takes over creates the next
  * number, which only one process can do; whoever lets go creates the next one as well, and it says `free`. Deleting a
  * dead holder's entry and creating one's own would be two steps, between which another process does the same; the
  * highest number never disappears, so there are no two steps.
@@ -13,7 +13,7 @@
  * Processes must see each other: two containers that share the folder have to share the process numbers as well.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readlink, rm, symlink } from "node:fs/promises";
+import { readdir, readlink, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { processIdentity } from "../process-identity.ts";
 import { isCode } from "../state-directory.ts";
@@ -21,6 +21,7 @@ import { isCode } from "../state-directory.ts";
 /** A waiting process looks this often. A download lasts minutes; between processes, nobody hears of its end at once. */
 const LOOK_MS = 100;
 const FREE = "free";
+const NUMBER = /^[1-9][0-9]*$/;
 /** Links of up to 59 characters lie in a file's own record on Linux's usual file systems. */
 const STARTED_DIGITS = 24;
 
@@ -30,6 +31,7 @@ export interface HeldLock {
 }
 
 export interface FileLocksOptions {
+  /** It must exist. */
   readonly folder: string;
   /** Waits; throws the signal's reason when it fires first. */
   readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
@@ -47,7 +49,7 @@ export class FileLocks {
 
   /**
    * Takes a lock, waiting for its holder if need be.
-   * @param name a name that may stand in a path
+   * @param name letters and digits; it becomes part of a path
    * @param onWait called each time it is looked at and held by another
    * @throws the signal's reason
    */
@@ -63,37 +65,43 @@ export class FileLocks {
 
   /** Takes a lock if it is free. @returns null when another holds it, this process included */
   async tryTake(name: string): Promise<HeldLock | null> {
-    const folder = join(this.#folder, name);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const last = highest(await readdir(folder));
-    if (last > 0 && (await isHeldBySomeone(join(folder, String(last))))) return null;
+    const last = highest(await this.#numbers(name));
+    if (last > 0 && (await isHeldBySomeone(this.#path(name, last)))) return null;
 
-    const mine = join(folder, String(last + 1));
-    if (!(await created(mine, this.#me))) return null;
-    const names = await readdir(folder);
-    if (highest(names) > last + 1) {
+    if (!(await created(this.#path(name, last + 1), this.#me))) return null;
+    const numbers = await this.#numbers(name);
+    if (highest(numbers) > last + 1) {
       // The number was free because two others have come and gone meanwhile: the lock is further on.
-      await rm(mine, { force: true });
+      await rm(this.#path(name, last + 1), { force: true });
       return null;
     }
-    // The one before stays, so that nobody who lists the folder at this moment sees it empty.
-    const old = names.filter((each) => numberOf(each) > 0 && numberOf(each) < last);
-    await Promise.all(old.map((each) => rm(join(folder, each), { force: true })));
+    // The one before stays, so that nobody who lists the folder at this moment sees none.
+    const old = numbers.filter((each) => each < last);
+    await Promise.all(old.map((each) => rm(this.#path(name, each), { force: true })));
     let isReleased = false;
     return {
       release: async () => {
         if (isReleased) return;
         isReleased = true;
-        await created(join(folder, String(last + 2)), FREE);
+        await created(this.#path(name, last + 2), FREE);
       },
     };
   }
 
   /** Whether a living process holds it. */
   async isHeld(name: string): Promise<boolean> {
-    const folder = join(this.#folder, name);
-    const last = highest(await readdir(folder).catch(() => []));
-    return last > 0 && (await isHeldBySomeone(join(folder, String(last))));
+    const last = highest(await this.#numbers(name));
+    return last > 0 && (await isHeldBySomeone(this.#path(name, last)));
+  }
+
+  #path(name: string, number: number): string {
+    return join(this.#folder, `${name}.${number}`);
+  }
+
+  async #numbers(name: string): Promise<number[]> {
+    const start = `${name}.`;
+    const names = (await readdir(this.#folder)).filter((each) => each.startsWith(start));
+    return names.map((each) => each.slice(start.length)).flatMap((each) => (NUMBER.test(each) ? [Number(each)] : []));
   }
 }
 
@@ -115,12 +123,8 @@ function holderText(pid: number): string | null {
   return `${pid}.${createHash("sha256").update(started).digest("hex").slice(0, STARTED_DIGITS)}`;
 }
 
-function numberOf(name: string): number {
-  return /^[1-9][0-9]*$/.test(name) ? Number(name) : 0;
-}
-
-function highest(names: readonly string[]): number {
-  return names.reduce((most, name) => Math.max(most, numberOf(name)), 0);
+function highest(numbers: readonly number[]): number {
+  return Math.max(0, ...numbers);
 }
 
 async function isHeldBySomeone(path: string): Promise<boolean> {

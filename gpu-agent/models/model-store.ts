@@ -255,6 +255,8 @@ export class ModelStore {
     try {
       const wasThere = await this.#isHere(path, model);
       if (!wasThere) await this.#fetch(model, sources, partialFolder, path, meter, signal);
+      // What a process left that was killed just after it had given the model its name.
+      else await rm(partialFolder, { recursive: true, force: true });
       await this.#touch(model.sha256);
       meter.enter("ready");
       return { path, wasThere };
@@ -292,9 +294,10 @@ export class ModelStore {
     if (sources.length === 0) {
       throw new ModelFailure("no_source", `The build names no source for ${model.filename}, and it is not here.`);
     }
-    const partial = await PartialFile.open(partialFolder, model.sizeBytes);
+    const partial = await this.#space.withRoomFor(model.sha256, model.sizeBytes, signal, () =>
+      PartialFile.open(partialFolder, model.sizeBytes),
+    );
     try {
-      await this.#space.makeRoomFor(model.sha256, model.sizeBytes, signal);
       meter.startAt(coveredBytes(partial.spans));
       const failures: ModelFailure[] = [];
       for (const source of sources) {

@@ -41,8 +41,11 @@ export class Pins {
   async all(): Promise<ReadonlySet<string>> {
     const pinned = new Set<string>();
     for (const name of await readdir(this.#folder)) {
-      if (!name.endsWith(".json")) continue;
       const path = join(this.#folder, name);
+      if (!name.endsWith(".json")) {
+        if (isLeftover(name)) await rm(path, { force: true });
+        continue;
+      }
       const file = await readPins(path);
       if (file === null) continue;
       if (isSameProcess(file.process)) for (const sha256 of file.sha256) pinned.add(sha256);
@@ -66,6 +69,12 @@ export class Pins {
   async #settled(): Promise<void> {
     await this.#writing;
   }
+}
+
+/** A file that a process was writing when it ended. */
+function isLeftover(name: string): boolean {
+  const writer = Number(/\.json\.([1-9][0-9]*)\.tmp$/.exec(name)?.[1] ?? 0);
+  return writer > 0 && processIdentity(writer).started === null;
 }
 
 /** Null when it is gone, or was half written when the power went; its process is gone then as well. */

@@ -5,7 +5,7 @@
  *   partial/<sha256>/          a model on its way (partial-file.ts)
  *   used/<sha256>              empty; its time is when the model was last asked for
  *   pins/<name>.<process>.json what a living process needs (pins.ts)
- *   locks/<name>/              between processes (file-lock.ts)
+ *   locks/<name>.<number>      between processes (file-lock.ts)
  */
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";

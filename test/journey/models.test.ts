@@ -4,7 +4,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { AGENT_PROTOCOL, JoinedNode, PROTOCOL_HEADER } from "#contract/agent";
 import { MODEL_PART_BYTES } from "#contract/limits";
+import { ModelStore } from "#gpu-agent/models/model-store";
+import { serverRegistry } from "#gpu-agent/models/server-registry";
 import { envelopeOf, killHard, System } from "#test/journey/system";
 import { until } from "#test/until";
 
@@ -114,6 +117,38 @@ describe("models", () => {
     const parts = asked.filter(({ url }) => url === "/blob").map(({ range }) => range);
     expect(parts).toEqual([`bytes=${2 * MODEL_PART_BYTES}-${weights.byteLength - 1}`]);
     expect(asked.filter(({ url, token }) => url === "/blob" && token !== undefined)).toEqual([]);
+  });
+
+  it("reach a machine's own store from there, whole and verified", async () => {
+    const { token } = await system.client.pods.createJoinToken(system.podId);
+    const joined = await fetch(`${system.url}/agent/v1/nodes`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${token}`,
+        "content-type": "application/json",
+        [PROTOCOL_HEADER]: String(AGENT_PROTOCOL),
+      },
+      body: JSON.stringify({ name: "machine", agent_version: "1", comfyui: "none", gpus: [], slots: 1 }),
+    });
+    const { session } = JoinedNode.parse(await joined.json());
+    const machine = await ModelStore.open({
+      folder: join(system.state, "a-machine"),
+      registry: serverRegistry(system.url, () => session),
+      reserveBytes: 0,
+    });
+    try {
+      const model = {
+        type: "checkpoints",
+        filename: "big.safetensors",
+        sha256: sha256Of(weights),
+        sizeBytes: weights.byteLength,
+        sources: ["registry:"],
+      };
+      const { path } = await machine.ensure(model, { signal: AbortSignal.timeout(90_000) });
+      expect(sha256Of(Buffer.from(await readFile(path)))).toBe(sha256Of(weights));
+    } finally {
+      machine.close();
+    }
   });
 
   it("are pushed from a file, listed, shown and deleted on the command line", async () => {

@@ -3,12 +3,14 @@
  * that run, their widgets by name, their links from the nodes that really feed them.
  */
 import type { Json, JsonObject } from "#contract/exact-json";
+import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { type FieldError, type Refusal, refusal } from "#contract/problems";
 import type { GraphTarget } from "#contract/workflow";
 import type { ClassLookup, KnownClass } from "../known-classes.ts";
 import { isBroadcaster, withBroadcasts } from "./broadcasts.ts";
 import { hasTokens, NodeNames, possiblePrompt, type SentText, sentPrefix, sentPrompt } from "./editor-text.ts";
 import { linkResolver, type Source } from "./links.ts";
+import { lengthOf } from "./scope.ts";
 import { type ExpandedUi, MODE, type UiGraph, type UiInput, type UiNode } from "./ui-graph.ts";
 import { isVirtual } from "./virtual-nodes.ts";
 import { takesValue, widgetValues } from "./widgets.ts";
@@ -23,8 +25,12 @@ export interface ConvertedUi {
   readonly primitives: ReadonlyMap<string, readonly GraphTarget[]>;
 }
 
+/** Characters of all values of the result, about: as many as a graph in API format may have, which is what it becomes. */
+export const CONVERTED_LENGTH_MAX = WORKFLOW_BODY_BYTES_MAX;
 const ERRORS_MAX = 20;
 const NOTES_MAX = 50;
+/** Characters of a class or title in a sentence. */
+const NAME_LENGTH_MAX = 100;
 export const HOW_TO_SEND_OBJECT_INFO =
   "Send the answer of your server's GET /object_info with the workflow, or export it in API format " +
   "(Workflow > Export (API)).";
@@ -46,7 +52,7 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
     graph,
     lookup,
     resolve: linkResolver(graph, (classType) => lookup(classType) !== undefined),
-    names: new NodeNames(graph, (node) => lookup(node.type)),
+    names: new NodeNames(graph, (node, field) => shownValue(node.id, field, workshop)),
     shown: new Map(),
     primitives: new Map(),
   };
@@ -55,11 +61,17 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
   const errors: FieldError[] = [];
   const unknown = new Set<string>();
   const result = emptyObject();
+  let length = 0;
 
   for (const node of inOrder(graph)) {
     if (node.mode === MODE.muted || node.mode === MODE.bypassed || isBroadcaster(node.type)) continue;
     const known = lookup(node.type);
     if (known === undefined && (isVirtual(node.type) || isOrnament(node, used))) continue;
+    const drawn = drawnInBrowser(node, known);
+    if (drawn !== undefined) {
+      errors.push(drawn);
+      continue;
+    }
     const converted = convertNode(node, known, workshop);
     if (converted.lost !== undefined) {
       errors.push(lostPair(node, converted.lost));
@@ -73,7 +85,9 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
       });
       continue;
     }
-    for (const note of converted.notes) notes.push(`${nameOf(node)}: ${note}`);
+    for (const note of converted.notes.slice(0, NOTES_MAX - notes.length)) notes.push(`${nameOf(node)}: ${note}`);
+    length += node.id.length + (node.title ?? "").length + lengthOf(converted.inputs);
+    if (length > CONVERTED_LENGTH_MAX) return tooLong(node);
     result[node.id] = {
       inputs: converted.inputs,
       class_type: node.type,
@@ -89,6 +103,7 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
             ...unknown,
           ]
             .slice(0, ERRORS_MAX)
+            .map((name) => name.slice(0, NAME_LENGTH_MAX))
             .join(", ")}. ${HOW_TO_SEND_OBJECT_INFO}`
         : first.reason;
     return refusal(unknown.size > 0 ? "workflow_format_ui" : "invalid_workflow", detail, {
@@ -99,6 +114,14 @@ export function convertUi(expanded: ExpandedUi, lookup: ClassLookup): ConvertedU
     return refusal("invalid_workflow", "The workflow has no node that runs: all are notes, muted or bypassed.");
   }
   return { ok: true, graph: result, notes: notes.slice(0, NOTES_MAX), primitives: workshop.primitives };
+}
+
+function tooLong(node: UiNode): Refusal {
+  const path = `/workflow/nodes/${node.id}`;
+  const reason =
+    `With ${nameOf(node)}, the values of the converted workflow have more than ${CONVERTED_LENGTH_MAX} characters. ` +
+    "Long texts that go to many nodes count once for each: use fewer, or shorter ones.";
+  return refusal("invalid_workflow", `${path}: ${reason}`, { errors: [{ path, reason }] });
 }
 
 /** What the conversion of all nodes shares. */
@@ -188,6 +211,21 @@ function fills(primitives: Workshop["primitives"], primitive: string, target: Gr
   else targets.push(target);
 }
 
+/** Types whose values the editor makes of what its window shows when somebody presses Run; the file has none. */
+const DRAWN_TYPES: ReadonlySet<string> = new Set(["LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM"]);
+
+function drawnInBrowser(node: UiNode, known: KnownClass | undefined): FieldError | undefined {
+  const linked = new Set(node.inputs.flatMap((slot) => (slot.link === null ? [] : [nameOfSlot(slot)])));
+  for (const { name, type } of known?.inputs.values() ?? []) {
+    if (!DRAWN_TYPES.has(type) || linked.has(name)) continue;
+    const reason =
+      `${nameOf(node)}: its "${name}" is a picture that the editor takes in the browser at each run, and the file does ` +
+      "not hold it. Save that picture and load it with LoadImage instead, or mute the node.";
+    return { path: `/workflow/nodes/${node.id}`, reason };
+  }
+  return undefined;
+}
+
 function lostPair(node: UiNode, { getter, name }: { readonly getter: string; readonly name: string }): FieldError {
   return {
     path: `/workflow/nodes/${getter}`,
@@ -231,9 +269,8 @@ function isOrnament(node: UiNode, used: ReadonlySet<string>): boolean {
 }
 
 function nameOf(node: UiNode): string {
-  return node.title === null || node.title === node.type
-    ? `Node ${node.id} (${node.type})`
-    : `Node ${node.id} (${node.type}, "${node.title}")`;
+  const [type, title] = [node.type, node.title].map((text) => text?.slice(0, NAME_LENGTH_MAX));
+  return title === undefined || title === type ? `Node ${node.id} (${type})` : `Node ${node.id} (${type}, "${title}")`;
 }
 
 function emptyObject(): JsonObject {

@@ -3,9 +3,7 @@
  * names of saved files. What it makes of them is what a release holds; where it would throw a die, the first side counts.
  */
 import type { Json } from "#contract/exact-json";
-import type { KnownClass } from "../known-classes.ts";
 import type { UiGraph, UiNode } from "./ui-graph.ts";
-import { widgetValues } from "./widgets.ts";
 
 /** A text as the editor sends it, and what a person should know about that; undefined where nothing is worth saying. */
 export interface SentText {
@@ -105,6 +103,8 @@ const SERVER_TOKENS: Readonly<Record<string, string>> = {
   s: "%second%",
 };
 const NOT_IN_FILE_NAMES = /[/?<>\\:*|"\u0000-\u001f\u007f]/g;
+/** Characters of one widget's value in a file's name: file systems end at 255 bytes. */
+const TOKEN_VALUE_LENGTH_MAX = 200;
 /** Property by which nodes are called in tokens; the title counts where no node has it. */
 const SEARCH_NAME = "Node name for S&R";
 
@@ -141,21 +141,22 @@ export function sentPrefix(text: string, nodes: NodeNames): SentText {
 /** Finds widgets by the names that tokens use. Nodes are looked through once, when the first token asks. */
 export class NodeNames {
   readonly #graph: UiGraph;
-  readonly #lookup: (node: UiNode) => KnownClass | undefined;
+  readonly #shown: (node: UiNode, widget: string) => Json | undefined;
   #byName: ReadonlyMap<string, UiNode> | undefined;
 
-  constructor(graph: UiGraph, lookup: (node: UiNode) => KnownClass | undefined) {
+  /** `shown` tells the value of a node's widget; it is asked once for each token. */
+  constructor(graph: UiGraph, shown: (node: UiNode, widget: string) => Json | undefined) {
     this.#graph = graph;
-    this.#lookup = lookup;
+    this.#shown = shown;
   }
 
   /** A widget's value as text; undefined where there is no such node, or it has no such value. */
   valueOf(name: string, widget: string): string | undefined {
     this.#byName ??= namesOf(this.#graph);
     const node = this.#byName.get(name);
-    const value: Json | undefined =
-      node === undefined ? undefined : widgetValues(node, this.#lookup(node), new Set()).values.get(widget);
-    return value === undefined || value === null || typeof value === "object" ? undefined : String(value);
+    const value = node === undefined ? undefined : this.#shown(node, widget);
+    if (value === undefined || value === null || typeof value === "object") return undefined;
+    return String(value).slice(0, TOKEN_VALUE_LENGTH_MAX);
   }
 }
 

@@ -5,6 +5,7 @@
  * editor: it is dropped, or hands its inputs on, like any other.
  */
 import type { Json, JsonObject } from "#contract/exact-json";
+import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { ClassLookup } from "../known-classes.ts";
 import { type GroupDefinition, groupName, readGroups, shellWidgets } from "./expand-group-nodes.ts";
@@ -18,6 +19,8 @@ import { type ExpandedUi, MODE, type PromotedWidget, type UiInput, type UiLink, 
 export const EXPANDED_NODES_MAX = 20_000;
 /** Slots and links after expansion. */
 export const EXPANDED_SLOTS_MAX = 200_000;
+/** Characters of all values after expansion: four times a document that has nothing twice. */
+export const EXPANDED_LENGTH_MAX = 4 * WORKFLOW_BODY_BYTES_MAX;
 /** Subgraphs in subgraphs; ids get longer with each. */
 const DEPTH_MAX = 32;
 /** Promoted widgets that are told apart; an endpoint shows fewer. */
@@ -77,6 +80,14 @@ function openScopes(ui: UiDocument, lookup: ClassLookup | undefined): Scope[] {
         const more = sizeOf(subgraph.graph);
         size.nodes += more.nodes;
         size.slots += more.slots + subgraph.inputs.length + subgraph.outputs.length;
+        size.length += more.length;
+      }
+      if (size.length > EXPANDED_LENGTH_MAX) {
+        throw new Unexpandable(
+          id,
+          `With its subgraphs and group nodes opened, the workflow has values of more than ${EXPANDED_LENGTH_MAX} ` +
+            "characters. Use fewer copies of them, or shorter texts inside.",
+        );
       }
       if (size.nodes > EXPANDED_NODES_MAX || size.slots > EXPANDED_SLOTS_MAX) {
         throw new Unexpandable(

@@ -129,6 +129,7 @@ function outerShell(prefix: string): string {
 }
 
 function pairName(node: UiNode): string {
-  const name = Array.isArray(node.widgets) ? node.widgets[0] : undefined;
+  // The one widget of both; some files store it by its name.
+  const [name] = Array.isArray(node.widgets) ? node.widgets : Object.values(node.widgets ?? node.namedWidgets ?? {});
   return typeof name === "string" ? name : "";
 }

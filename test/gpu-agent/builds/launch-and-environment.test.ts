@@ -111,16 +111,35 @@ describe("a manifest", () => {
 describe("classes", () => {
   const info = (required: object, more: object = {}) => ({ input: { required }, output: ["IMAGE"], ...more }) as never;
 
+  const load = { "1": { class_type: "Load", inputs: { name: "a.safetensors", value: 1 } } };
+
   it("fit though the files on the machine are others, and where a type takes more than before", () => {
     const wanted = { Load: info({ name: [["a.safetensors"], {}], value: ["INT", {}] }) };
     const live = { Load: info({ name: ["COMBO", { options: ["b.safetensors"] }], value: ["INT,FLOAT", {}] }) };
-    expect(compareClasses(wanted, ["Load"], live, {})).toEqual([]);
+    expect(compareClasses(wanted, ["Load"], live, load)).toEqual([]);
   });
 
-  it("that give something else do not fit", () => {
-    const wanted = { A: info({}) };
-    const live = { A: info({}, { output: ["LATENT"] }) };
-    expect(compareClasses(wanted, ["A"], live, {})).toEqual(["A gives LATENT, and the release was made for IMAGE."]);
+  it("fit though another version differs in what the release does not use", () => {
+    const wanted = { Load: info({ name: ["STRING"], value: ["INT"], gone: ["INT"] }) };
+    const live = { Load: { ...(info({ name: ["STRING"], value: ["INT"] }) as object), output: ["LATENT"] } as never };
+    expect(compareClasses(wanted, ["Load"], live, load)).toEqual([]);
+  });
+
+  it("do not fit where the release sets an input that is of another type, or gone: ComfyUI would ignore it", () => {
+    const wanted = { Load: info({ name: ["STRING"], value: ["INT"] }) };
+    expect(compareClasses(wanted, ["Load"], { Load: info({ name: ["IMAGE"] }) }, load)).toEqual([
+      "Load's input name is of type IMAGE, and the release was made for STRING.",
+      "Load has no input value any more.",
+    ]);
+  });
+
+  it("that give something else where the release takes it do not fit", () => {
+    const graph = { ...load, "2": { class_type: "Save", inputs: { images: ["1", 0] } } };
+    const wanted = { Load: info({}) };
+    const live = { Load: info({}, { output: ["LATENT"] }), Save: info({}) };
+    expect(compareClasses(wanted, ["Load", "Save"], live, graph)).toEqual([
+      "Load's output 1 is of type LATENT, and the release was made for IMAGE.",
+    ]);
   });
 
   it("called like an object's own functions are looked up as classes", () => {

@@ -209,7 +209,7 @@ describe.skipIf(missing !== null)("a release with a build", () => {
   it("whose classes take other inputs than it knows is refused, each by name", async () => {
     const Greeter = {
       ...excerpt.Greeter,
-      input: { required: { title: ["STRING", {}] }, optional: { mood: ["INT"] } },
+      input: { required: { title: ["STRING", {}] }, optional: { mood: ["INT"], age: ["INT"] } },
     };
     const SaveImage = {
       ...excerpt.SaveImage,
@@ -217,7 +217,7 @@ describe.skipIf(missing !== null)("a release with a build", () => {
     };
     const wanted = release(good, {
       object_info: JSON.stringify({ ...excerpt, Greeter, SaveImage }),
-      graph: JSON.stringify({ ...graph, "3": { class_type: "Greeter", inputs: { title: "Dr." } } }),
+      graph: JSON.stringify({ ...graph, "3": { class_type: "Greeter", inputs: { title: "Dr.", mood: 1 } } }),
     });
     await expect(verify(owned, wanted)).rejects.toThrow(
       "Greeter has no input title any more.\n" +

@@ -7,7 +7,17 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BuildModel } from "#contract/build";
 import { asNoSpace } from "#gpu-agent/models/disk-space";
 import type { ModelStore } from "#gpu-agent/models/model-store";
-import { cleanUp, modelOf, never, onCleanUp, safetensors, sha256, temporaryFolder, testStore } from "./model-files.ts";
+import {
+  cleanUp,
+  modelOf,
+  never,
+  onCleanUp,
+  SOON,
+  safetensors,
+  sha256,
+  temporaryFolder,
+  testStore,
+} from "./model-files.ts";
 import { ModelServer } from "./model-server.ts";
 
 /** Every model of these tests has about this size. */
@@ -153,7 +163,7 @@ describe("room for a model", () => {
     });
     capacity = 1.5 * SIZE;
     const first = bring(store, a);
-    await expect.poll(() => server.requests("/1").length).toBeGreaterThan(0);
+    await expect.poll(() => server.requests("/1").length, SOON).toBeGreaterThan(0);
     await expect(bring(second, b)).rejects.toMatchObject({
       code: "no_space",
       message: expect.stringContaining("for other downloads"),
@@ -180,6 +190,17 @@ describe("a pin", () => {
     await writeFile(left, JSON.stringify({ process: { pid: 999_999_999, started: "x" }, sha256: [a.sha256] }));
     expect(await store.evict(a.sha256)).toBe(true);
     expect(existsSync(left)).toBe(false);
+  });
+
+  it("that a process was writing when it ended leaves nothing", async () => {
+    const store = await open();
+    const a = model(1);
+    await bring(store, a);
+    const dead = "build.1.x.json.999999999.tmp";
+    const living = `build.1.x.json.${process.pid}.tmp`;
+    for (const name of [dead, living]) await writeFile(join(folder, "pins", name), "{");
+    await store.evict(a.sha256);
+    expect(await readdir(join(folder, "pins"))).toEqual([living]);
   });
 
   it("that was half written when the power went is passed over", async () => {

@@ -65,7 +65,8 @@ describe("a connection that breaks", () => {
       bytes,
       behave: ({ nth }) => (nth === 2 ? { hold: { after: 100, until: silence } } : undefined),
     });
-    expect((await fetched(url, { stallMs: 50 })).equals(bytes)).toBe(true);
+    const patient = { stallMs: 200, limits: { ...SMALL_PIECES, triesMax: 20 } };
+    expect((await fetched(url, patient)).equals(bytes)).toBe(true);
   });
 
   it("to nobody is an error with the host and no more of the address", async () => {

@@ -33,7 +33,7 @@ it.skipIf(!hasOpenssl)("a source over TLS is believed with a certificate of its 
   expect(server.seen).toEqual([]);
 
   const trusting = { environment: { NODE_EXTRA_CA_CERTS: cert } };
-  const child = startChild({ do: "ensure", folder, model, pieceBytes: 10_000, reach: "private" }, trusting);
+  const child = startChild({ do: "ensure", folder, models: [model], pieceBytes: 10_000, reach: "private" }, trusting);
   await child.said("done");
   expect(server.seen.length).toBe(6);
   expect((await store.list()).map(({ sha256 }) => sha256)).toEqual([model.sha256]);

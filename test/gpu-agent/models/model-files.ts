@@ -82,3 +82,6 @@ export const SMALL_PIECES = {
 
 /** A signal that never fires. */
 export const never = (): AbortSignal => new AbortController().signal;
+
+/** For conditions that come by themselves; a machine that is busy with other tests takes its time. */
+export const SOON = { timeout: 30_000 };

@@ -4,7 +4,17 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ModelProgress } from "#gpu-agent/models/progress-meter";
-import { cleanUp, modelOf, never, onCleanUp, safetensors, sha256, temporaryFolder, testStore } from "./model-files.ts";
+import {
+  cleanUp,
+  modelOf,
+  never,
+  onCleanUp,
+  SOON,
+  safetensors,
+  sha256,
+  temporaryFolder,
+  testStore,
+} from "./model-files.ts";
 import { ModelServer } from "./model-server.ts";
 
 let server: ModelServer;
@@ -91,7 +101,7 @@ describe("a model that is not here", () => {
     const heldUrl = server.serve("/held", { bytes: other, behave: () => ({ hold: { after: 5_000, until: never2 } }) });
     const alone = new AbortController();
     const left = store.ensure(modelOf(other, [heldUrl]), { signal: alone.signal });
-    await expect.poll(() => server.requests("/held").length).toBeGreaterThan(0);
+    await expect.poll(() => server.requests("/held").length, SOON).toBeGreaterThan(0);
     alone.abort(new Error("left"));
     await expect(left).rejects.toThrow("left");
     // The lock is free again and what had come is still there.

@@ -2,7 +2,7 @@
  * A store in a process of its own, to be killed. Reads one JSON value from its arguments, does it, and writes lines:
  * `ready` when it is about to be killed at the point that was asked for, `done` when it came to its end.
  */
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { BuildModel } from "#contract/build";
 import { pause } from "#gpu-agent/control/backoff";
 import { DOWNLOAD_LIMITS } from "#gpu-agent/models/download";
@@ -16,7 +16,7 @@ export type ChildTask =
   | {
       readonly do: "ensure";
       readonly folder: string;
-      readonly model: BuildModel;
+      readonly models: readonly BuildModel[];
       readonly pieceBytes: number;
       readonly reach?: Reach;
     }
@@ -31,6 +31,13 @@ export type ChildTask =
   | { readonly do: "link"; readonly folder: string; readonly model: BuildModel; readonly build: string }
   /** Fetches into a disk that is too small but says that it is not, tells the error, makes room, and goes on. */
   | { readonly do: "fill"; readonly folder: string; readonly model: BuildModel; readonly ballast: string }
+  /** Fetches a model, fills the disk to its last byte, and fetches another in the first one's place. */
+  | {
+      readonly do: "crowd";
+      readonly folder: string;
+      readonly models: readonly [first: BuildModel, second: BuildModel];
+      readonly ballast: string;
+    }
   /** Takes a lock and keeps it. */
   | { readonly do: "lock"; readonly folder: string; readonly name: string }
   /** Adds one to a number in a file under a lock, so many times. */
@@ -62,7 +69,7 @@ switch (task.do) {
       },
     });
     await say("ready");
-    await store.ensure(task.model, { signal });
+    for (const model of task.models) await store.ensure(model, { signal });
     store.close();
     break;
   }
@@ -107,6 +114,22 @@ switch (task.do) {
     await rm(task.ballast);
     const { path } = await store.ensure(task.model, { signal });
     if ((await sha256OfFile(path)) !== task.model.sha256) throw new Error("its bytes are wrong");
+    store.close();
+    break;
+  }
+  case "crowd": {
+    const store = await ModelStore.open({ folder: task.folder, reach: "loopback", reserveBytes: 0 });
+    const [first, second] = task.models;
+    await store.ensure(first, { signal });
+    const ballast = await open(task.ballast, "w");
+    const full = async () => {
+      for (;;) await ballast.write(Buffer.alloc(4_096));
+    };
+    const error: unknown = await full().catch((reason: unknown) => reason);
+    if (!(error instanceof Error && "code" in error && error.code === "ENOSPC")) throw error;
+    await store.ensure(second, { signal });
+    const left = (await store.list()).map(({ sha256 }) => sha256);
+    if (left.length !== 1 || left[0] !== second.sha256) throw new Error(`the store has ${left.join(", ")}`);
     store.close();
     break;
   }

@@ -186,6 +186,40 @@ describe("a node that hands its input to every free one", () => {
     expect(result.graph.everywhere).toBeUndefined();
   });
 
+  it("counts while it is there and runs, where the notes name it", () => {
+    const by = (controller: string) => ({ ue_links: [{ ...note("take", 0), controller }] });
+    const linked = (nodesNow: typeof nodes, controller: string) => {
+      const now = uiGraph(nodesNow, [["give", 0, "everywhere", 0]]);
+      const result = convertUi({ graph: now, promoted: [], extra: by(controller) }, lookup);
+      if (!result.ok) throw new Error(result.detail);
+      return inputsOf(result, "take");
+    };
+    expect(linked(nodes, "everywhere")).toEqual({ image: ["give", 0] });
+    expect(linked(nodes, "gone")).toEqual({});
+    const off = nodes.map((each) => (each.id === "everywhere" ? { ...each, mode: MODE.muted } : each));
+    expect(linked(off, "everywhere")).toEqual({});
+  });
+
+  it("may be a real one that gives a seed, and is refused where nobody knows to whom", () => {
+    const seed = uiNode("seed", "Seed Everywhere", {
+      outputs: ["INT"],
+      widgets: [7, "fixed"],
+      namedWidgets: { seed: 7 },
+    });
+    const ue_links = [
+      { upstream: "seed", upstream_slot: 0, downstream: "count", downstream_slot: 0, controller: "seed" },
+    ];
+    const now = uiGraph([seed, count()], []);
+    const result = convertUi({ graph: now, promoted: [], extra: { ue_links } }, lookup);
+    if (!result.ok) throw new Error(result.detail);
+    expect(inputsOf(result, "count")).toEqual({ count: ["seed", 0] });
+    expect(inputsOf(result, "seed")).toEqual({ seed: 7 });
+    expect(convertUi({ graph: now, promoted: [], extra: {} }, lookup)).toMatchObject({
+      ok: false,
+      errors: [{ path: "/workflow/nodes/seed" }],
+    });
+  });
+
   it("is refused where the file does not say it", () => {
     expect(convertUi({ graph, promoted: [], extra: {} }, lookup)).toMatchObject({
       ok: false,
@@ -235,6 +269,22 @@ describe("a get node", () => {
     const result = converted(graph);
     expect(inputsOf(result, "take")).toEqual({ image: ["5:give", 0] });
     expect(inputsOf(result, "other")).toEqual({ image: ["give", 0] });
+  });
+
+  it("finds its set node where the files store names of widgets", () => {
+    const graph = uiGraph(
+      [
+        give(),
+        set("set", { widgets: { Constant: "picture" } }),
+        uiNode("get", "GetNode", { outputs: ["*"], namedWidgets: { Constant: "picture" } }),
+        take(),
+      ],
+      [
+        ["give", 0, "set", 0],
+        ["get", 0, "take", 0],
+      ],
+    );
+    expect(inputsOf(converted(graph), "take")).toEqual({ image: ["give", 0] });
   });
 
   it("of a muted set node takes the input away", () => {

@@ -455,6 +455,19 @@ describe("widgets", () => {
     expect(convert(ui).notes).toEqual([expect.stringMatching(/"steps" is 25 by name and 20 by position/)]);
   });
 
+  it("that the browser draws at each run are refused, with what to do", () => {
+    const load = node(1, "Load3D", { outputs: ["image:IMAGE"], widgets: ["3d/cube.glb", "", 512, 512] });
+    const ui = document([load, save(2, 1)], [[1, 1, 0, 2, 0, "IMAGE"]]);
+    expect(refusal(ui)).toEqual({
+      code: "invalid_workflow",
+      path: "/workflow/nodes/1",
+      reason: expect.stringMatching(/"image".*LoadImage/),
+    });
+    expect(
+      Object.keys(api(document([give, { ...load, id: 3, mode: 2 }, save(2, 1)], [[1, 1, 0, 2, 0, "IMAGE"]]))),
+    ).toEqual(["1", "2"]);
+  });
+
   it("of a form that only an extension has are kept under their names, without the preview", () => {
     const widgets = { frame_rate: 8, format: "video/h264-mp4", videopreview: { hidden: false } };
     expect(
