@@ -113,6 +113,11 @@ const ChosenBuild = Sha256.nullable().meta({
   description: "Digest of a registered build (POST /v1/builds) that the release needs; null: none",
 });
 
+const ChosenSmokeTest = SmokeTest.nullable().meta({
+  description:
+    "What has to run on a machine before it gets jobs: values of inputs, and names of outputs that must come. null: the graph is run once as it was saved, and proves nothing",
+});
+
 export const NewEndpoint = z
   .strictObject({
     slug: Slug,
@@ -126,7 +131,7 @@ export const NewEndpoint = z
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
     build: ChosenBuild.optional(),
-    smoke_test: SmokeTest.optional(),
+    smoke_test: ChosenSmokeTest.optional(),
     settings: EndpointSettings.partial().optional(),
   })
   .meta({ id: "NewEndpoint" });
@@ -142,7 +147,7 @@ export const EndpointPatch = z
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
     build: ChosenBuild.optional(),
-    smoke_test: SmokeTest.optional(),
+    smoke_test: ChosenSmokeTest.optional(),
     activate: z.boolean().optional().meta({
       description:
         "false: the new release is only made, for its diff, a canary or a later activation. Its number is newest_release",

@@ -9,4 +9,4 @@ CREATE TABLE `builds` (
 --> statement-breakpoint
 CREATE INDEX `builds_by_age` ON `builds` (`workspace_id`,`created_at`);--> statement-breakpoint
 ALTER TABLE `releases` ADD `build` text;--> statement-breakpoint
-ALTER TABLE `releases` ADD `smoke_test` text DEFAULT '{"inputs":{},"outputs":[]}' NOT NULL;
+ALTER TABLE `releases` ADD `smoke_test` text;

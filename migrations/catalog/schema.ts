@@ -120,8 +120,8 @@ export const releases = sqliteTable(
     overrides: text("overrides").notNull().default("{}"),
     /** Digest of its build; null: it runs on what its machines' owners have installed. */
     build: text("build"),
-    /** JSON text: what is run on each machine before it gets jobs. */
-    smokeTest: text("smoke_test").notNull().default('{"inputs":{},"outputs":[]}'),
+    /** JSON text: what has to run on each machine before it gets jobs; null: nothing in particular. */
+    smokeTest: text("smoke_test"),
     createdAt: integer("created_at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.endpointId, table.number] })],

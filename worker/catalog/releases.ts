@@ -23,7 +23,7 @@ export interface ReleaseRow {
   readonly overrides: Overrides;
   /** Digest of its build, or null. */
   readonly build: string | null;
-  readonly smokeTest: SmokeTest;
+  readonly smokeTest: SmokeTest | null;
   readonly createdAt: number;
 }
 
@@ -71,7 +71,7 @@ export function releaseRow(row: typeof releases.$inferSelect): ReleaseRow {
     graph,
     objectInfo,
     overrides: Overrides.parse(parseExactJson(overrides)),
-    smokeTest: SmokeTest.parse(parseExactJson(smokeTest)),
+    smokeTest: smokeTest === null ? null : SmokeTest.parse(parseExactJson(smokeTest)),
   };
 }
 
@@ -101,7 +101,7 @@ export function releaseValues(row: ReleaseRow): typeof releases.$inferInsert {
     classes: stringifyExactJson(row.classes),
     warnings: stringifyExactJson(row.warnings),
     overrides: stringifyExactJson(row.overrides),
-    smokeTest: stringifyExactJson(row.smokeTest),
+    smokeTest: row.smokeTest === null ? null : stringifyExactJson(row.smokeTest),
   };
 }
 
@@ -257,7 +257,7 @@ function releaseSelection(row: ReleaseRow) {
     objectInfo: sql`${values.objectInfo ?? null}`.as("object_info"),
     overrides: sql`${values.overrides ?? "{}"}`.as("overrides"),
     build: sql`${values.build ?? null}`.as("build"),
-    smokeTest: sql`${values.smokeTest}`.as("smoke_test"),
+    smokeTest: sql`${values.smokeTest ?? null}`.as("smoke_test"),
     createdAt: sql`${values.createdAt}`.as("created_at"),
   };
 }

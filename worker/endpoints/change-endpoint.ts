@@ -103,7 +103,7 @@ async function askedRelease(
     createdAt,
     previous: active,
     build: patch.build === undefined ? active.build : await knownBuild(env, endpoint.workspaceId, patch.build),
-    smokeTest: patch.smoke_test ?? active.smokeTest,
+    smokeTest: patch.smoke_test === undefined ? active.smokeTest : patch.smoke_test,
   };
   const made =
     patch.workflow === undefined

@@ -1,12 +1,8 @@
-/** What a caller chooses for a release beside its workflow. */
-import type { SmokeTest } from "#contract/build";
+/** The build that a caller chooses for a release. */
 import type { WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import { findBuild } from "#worker/catalog/builds";
 import type { Env } from "#worker/env";
-
-/** A release that says nothing about it is run as its graph is, and something has to come out. */
-export const NO_SMOKE_TEST: SmokeTest = { inputs: {}, outputs: [] };
 
 /** @returns the digest as it was given @throws Problem build_not_found */
 export async function knownBuild(env: Env, workspaceId: WorkspaceId, digest: string | null): Promise<string | null> {

@@ -34,7 +34,7 @@ export interface ReleasePlan {
   readonly createdAt: number;
   /** Digest of its build, or null. */
   readonly build: string | null;
-  readonly smokeTest: SmokeTest;
+  readonly smokeTest: SmokeTest | null;
   /** The release before, whose names are kept where the graph still has them. */
   readonly previous?: ReleaseRow;
 }
@@ -121,8 +121,11 @@ async function release(
 
 /** All that makes one release another; what it does not have is left out, so that releases from before keep their digest. */
 function contentOf(content: Pick<ImportedWorkflow, "graph" | "inputs" | "outputs">, { build, smokeTest }: ReleasePlan) {
-  const isPlain = Object.keys(smokeTest.inputs).length === 0 && smokeTest.outputs.length === 0;
-  return { ...content, ...(build === null ? {} : { build }), ...(isPlain ? {} : { smoke_test: smokeTest }) };
+  return {
+    ...content,
+    ...(build === null ? {} : { build }),
+    ...(smokeTest === null ? {} : { smoke_test: smokeTest }),
+  };
 }
 
 /** What an override of a hidden input holds is looked at by nobody else. */

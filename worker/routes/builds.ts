@@ -1,6 +1,6 @@
 /** Builds: registered by what they are, looked up by their digest. */
 import { createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
-import { buildDigest } from "#contract/build";
+import { buildDigest, type SmokeTest } from "#contract/build";
 import { BUILDS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import {
@@ -75,9 +75,12 @@ const standalone = handle(getStandalone, async ({ env, principal, params }) => {
     workflow: release.graph,
     schema: inputsJsonSchema(release.inputs),
     objectInfo: release.objectInfo,
-    smokeTest: release.smokeTest,
+    smokeTest: release.smokeTest ?? GRAPH_AS_IT_IS,
   };
 });
+
+/** A release that asks for nothing in particular: something has to come of its graph. */
+const GRAPH_AS_IT_IS: SmokeTest = { inputs: {}, outputs: [] };
 
 export const buildRoutes = [create, list, get, standalone];
 

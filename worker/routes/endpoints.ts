@@ -25,7 +25,7 @@ import {
 import { hasPod, selectPods } from "#worker/catalog/pods";
 import { canaryResults } from "#worker/endpoints/canary-results";
 import { changeEndpoint } from "#worker/endpoints/change-endpoint";
-import { knownBuild, NO_SMOKE_TEST } from "#worker/endpoints/chosen-build";
+import { knownBuild } from "#worker/endpoints/chosen-build";
 import { endpointView } from "#worker/endpoints/endpoint-view";
 import { importedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
@@ -52,7 +52,7 @@ const create = handleOnce(createEndpoint, async (call) => {
   const id = makeId(EndpointId, "ep", now, randomBytes);
   const overrides = body.overrides ?? {};
   const build = await knownBuild(env, workspaceId, body.build ?? null);
-  const made = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? NO_SMOKE_TEST };
+  const made = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? null };
   const release = await importedRelease(call.raw.document, overrides, made);
   const endpoint: EndpointRow = {
     id,
