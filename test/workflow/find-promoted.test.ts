@@ -221,6 +221,34 @@ describe("a primitive of the editor", () => {
   });
 });
 
+describe("a promoted primitive", () => {
+  const shown = (title: string): JsonObject => {
+    const ui = withPrimitive(document([]), title);
+    const nodes = (ui.nodes as JsonObject[]).map((each) =>
+      each.id === 20 ? { ...each, widgets_values: [12], properties: { proxyWidgets: [["7", "value"]] } } : each,
+    );
+    return { ...ui, nodes };
+  };
+
+  it.each([
+    ["Effort", "effort"],
+    ["Primitive", "steps"],
+  ])("called %s is one input, %s, with the value it has outside", async (title, name) => {
+    const { inputs: specs } = await imported(shown(title));
+    const all = specs.filter((spec) => spec.targets.some(({ node: id }) => id === "20:3" || id === "20:5"));
+    expect(all.filter((spec) => spec.name === name)).toMatchObject([
+      {
+        default: 12,
+        targets: [
+          { node: "20:3", field: "steps" },
+          { node: "20:5", field: "batch_size" },
+        ],
+      },
+    ]);
+    expect(specs.some((spec) => spec.name === "num_images")).toBe(false);
+  });
+});
+
 describe("App mode", () => {
   const promoted = [{ name: "text", label: "Scene", at: [[1, "text"]] }] as const;
   const app = (list: readonly Json[], outputs: readonly Json[] = []): JsonObject =>
