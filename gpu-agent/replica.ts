@@ -19,6 +19,7 @@ import { ReleaseCache } from "./release-cache.ts";
 import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
+import { warmUp } from "./warm-up.ts";
 
 /** ComfyUI failing this often without a finished job in between is the machine's trouble, not the jobs'. */
 const RESTARTS_MAX = 3;
@@ -186,6 +187,7 @@ export class Replica {
       this.#enter("loading");
       this.#comfy = await openSession(server, settings.timings, this.#log, signal);
       if (server.folders !== null) await this.#tryOut(this.#comfy);
+      await this.#warmUp(this.#comfy);
       this.#phases.end();
       // The endpoint must know the replica before it polls.
       this.#enter("ready");
@@ -230,6 +232,25 @@ export class Replica {
       onPreview: () => undefined,
     });
     await session.http.deleteHistory(promptId, signal);
+  }
+
+  /** The first job after `ready` is to take no longer than the second. */
+  async #warmUp(session: ComfySession): Promise<void> {
+    const { signal } = this.#drain;
+    // The answer to a report says which release it is.
+    await this.#reports;
+    if (this.#release === null) return;
+    this.#phases.begin("warm_up");
+    const { timings } = this.#options.settings;
+    const release = await this.#releases.get(this.#release, signal);
+    await warmUp({
+      session,
+      release,
+      timings,
+      signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+    });
   }
 
   /** Says early, and to the operator, what a job would say late and to a caller. */
