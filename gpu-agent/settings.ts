@@ -78,6 +78,8 @@ export const AgentSettings = z.strictObject({
   comfy: ComfySettings,
   /** Left out: one per GPU, or one. */
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX).optional(),
+  /** The next job is fetched, and waits in ComfyUI's queue, while one runs. Off: one after the other. */
+  leaseAhead: z.boolean().default(true),
   /** No work is taken with less free disk than this. */
   freeBytesMin: z
     .int()
@@ -99,6 +101,7 @@ export const USAGE = `Usage: node gpu-agent/main.ts --url URL [options]
                           name it in their regions
   --state-directory DIR   session, logs, working files        PILOTLIGHT_STATE_DIRECTORY
   --slots N               replicas at once (one per GPU)      PILOTLIGHT_SLOTS
+  --no-lease-ahead        hold no job while another one runs  PILOTLIGHT_NO_LEASE_AHEAD=1
 
 One of:
   --comfyui-dir DIR       run the ComfyUI installed there     COMFYUI_DIR
@@ -144,6 +147,7 @@ export async function readSettings(
         region: string,
         "state-directory": string,
         slots: string,
+        "no-lease-ahead": boolean,
         "comfyui-dir": string,
         "comfyui-python": string,
         "comfyui-args": string,
@@ -195,6 +199,7 @@ export async function readSettings(
     ),
     comfy: comfySettings(text, yes),
     slots: number("slots", "PILOTLIGHT_SLOTS"),
+    leaseAhead: !yes("no-lease-ahead", "PILOTLIGHT_NO_LEASE_AHEAD"),
     ...(freeGb === undefined ? {} : { freeBytesMin: Math.round(freeGb * 1024 ** 3) }),
     timings: {
       drainMs: milliseconds("drain-seconds"),

@@ -37,7 +37,7 @@ import {
   type QueuedJob,
   type RunningJob,
 } from "#durable-objects/queue/job-record";
-import { closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
+import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
@@ -237,6 +237,11 @@ export class EndpointState {
     return this.#runningJobs().held(replicaId);
   }
 
+  /** Whether the replica executes a job, or is about to; one whose outputs go up is no work for its GPU. */
+  works(replicaId: ReplicaId): boolean {
+    return this.#runningJobs().works(replicaId);
+  }
+
   /** What came and ended lately; what was before this object woke is read from storage once. */
   get rates(): EventRates {
     if (this.#rates !== null) return this.#rates;
@@ -397,6 +402,11 @@ export class EndpointState {
     this.effect({ type: "job_changed", jobId: after.id });
   }
 
+  /** An agent has spoken under the job's lease for the first time, or of another phase. */
+  heard(job: RunningJob): void {
+    this.#runningJobs().add(job);
+  }
+
   /** A lease and its job as they stand; null when there never was such a lease. */
   leaseOf(id: LeaseId): { readonly job: JobRecord; readonly lease: LeaseRecord } | null {
     const job = this.jobs.get(jobIdOf(id));
@@ -416,7 +426,8 @@ export class EndpointState {
     now: number,
   ): QueuedJob | EndedJob {
     const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";
-    const written = { ...after, leases: closed(after.leases, { outcome, phases, heard, endedAt: now }) };
+    const leases = heard ? begun(after.leases, now) : after.leases;
+    const written = { ...after, leases: closed(leases, { outcome, phases, heard, endedAt: now }) };
     this.live.forget(before.id);
     this.used(before.lease.replicaId, now);
     this.moved(before, written);

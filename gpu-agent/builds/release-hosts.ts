@@ -7,6 +7,8 @@ import type { BuildListener } from "./make-build.ts";
 
 export interface PreparedHost {
   readonly host: ComfyHost;
+  /** The one build whose releases it runs; null: it runs what there is, whatever a release asks for. */
+  readonly build: string | null;
   /** No ComfyUI of it runs any more: its build may be removed when the disk is full. */
   release(): void;
 }
@@ -31,7 +33,7 @@ export function adoptedHosts(host: ComfyHost): ReleaseHosts {
     get description() {
       return host.description;
     },
-    prepareHost: () => Promise.resolve({ host, release: () => undefined }),
+    prepareHost: () => Promise.resolve({ host, build: null, release: () => undefined }),
   };
 }
 
@@ -57,7 +59,7 @@ export function builtHosts({ store, launch, hostOf }: BuiltHostsOptions): Releas
       const build = await store.prepare(digest, manifest, options);
       const host = hosts.get(digest) ?? hostOf(launch(build));
       hosts.set(digest, host);
-      return { host, release: () => build.release() };
+      return { host, build: digest, release: () => build.release() };
     },
   };
 }
