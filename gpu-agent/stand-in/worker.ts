@@ -50,5 +50,7 @@ async function workOnce(parts: WorkerParts): Promise<void> {
     if (clientId !== undefined) clients.send("executing", { node: null, prompt_id: item.promptId }, clientId);
     log(`Prompt executed in ${((performance.now() - startedAt) / 1000).toFixed(2)} seconds`);
   }
-  if (queue.takeFlags().freeMemory) executor.forgetResults();
+  const { freeMemory, unloadModels } = queue.takeFlags();
+  if (freeMemory) executor.forgetResults();
+  if (unloadModels) faults.unloadModels();
 }
