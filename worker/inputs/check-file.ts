@@ -57,10 +57,13 @@ export class FileCheck {
   #contentType: string;
   #isDone = false;
 
-  /** @param claimed what the sender says of it; it decides nothing but whether a file that we do not know is refused */
-  constructor(claimed: string) {
+  /**
+   * @param claimed what the sender says of it; it decides nothing but whether a file that we do not know is refused
+   * @param media what it is for, where that is known: another kind of file is refused as soon as it shows
+   */
+  constructor(claimed: string, media: MediaKind = "file") {
     this.#contentType = UNNAMED_TYPE;
-    this.#reading = this.#inspect(claimed);
+    this.#reading = this.#fitting(claimed, media);
   }
 
   /** What the bytes so far say the file is. */
@@ -89,7 +92,13 @@ export class FileCheck {
     this.#contentType = value;
   }
 
-  *#inspect(claimed: string): Reading<string> {
+  *#fitting(claimed: string, media: MediaKind): Reading<string> {
+    const contentType = yield* this.#inspect(claimed, media);
+    refuseMisfit(contentType, media);
+    return contentType;
+  }
+
+  *#inspect(claimed: string, media: MediaKind): Reading<string> {
     const head = yield* this.#feed.peek(FORMAT_BYTES);
     if (head.byteLength === 0) refuseFile("The file is empty.");
     // An MP3 without a tag has a mark of 11 bits alone, so that its next frame must be seen too.
@@ -97,6 +106,8 @@ export class FileCheck {
     const format = formatOf(isMp3Like ? yield* this.#feed.peek(MP3_FRAMES_BYTES) : head);
     if (format === undefined) return unknownType(head, claimed);
     this.#contentType = CONTENT_TYPES[format];
+    // Only the kinds of sounds and films are told apart further on.
+    if (media === "image" || media === "mask") refuseMisfit(this.#contentType, media);
     return yield* READERS[format](this.#feed);
   }
 }
@@ -133,6 +144,11 @@ export function misfit(contentType: string, media: MediaKind): string | undefine
   if (media === "file" || TAKEN[media].types.test(contentType)) return undefined;
   const found = contentType === UNNAMED_TYPE ? "of a format that is not known" : contentType;
   return `Must be ${TAKEN[media].words}; by its bytes this one is ${found}.`;
+}
+
+function refuseMisfit(contentType: string, media: MediaKind): void {
+  const wrong = misfit(contentType, media);
+  if (wrong !== undefined) refuseFile(wrong);
 }
 
 function isMediaType(text: string): boolean {

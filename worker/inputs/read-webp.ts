@@ -33,7 +33,7 @@ export function* readWebp(feed: ByteFeed): Reading<string> {
         break;
       case "VP8 ":
       case "VP8L": {
-        const size = pictureSize(ascii(head, 0, 4), bytes);
+        const size = pictureSize(ascii(head, 0, 4), bytes, length);
         if (isAnimated) break;
         canvas ??= size;
         checkPixels("WebP", size.width, size.height);
@@ -66,13 +66,17 @@ function checkFrame(canvas: Size, bytes: Uint8Array): void {
   }
 }
 
-/** The size that the picture's own first bytes say. */
-function pictureSize(type: string, bytes: Uint8Array): Size {
+/** The size that the picture's own first bytes say, which are of the one version there is, and of a whole picture. */
+function pictureSize(type: string, bytes: Uint8Array, length: number): Size {
   if (type === "VP8L" && bytes.byteLength >= 5 && bytes[0] === 0x2f) {
     const bits = little(bytes, 1, 4);
+    if (bits >>> 29 !== 0) refuseBroken("WebP", "its picture is of an unknown version");
     return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >>> 14) & 0x3fff) };
   }
   if (type === "VP8 " && bytes.byteLength >= 10 && bytes[3] === 0x9d && bytes[4] === 0x01 && bytes[5] === 0x2a) {
+    const tag = little(bytes, 0, 3);
+    const isWhole = (tag & 1) === 0 && ((tag >> 1) & 7) <= 3 && tag >>> 5 <= length - 10;
+    if (!isWhole) refuseBroken("WebP", "its picture does not begin with a whole one");
     return { width: little(bytes, 6, 2) & 0x3fff, height: little(bytes, 8, 2) & 0x3fff };
   }
   return refuseBroken("WebP", "its picture has no header");

@@ -2,6 +2,7 @@
 import { FileId, makeId, type WorkspaceId } from "#contract/ids";
 import { FILE_RETENTION_DAYS } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import type { MediaKind } from "#contract/workflow";
 import { hex } from "#worker/auth/digest";
 import { type FileRow, findFileByHash, insertFile, removeExpiredFiles, renewFile } from "#worker/catalog/files";
 import type { Env } from "#worker/env";
@@ -21,6 +22,8 @@ export interface IncomingFile {
   readonly filename: string;
   /** What the sender claims. */
   readonly contentType: string;
+  /** What it is for, where that is known. */
+  readonly media?: MediaKind | undefined;
   /** What the sender says the bytes hash to, if it says so. */
   readonly sha256?: string | undefined;
 }
@@ -92,7 +95,7 @@ async function writeToStore(
   incoming: IncomingFile,
   findKnown: (sha256: string) => Promise<FileRow | undefined>,
 ): Promise<Written> {
-  const check = new FileCheck(incoming.contentType);
+  const check = new FileCheck(incoming.contentType, incoming.media);
   const parts = partsOf(checked(incoming.chunks, check));
   const first = await parts.next();
   if (first.done === true) throw new Problem("invalid_file", "The file is empty.");

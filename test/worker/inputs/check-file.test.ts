@@ -304,6 +304,20 @@ describe("a JPEG", () => {
   });
 });
 
+describe("a WebP", () => {
+  const simple = (type: string, ...bytes: number[]) =>
+    verdict(riff("WEBP", [type, joinedBytes(bytes, new Uint8Array(8))]));
+  it("begins with a whole picture of a known version", () => {
+    expect(simple("VP8 ", 0x10, 0x01, 0, 0x9d, 0x01, 0x2a, 8, 0, 8, 0)).toBe("image/webp");
+    expect(simple("VP8 ", 0x11, 0x01, 0, 0x9d, 0x01, 0x2a, 8, 0, 8, 0)).toContain("does not begin with a whole one");
+    expect(simple("VP8 ", 0x18, 0x01, 0, 0x9d, 0x01, 0x2a, 8, 0, 8, 0)).toContain("does not begin with a whole one");
+    expect(simple("VP8 ", 0x30, 0x01, 0, 0x9d, 0x01, 0x2a, 8, 0, 8, 0)).toContain("does not begin with a whole one");
+    expect(simple("VP8L", 0x2f, 7, 0xc0, 1, 0)).toBe("image/webp");
+    expect(simple("VP8L", 0x2f, 7, 0xc0, 1, 0x20)).toContain("of an unknown version");
+    expect(simple("VP8L", 0x2e, 7, 0xc0, 1, 0)).toContain("its picture has no header");
+  });
+});
+
 describe("other files that would break later", () => {
   it.each([
     [
@@ -374,6 +388,18 @@ describe("what an input takes", () => {
     ["image/png", "file", true],
   ] as const)("%s as %s: %s", (contentType, media, fits) => {
     expect(misfit(contentType, media) === undefined).toBe(fits);
+  });
+
+  it("is refused before the rest has come", () => {
+    const check = new FileCheck("", "image");
+    expect(() => check.push(mp4().subarray(0, 64))).toThrow("Must be a picture");
+    const film = new FileCheck("", "video");
+    film.push(mp4("soun"));
+    expect(() => film.end()).toThrow("by its bytes this one is audio/mp4");
+    const theora = new FileCheck("", "video");
+    theora.push(ogg("\u0080theora"));
+    theora.end();
+    expect(theora.contentType).toBe("video/ogg");
   });
 
   it("is said", () => {
