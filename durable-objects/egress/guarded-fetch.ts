@@ -70,13 +70,13 @@ export class FetchBroken extends Error {
 export async function openGuarded(url: PublicUrl, request: OutgoingRequest): Promise<OpenAnswer | FetchFailure> {
   const start = Date.now();
   // Not AbortSignal.timeout: its timer runs on when the answer is long read, and keeps an object in memory that would rest.
-  const expiry = new AbortController();
+  const stopper = new AbortController();
   const timer = setTimeout(
-    () => expiry.abort(new DOMException("the deadline passed", "TimeoutError")),
+    () => stopper.abort(new DOMException("the deadline passed", "TimeoutError")),
     request.deadlineMs,
   );
   const settle = (): void => clearTimeout(timer);
-  const { signal } = expiry;
+  const { signal } = stopper;
   const failed = (why: "unreachable" | "broken_off", cause: unknown): FetchFailure => ({
     ok: false,
     why: signal.aborted ? "timeout" : why,
@@ -104,12 +104,14 @@ export async function openGuarded(url: PublicUrl, request: OutgoingRequest): Pro
     ms: Date.now() - start,
     chunks: chunksOf(body, signal, failed, settle),
     pipeTo: async (destination) => {
+      const expiry = expiryOf(signal);
       try {
-        if (body === null) await destination.close();
-        else await body.pipeTo(destination, { signal });
+        const piped = body === null ? destination.close() : body.pipeTo(destination, { signal });
+        await Promise.race([piped, expiry.expired]);
       } catch (error) {
         throw new FetchBroken(failed("broken_off", error));
       } finally {
+        expiry.forget();
         settle();
       }
     },
@@ -161,19 +163,12 @@ async function* chunksOf(
     return;
   }
   const reader = body.getReader();
-  // A stream that has stalled answers no read, so the deadline has to win against one.
-  let onAbort = (): void => undefined;
-  const expired = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(signal.reason);
-  });
-  expired.catch(() => undefined);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
+  const expiry = expiryOf(signal);
   try {
     for (;;) {
       let next: ReadableStreamReadResult<Uint8Array<ArrayBuffer>>;
       try {
-        next = await Promise.race([reader.read(), expired]);
+        next = await Promise.race([reader.read(), expiry.expired]);
       } catch (error) {
         throw new FetchBroken(failed("broken_off", error));
       }
@@ -182,7 +177,19 @@ async function* chunksOf(
     }
   } finally {
     settle();
-    signal.removeEventListener("abort", onAbort);
+    expiry.forget();
     reader.cancel().catch(() => undefined);
   }
+}
+
+/** A stream that has stalled answers nothing, so the deadline has to win against it. */
+function expiryOf(signal: AbortSignal): { readonly expired: Promise<never>; readonly forget: () => void } {
+  let onAbort = (): void => undefined;
+  const expired = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason);
+  });
+  expired.catch(() => undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  return { expired, forget: () => signal.removeEventListener("abort", onAbort) };
 }

@@ -15,6 +15,11 @@ import type { Env } from "#worker/env";
 
 /** One alarm begins new work for so long; the next one goes on, with a fresh allowance of processor time. */
 const TURN_MS = 60_000;
+/**
+ * The longest that one piece of work may take. A stream that neither goes on nor breaks would hold its place for ever; an
+ * alarm is ended by the platform after fifteen minutes.
+ */
+const WORK_MS_MAX = 780_000;
 /** What was under way when the process died goes on after this. */
 const WATCHDOG_MS = 30_000;
 /** After a turn of the alarm that failed, the next one comes this much later. */
@@ -151,7 +156,7 @@ export class ModelsObject extends DurableObject<Env> implements ModelsRpc {
 
   async #perform(work: ModelWork): Promise<void> {
     try {
-      await this.#do(work);
+      await inTime(this.#do(work));
     } catch (error) {
       console.error(
         JSON.stringify({
@@ -284,4 +289,17 @@ function endpoint(set: string | undefined, usual: string): string {
 
 function ignoreLost(error: unknown): void {
   if (!PARTS_LOST.test(error instanceof Error ? error.message : "")) throw error;
+}
+
+/** @throws Error when the work has not ended within WORK_MS_MAX; what it still does changes nothing that counts */
+async function inTime(work: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no end within ${WORK_MS_MAX} ms`)), WORK_MS_MAX);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    if (timer !== undefined) clearTimeout(timer);
+  }
 }

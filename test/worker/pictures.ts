@@ -165,15 +165,22 @@ export function mp4(handler = "vide", width = 64, height = 48, brand = "isom"): 
   return joinedBytes(box("ftyp", text(brand), [0, 0, 2, 0]), box("mdat", new Uint8Array(100)), track);
 }
 
-function element(id: readonly number[], ...content: readonly (Uint8Array | readonly number[])[]): Uint8Array {
-  const data = joinedBytes(...content);
-  return joinedBytes(id, [0x40 | (data.byteLength >> 8), data.byteLength & 0xff], data);
-}
+type Parts = readonly (Uint8Array | readonly number[])[];
 
-/** A film of one track; type 1 is a picture, 2 sound. */
-export function webm(type = 1, documentType = "webm", width = 64): Uint8Array {
+/** A film of one track; type 1 is a picture, 2 sound. `lengthBytes` is how long the lengths of its elements are. */
+export function webm(type = 1, documentType = "webm", width = 64, lengthBytes: 2 | 8 = 2): Uint8Array {
+  const element = (id: readonly number[], ...content: Parts): Uint8Array => {
+    const data = joinedBytes(...content);
+    const length = lengthBytes === 2 ? [0x40] : [0x01, 0, 0, 0, 0, 0, 0];
+    return joinedBytes(id, length, [data.byteLength], data);
+  };
   const video = element([0xe0], element([0xb0], [width >> 8, width & 0xff]), element([0xba], [0xff, 0xff]));
   const tracks = element([0x16, 0x54, 0xae, 0x6b], element([0xae], element([0x83], [type]), type === 1 ? video : []));
   const header = element([0x1a, 0x45, 0xdf, 0xa3], element([0x42, 0x82], text(documentType)));
-  return joinedBytes(header, [0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], tracks);
+  const endless = [0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+  return joinedBytes(
+    header,
+    lengthBytes === 2 ? endless : [],
+    lengthBytes === 2 ? tracks : element(endless.slice(0, 4), tracks),
+  );
 }

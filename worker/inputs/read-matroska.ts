@@ -56,10 +56,11 @@ function* variableNumber(feed: ByteFeed, isLength: boolean): Reading<number | un
   if (count > (isLength ? 8 : 4)) refuseBroken("video", "what should be an element is none");
   const bytes = yield* feed.take(count);
   if (bytes.byteLength < count) refuseCut("video");
-  const mark = 2 ** (7 * count);
-  const value = wholeNumber(bytes);
-  if (!isLength) return value;
-  return value - mark === mark - 1 ? undefined : value - mark;
+  if (!isLength) return wholeNumber(bytes);
+  // Without the mark, before it makes a number of eight bytes too large to be exact.
+  const value = bytes.map((byte, index) => (index === 0 ? byte & (0xff >> count) : byte));
+  const isUnknown = value.every((byte, index) => byte === (index === 0 ? 0xff >> count : 0xff));
+  return isUnknown ? undefined : wholeNumber(value);
 }
 
 function wholeNumber(bytes: Uint8Array): number {

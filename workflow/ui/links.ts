@@ -48,7 +48,6 @@ export function linkResolver(
       known.set(key, NONE);
       const node = graph.nodes.get(link.from);
       if (node === undefined) return finish(NONE);
-      if (node.mode === MODE.muted) return finish({ type: "muted" });
       const slot = link.fromSlot;
       if (node.type === "PrimitiveNode") return finish(primitiveValue(node));
       let through: UiInput | undefined;
@@ -56,10 +55,10 @@ export function linkResolver(
       else if (GETTERS.has(node.type)) {
         const setter = setterFor(setters, node);
         if (setter === undefined) return finish({ type: "lost", getter: node.id, name: pairName(node) });
-        if (setter.mode === MODE.muted) return finish({ type: "muted" });
         through = setter.inputs[0];
       } else if (isVirtual(node.type) && !knownToServer(node.type)) through = node.inputs[slot];
-      else return finish({ type: "output", node: node.id, slot });
+      // The editor's own nodes hand on whatever their mode; only what would run can be muted.
+      else return finish(node.mode === MODE.muted ? { type: "muted" } : { type: "output", node: node.id, slot });
       if (through === undefined) break;
       if (through.link === null) return finish(through.outside ?? NONE);
       link = graph.links.get(through.link);

@@ -76,6 +76,7 @@ const WHOLE: readonly (readonly [string, Uint8Array, string])[] = [
   ["a QuickTime film without a type", mp4().subarray(16), "video/quicktime"],
   ["WebM", webm(), "video/webm"],
   ["Matroska", webm(1, "matroska"), "video/x-matroska"],
+  ["Matroska with long lengths", webm(1, "matroska", 65, 8), "video/x-matroska"],
   ["WebM of sound", webm(2), "audio/webm"],
 ];
 
@@ -138,6 +139,7 @@ describe("the size of a picture", () => {
     ["WebP", webp(width, height)],
     ["BMP", bmp(width, height)],
     ["MP4", mp4("vide", width, height)],
+    ["WebM", webm(1, "webm", width)],
     ["lossless WebP", riff("WEBP", ["VP8L", joinedBytes([0x2f], little(9_999 | (5_001 << 14), 4), [0])])],
   ])("is taken from the header: %s", (_name, bytes) => {
     expect(verdict(bytes)).toContain(`at most ${IMAGE_PIXELS_MAX} are taken`);

@@ -287,14 +287,27 @@ describe("a get node", () => {
     expect(inputsOf(converted(graph), "take")).toEqual({ image: ["give", 0] });
   });
 
-  it("of a muted set node takes the input away", () => {
+  it("hands on as reroutes and primitives do while they are muted: only what would run can be off", () => {
+    const off = { mode: MODE.muted };
     const graph = uiGraph(
-      [give(), set("set", { mode: MODE.muted }), get("get"), count()],
+      [
+        give(),
+        set("set", off),
+        { ...get("get"), ...off },
+        { ...reroute("r"), ...off },
+        take(),
+        uiNode("p", "PrimitiveNode", { outputs: ["INT"], widgets: [3, "fixed"], ...off }),
+        count(),
+      ],
       [
         ["give", 0, "set", 0],
-        ["get", 0, "count", 0],
+        ["get", 0, "r", 0],
+        ["r", 0, "take", 0],
+        ["p", 0, "count", 0],
       ],
     );
-    expect(inputsOf(converted(graph), "count")).toEqual({});
+    const result = converted(graph);
+    expect(inputsOf(result, "take")).toEqual({ image: ["give", 0] });
+    expect(inputsOf(result, "count")).toEqual({ count: 3 });
   });
 });
