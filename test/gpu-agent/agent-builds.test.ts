@@ -64,6 +64,26 @@ describe.skipIf(missing !== null)("an agent that makes builds", () => {
     expect(readdirSync(join(harness.stateDirectory, "builds"))).toContain(build.digest);
   });
 
+  it("becomes a replica of another build when a job's release needs one, and back", async () => {
+    const models = [bench.model("checkpoints", "tiny.safetensors", tinySafetensors(7))];
+    const first = await bench.manifest({ models });
+    const more = bench.model("checkpoints", "more.safetensors", tinySafetensors(8));
+    const second = await bench.manifest({ models: [...models, more] });
+    expect(second.digest).not.toBe(first.digest);
+    const { endpointId, replicaId } = place(first);
+    await comesTrue("the replica is ready", () => harness.stateOf(replicaId) === "ready", 110_000);
+    const contents = { graph: JSON.stringify(graph), inputs: [], outputs: [output("image", "2")] };
+    harness.plane.state.addRelease(endpointId, { ...contents, build: second });
+    for (const release of [2, 1]) {
+      const job = await harness.jobIs(harness.plane.state.enqueue(endpointId, { release }), "succeeded");
+      expect([job.attempts, job.givenBack.length]).toEqual([1, 1]);
+    }
+    expect(harness.plane.state.replicas.get(replicaId)?.reports.filter(({ state }) => state === "ready")).toHaveLength(
+      3,
+    );
+    expect(harness.plane.state.replicas.get(replicaId)?.reports.some(({ state }) => state === "crashed")).toBe(false);
+  });
+
   it("never is ready where the install failed: the replica's error says what, with the log's last lines", async () => {
     const { line, path } = bench.wheel("greetings", "1.0", "");
     const build = await bench.manifest({ pipDependencies: [line.replace(path, `${path}.gone.whl`)] });
