@@ -1,5 +1,6 @@
 /** An endpoint's inputs and outputs as JSON Schema 2020-12. */
 import { type InputSpec, type MediaKind, OutputKind, type OutputSpec } from "#contract/workflow";
+import { WHOLE_MAX, WHOLE_MIN } from "./validate-inputs.ts";
 
 const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
@@ -48,7 +49,7 @@ function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
       return {
         ...words,
         type: "integer",
-        ...bounds(input),
+        ...bounds({ ...input, minimum: input.minimum ?? WHOLE_MIN, maximum: input.maximum ?? WHOLE_MAX }),
         ...(input.seed
           ? optional("examples", input.default === undefined ? undefined : [input.default])
           : optional("default", input.default)),

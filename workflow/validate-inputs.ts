@@ -21,8 +21,8 @@ const CHOICES_SHOWN_MAX = 100;
 /** Longer choices are not compared with what was sent. */
 const CHOICE_LENGTH_MAX = 64;
 /** Whole numbers that a node can hand on: Python's have no end, but those of what it calls have 64 bits. */
-const WHOLE_MIN = -(2n ** 63n);
-const WHOLE_MAX = 2n ** 64n - 1n;
+export const WHOLE_MIN = -(2n ** 63n);
+export const WHOLE_MAX = 2n ** 64n - 1n;
 
 /**
  * Checks and completes a caller's values. `null` and a left-out field mean the same. Values are taken as they are:
