@@ -23,6 +23,8 @@ export const Timings = z.strictObject({
   progressMs: z.int().positive().default(500),
   /** ComfyUI imports torch and every custom node first: minutes on slow disks. */
   bootMs: z.int().positive().default(600_000),
+  /** The run before a replica is ready may execute for so long: weights are in memory by then, and a job may wait for it. */
+  warmUpMs: z.int().positive().default(120_000),
   /** One small call to ComfyUI; its event loop stalls while it decodes large pictures. */
   comfyCallMs: z.int().positive().default(30_000),
   historyPollMs: z.int().positive().default(1_000),

@@ -30,7 +30,7 @@ export interface WarmUpOptions {
 }
 
 /**
- * Runs the graph as its author saved it. One that needs a caller's file, or calls somebody's paid service, is left alone.
+ * Runs the graph as its author saved it, to its end or for `warmUpMs`. One that needs a caller's file, or calls somebody's paid service, is left alone.
  * @throws what ends the replica's start: ComfyUI has died or hangs (JobFailure, PromptStuck), the signal has fired
  */
 export async function warmUp(options: WarmUpOptions): Promise<void> {
@@ -50,8 +50,7 @@ export async function warmUp(options: WarmUpOptions): Promise<void> {
       graph,
       promptId,
       timings,
-      // As long as ComfyUI itself may take to start: what takes longer is left to the first job.
-      timeoutMs: timings.bootMs,
+      timeoutMs: timings.warmUpMs,
       signal,
       log,
       redacted,

@@ -178,11 +178,16 @@ export class EndpointModel {
     return [...this.leases.values()].filter((known) => known.outcome === null && known.place === place);
   }
 
+  /** Whether it has a job for its GPU: one whose outputs go up is none. */
+  works(place: Place): boolean {
+    return this.living(place).some(({ lease }) => this.jobs.get(lease.job_id)?.phase !== "uploading");
+  }
+
   /** The first job that the replica may get without any doubt, if it may get one at all. */
   sure(place: Place): ModelJob | undefined {
     const held = this.living(place).length;
     if (this.paused !== null || held >= LEASES_PER_REPLICA_MAX) return undefined;
-    if (held === 0) return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
+    if (!this.works(place)) return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
     // Ahead goes what has never been leased, and nothing past what has.
     const order = this.order();
     return order.every(({ delayed }) => !delayed) && order[0]?.leases.length === 0 ? order[0] : undefined;
@@ -237,7 +242,7 @@ export class EndpointModel {
     const number = leaseIdOf(job.id, job.leases.length + 1);
     const isRight = lease.lease_id === number && lease.attempt === job.attempt + 1 && lease.inputs === job.inputs;
     must(isRight, `not this job's lease: ${JSON.stringify(lease)}`);
-    const isAhead = this.living(place).length > 0;
+    const isAhead = this.works(place);
     must(!isAhead || job.leases.length === 0, "a job that came back is held ahead");
     const first = this.sure(place);
     const order = this.order();
