@@ -2,6 +2,7 @@ import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, it } from "vitest";
 import { routes } from "#contract/api/all";
 import { IDEMPOTENCY_KEY_MS } from "#contract/limits";
+import { exampleBuild } from "#test/contract/example-build";
 import {
   jsonOf,
   makeEndpoint,
@@ -28,6 +29,7 @@ const post = (path: string, key: string | undefined, json: unknown, as = workspa
 const BODIES: Readonly<Record<string, () => unknown>> = {
   createKey: () => newKey,
   createEndpoint: () => ({ slug: "fox", workflow: textGraph() }),
+  createBuild: () => exampleBuild,
   createJoinToken: () => ({ expires_in: 600 }),
   createWebhook: () => ({ url: "https://hooks.example.com/in" }),
   createRelease: () => ({ workflow: textGraph(3) }),
