@@ -13,7 +13,7 @@ export default defineConfig({
           name: "pure",
           include: [
             "test/{contract,workflow,bench}/**/*.test.ts",
-            "test/durable-objects/{queue,control,replicas,autoscaler,outbox,sql}/**/*.test.ts",
+            "test/durable-objects/{queue,control,replicas,autoscaler,outbox,sql,models}/**/*.test.ts",
           ],
         },
       },

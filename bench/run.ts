@@ -1,7 +1,7 @@
 /**
  * The bench: the product beside the smallest thing that could do its job, in one run, in turns.
  *
- *     npm run bench [-- --rounds 5] [--only A,B,C,D,E] [--quick]
+ *     npm run bench [-- --rounds 5] [--only A,B,C,D,E,F,G] [--quick]
  *
  * Every figure is a ratio and holds on any machine; the absolute numbers are this machine's. See bench/README.md.
  */
@@ -13,6 +13,8 @@ import { parseArgs } from "node:util";
 import { depthFigures } from "#bench/figures/depth";
 import { dispatchTime } from "#bench/figures/dispatch";
 import { endToEndRate } from "#bench/figures/end-to-end";
+import { firstJob } from "#bench/figures/first-job";
+import { idleGap } from "#bench/figures/idle-gap";
 import { submitRate } from "#bench/figures/submit-rate";
 import { syncCall } from "#bench/figures/sync-call";
 import { type Figure, holds } from "#bench/measure";
@@ -25,6 +27,8 @@ const FIGURES: Readonly<Record<string, (plan: Plan) => Promise<Figure>>> = {
   C: dispatchTime,
   D: endToEndRate,
   E: depthFigures,
+  F: idleGap,
+  G: firstJob,
 };
 const FULL = { jobs: 3_000, samples: 100, depths: [100_000, 1_000_000] };
 const QUICK = { jobs: 800, samples: 30, depths: [20_000] };

@@ -6,6 +6,8 @@ import type { Pilotlight } from "#client/pilotlight";
 export interface Positional {
   readonly name: string;
   readonly required: boolean;
+  /** Any number of them; only the last positional can be. */
+  readonly repeated?: boolean;
 }
 
 /** What a command says when it has succeeded. */

@@ -46,6 +46,12 @@ export const cliErrors = {
   demo_failed: { exitCode: ExitCode.failed, hint: "`pilotlight doctor` looks for the cause." },
   doctor_found: { exitCode: ExitCode.failed, hint: null },
   interrupted: { exitCode: ExitCode.interrupted, hint: null },
+  build_unusable: { exitCode: ExitCode.failed, hint: null },
+  build_incomplete: {
+    exitCode: ExitCode.failed,
+    hint: "Fill them in in the written file, or give another file that says them; --draft takes it as it is.",
+  },
+  scan_failed: { exitCode: ExitCode.failed, hint: null },
   file_unusable: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_STATE_DIR chooses another state directory." },
   internal: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_LOG=debug shows where." },
 } as const satisfies Record<string, ErrorRow>;
@@ -56,12 +62,20 @@ export class CliError extends Error {
   readonly code: CliErrorCode;
   readonly hint: string | null;
   readonly details: unknown;
-  constructor(code: CliErrorCode, message: string, hint?: string, more: { details?: unknown; cause?: unknown } = {}) {
+  /** Each wrong place, where there are several. */
+  readonly errors: readonly FieldError[];
+  constructor(
+    code: CliErrorCode,
+    message: string,
+    hint?: string,
+    more: { details?: unknown; errors?: readonly FieldError[]; cause?: unknown } = {},
+  ) {
     super(message, { cause: more.cause });
     this.name = "CliError";
     this.code = code;
     this.hint = hint ?? cliErrors[code].hint;
     this.details = more.details;
+    this.errors = more.errors ?? [];
   }
 }
 
@@ -86,6 +100,7 @@ export function shownError(error: unknown): ShownError {
       hint: error.hint,
       exitCode: cliErrors[error.code].exitCode,
       ...details,
+      ...(error.errors.length === 0 ? {} : { errors: error.errors }),
     };
   }
   if (error instanceof PilotlightError) {
@@ -135,6 +150,9 @@ const HINTS: Readonly<Record<string, string>> = {
   operation_limit: "Wait for one of them to end.",
   endpoint_not_found: "`pilotlight endpoints ls` lists them.",
   job_not_found: "`pilotlight jobs ls` lists them.",
+  release_not_found: "`pilotlight releases ls <endpoint>` lists them.",
+  no_previous_release: "`pilotlight releases activate <endpoint> <number>` activates any of them.",
+  release_active: "Make one beside it with `pilotlight deploy --no-activate`, and try that.",
 };
 
 function hintOf(error: PilotlightError): string | null {

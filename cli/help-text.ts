@@ -1,9 +1,9 @@
-import type { Command } from "#cli/command";
+import type { Command, Positional } from "#cli/command";
 
 /** What `--help` of one command prints: examples first. */
 export function commandHelp(command: Command): string {
   const name = `pilotlight ${command.path.join(" ")}`;
-  const positionals = command.positionals.map(({ name: each, required }) => (required ? `<${each}>` : `[${each}]`));
+  const positionals = command.positionals.map(shownPositional);
   const options = Object.entries(command.options).map(([option, { type, short }]) => {
     const value = type === "string" ? " …" : "";
     const label = `${short === undefined ? "    " : `-${short}, `}--${option}${value}`;
@@ -20,4 +20,9 @@ export function commandHelp(command: Command): string {
     "Options of every command: --json, --json-stream, --output text|json|ndjson|id, --progress auto|tty|plain|quiet,",
     "--quiet, --url, --token, --help. `pilotlight help` says more.",
   ].join("\n");
+}
+
+/** A positional in a line of usage. */
+export function shownPositional({ name, required, repeated }: Positional): string {
+  return `${required ? `<${name}>` : `[${name}]`}${repeated === true ? "…" : ""}`;
 }

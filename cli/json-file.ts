@@ -33,10 +33,18 @@ export async function givenObjectInfo(call: Call): Promise<GivenObjectInfo | und
   const url = call.text("comfyui-url");
   if (url === undefined) return undefined;
   const address = `${url.replace(/\/+$/, "")}/object_info`;
+  return { source: address, classes: await fetchJsonObject(address) };
+}
+
+/**
+ * The JSON object that an address of a ComfyUI answers with.
+ * @throws CliError `file_unreadable`
+ */
+export async function fetchJsonObject(address: string): Promise<JsonObject> {
   try {
     const response = await fetch(address, { signal: AbortSignal.timeout(OBJECT_INFO_MS_MAX) });
     if (!response.ok) throw new Error(`it answered ${response.status}`);
-    return { source: address, classes: jsonObject(await response.text(), address) };
+    return jsonObject(await response.text(), address);
   } catch (cause) {
     if (cause instanceof CliError) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);

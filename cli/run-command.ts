@@ -132,6 +132,7 @@ function checkPositionals(command: Command, given: readonly string[]): void {
   if (missing?.required === true) {
     throw new CliError("usage", `${missing.name} is missing: pilotlight ${command.path.join(" ")} <${missing.name}>`);
   }
+  if (command.positionals.at(-1)?.repeated === true) return;
   const extra = given[command.positionals.length];
   if (extra !== undefined) throw new CliError("usage", `${extra} is one argument too many`);
 }

@@ -1,13 +1,16 @@
 import type * as z from "zod";
 import { type Health, health, Keys, me } from "#client/access";
 import { Batches } from "#client/batches";
+import { Builds } from "#client/builds";
 import { Endpoints } from "#client/endpoints";
 import { Files } from "#client/files";
 import { Jobs } from "#client/jobs";
+import { Models } from "#client/models";
 import { Operations } from "#client/operations";
 import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
 import { Queues } from "#client/queues";
+import { Releases } from "#client/releases";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
 import { Usage } from "#client/usage";
 import { Webhooks } from "#client/webhooks";
@@ -27,12 +30,15 @@ import type { Me } from "#contract/access";
  */
 export class Pilotlight {
   readonly endpoints: Endpoints;
+  readonly releases: Releases;
+  readonly builds: Builds;
   readonly jobs: Jobs;
   readonly batches: Batches;
   readonly queues: Queues;
   readonly operations: Operations;
   readonly usage: Usage;
   readonly files: Files;
+  readonly models: Models;
   readonly outputs: Outputs;
   readonly keys: Keys;
   readonly pods: Pods;
@@ -42,12 +48,15 @@ export class Pilotlight {
   constructor(options: PilotlightOptions) {
     const transport = new Transport(options);
     this.endpoints = new Endpoints(transport);
+    this.releases = new Releases(transport);
+    this.builds = new Builds(transport);
     this.jobs = new Jobs(transport);
     this.batches = new Batches(transport);
     this.queues = new Queues(transport);
     this.operations = new Operations(transport);
     this.usage = new Usage(transport);
     this.files = new Files(transport);
+    this.models = new Models(transport);
     this.outputs = new Outputs(transport);
     this.keys = new Keys(transport);
     this.pods = new Pods(transport);

@@ -5,6 +5,7 @@
  * then one line of JSON. Everything may arrive twice: a repeated message gets the same answer.
  */
 import * as z from "zod";
+import { BuildManifest, SmokeTest } from "#contract/build";
 import { Region } from "#contract/endpoint";
 import { EndpointId, FileId, JobId, LeaseId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { JobError, JobProgress, RunningPhase, Sha256 } from "#contract/job";
@@ -98,6 +99,10 @@ export type NodePollAnswer = z.infer<typeof NodePollAnswer>;
 
 // --- replicas ------------------------------------------------------------------------------------------------------
 
+/** A build, and the digest it has. */
+export const ReleaseBuild = z.object({ digest: Sha256, manifest: BuildManifest });
+export type ReleaseBuild = z.infer<typeof ReleaseBuild>;
+
 /** What a replica runs; fetched once per release number. `graph` is exact JSON text. */
 export const ReleaseForAgent = z.object({
   endpoint_id: EndpointId,
@@ -107,6 +112,12 @@ export const ReleaseForAgent = z.object({
   inputs: z.array(InputSpec),
   outputs: z.array(OutputSpec),
   classes: z.array(z.string()),
+  /** What the release needs on a machine that makes builds; null or left out: it runs on what its machine's owner installed. */
+  build: ReleaseBuild.nullish(),
+  /** What /object_info said of the classes when the release was made, exact JSON text: compared after each boot. */
+  object_info: z.string().nullish(),
+  /** Run after each boot: only then is the replica ready. */
+  smoke_test: SmokeTest.nullish(),
 });
 export type ReleaseForAgent = z.infer<typeof ReleaseForAgent>;
 

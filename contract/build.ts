@@ -9,11 +9,19 @@ import { Sha256 } from "#contract/job";
 /** A whole commit: a branch or a tag may point elsewhere tomorrow. */
 export const GitCommit = z.string().regex(/^[0-9a-f]{40}$/, "40 lower-case hexadecimal digits: the whole commit");
 
+/** A manifest as JSON: the bound of a request's body, and hundreds of times an honest build. */
+export const BUILD_BYTES_MAX = 1_048_576;
+
+/** A manifest is shared, kept and hashed: a password in an address would be so too. */
+const hasNoPassword = (address: string): boolean => !/^[a-z+]+:\/\/[^/?#]*@/i.test(address);
+const NO_PASSWORD = "no user name or password: the machine that fetches has its own";
+
 /** Where git can fetch from. `file:` serves machines without a network, and tests. */
 export const RepositoryUrl = z
   .string()
   .max(2_000)
-  .regex(/^(https|file):\/\/\S+$/, "an https:// or file:// address");
+  .regex(/^(https|file):\/\/\S+$/, "an https:// or file:// address")
+  .refine(hasNoPassword, NO_PASSWORD);
 
 /** A folder below `models`, as ComfyUI names it. */
 export const ModelType = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, "a folder's name, such as checkpoints");
@@ -35,7 +43,25 @@ export const ModelFilename = z
 export const ModelSource = z
   .string()
   .max(2_000)
-  .regex(/^(https:\/\/\S+|hf:[^\s@/]+\/[^\s@/]+@[^\s/]+\/\S+|civitai:[0-9]+|registry:|file:\/\/\S+)$/);
+  .regex(/^(https:\/\/\S+|hf:[^\s@/]+\/[^\s@/]+@[^\s/]+\/\S+|civitai:[0-9]+|registry:|file:\/\/\S+)$/)
+  .refine(hasNoPassword, NO_PASSWORD);
+
+/** Characters of one line of the lock: a package with a hash for each of its hundred wheels. */
+const PIP_LINE_LENGTH_MAX = 10_000;
+
+/**
+ * One line of a requirements file that allows one package only: `name==version`, or `name @ address` of a file or of a
+ * whole commit; markers and hashes may follow. Never an option of pip's own: those could read files or leave the lock.
+ */
+export const PipRequirement = z
+  .string()
+  .max(PIP_LINE_LENGTH_MAX)
+  .regex(
+    /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?(?: *={2,3} *[A-Za-z0-9.!+_-]+| *@ *(?:https:\/\/|file:\/\/|git\+https:\/\/[^\s;]+@[0-9a-f]{40}(?=$|[#\s]))[^\s;]*)(?: *;(?:(?!--)[^\u0000-\u001f])*)?(?: --hash=sha(?:256|384|512):[0-9a-f]+)*$/,
+    "name==version, or name @ address",
+  )
+  .refine((line) => !line.includes("${"), "no variables: pip would put its own environment in")
+  .refine((line) => hasNoPassword(line.replace(/^[^@]*@ *(?:git\+)?/, "")), NO_PASSWORD);
 
 export const BuildModel = z.strictObject({
   type: ModelType,
@@ -47,11 +73,12 @@ export const BuildModel = z.strictObject({
 });
 export type BuildModel = z.infer<typeof BuildModel>;
 
-const nodeName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "a folder's name");
+/** A folder below `custom_nodes`, or the name of a pack in the Comfy registry. */
+export const CustomNodeName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "a folder's name");
 
 export const BuildCustomNode = z.union([
-  z.strictObject({ name: nodeName, repository: RepositoryUrl, gitRef: GitCommit }),
-  z.strictObject({ name: nodeName, id: nodeName, registryVersion: z.string().min(1).max(100) }),
+  z.strictObject({ name: CustomNodeName, repository: RepositoryUrl, gitRef: GitCommit }),
+  z.strictObject({ name: CustomNodeName, id: CustomNodeName, registryVersion: z.string().min(1).max(100) }),
 ]);
 export type BuildCustomNode = z.infer<typeof BuildCustomNode>;
 
@@ -69,15 +96,16 @@ export const BuildManifest = z
       pythonVersion: z.string().regex(/^3\.[0-9]{1,2}(\.[0-9]{1,3})?$/),
       torch: z.string().max(100).nullable(),
     }),
-    /** The lock: one line of a requirements file each, all of them exact (`name==version`, or `name @ address`). */
-    pipDependencies: z.array(z.string().min(1).max(1_000)).max(2_000),
+    /** The lock: one line of a requirements file each, all of them exact. */
+    pipDependencies: z.array(PipRequirement).max(2_000),
     /** Where pip looks, besides wheels named by address. Empty: its own index. */
     pipIndexes: z
       .array(
         z
           .string()
           .max(2_000)
-          .regex(/^(https|file):\/\/\S+$/),
+          .regex(/^(https|file):\/\/\S+$/)
+          .refine(hasNoPassword, NO_PASSWORD),
       )
       .max(10),
     customNodes: z.array(BuildCustomNode).max(200),
@@ -88,8 +116,29 @@ export const BuildManifest = z
       cache: z.enum(["default", "classic", "lru", "none", "ram"]),
     }),
   })
+  .superRefine(({ customNodes, models }, context) => {
+    // Two of them would lie in one another's place; some disks do not tell capitals apart.
+    for (const index of repeatedIn(customNodes.map(({ name }) => name.toLowerCase()))) {
+      const message = "another custom node lies in a folder of that name";
+      context.addIssue({ code: "custom", path: ["customNodes", index, "name"], message });
+    }
+    for (const index of repeatedIn(models.map(({ type, filename }) => `${type}/${filename}`))) {
+      const message = "another model lies at that place";
+      context.addIssue({ code: "custom", path: ["models", index, "filename"], message });
+    }
+  })
   .meta({ id: "BuildManifest" });
 export type BuildManifest = z.infer<typeof BuildManifest>;
+
+/** Places of what a list has named before. */
+function repeatedIn(names: readonly string[]): number[] {
+  const seen = new Set<string>();
+  return names.flatMap((name, index) => {
+    const isNew = !seen.has(name);
+    seen.add(name);
+    return isNew ? [] : [index];
+  });
+}
 
 /** One run that shows that a release works where it is: the graph with its defaults, and what must come out. */
 export const SmokeTest = z

@@ -1,6 +1,9 @@
 /** Endpoints and releases as callers see them. */
 import * as z from "zod";
+import { SmokeTest } from "#contract/build";
+import { Canary } from "#contract/canary";
 import { EndpointId, PodId } from "#contract/ids";
+import { Sha256 } from "#contract/job";
 import {
   ATTEMPTS_MAX,
   IDLE_TIMEOUT_S_DEFAULT,
@@ -67,6 +70,9 @@ export const Release = z
     inputs: z.array(InputSpec),
     outputs: z.array(OutputSpec),
     classes: z.array(z.string()).meta({ description: "Node classes the GPU must have" }),
+    build: Sha256.nullable().meta({
+      description: "Digest of what it needs on a GPU; null: it runs on what the machines' owners have installed",
+    }),
     warnings: z.array(z.string()).meta({ description: "What the importer was not sure of" }),
     created_at: z.iso.datetime(),
   })
@@ -81,6 +87,8 @@ export const Endpoint = z
     pod_id: PodId,
     settings: EndpointSettings,
     release: Release,
+    canary: Canary.nullable().meta({ description: "The release that gets a part of the new jobs; null: none does" }),
+    newest_release: z.int().positive().meta({ description: "Its number; another one than `release` may be active" }),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
     urls: z.object({ self: z.string(), jobs: z.string(), schema: z.string() }),
@@ -97,7 +105,17 @@ export const WorkflowSource = z.union([z.record(z.string(), z.unknown()), z.stri
 
 const ViewComfyForm = z.record(z.string(), z.unknown()).meta({
   description:
-    "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is read and not kept: send it again with each PATCH of workflow, overrides or object_info. A zip may hold it beside the graph.",
+    "A view_comfy.json of the graph: its fields are the inputs, and what it leaves out is hidden. It is kept with its workflow, until another workflow or form comes. A zip may hold it beside the graph.",
+});
+
+/** The build of a release that is made. */
+const ChosenBuild = Sha256.nullable().meta({
+  description: "Digest of a registered build (POST /v1/builds) that the release needs; null: none",
+});
+
+const ChosenSmokeTest = SmokeTest.nullable().meta({
+  description:
+    "What has to run on a machine before it gets jobs: values of inputs, and names of outputs that must come. null: the graph is run once as it was saved, and proves nothing",
 });
 
 export const NewEndpoint = z
@@ -112,12 +130,14 @@ export const NewEndpoint = z
     }),
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
+    build: ChosenBuild.optional(),
+    smoke_test: ChosenSmokeTest.optional(),
     settings: EndpointSettings.partial().optional(),
   })
   .meta({ id: "NewEndpoint" });
 export type NewEndpoint = z.infer<typeof NewEndpoint>;
 
-/** With a workflow, a new release is made and activated. */
+/** With a workflow, overrides, object_info or a form, a new release is made and, unless told otherwise, activated. */
 export const EndpointPatch = z
   .strictObject({
     name: PersonText.min(1).max(200).optional(),
@@ -126,9 +146,25 @@ export const EndpointPatch = z
     object_info: z.record(z.string(), z.unknown()).optional(),
     view_comfy: ViewComfyForm.optional(),
     overrides: Overrides.optional(),
+    build: ChosenBuild.optional(),
+    smoke_test: ChosenSmokeTest.optional(),
+    activate: z.boolean().optional().meta({
+      description:
+        "false: the new release is only made, for its diff, a canary or a later activation. Its number is newest_release",
+    }),
   })
   .meta({ id: "EndpointPatch" });
 export type EndpointPatch = z.infer<typeof EndpointPatch>;
+
+/** What a release is imported from; at least one of them. Without a workflow, the active release's is imported again. */
+const { name: _name, settings: _settings, ...releaseFields } = EndpointPatch.shape;
+export const NewRelease = z
+  .strictObject(releaseFields)
+  .refine(({ activate: _, ...given }) => Object.values(given).some((field) => field !== undefined), {
+    error: "Must have at least one of workflow, overrides, object_info and view_comfy",
+  })
+  .meta({ id: "NewRelease" });
+export type NewRelease = z.infer<typeof NewRelease>;
 
 /** JSON Schema 2020-12 of inputs and outputs. */
 export const EndpointSchema = z

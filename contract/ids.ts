@@ -44,6 +44,7 @@ export const BatchId = id("batch", "BatchId");
 export const OperationId = id("op", "OperationId");
 export const WebhookId = id("wh", "WebhookId");
 export const DeliveryId = id("dlv", "DeliveryId");
+export const ModelId = id("mdl", "ModelId");
 export type WorkspaceId = z.infer<typeof WorkspaceId>;
 export type KeyId = z.infer<typeof KeyId>;
 export type EndpointId = z.infer<typeof EndpointId>;
@@ -58,6 +59,7 @@ export type BatchId = z.infer<typeof BatchId>;
 export type OperationId = z.infer<typeof OperationId>;
 export type WebhookId = z.infer<typeof WebhookId>;
 export type DeliveryId = z.infer<typeof DeliveryId>;
+export type ModelId = z.infer<typeof ModelId>;
 
 /** 8 characters that name the object (EndpointObject, PodObject) keeping a thing. */
 export const OwnerKey = z
@@ -80,7 +82,8 @@ export type AnyId =
   | BatchId
   | OperationId
   | WebhookId
-  | DeliveryId;
+  | DeliveryId
+  | ModelId;
 
 /** Fills a buffer with chance; `crypto.getRandomValues` outside tests. */
 export type RandomBytes = (length: number) => Uint8Array;

@@ -41,11 +41,15 @@ export const OPERATION_RETENTION_DAYS = 7;
 /** Tags of one job, and bytes of one tag. */
 export const TAGS_MAX = 16;
 export const TAG_BYTES_MAX = 256;
+/** Builds of one workspace; each change of a machine's software is one. */
+export const BUILDS_PER_WORKSPACE_MAX = 1_000;
 /** A page of a list. */
 export const PAGE_SIZE_MAX = 100;
 export const PAGE_SIZE_DEFAULT = 20;
 /** Endpoints of one workspace: a list of jobs asks each of them. */
 export const ENDPOINTS_PER_WORKSPACE_MAX = 200;
+/** Releases of one endpoint, each of which may take megabytes and is kept: one a day for years. */
+export const RELEASES_PER_ENDPOINT_MAX = 2_000;
 
 /** How long a poll for work or a node's heartbeat waits: below every proxy's idle limit. */
 export const LONG_POLL_MS = 25_000;
@@ -135,3 +139,20 @@ export const NODE_SESSION_S = 90 * 86_400;
 export const BODY_DEADLINE_MS = 30_000;
 /** An input fetched from a caller's URL must have arrived by then. */
 export const INPUT_FETCH_MS = 30_000;
+
+/** One model file: above the largest public ones, far below what R2 keeps as one object. */
+export const MODEL_BYTES_MAX = 64 * KIB * MIB;
+/** One part of a model on its way in, all alike but the last; the same as of an output, and for the same reasons. */
+export const MODEL_PART_BYTES = OUTPUT_PART_BYTES;
+/** Parts of one model: R2's own bound. */
+export const MODEL_PARTS_MAX = 10_000;
+/** Bytes of all models of one workspace together: some forty large checkpoints, and a bill that nobody makes by mistake. */
+export const MODELS_BYTES_PER_WORKSPACE_MAX = KIB * KIB * MIB;
+/** Models of one workspace, those that failed included. */
+export const MODELS_PER_WORKSPACE_MAX = 5_000;
+/** Folders and names of one model. */
+export const MODEL_PLACES_MAX = 50;
+/** An upload of which no part has come for this long is over; R2 itself would end it after seven days. */
+export const MODEL_UPLOAD_IDLE_MS = 3 * 86_400_000;
+/** A server that cannot send ranges must send the whole file in one go, which begins again when it breaks. */
+export const MODEL_STREAM_BYTES_MAX = KIB * MIB;

@@ -16,6 +16,13 @@ export type MediaKind = z.infer<typeof MediaKind>;
 /** A number that may be a whole number beyond 2^53. */
 const ExactNumber = z.union([z.number(), z.bigint()]);
 
+/** The heading under which a form shows an input, among others with the same one. */
+const InputGroup = z.string().min(1).max(100);
+
+/** What a node's class asks an editor to show a number as. */
+export const NumberDisplay = z.enum(["slider", "color"]);
+export type NumberDisplay = z.infer<typeof NumberDisplay>;
+
 const inputBase = {
   name: InputName,
   title: z.string(),
@@ -26,6 +33,7 @@ const inputBase = {
   required: z.boolean(),
   /** Rarely changed; user interfaces may fold it away. */
   advanced: z.boolean(),
+  group: InputGroup.optional(),
 };
 
 export const InputSpec = z
@@ -44,6 +52,7 @@ export const InputSpec = z
       minimum: ExactNumber.optional(),
       maximum: ExactNumber.optional(),
       step: ExactNumber.optional(),
+      display: NumberDisplay.optional(),
       /** Left out by the caller, it is drawn at random and reported; the API never randomises by itself. */
       seed: z.boolean(),
     }),
@@ -54,6 +63,7 @@ export const InputSpec = z
       minimum: z.number().optional(),
       maximum: z.number().optional(),
       step: z.number().optional(),
+      display: NumberDisplay.optional(),
     }),
     z.object({ ...inputBase, type: z.literal("boolean"), default: z.boolean().optional() }),
     z.object({
@@ -98,6 +108,8 @@ export const InputOverride = z
     description: z.string().max(2_000).optional(),
     required: z.boolean().optional(),
     advanced: z.boolean().optional(),
+    /** An empty text takes the input out of its group. */
+    group: z.union([InputGroup, z.literal("")]).optional(),
     default: z.unknown().optional(),
     minimum: ExactNumber.optional(),
     maximum: ExactNumber.optional(),
@@ -112,9 +124,17 @@ export const InputOverride = z
   .meta({ id: "InputOverride" });
 export type InputOverride = z.infer<typeof InputOverride>;
 
-/** What the operator changes of the inferred outputs; the key is the inferred name. */
+/** What the operator changes of the inferred outputs; the key is the inferred name, or with `node` the one it gets. */
 export const OutputOverride = z
-  .strictObject({ name: InputName.optional(), hidden: z.boolean().optional(), title: z.string().max(200).optional() })
+  .strictObject({
+    name: InputName.optional(),
+    hidden: z.boolean().optional(),
+    title: z.string().max(200).optional(),
+    /** The output is what this node gives: brings out one that is not shown, such as a preview's. */
+    node: z.string().max(200).optional(),
+    /** Whether what the node writes to ComfyUI's temp folder is delivered, too. */
+    temporary: z.boolean().optional(),
+  })
   .meta({ id: "OutputOverride" });
 export type OutputOverride = z.infer<typeof OutputOverride>;
 

@@ -1,7 +1,8 @@
 /** The GPU agent: `node gpu-agent/main.ts --url https://… --join-token plj_… --comfyui-dir ~/ComfyUI`. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { type AgentBuilds, openAgentBuilds } from "./builds/agent-builds.ts";
+import { adoptedHosts } from "./builds/release-hosts.ts";
 import { AttachHost } from "./comfy/attach-host.ts";
-import type { ComfyHost } from "./comfy/comfy-server.ts";
 import { killLeftovers } from "./comfy/host-process.ts";
 import { comfyLaunch, SpawnHost, standInLaunch } from "./comfy/spawn-host.ts";
 import { AgentCalls } from "./control/agent-calls.ts";
@@ -51,9 +52,6 @@ export async function runAgent(
 
     const gpus = visibleGpus(await listGpus(runner), environment.CUDA_VISIBLE_DEVICES);
     const slots = slotCount(settings, gpus.length);
-    const host = comfyHost(settings, environment, gpus, paths.slots);
-    log("agent_started", { version: AGENT_VERSION, slots, gpus: gpus.length, comfyui: host.description });
-
     const stop = new AbortController();
     const client = new ControlClient({
       url: settings.url,
@@ -62,9 +60,18 @@ export async function runAgent(
       timings: settings.timings,
     });
     const calls = new AgentCalls(client);
+    const { hosts, close } = await releaseHosts({
+      settings,
+      environment,
+      gpus,
+      slots: paths.slots,
+      session: () => loop.session,
+      log,
+    });
+    log("agent_started", { version: AGENT_VERSION, slots, gpus: gpus.length, comfyui: hosts.description });
     const replicas = new ReplicaSet(
       slots,
-      (wanted) => new Replica({ wanted, calls, host, settings, paths, log, onChange: () => loop.changed() }),
+      (wanted) => new Replica({ wanted, calls, hosts, settings, paths, log, onChange: () => loop.changed() }),
     );
     const loop: NodeLoop = new NodeLoop({
       settings,
@@ -72,7 +79,7 @@ export async function runAgent(
       calls,
       replicas,
       gpus: () => Promise.resolve(gpus),
-      comfyDescription: () => host.description,
+      comfyDescription: () => hosts.description,
       slots,
       version: AGENT_VERSION,
       log,
@@ -87,6 +94,7 @@ export async function runAgent(
       await replicas.ended();
       stop.abort(new Error("the agent ends"));
       await polling.catch(() => undefined);
+      close();
     }
     await loop.farewell();
     log("agent_stopped");
@@ -124,19 +132,19 @@ function slotCount(settings: AgentSettings, gpus: number): number {
   return settings.slots ?? Math.max(1, gpus);
 }
 
-function comfyHost(
-  settings: AgentSettings,
-  environment: NodeJS.ProcessEnv,
-  gpus: Awaited<ReturnType<typeof listGpus>>,
-  slots: string,
-): ComfyHost {
+function releaseHosts(
+  options: Omit<Parameters<typeof openAgentBuilds>[0], "comfy">,
+): AgentBuilds | Promise<AgentBuilds> {
+  const { settings, environment, gpus, slots } = options;
   const { comfy, timings } = settings;
-  if (comfy.kind === "attach") return new AttachHost(comfy.urls, timings);
+  if (comfy.kind === "builds") return openAgentBuilds({ ...options, comfy });
+  const close = () => undefined;
+  if (comfy.kind === "attach") return { hosts: adoptedHosts(new AttachHost(comfy.urls, timings)), close };
   const launch =
     comfy.kind === "spawn"
       ? comfyLaunch(comfy, hasOnlyCpu(gpus), settings.stateDirectory, environment)
       : standInLaunch(comfy.args, environment);
-  return new SpawnHost({ launch, gpus, slots, timings });
+  return { hosts: adoptedHosts(new SpawnHost({ launch, gpus, slots, timings })), close };
 }
 
 async function readStdin(): Promise<string> {

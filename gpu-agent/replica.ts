@@ -1,15 +1,15 @@
 /** One replica: a ComfyUI on a slot that takes one endpoint's jobs, one at a time, until it is told to stop. */
 import { randomUUID } from "node:crypto";
-import type { HeldReplica, Lease, WantedReplica } from "#contract/agent";
+import type { HeldReplica, Lease, ReleaseForAgent, WantedReplica } from "#contract/agent";
 import type { ReplicaState } from "#contract/replica";
-import type { ComfyHost } from "./comfy/comfy-server.ts";
+import type { PreparedHost, ReleaseHosts } from "./builds/release-hosts.ts";
+import { isVerified, verifyRelease } from "./builds/verify-release.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
 import { drivePrompt } from "./comfy/drive-prompt.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
 import { stopPrompt } from "./comfy/stop-prompt.ts";
 import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
-import { pause, settlesWithin } from "./control/backoff.ts";
 import { isGone } from "./control/control-error.ts";
 import { ReplicaSocket } from "./control/replica-socket.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
@@ -20,6 +20,7 @@ import { ReleaseCache } from "./release-cache.ts";
 import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
+import { warmUp } from "./warm-up.ts";
 
 /** ComfyUI failing this often without a finished job in between is the machine's trouble, not the jobs'. */
 const RESTARTS_MAX = 3;
@@ -28,13 +29,17 @@ const ERROR_LENGTH_MAX = 4_000;
 const UPLOAD_PATIENCE_MS = 150;
 /** Jobs that follow each other without a look at the free disk space. */
 const JOBS_WITHOUT_PAUSE = 50;
+/** While nobody seems to wait, the next lease is asked for once a job has run for so long: most are done by then. */
+const ASK_AHEAD_MS = 200;
+/** A job that is held ahead for longer than this is watched: that it was canceled is news for it alone. */
+const UNWATCHED_MS = 100;
 /** An answer without work that comes faster than this is not asked for again at once. */
 const IDLE_ANSWER_MS = 250;
 
 export interface ReplicaOptions {
   readonly wanted: WantedReplica;
   readonly calls: AgentCalls;
-  readonly host: ComfyHost;
+  readonly hosts: ReleaseHosts;
   readonly settings: AgentSettings;
   readonly paths: StatePaths;
   readonly log: Log;
@@ -58,11 +63,28 @@ export class Replica {
   #state: ReplicaState = "preparing";
   #error: string | null = null;
   #comfy: ComfySession | null = null;
+  #prepared: PreparedHost | null = null;
   #release: number | null = null;
   #reports: Promise<void> = Promise.resolve();
   #lastReport = "";
-  /** A job whose outputs go up while the next one runs. */
-  #sending: RunningJob | null = null;
+  /** The jobs that it has leases for, in the order in which they run: those before the last may still send outputs. */
+  readonly #hand: RunningJob[] = [];
+  /** The lease that came with the answer to a complete. */
+  #carried: Lease | null = null;
+  /** The job whose complete asks for the next lease. */
+  #carries: RunningJob | null = null;
+  /** A poll is open. */
+  #isAsking = false;
+  /** The id of the next poll, or of the one that is not answered yet. */
+  #pollId = newPollId();
+  /** The last lease came while another was held: there is a queue. */
+  #othersWait = false;
+  /** When the jobs in hand, or how far they are, last changed. */
+  #changedAt = 0;
+  #wake: () => void = () => undefined;
+  /** ComfyUI lives, and has to be ended. */
+  #broke = new AbortController();
+  #stuckPrompt: string | undefined;
   /** Resolves when leases that came too late have gone back. */
   #givenBack: Promise<void> = Promise.resolve();
   /** Resolves when the jobs that have ended left nothing behind. */
@@ -120,7 +142,9 @@ export class Replica {
       }
     }
     this.#socket.forgoPolls();
-    await this.#sending?.end;
+    await this.#handEmpty();
+    const carried = this.#takeCarried();
+    if (carried !== null) await this.#giveBack(carried, "the replica stops");
     this.#phases.begin("stopping");
     await this.#closeComfy();
     await this.#givenBack;
@@ -144,14 +168,19 @@ export class Replica {
     this.#options.onChange();
   }
 
-  /** From nothing to a ComfyUI that has shown it can run a prompt. */
-  async #start(): Promise<void> {
-    const { host, settings, wanted } = this.#options;
+  /**
+   * From nothing to a ComfyUI that has shown it can run the release, or a prompt where the release asks for no more.
+   * @param number of the release; null: the one that the server names
+   */
+  async #start(number: number | null = null): Promise<void> {
+    const { hosts, settings, wanted } = this.#options;
     const { signal } = this.#drain;
     this.#phases.begin("preparing");
     this.#enter("preparing");
     await this.#refuseFullDisk();
-    const server = await host.start({
+    const release = await this.#wantedRelease(number);
+    this.#prepared = await hosts.prepareHost(release, { signal, onStep: (step) => this.#part(step) });
+    const server = await this.#prepared.host.start({
       slot: wanted.slot,
       log: this.#log,
       signal,
@@ -164,7 +193,12 @@ export class Replica {
       this.#phases.begin("loading");
       this.#enter("loading");
       this.#comfy = await openSession(server, settings.timings, this.#log, signal);
-      if (server.folders !== null) await this.#tryOut(this.#comfy);
+      if (release !== null && isVerified(release)) await this.#verify(this.#comfy, release);
+      // A smoke test has shown all that these would.
+      if (release?.smoke_test == null) {
+        if (server.folders !== null) await this.#tryOut(this.#comfy);
+        if (release !== null) await this.#warmUp(this.#comfy, release);
+      }
       this.#phases.end();
       // The endpoint must know the replica before it polls.
       this.#enter("ready");
@@ -179,10 +213,43 @@ export class Replica {
 
   async #closeComfy(): Promise<void> {
     const comfy = this.#comfy;
+    const prepared = this.#prepared;
     this.#comfy = null;
-    if (comfy === null) return;
-    await this.#cleaned;
-    await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
+    this.#prepared = null;
+    if (comfy !== null) {
+      await this.#cleaned;
+      await closeSession(comfy).catch((error: unknown) => this.#log("comfy_not_closed", { error: messageOf(error) }));
+    }
+    prepared?.release();
+  }
+
+  /** The release to be ready for, or null where the server does not say which. */
+  async #wantedRelease(number: number | null): Promise<ReleaseForAgent | null> {
+    const { signal } = this.#drain;
+    // The answer to the first report names it.
+    await this.#reports;
+    signal.throwIfAborted();
+    const wanted = number ?? this.#release;
+    return wanted === null ? null : this.#releases.get(wanted, signal);
+  }
+
+  /** Throws when this ComfyUI cannot run the release: a replica that is ready has run it once. */
+  #verify(session: ComfySession, release: ReleaseForAgent): Promise<void> {
+    return verifyRelease({
+      session,
+      release,
+      timings: this.#options.settings.timings,
+      signal: this.#drain.signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+      onPart: (part) => this.#part(part),
+    });
+  }
+
+  /** A part of the present state begins, and what came before it has its time. */
+  #part(name: string): void {
+    this.#phases.begin(name);
+    void this.#report();
   }
 
   /** An answer to HTTP proves little: the worker thread may be dead. A prompt of two nodes proves it. */
@@ -211,6 +278,19 @@ export class Replica {
     await session.http.deleteHistory(promptId, signal);
   }
 
+  /** The first job after `ready` is to take no longer than the second. */
+  #warmUp(session: ComfySession, release: ReleaseForAgent): Promise<void> {
+    this.#part("warm_up");
+    return warmUp({
+      session,
+      release,
+      timings: this.#options.settings.timings,
+      signal: this.#drain.signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+    });
+  }
+
   /** Says early, and to the operator, what a job would say late and to a caller. */
   async #checkClasses(comfy: ComfySession): Promise<void> {
     const { signal } = this.#drain;
@@ -224,81 +304,168 @@ export class Replica {
     }
   }
 
-  /** Until it drains. One job at a time is ComfyUI's; the one before it may still be sending its outputs. */
+  /**
+   * Until it drains. One job at a time is ComfyUI's; beside it there is one more, which is either held ahead or the one
+   * before, whose outputs still go up.
+   */
   async #takeJobs(): Promise<void> {
-    let pollId = newPollId();
-    let lease: Lease | null = null;
     while (!this.#drain.signal.aborted) {
-      if (lease !== null && this.#comfy?.server.died.aborted === true) {
-        await this.#giveBack(lease, "ComfyUI died before the job began");
-        lease = null;
-      }
-      const comfy: ComfySession = await this.#livingComfy();
-      if (lease === null) {
+      const comfy = await this.#livingComfy();
+      if (this.#hand.length === 0 && this.#carried === null) {
+        await this.#tidy(comfy, TEMP_BYTES_MAX);
         await this.#refuseFullDisk();
-        lease = await this.#poll(pollId, comfy.server.died);
-        // An unanswered poll keeps its id: the lease in an answer that was lost comes again.
-        if (lease !== null || !comfy.server.died.aborted) pollId = newPollId();
-        continue;
       }
-      this.#enter("busy");
-      const job = this.#runJob(lease, comfy, pollId);
-      this.#cleaned = Promise.all([this.#cleaned, job.cleaned]).then(() => undefined);
-      const end = await this.#endOrSend(job, comfy);
-      if (end === null) {
-        lease = null;
-        pollId = newPollId();
-        continue;
-      }
-      lease = end.next;
-      // With a next lease the id is used up; without, a poll under it gets what a lost answer held.
-      if (lease !== null) pollId = newPollId();
-      if (end.outcome === "succeeded") this.#failures = 0;
-      if (end.comfy === "restart") {
-        if (lease !== null) await this.#giveBack(lease, "ComfyUI died before the job began");
-        lease = null;
-        await this.#letGo(comfy, end.stuckPrompt);
-      } else if (lease === null) await this.#tidy(comfy, TEMP_BYTES_MAX);
-      this.#enter("ready");
+      const lease = await this.#nextLease(comfy);
+      if (lease === null) continue;
+      if (await this.#canRun(lease)) this.#begin(lease, comfy);
+      else await this.#changeBuild(lease);
     }
-    if (lease !== null) await this.#giveBack(lease, "the replica drains");
-    await this.#sending?.end;
+    // Whatever comes now goes back at once, while the job in hand is finished.
+    this.#socket.forgoPolls();
   }
 
-  /** @returns how the job ended; null when ComfyUI is free for the next one while this one's outputs go up */
-  async #endOrSend(job: RunningJob, comfy: ComfySession): Promise<JobEnd | null> {
-    await job.free;
-    // Two jobs' outputs at a time would only share the link, and a third lease is not to be had.
-    while (this.#sending !== null) {
-      const other = this.#sending;
-      await Promise.race([job.end, other.end]);
-      if (this.#sending === other) return job.end;
+  /** Whether the ComfyUI at hand has the build that the job's release needs. */
+  async #canRun(lease: Lease): Promise<boolean> {
+    const build = this.#prepared?.build ?? null;
+    if (build === null) return true;
+    const release = await this.#releases.get(lease.release, this.#drain.signal).catch(() => null);
+    // What cannot be fetched fails the job, which says why.
+    return release === null || release.build?.digest === build;
+  }
+
+  /**
+   * Jobs of two releases wait in one queue while one takes the other's place, and theirs may be two builds. The job goes
+   * back, unharmed; the replica becomes one of its release, and finds it at the head of the queue.
+   */
+  async #changeBuild(lease: Lease): Promise<void> {
+    this.#log("build_changes", { release: lease.release });
+    this.#socket.takeBackPolls();
+    await this.#giveBack(lease, "its release needs another build, which is being prepared");
+    await this.#handEmpty();
+    await this.#givenBack;
+    await this.#closeComfy();
+    await this.#start(lease.release);
+  }
+
+  /** @returns null when something has changed that comes first: the replica drains, ComfyUI died, a job has ended */
+  async #nextLease(comfy: ComfySession): Promise<Lease | null> {
+    const { died } = comfy.server;
+    const signal = AbortSignal.any([this.#drain.signal, died, this.#broke.signal]);
+    const carried = this.#takeCarried();
+    if (carried !== null) return carried;
+    const waitMs = this.#askInMs();
+    if (waitMs > 0) {
+      await this.#changedOr(waitMs, signal);
+      return null;
     }
-    const hasEnded = await settlesWithin(job.end, UPLOAD_PATIENCE_MS);
-    if (hasEnded || job.isReporting || this.#drain.signal.aborted || comfy.server.died.aborted) return job.end;
-    // From here on its report does not ask for the next lease: the poll does.
-    this.#sending = job;
-    void job.end.then((end) => {
-      this.#sending = null;
-      if (end.outcome === "succeeded") this.#failures = 0;
-    });
-    return null;
+    this.#isAsking = true;
+    try {
+      const lease = await this.#poll(this.#pollId, signal);
+      // An unanswered poll keeps its id: the lease in an answer that was lost comes again.
+      if (lease !== null || !signal.aborted) this.#pollId = newPollId();
+      this.#othersWait = lease !== null && this.#hand.length > 0;
+      return lease;
+    } finally {
+      this.#isAsking = false;
+    }
+  }
+
+  /** In how many ms the next lease is asked for, unless something changes before; 0: now. */
+  #askInMs(): number {
+    const [first, second] = this.#hand;
+    if (first === undefined) return 0;
+    const sinceMs = performance.now() - this.#changedAt;
+    const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
+    // A complete that asks is answered first, and two jobs of which one sends its outputs are enough.
+    if (this.#carries?.isReporting === true || (isPause && second === undefined)) return IDLE_ANSWER_MS;
+    if (second !== undefined) return second.hasBegun ? IDLE_ANSWER_MS : Math.max(0, UNWATCHED_MS - sinceMs);
+    if (first.isFree) return Math.max(0, UPLOAD_PATIENCE_MS - sinceMs);
+    if (!this.#options.settings.leaseAhead) return IDLE_ANSWER_MS;
+    return this.#othersWait ? 0 : Math.max(0, ASK_AHEAD_MS - sinceMs);
+  }
+
+  #begin(lease: Lease, comfy: ComfySession): void {
+    this.#enter("busy");
+    const before = this.#hand.findLast((job) => !job.isFree) ?? null;
+    const job = this.#runJob(lease, comfy, before);
+    this.#hand.push(job);
+    this.#cleaned = Promise.all([this.#cleaned, job.cleaned]).then(() => undefined);
+    void job.end.then((end) => this.#ended(job, comfy, end));
+    this.#change();
+  }
+
+  #ended(job: RunningJob, comfy: ComfySession, end: JobEnd): void {
+    this.#hand.splice(this.#hand.indexOf(job), 1);
+    if (end.outcome === "succeeded") this.#failures = 0;
+    if (this.#carries === job) {
+      this.#carries = null;
+      // With a next lease the id is used up; without, a poll under it gets what a lost answer held.
+      if (end.next !== null) this.#pollId = newPollId();
+      else this.#othersWait = false;
+    }
+    if (end.next !== null) this.#carried = end.next;
+    if (end.comfy === "restart") {
+      this.#stuckPrompt = end.stuckPrompt;
+      // It is restarted: what has not sent anything to keep yet begins again elsewhere.
+      for (const other of this.#hand) if (!other.isFree) other.giveBack("ComfyUI has to be restarted");
+      if (this.#comfy === comfy) this.#broke.abort(new Error("ComfyUI has to be restarted"));
+    }
+    if (this.#hand.length === 0 && this.#carried === null) this.#enter("ready");
+    this.#change();
+  }
+
+  /** The lease that came with the answer to a complete: others wait behind it. */
+  #takeCarried(): Lease | null {
+    const lease = this.#carried;
+    this.#carried = null;
+    if (lease !== null) this.#othersWait = true;
+    return lease;
+  }
+
+  #change(): void {
+    this.#changedAt = performance.now();
+    this.#wake();
+  }
+
+  /** Resolves at the next change of the jobs in hand, after `ms`, or when the signal fires. */
+  async #changedOr(ms: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    const done = () => resolve();
+    this.#wake = done;
+    signal.addEventListener("abort", done, { once: true });
+    await promise;
+    clearTimeout(timer);
+    signal.removeEventListener("abort", done);
+  }
+
+  /** Resolves when all jobs in hand have ended. */
+  async #handEmpty(): Promise<void> {
+    while (this.#hand.length > 0) await Promise.all(this.#hand.map((job) => job.end));
   }
 
   /** The ComfyUI at hand, or a new one when it has died. @throws when it dies again and again */
   async #livingComfy(): Promise<ComfySession> {
     const comfy = this.#comfy;
-    if (comfy !== null && !comfy.server.died.aborted) return comfy;
-    const reason = comfy === null ? "it hangs" : lastWords(comfy.server.died.reason);
+    const isBroken = this.#broke.signal.aborted;
+    if (comfy !== null && !comfy.server.died.aborted && !isBroken) return comfy;
+    const died = comfy?.server.died;
+    const reason = died?.aborted === true ? lastWords(died.reason) : "it hangs";
+    // Whatever comes now would wait for the new one, which other replicas need not.
+    this.#socket.takeBackPolls();
+    // A new ComfyUI empties its folders: files that are still being sent come first.
+    await this.#handEmpty();
+    const carried = this.#takeCarried();
+    if (carried !== null) await this.#giveBack(carried, "ComfyUI died before the job began");
+    await this.#givenBack;
+    if (comfy !== null && isBroken) await this.#letGo(comfy, this.#stuckPrompt);
     this.#failures += 1;
     if (this.#failures > RESTARTS_MAX) throw new Error(`ComfyUI fails again and again: ${reason}`);
     this.#log("comfy_restarts", { reason: reason.split("\n", 1)[0] });
-    // Whatever comes now would wait for the new one, which other replicas need not.
-    this.#socket.takeBackPolls();
-    await this.#givenBack;
-    // A new ComfyUI empties its folders: files that are still being sent come first.
-    await this.#sending?.end;
     await this.#closeComfy();
+    this.#broke = new AbortController();
+    this.#stuckPrompt = undefined;
     await this.#start();
     return this.#livingComfy();
   }
@@ -313,7 +480,7 @@ export class Replica {
     await this.#closeComfy();
   }
 
-  #runJob(lease: Lease, comfy: ComfySession, nextPollId: string): RunningJob {
+  #runJob(lease: Lease, comfy: ComfySession, before: RunningJob | null): RunningJob {
     const { settings, paths } = this.#options;
     this.#jobs += 1;
     const job: RunningJob = runJob({
@@ -325,31 +492,38 @@ export class Replica {
       spool: paths.spool,
       log: this.#log,
       hurry: this.#hurry.signal,
+      drain: this.#drain.signal,
+      before,
+      onChange: () => this.#change(),
       nextPoll: () => {
         // Now and then the replica stops to look after its disk, however much work there is.
         const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
-        const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#sending === job;
-        if (isLast || isPause) return {};
+        const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#broke.signal.aborted;
+        if (isLast || isPause || this.#isAsking || this.#carries !== null || this.#carried !== null) return {};
+        const isBusy = this.#hand.some((other) => other !== job && !other.isFree);
+        if (isBusy && !settings.leaseAhead) return {};
+        this.#carries = job;
         // A lease that is still held would have to be listed in the poll.
-        const wait = this.#sending === null ? { next_wait_ms: settings.timings.pollWaitMs } : {};
-        return { next_poll_id: nextPollId, ...wait };
+        const wait = this.#hand.length === 1 ? { next_wait_ms: settings.timings.pollWaitMs } : {};
+        return { next_poll_id: this.#pollId, ...wait };
       },
     });
     return job;
   }
 
   /** @returns null when there is no work, or the wait was cut short: the replica drains, or ComfyUI died */
-  async #poll(pollId: string, died: AbortSignal): Promise<Lease | null> {
+  async #poll(pollId: string, signal: AbortSignal): Promise<Lease | null> {
     const { settings, wanted } = this.#options;
-    const signal = AbortSignal.any([this.#drain.signal, died]);
     const startedAt = performance.now();
     try {
-      const held = this.#sending === null ? [] : [this.#sending.lease];
-      const leases = held.map(({ lease_id, token }) => ({ lease_id, token }));
+      const leases = this.#hand.map(({ lease: { lease_id, token } }) => ({ lease_id, token }));
       const poll = { poll_id: pollId, leases, wait_ms: settings.timings.pollWaitMs };
       const answer = await this.#calls.pollReplica(wanted.replica_id, poll, signal);
       if (answer.stop) this.drain();
-      if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) await pause(IDLE_ANSWER_MS, signal);
+      for (const job of this.#hand) if (answer.ended.includes(job.lease.lease_id)) job.revoke();
+      if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) {
+        await this.#changedOr(IDLE_ANSWER_MS, signal);
+      }
       return answer.lease;
     } catch (error) {
       if (signal.aborted) return null;
@@ -409,7 +583,7 @@ export class Replica {
 
   async #tidy(comfy: ComfySession, bytesMax: number): Promise<void> {
     // A preview may be among the files that are still being sent.
-    if (this.#sending !== null) return;
+    if (this.#hand.length > 0) return;
     try {
       if (await keepTempSmall(comfy, bytesMax, this.#drain.signal)) this.#log("temp_emptied");
     } catch (error) {

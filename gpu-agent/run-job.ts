@@ -42,6 +42,11 @@ const UPLOAD_UNTOLD_MS = 100;
 /** The server waits so long for outputs that were sent ahead before the replica goes on with the next job, and then. */
 const STORED_WAIT_MS = 100;
 const STORED_PATIENCE_MS = 30_000;
+/**
+ * A job that is held ahead goes back once this share of the time to confirm its lease has passed: nobody waits for it
+ * longer than for an answer that was lost.
+ */
+const HELD_SHARE_MAX = 0.7;
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
@@ -57,6 +62,12 @@ export interface RunJobOptions {
   readonly log: Log;
   /** The agent must go now: stop the prompt and give the lease back. */
   readonly hurry: AbortSignal;
+  /** The replica takes no more jobs: one that has not begun goes back. */
+  readonly drain: AbortSignal;
+  /** The job that ComfyUI works on; this one is held ahead until that one is free. Null: it begins at once. */
+  readonly before: RunningJob | null;
+  /** Whether it has begun, is free or reports has changed. */
+  readonly onChange: () => void;
   /** Asked when the job is about to end: how the next lease may come with the answer, or after it. */
   readonly nextPoll: () => NextPoll;
 }
@@ -72,14 +83,24 @@ export interface JobEnd {
 /** A job on its way. */
 export interface RunningJob {
   readonly lease: Lease;
-  /** ComfyUI has ended the prompt, one way or another, and can run the next one while outputs go up. Never rejects. */
+  /**
+   * Resolves when ComfyUI has ended the prompt, one way or another, and can run the next one while outputs go up. Not
+   * when it has to be restarted first: `end` says so.
+   */
   readonly free: Promise<void>;
+  readonly isFree: boolean;
+  /** Its turn has come: from then on it counts as an attempt. Until then it is held ahead. */
+  readonly hasBegun: boolean;
   /** Never rejects. */
   readonly end: Promise<JobEnd>;
   /** Nothing of the job is left in ComfyUI. The next job need not wait for it. Never rejects. */
   readonly cleaned: Promise<void>;
   /** The final report is on its way. */
   readonly isReporting: boolean;
+  /** Gives the lease back, and stops the prompt. */
+  giveBack(reason: string): void;
+  /** The server says that the lease is over. Only for a job that has not begun: later ones hear it for themselves. */
+  revoke(): void;
 }
 
 /**
@@ -92,7 +113,7 @@ export function runJob(options: RunJobOptions): RunningJob {
 
 /** Why a job was stopped from outside. */
 class Stopped extends Error {
-  readonly why: "canceled" | "lost" | "hurry";
+  readonly why: "canceled" | "lost" | "given_back";
   constructor(why: Stopped["why"]) {
     super(why);
     this.why = why;
@@ -105,6 +126,8 @@ class JobRun implements RunningJob {
   readonly end: Promise<JobEnd>;
   readonly cleaned: Promise<void>;
   isReporting = false;
+  isFree = false;
+  hasBegun = false;
   readonly #options: RunJobOptions;
   readonly #log: Log;
   readonly #stop = new AbortController();
@@ -114,6 +137,8 @@ class JobRun implements RunningJob {
   readonly #limits: UploadLimits;
   #promptId: string | null = null;
   #givenBack: Promise<void> = Promise.resolve();
+  /** Ends the time for which the job is held ahead. */
+  readonly #held = new AbortController();
 
   constructor(options: RunJobOptions) {
     const { lease, calls, settings } = options;
@@ -129,6 +154,12 @@ class JobRun implements RunningJob {
     });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.free = promise;
+    const setFree = () => {
+      if (this.isFree) return;
+      this.isFree = true;
+      resolve();
+      options.onChange();
+    };
     this.#log = withFields(options.log, { jobId: lease.job_id, leaseId: lease.lease_id, attempt: lease.attempt });
     this.#keeper = new LeaseKeeper({
       calls,
@@ -138,31 +169,39 @@ class JobRun implements RunningJob {
       log: this.#log,
       onEnd: (end) => this.#stop.abort(new Stopped(end)),
     });
-    this.end = this.#run(resolve);
+    this.end = this.#run(setFree);
     this.cleaned = this.end.then((end) => this.#clean(end.comfy));
   }
 
+  giveBack(reason: string): void {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort(new Stopped("given_back"));
+    // At once, and not after the interrupt: another node may begin while this one ends.
+    this.#givenBack = this.#release(reason);
+  }
+
+  revoke(): void {
+    if (!this.hasBegun) this.#stop.abort(new Stopped("canceled"));
+  }
+
   async #run(setFree: () => void): Promise<JobEnd> {
-    const { hurry } = this.#options;
-    const hasten = () => {
-      this.#stop.abort(new Stopped("hurry"));
-      // At once, and not after the interrupt: another node may begin while this one ends.
-      this.#givenBack = this.#giveBack("the agent shuts down");
-    };
+    const { hurry, before } = this.#options;
+    const hasten = () => this.giveBack("the agent shuts down");
     hurry.addEventListener("abort", hasten, { once: true });
     if (hurry.aborted) hasten();
-    this.#log("job_started");
     this.#phases.begin("inputs");
-    const firstBeat = setTimeout(() => void this.#keeper.start(), FIRST_BEAT_MS);
+    if (before === null) this.#begin(FIRST_BEAT_MS);
+    else this.#hold(before);
     let end: JobEnd;
     try {
       end = await this.#steps(setFree);
     } catch (error) {
-      setFree();
+      if (comfyHealth(error) === "healthy") setFree();
+      else if (!this.hasBegun) this.giveBack("ComfyUI died before the job began");
       end = await this.#reportTrouble(error);
     } finally {
       hurry.removeEventListener("abort", hasten);
-      clearTimeout(firstBeat);
+      this.#held.abort();
       this.#keeper.stop();
     }
     await this.#early.discard();
@@ -172,6 +211,36 @@ class JobRun implements RunningJob {
       ...Object.fromEntries(this.#phases.times.map((t) => [t.phase, t.ms])),
     });
     return end;
+  }
+
+  /** Until the job before it is free, and not for long. */
+  #hold(before: RunningJob): void {
+    const { lease, drain } = this.#options;
+    const { signal } = this.#held;
+    this.#log("job_held_ahead");
+    const giveBack = (reason: string) => {
+      if (!signal.aborted) this.giveBack(reason);
+    };
+    const timer = setTimeout(
+      () => giveBack("the job before it takes longer than expected"),
+      lease.confirm_within_ms * HELD_SHARE_MAX,
+    );
+    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+    const leave = () => giveBack("the replica drains");
+    drain.addEventListener("abort", leave, { once: true, signal });
+    if (drain.aborted) leave();
+    void before.free.then(() => this.#begin(0));
+  }
+
+  /** The job's turn has come. @param beatMs when the server hears of it, unless there is more to say then */
+  #begin(beatMs: number): void {
+    if (this.hasBegun || this.#stop.signal.aborted) return;
+    this.hasBegun = true;
+    this.#held.abort();
+    this.#log("job_started");
+    const firstBeat = setTimeout(() => void this.#keeper.start(), beatMs);
+    this.#keeper.stopped.addEventListener("abort", () => clearTimeout(firstBeat), { once: true });
+    this.#options.onChange();
   }
 
   async #steps(setFree: () => void): Promise<JobEnd> {
@@ -191,7 +260,7 @@ class JobRun implements RunningJob {
     const graph = await this.#fill(release, files, folder);
 
     this.#phases.begin("queue");
-    const result = await this.#drive(graph, release);
+    const result = await this.#drive(graph, release, setFree);
     setFree();
 
     for (let deliveries = 1; ; deliveries += 1) {
@@ -244,6 +313,7 @@ class JobRun implements RunningJob {
       return (await calls.complete(lease, first, signal)).next;
     } catch (error) {
       this.isReporting = false;
+      this.#options.onChange();
       if (!(error instanceof ControlError) || error.code !== "output_pending") throw error;
     }
     // What takes long goes up while the next job runs, which is not to come with this answer.
@@ -272,8 +342,8 @@ class JobRun implements RunningJob {
     return { http: comfy.http, folders: comfy.server.folders, spool, freeBytesMin: settings.freeBytesMin };
   }
 
-  #drive(graph: JsonObject, release: ReleaseForAgent): Promise<PromptResult> {
-    const { lease, comfy, settings } = this.#options;
+  #drive(graph: JsonObject, release: ReleaseForAgent, setFree: () => void): Promise<PromptResult> {
+    const { lease, comfy, settings, before } = this.#options;
     const promptId = crypto.randomUUID();
     this.#promptId = promptId;
     return drivePrompt({
@@ -285,7 +355,10 @@ class JobRun implements RunningJob {
       signal: this.#stop.signal,
       log: this.#log,
       redacted: (text) => this.#redacted(text),
+      ...(before === null ? {} : { turn: before.free }),
+      onEnded: setFree,
       onStart: () => {
+        this.#begin(0);
         this.#phases.begin("executing");
         this.#keeper.phase("executing");
       },
@@ -299,7 +372,7 @@ class JobRun implements RunningJob {
     const comfy = comfyHealth(error);
     const stopped = this.#stop.signal.aborted ? this.#stop.signal.reason : null;
     if (stopped instanceof Stopped) {
-      if (stopped.why !== "hurry") return { outcome: stopped.why, next: null, comfy };
+      if (stopped.why !== "given_back") return { outcome: stopped.why, next: null, comfy };
       await this.#givenBack;
       return { outcome: "given_back", next: null, comfy };
     }
@@ -323,7 +396,7 @@ class JobRun implements RunningJob {
     }
   }
 
-  async #giveBack(reason: string): Promise<void> {
+  async #release(reason: string): Promise<void> {
     this.#keeper.settle();
     const { calls, lease, settings } = this.#options;
     await calls.giveBack(lease, reason, AbortSignal.timeout(settings.timings.callMs)).catch((error: unknown) => {

@@ -23,6 +23,8 @@ export const Timings = z.strictObject({
   progressMs: z.int().positive().default(500),
   /** ComfyUI imports torch and every custom node first: minutes on slow disks. */
   bootMs: z.int().positive().default(600_000),
+  /** The run before a replica is ready may execute for so long: weights are in memory by then, and a job may wait for it. */
+  warmUpMs: z.int().positive().default(120_000),
   /** One small call to ComfyUI; its event loop stalls while it decodes large pictures. */
   comfyCallMs: z.int().positive().default(30_000),
   historyPollMs: z.int().positive().default(1_000),
@@ -54,6 +56,14 @@ const ComfySettings = z.discriminatedUnion("kind", [
     metadata: z.boolean().default(false),
   }),
   z.strictObject({ kind: z.literal("attach"), urls: z.array(z.url()).min(1).max(SLOTS_PER_NODE_MAX) }),
+  z.strictObject({
+    kind: z.literal("builds"),
+    /** Interpreters to make environments with, looked at before those of the usual names. */
+    pythons: z.array(z.string()).default([]),
+    /** Take file:// repositories, wheels and models: what such an address names is read with the agent's own rights. */
+    allowFiles: z.boolean().default(false),
+    metadata: z.boolean().default(false),
+  }),
   z.strictObject({ kind: z.literal("stand-in"), args: z.array(z.string()).default([]) }),
 ]);
 export type ComfySettings = z.infer<typeof ComfySettings>;
@@ -70,6 +80,8 @@ export const AgentSettings = z.strictObject({
   comfy: ComfySettings,
   /** Left out: one per GPU, or one. */
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX).optional(),
+  /** The next job is fetched, and waits in ComfyUI's queue, while one runs. Off: one after the other. */
+  leaseAhead: z.boolean().default(true),
   /** No work is taken with less free disk than this. */
   freeBytesMin: z
     .int()
@@ -91,12 +103,17 @@ export const USAGE = `Usage: node gpu-agent/main.ts --url URL [options]
                           name it in their regions
   --state-directory DIR   session, logs, working files        PILOTLIGHT_STATE_DIRECTORY
   --slots N               replicas at once (one per GPU)      PILOTLIGHT_SLOTS
+  --no-lease-ahead        hold no job while another one runs  PILOTLIGHT_NO_LEASE_AHEAD=1
 
 One of:
   --comfyui-dir DIR       run the ComfyUI installed there     COMFYUI_DIR
      --comfyui-python EXE (DIR/.venv, DIR/venv, python3)      COMFYUI_PYTHON
      --comfyui-args ARGS  more flags for ComfyUI              COMFYUI_ARGS
      --keep-metadata      leave the workflow in saved files   COMFYUI_KEEP_METADATA=1
+  --builds                make what each release needs        COMFYUI_BUILDS=1
+     --build-python EXE   an interpreter for its environments PILOTLIGHT_BUILD_PYTHON
+     --allow-file-sources take file:// addresses in builds    PILOTLIGHT_ALLOW_FILE_SOURCES=1
+     --keep-metadata      as above
   --comfyui-url URL[,URL] use ComfyUI servers that run        COMFYUI_URL
   --stand-in              the CPU stand-in, for tests         COMFYUI_STAND_IN=1
 
@@ -132,11 +149,15 @@ export async function readSettings(
         region: string,
         "state-directory": string,
         slots: string,
+        "no-lease-ahead": boolean,
         "comfyui-dir": string,
         "comfyui-python": string,
         "comfyui-args": string,
         "keep-metadata": boolean,
         "comfyui-url": string,
+        builds: boolean,
+        "build-python": string,
+        "allow-file-sources": boolean,
         "stand-in": boolean,
         "drain-seconds": string,
         "hang-seconds": string,
@@ -180,6 +201,7 @@ export async function readSettings(
     ),
     comfy: comfySettings(text, yes),
     slots: number("slots", "PILOTLIGHT_SLOTS"),
+    leaseAhead: !yes("no-lease-ahead", "PILOTLIGHT_NO_LEASE_AHEAD"),
     ...(freeGb === undefined ? {} : { freeBytesMin: Math.round(freeGb * 1024 ** 3) }),
     timings: {
       drainMs: milliseconds("drain-seconds"),
@@ -201,12 +223,23 @@ function comfySettings(
 ): unknown {
   const directory = text("comfyui-dir", "COMFYUI_DIR");
   const url = text("comfyui-url", "COMFYUI_URL");
+  const builds = yes("builds", "COMFYUI_BUILDS");
   const standIn = yes("stand-in", "COMFYUI_STAND_IN");
-  const chosen = [directory !== undefined, url !== undefined, standIn].filter(Boolean).length;
-  if (chosen !== 1) throw new SettingsError("Give exactly one of --comfyui-dir, --comfyui-url and --stand-in");
+  const chosen = [directory !== undefined, url !== undefined, builds, standIn].filter(Boolean).length;
+  if (chosen !== 1)
+    throw new SettingsError("Give exactly one of --comfyui-dir, --comfyui-url, --builds and --stand-in");
   const args = splitArgs(text("comfyui-args", "COMFYUI_ARGS") ?? "");
   if (standIn) return { kind: "stand-in", args };
   if (url !== undefined) return { kind: "attach", urls: url.split(",").map((each) => each.trim()) };
+  if (builds) {
+    const python = text("build-python", "PILOTLIGHT_BUILD_PYTHON");
+    return {
+      kind: "builds",
+      pythons: python === undefined ? [] : [python],
+      allowFiles: yes("allow-file-sources", "PILOTLIGHT_ALLOW_FILE_SOURCES"),
+      metadata: yes("keep-metadata", "COMFYUI_KEEP_METADATA"),
+    };
+  }
   const folder = resolve(directory ?? "");
   if (!existsSync(join(folder, "main.py")))
     throw new SettingsError(`There is no ComfyUI in ${folder}: main.py is missing`);

@@ -5,6 +5,7 @@
  *   agent.lock          the running agent's process
  *   slots/<slot>/       one ComfyUI's folders: input output temp user, comfyui.log, comfyui.pid
  *   spool/              outputs and inputs on their way, emptied at every start
+ *   builds/ models/     on machines that make builds: see builds/build-store.ts and models/store-folders.ts
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, open, rename, rm, statfs } from "node:fs/promises";

@@ -26,6 +26,8 @@ const ARROWS: readonly (readonly [folder: string, mayImport: readonly string[]])
 /** Packages a folder may import; those not listed may import any that is installed. */
 const PACKAGES: readonly (readonly [folder: string, packages: RegExp])[] = [
   ["contract/", /^zod$/],
+  // Other tools keep their builds in YAML.
+  ["workflow/build/", /^(zod|yaml)$/],
   ["workflow/", /^zod$/],
   ["durable-objects/queue/", /^zod$/],
   ["durable-objects/replicas/", /^zod$/],
@@ -42,7 +44,8 @@ const IMPURE: readonly (readonly [what: string, pattern: RegExp])[] = [
   ["Date.now", /\bDate\s*\.\s*now\b/],
   ["the current time", /\bnew\s+Date\s*(?:\(\s*\)|(?![\s(\w]))/],
   ["Math.random", /\bMath\s*\.\s*random\b/],
-  ["crypto", /(?<![.\w])crypto\s*\./],
+  // A digest follows from its bytes alone; keys and random bytes do not.
+  ["crypto", /(?<![.\w])crypto\s*\.(?!\s*subtle\s*\.\s*digest\b)/],
   ["performance", /(?<![.\w])performance\s*\./],
   ["fetch", /(?<![.\w])fetch\s*\(/],
   ["a timer", /(?<![.\w])(?:setTimeout|setInterval|setImmediate|queueMicrotask)\s*\(/],

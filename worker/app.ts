@@ -5,34 +5,42 @@ import type { AppEnv } from "#worker/http/call";
 import { type Mounted, mount } from "#worker/http/router";
 import { accessRoutes } from "#worker/routes/access";
 import { agentLeaseRoutes } from "#worker/routes/agent-leases";
+import { agentModelRoutes } from "#worker/routes/agent-models";
 import { agentNodeRoutes } from "#worker/routes/agent-nodes";
 import { agentReplicaRoutes } from "#worker/routes/agent-replicas";
 import { batchRoutes } from "#worker/routes/batches";
+import { buildRoutes } from "#worker/routes/builds";
 import { documentRoutes } from "#worker/routes/documents";
 import { endpointRoutes } from "#worker/routes/endpoints";
 import { fileRoutes } from "#worker/routes/files";
 import { jobRoutes } from "#worker/routes/jobs";
+import { modelRoutes } from "#worker/routes/models";
 import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
+import { releaseRoutes } from "#worker/routes/releases";
 import { usageRoutes } from "#worker/routes/usage";
 import { webhookRoutes } from "#worker/routes/webhooks";
 
 const mounted: readonly Mounted[] = [
   ...documentRoutes,
   ...endpointRoutes,
+  ...releaseRoutes,
+  ...buildRoutes,
   ...jobRoutes,
   ...outputRoutes,
   ...batchRoutes,
   ...queueRoutes,
   ...usageRoutes,
   ...fileRoutes,
+  ...modelRoutes,
   ...podRoutes,
   ...webhookRoutes,
   ...accessRoutes,
   ...agentNodeRoutes,
   ...agentReplicaRoutes,
   ...agentLeaseRoutes,
+  ...agentModelRoutes,
 ];
 
 export function createApp(): Hono<AppEnv> {

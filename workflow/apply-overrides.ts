@@ -28,11 +28,37 @@ export function applyOutputOverrides(
   overrides: Overrides["outputs"],
   errors: FieldError[],
 ): OutputSpec[] {
-  return apply("outputs", outputs, overrides, errors, (spec, { name, title }) => ({
+  const byNode = new Map(outputs.map((output) => [output.spec.node, output]));
+  const named: Record<string, OutputOverride> = Object.create(null);
+  const chosen = new Map<string, Overridable<OutputSpec>>();
+  for (const [key, override] of Object.entries(overrides ?? {})) {
+    const { node } = override;
+    const output = node === undefined ? undefined : byNode.get(node);
+    if (node !== undefined && output === undefined) errors.push(noOutputNode(key, node, [...byNode.keys()]));
+    else if (output === undefined) named[key] = override;
+    else {
+      chosen.set(key, output);
+      named[key] = { hidden: false, name: key, ...override };
+    }
+  }
+  const change = (spec: OutputSpec, { name, title, temporary }: OutputOverride): OutputSpec => ({
     ...spec,
     ...(name === undefined ? {} : { name }),
     ...(title === undefined ? {} : { title }),
-  }));
+    ...(temporary === undefined ? {} : { temporary }),
+  });
+  return apply("outputs", outputs, named, errors, change, chosen);
+}
+
+function noOutputNode(key: string, node: string, nodes: readonly string[]): FieldError {
+  const listed = nodes.slice(0, NAMES_QUOTED_MAX);
+  return {
+    path: `/overrides/outputs/${key}/node`,
+    reason:
+      `Node "${node}" gives no output; these do: ${listed.join(", ") || "none"}. ` +
+      "To have what another node makes, put a node behind it that shows or saves it, such as PreviewImage.",
+    allowed: { choices: listed },
+  };
 }
 
 function apply<Spec extends { name: string }, Override extends InputOverride | OutputOverride>(
@@ -41,6 +67,7 @@ function apply<Spec extends { name: string }, Override extends InputOverride | O
   overrides: Readonly<Record<string, Override>> | undefined,
   errors: FieldError[],
   change: (spec: Spec, override: Override, path: string, errors: FieldError[]) => Spec,
+  chosen: ReadonlyMap<string, Overridable<Spec>> = new Map(),
 ): Spec[] {
   const byName = new Map<string, Overridable<Spec>>();
   for (const item of items) if (item.names[0] !== undefined) byName.set(item.names[0], item);
@@ -50,7 +77,7 @@ function apply<Spec extends { name: string }, Override extends InputOverride | O
   const changes = new Map<Overridable<Spec>, [string, Override]>();
   for (const [name, override] of Object.entries(overrides ?? {})) {
     const path = `/overrides/${section}/${name}`;
-    const item = byName.get(name);
+    const item = chosen.get(name) ?? byName.get(name);
     if (item === undefined) errors.push(unknownName(section, name, path, items));
     else if (changes.has(item)) errors.push({ path, reason: `Another override changes "${item.names[0]}" already.` });
     else changes.set(item, [path, override]);
@@ -104,6 +131,7 @@ const FIELDS_OF_ALL: readonly (keyof InputOverride)[] = [
   "description",
   "required",
   "advanced",
+  "group",
 ];
 
 function overrideInput(spec: InputSpec, override: InputOverride, path: string, errors: FieldError[]): InputSpec {
@@ -112,9 +140,12 @@ function overrideInput(spec: InputSpec, override: InputOverride, path: string, e
     if (usable.includes(field) || override[field] === undefined) continue;
     errors.push({ path: `${path}/${field}`, reason: `An input of type ${spec.type} has no ${field}.` });
   }
-  const { name, title, description, advanced } = override;
+  const { name, title, description, advanced, group } = override;
+  const { group: before, ...ungrouped } = spec;
+  const shown = group ?? before ?? "";
   const named: InputSpec = {
-    ...spec,
+    ...ungrouped,
+    ...(shown === "" ? {} : { group: shown }),
     ...(name === undefined ? {} : { name }),
     ...(title === undefined ? {} : { title }),
     ...(description === undefined ? {} : { description }),
@@ -175,7 +206,7 @@ function withChoices(
     const fault = spec.type === "choice" ? undefined : valueFault(spec, choice);
     if (fault !== undefined) errors.push({ path: `${path}/choices/${index}`, reason: fault, allowed: allowed(spec) });
   }
-  const { name, title, description, targets, required, advanced, default: value } = spec;
+  const { name, title, description, targets, required, advanced, group, default: value } = spec;
   return {
     name,
     title,
@@ -183,6 +214,7 @@ function withChoices(
     targets,
     required,
     advanced,
+    ...(group === undefined ? {} : { group }),
     type: "choice",
     choices: [...new Set(choices)],
     ...(value === undefined ? {} : { default: value }),

@@ -1,18 +1,18 @@
 /** From a place in the graph to a typed input: what the classes declare, narrowed to what every place takes. */
 import type { Json } from "#contract/exact-json";
 import { STRING_INPUT_LENGTH_MAX } from "#contract/limits";
-import type { InputSpec } from "#contract/workflow";
+import { type InputSpec, NumberDisplay } from "#contract/workflow";
 import { numeric } from "./check-literal.ts";
-import { hasModelExtension, isFileName, isModelFile } from "./file-names.ts";
+import { isFileName, isModelFile } from "./file-names.ts";
 import type { Candidate, Candidates } from "./input-candidates.ts";
 import { kindOfType } from "./input-candidates.ts";
 import type { DeclaredInput } from "./object-info.ts";
 
-/** A longer list is a list of files or fonts that differs between machines; a form cannot show it either. */
-const CHOICES_MAX = 20;
-const STABLE_CHOICES_MAX = 1_000;
-/** Long lists that are the same everywhere. */
-const STABLE_CHOICES = /^(sampler_name|scheduler|blend_mode|upscale_method|interpolation)$/;
+/** A longer list, of fonts or styles, would make a release of megabytes. */
+const CHOICES_MAX = 2_000;
+
+/** Characters of a class's own help, as many as an operator may write. */
+const HELP_LENGTH_MAX = 2_000;
 
 type Whole = number | bigint;
 interface Bounds {
@@ -26,10 +26,12 @@ interface Bounds {
  * class declares, so that no caller could send it.
  */
 export function describeInput(name: string, candidate: Candidate, candidates: Candidates): InputSpec | undefined {
+  const declared = candidate.declaredAt.flatMap((place) => candidates.declared(place) ?? []);
+  const description = candidate.description ?? helpOf(declared);
   const base = {
     name,
     title: candidate.title,
-    ...(candidate.description === undefined ? {} : { description: candidate.description }),
+    ...(description === undefined ? {} : { description }),
     targets: [...candidate.targets],
     required: candidate.required ?? candidate.kind === "file",
     advanced: candidate.advanced,
@@ -40,12 +42,11 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
     const media = candidate.media ?? "file";
     return { ...base, type: "file", media, ...(example === undefined ? {} : { example }) };
   }
-  const declared = candidate.declaredAt.flatMap((place) => candidates.declared(place) ?? []);
   const own = ownDeclaration(candidate, candidates, declared);
   const kind = (own === undefined ? undefined : kindOfType(own.type, value)) ?? candidate.kind;
   switch (kind) {
     case "choice":
-      return describeChoice(base, value, candidate.choices ?? own?.choices ?? [], candidate);
+      return describeChoice(base, value, candidate.choices ?? sharedChoices(own, declared), candidate);
     case "string":
       if (typeof value !== "string" || value.length > STRING_INPUT_LENGTH_MAX) return undefined;
       if (candidate.choices !== undefined) return describeChoice(base, value, candidate.choices, candidate);
@@ -66,16 +67,32 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
         type: "integer",
         default: value as Whole,
         ...wholeBounds(boundsOf(candidate, declared), value as Whole, candidate.seed === true),
+        ...displayOf(declared),
         seed: candidate.seed === true,
       };
     case "number": {
       const number = typeof value === "bigint" ? Number(value) : value;
       if (typeof number !== "number" || !Number.isFinite(number)) return undefined;
-      return { ...base, type: "number", default: number, ...realBounds(boundsOf(candidate, declared), number) };
+      const bounds = realBounds(boundsOf(candidate, declared), number);
+      return { ...base, type: "number", default: number, ...bounds, ...displayOf(declared) };
     }
     default:
       throw new Error(`unhandled: ${JSON.stringify(kind satisfies never)}`);
   }
+}
+
+/** The tooltip of the first class that has one. */
+function helpOf(declared: readonly DeclaredInput[]): string | undefined {
+  for (const { options } of declared) {
+    const { tooltip } = options;
+    if (typeof tooltip === "string" && tooltip.trim() !== "") return tooltip.trim().slice(0, HELP_LENGTH_MAX);
+  }
+  return undefined;
+}
+
+function displayOf(declared: readonly DeclaredInput[]): { readonly display?: NumberDisplay } {
+  const display = declared.flatMap(({ options }) => NumberDisplay.safeParse(options.display).data ?? [])[0];
+  return display === undefined ? {} : { display };
 }
 
 /** What the class of the first target says; a primitive of any type takes after the field that reads it. */
@@ -93,42 +110,46 @@ function ownDeclaration(
   });
 }
 
+/** The choices of the input's own class that every other list takes which gets the value as well. */
+function sharedChoices(
+  own: DeclaredInput | undefined,
+  declared: readonly DeclaredInput[],
+): readonly Json[] | undefined {
+  const lists = declared.flatMap(({ choices }) => (choices === undefined ? [] : [new Set(choices)]));
+  return own?.choices?.filter((choice) => lists.every((list) => list.has(choice)));
+}
+
 function describeChoice(
   base: Pick<InputSpec, "name" | "title" | "targets" | "required" | "advanced">,
   value: Json,
-  listed: readonly Json[],
+  listed: readonly Json[] | undefined,
   candidate: Candidate,
 ): InputSpec | undefined {
   const field = candidate.targets[0]?.field ?? "";
-  const choices = listed.filter((choice) => typeof choice === "string" || numeric(choice) !== undefined);
+  const choices = (listed ?? []).filter((choice) => typeof choice === "string" || numeric(choice) !== undefined);
   if (typeof value === "boolean") {
-    return listed.every((choice) => typeof choice === "boolean")
+    return (listed ?? []).every((choice) => typeof choice === "boolean")
       ? { ...base, type: "boolean", default: value }
       : undefined;
   }
   // Infinity, which Python writes, is no value that JSON could say again.
   if (typeof value !== "string" && !Number.isFinite(Number(numeric(value)))) return undefined;
-  const isFileList = isModelFile(field, value) || choices.some((choice) => isFileName(choice));
-  const isShort = choices.length > 0 && choices.length <= CHOICES_MAX;
-  const isStable = choices.length > 0 && choices.length <= STABLE_CHOICES_MAX && STABLE_CHOICES.test(field);
-  // A list that the author wrote is meant as it is, of any length and of files too.
-  if (candidate.choices !== undefined || (!isFileList && (isShort || isStable))) {
-    // A value that the list lacks worked where the graph was made, so its machine knows more than this list.
-    const all = choices.includes(value) ? choices : [...choices, value];
-    return {
-      ...base,
-      type: "choice",
-      default: value as string | Whole,
-      choices: [...new Set(all)] as (string | Whole)[],
-    };
+  // A list that the server fetches from elsewhere is checked by nobody.
+  if (candidate.choices === undefined && listed === undefined) {
+    if (typeof value !== "string" || value.length > STRING_INPUT_LENGTH_MAX) return undefined;
+    return { ...base, type: "string", default: value, multiline: false, maxLength: STRING_INPUT_LENGTH_MAX };
   }
-  if (typeof value !== "string" || value.length > STRING_INPUT_LENGTH_MAX) return undefined;
+  const isFileList = isModelFile(field, value) || choices.some((choice) => isFileName(choice));
+  // A list that the author wrote is meant as it is, of any length and of files too. Which other files the machines that
+  // run the release have is not known here: one they lack would be refused after the wait, so operators name them.
+  const isKnown = candidate.choices !== undefined || (!isFileList && choices.length <= CHOICES_MAX);
+  // A value that the list lacks worked where the graph was made, so its machine knows more than this list.
+  const all = !isKnown ? [value] : choices.includes(value) ? choices : [...choices, value];
   return {
     ...base,
-    type: "string",
-    default: value,
-    multiline: false,
-    maxLength: hasModelExtension(value) ? 1_000 : STRING_INPUT_LENGTH_MAX,
+    type: "choice",
+    default: value as string | Whole,
+    choices: [...new Set(all)] as (string | Whole)[],
   };
 }
 

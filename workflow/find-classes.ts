@@ -35,25 +35,21 @@ export function findClasses(
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([name, ids]) => {
       const described = objectInfo !== undefined && Object.hasOwn(objectInfo, name) ? objectInfo[name] : undefined;
-      const isBundled = bundledClass(name) !== undefined;
+      const bundled = bundledClass(name);
       return {
         class: name,
         nodes: ids,
-        ...whence(described?.python_module, isBundled, facts.packages.get(name)),
-        describedBy: described !== undefined ? "object_info" : isBundled ? "core_tables" : null,
+        ...whence(described?.python_module ?? bundled?.python_module, facts.packages.get(name)),
+        describedBy: described !== undefined ? "object_info" : bundled === undefined ? null : "core_tables",
       };
     });
 }
 
-/** The editor's note is the most exact; then the folder a running ComfyUI loaded the class from; then our own tables. */
-function whence(
-  module: unknown,
-  isBundled: boolean,
-  noted: NodePackage | undefined,
-): Pick<ClassUse, "origin" | "package"> {
+/** The editor's note is the most exact; then the folder a running ComfyUI loads the class from, which our tables know too. */
+function whence(module: unknown, noted: NodePackage | undefined): Pick<ClassUse, "origin" | "package"> {
   if (noted !== undefined && noted.id !== CORE_PACKAGE) return { origin: "custom", package: noted };
   const folder = typeof module === "string" ? /^custom_nodes\.(.+)$/.exec(module)?.[1] : undefined;
   if (folder !== undefined) return { origin: "custom", package: { id: folder, registered: false, version: null } };
-  const isCore = noted !== undefined || isBundled || (typeof module === "string" && module !== "");
+  const isCore = noted !== undefined || (typeof module === "string" && module !== "");
   return { origin: isCore ? "core" : "unknown", package: null };
 }

@@ -34,8 +34,8 @@ const TEMPORARY = /preview|show|display|view|compare|inspect/i;
 const OUTPUT_LIKE = /save|preview|output|export|combine|write|send|show|display/i;
 
 /**
- * The outputs in the order their nodes run. Nodes of unknown classes count when nothing reads them and their name
- * says that they save, or when there is nothing else.
+ * The outputs in the order their nodes run. Nodes of unknown classes count when nothing reads them; they are shown when
+ * their name says that they save, or when there is nothing else.
  */
 export function findOutputs(candidates: Candidates): OutputCandidate[] {
   const { live, uses, lookup } = candidates.view;
@@ -44,9 +44,9 @@ export function findOutputs(candidates: Candidates): OutputCandidate[] {
     return lookup(node.classType) === undefined && !uses.has(node.id);
   }
   const sure = ends.filter((node) => lookup(node.classType) !== undefined || OUTPUT_LIKE.test(node.classType));
-  const nodes = sure.length > 0 ? sure : ends;
-  const hasSaved = nodes.some((node) => !isTemporary(node));
-  return nodes.map((node) => {
+  const shown = new Set(sure.length > 0 ? sure : ends);
+  const hasSaved = [...shown].some((node) => !isTemporary(node));
+  return ends.map((node) => {
     const kind = kindOf(node);
     const temporary = isTemporary(node);
     const base = /^SaveAnimated/.test(node.classType) ? "animation" : kind === "model3d" ? "model" : kind;
@@ -58,7 +58,7 @@ export function findOutputs(candidates: Candidates): OutputCandidate[] {
       node: node.id,
       kind,
       temporary,
-      hidden: temporary && hasSaved,
+      hidden: !shown.has(node) || (temporary && hasSaved),
     };
   });
 }

@@ -33,12 +33,10 @@ export function findParameters(candidates: Candidates): void {
     const isLinked = resolved.target.node !== node.id;
     if (isLinked && (declared === undefined || kindOfType(declared.type, resolved.value) === undefined)) continue;
     const isModel = isModelFile(field, resolved.value);
-    const tooltip = declared?.options.tooltip;
     const seed = field !== "value" && declared?.type === "INT" && declared.options.control_after_generate === true;
     candidates.add(resolved, {
       base: baseOf(node, field, candidates),
       title: humanize(field),
-      ...(typeof tooltip === "string" && tooltip !== "" ? { description: tooltip.slice(0, 2_000) } : {}),
       nodeTitle: candidates.titleOf(node),
       kind: kindOfValue(resolved.value),
       seed,

@@ -3,6 +3,7 @@
  * widgets brought to the outside of a subgraph or group node. The strongest signs there are of what callers set.
  */
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
+import type { GraphTarget } from "#contract/workflow";
 import { isScalar } from "./check-literal.ts";
 import { isModelFile, mediaOf } from "./file-names.ts";
 import { isDangerous } from "./find-parameters.ts";
@@ -12,7 +13,12 @@ import { humanize, MARKER_RANK, slug, wordsFor } from "./input-words.ts";
 import type { ExpandedUi, PromotedWidget } from "./ui/ui-graph.ts";
 
 /** What the editor's document says beside its nodes. */
-export type Authored = Pick<ExpandedUi, "promoted" | "extra">;
+export interface Authored extends Pick<ExpandedUi, "promoted" | "extra"> {
+  /** The widgets that each of the editor's primitives fills, by its id. */
+  readonly primitives: ReadonlyMap<string, readonly GraphTarget[]>;
+}
+
+export const NOTHING_AUTHORED: Authored = { promoted: [], extra: {}, primitives: new Map() };
 
 /** Inputs of one app that are looked at; what an app shows is a form for a person. */
 const APP_INPUTS_MAX = 500;
@@ -41,6 +47,22 @@ export function findPromoted(candidates: Candidates, promoted: readonly Promoted
   }
 }
 
+/** Makes one input of the widgets that one primitive fills, where finders saw inputs there. */
+export function joinPrimitives(candidates: Candidates, primitives: Authored["primitives"]): void {
+  for (const targets of primitives.values()) join(candidates, targets);
+}
+
+function join(candidates: Candidates, targets: readonly GraphTarget[]): void {
+  const places = targets.flatMap((target) => placeOf(candidates, target.node, target.field) ?? []);
+  const kept = places.map(({ resolved }) => candidates.at(resolved.target)).find((each) => each !== undefined);
+  if (kept === undefined) return;
+  for (const { resolved } of places) {
+    const there = candidates.at(resolved.target);
+    if (there === undefined) candidates.extend(kept, resolved);
+    else if (there !== kept && there.kind === kept.kind) candidates.join(kept, there);
+  }
+}
+
 /** Brings out what is at promoted widgets, where other finders called it a detail. */
 export function showPromoted(candidates: Candidates, promoted: readonly PromotedWidget[]): void {
   for (const { node, field } of promoted) {
@@ -59,7 +81,7 @@ export function showPromoted(candidates: Candidates, promoted: readonly Promoted
  */
 export function chooseAppInputs(candidates: Candidates, authored: Authored): boolean {
   let chosen = 0;
-  for (const { node, field } of appInputs(authored)) {
+  for (const { node, field, together } of appInputs(authored)) {
     const found = placeOf(candidates, node, field);
     if (found === undefined) continue;
     if (candidates.at(found.resolved.target) === undefined) add(candidates, found, field, field);
@@ -71,6 +93,7 @@ export function chooseAppInputs(candidates: Candidates, authored: Authored): boo
     // Before everything that is only inferred, in the app's order.
     candidate.rank = chosen - APP_INPUTS_MAX;
     chosen += 1;
+    join(candidates, together);
   }
   return chosen > 0;
 }
@@ -81,8 +104,16 @@ export function appOutputs({ extra }: Authored): ReadonlySet<string> {
   return new Set((Array.isArray(list) ? list : []).flatMap((entry) => nodeId(entry) ?? []));
 }
 
-/** The places of App mode's list; an entry on a subgraph's instance stands for the widgets behind it. */
-function appInputs({ promoted, extra }: Authored): { node: string; field: string }[] {
+interface AppInput extends GraphTarget {
+  /** Every place that its one value goes to, where these are several. */
+  readonly together: readonly GraphTarget[];
+}
+
+/**
+ * The places of App mode's list; an entry on a subgraph's instance stands for the widgets behind it, one on a primitive
+ * for those that it fills.
+ */
+function appInputs({ promoted, extra, primitives }: Authored): AppInput[] {
   const list = appOf(extra).inputs;
   return (Array.isArray(list) ? list : []).slice(0, APP_INPUTS_MAX).flatMap((entry) => {
     const [id, field] = Array.isArray(entry) ? entry : [];
@@ -90,7 +121,9 @@ function appInputs({ promoted, extra }: Authored): { node: string; field: string
     if (given === undefined || typeof field !== "string") return [];
     const node = GRAPH_PREFIX.test(given) ? withoutWidget(given.replace(GRAPH_PREFIX, ""), field) : given;
     const behind = promoted.filter((widget) => widget.node.startsWith(`${node}:`) && widget.name === field);
-    return behind.length > 0 ? behind.map((widget) => ({ node: widget.node, field: widget.field })) : [{ node, field }];
+    if (behind.length > 0) return behind.map((widget) => ({ node: widget.node, field: widget.field, together: [] }));
+    const filled = primitives.get(node);
+    return filled?.[0] === undefined ? [{ node, field, together: [] }] : [{ ...filled[0], together: filled }];
   });
 }
 

@@ -11,7 +11,15 @@ import { findFiles } from "./find-files.ts";
 import { findMarkers } from "./find-markers.ts";
 import { findOutputs, outputSpecs } from "./find-outputs.ts";
 import { findParameters } from "./find-parameters.ts";
-import { type Authored, appOutputs, chooseAppInputs, findPromoted, showPromoted } from "./find-promoted.ts";
+import {
+  type Authored,
+  appOutputs,
+  chooseAppInputs,
+  findPromoted,
+  joinPrimitives,
+  NOTHING_AUTHORED,
+  showPromoted,
+} from "./find-promoted.ts";
 import { findPrompts } from "./find-prompts.ts";
 import { findSettings } from "./find-settings.ts";
 import { findViewComfy, isChosenByAuthor } from "./find-view-comfy.ts";
@@ -68,7 +76,8 @@ export async function importWorkflow(
   const checked = checkGraph(editor.graph, "/workflow/nodes", lookup);
   if (!checked.ok) return checked;
   const warnings = [...editor.notes, ...checked.warnings];
-  return infer({ ...checked, warnings }, lookup, options, editor.expanded);
+  const { promoted, primitives } = editor;
+  return infer({ ...checked, warnings }, lookup, options, { promoted, primitives, extra: editor.expanded.extra });
 }
 
 async function textOfPng(png: Uint8Array): Promise<string | Refusal> {
@@ -87,7 +96,7 @@ function infer(
   checked: CheckedGraph,
   lookup: ClassLookup,
   options: ImportOptions,
-  authored: Authored = { promoted: [], extra: {} },
+  authored: Authored = NOTHING_AUTHORED,
 ): ImportSuccess | Refusal {
   const document = convertLiterals(checked, lookup);
   const candidates = new Candidates({
@@ -103,6 +112,7 @@ function infer(
   findPrompts(candidates);
   findSettings(candidates);
   findParameters(candidates);
+  joinPrimitives(candidates, authored.primitives);
   showPromoted(candidates, authored.promoted);
   chooseAppInputs(candidates, authored);
   const hasForm = candidates.all().some((candidate) => candidate.fromForm === true);

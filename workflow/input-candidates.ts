@@ -143,6 +143,11 @@ export class Candidates {
     }
   }
 
+  /** Gives a further place, which nobody has claimed, to a candidate. */
+  extend(candidate: Candidate, resolved: Resolved): void {
+    if (!this.isClaimed(resolved.target)) this.#give(candidate, [resolved.target], resolved.declaredAt);
+  }
+
   #give(candidate: Candidate, targets: readonly GraphTarget[], declaredAt: readonly GraphTarget[]): void {
     candidate.targets.push(...targets);
     candidate.declaredAt.push(...declaredAt);

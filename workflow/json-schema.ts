@@ -1,5 +1,6 @@
 /** An endpoint's inputs and outputs as JSON Schema 2020-12. */
 import { type InputSpec, type MediaKind, OutputKind, type OutputSpec } from "#contract/workflow";
+import { WHOLE_MAX, WHOLE_MIN } from "./validate-inputs.ts";
 
 const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
@@ -12,8 +13,13 @@ const MEDIA_TYPES: Readonly<Record<MediaKind, string>> = {
 };
 
 /**
- * The schema of a job's `inputs`. Bounds and defaults may be bigints: write it with stringifyExactJson. The step is a
- * hint of forms (`x-step`); ComfyUI takes values between steps.
+ * The schema of a job's `inputs`. Bounds and defaults may be bigints: write it with stringifyExactJson.
+ *
+ * What JSON Schema has no word for stands in two fields of ours, which validators pass over:
+ * - `x-step`: the step of a form's control; ComfyUI takes values between steps;
+ * - `x-ui`: `order` (place in the form, from 0), `advanced` (may be folded away), `group` (heading, where there is one),
+ *   and by type `multiline` (texts), `seed` (drawn at random when left out), `display` (`slider` or `color`, numbers),
+ *   `media` (files: image, mask, video, audio, file).
  */
 export function inputsJsonSchema(inputs: readonly InputSpec[]): Record<string, unknown> {
   return {
@@ -26,9 +32,9 @@ export function inputsJsonSchema(inputs: readonly InputSpec[]): Record<string, u
 }
 
 function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
-  const { title, description, advanced } = input;
+  const { title, description, advanced, group } = input;
   const words = { title, ...(description === undefined ? {} : { description }) };
-  const hints = { order, advanced };
+  const hints = { order, advanced, ...optional("group", group) };
   switch (input.type) {
     case "string":
       return {
@@ -43,14 +49,20 @@ function inputSchema(input: InputSpec, order: number): Record<string, unknown> {
       return {
         ...words,
         type: "integer",
-        ...bounds(input),
+        ...bounds({ ...input, minimum: input.minimum ?? WHOLE_MIN, maximum: input.maximum ?? WHOLE_MAX }),
         ...(input.seed
           ? optional("examples", input.default === undefined ? undefined : [input.default])
           : optional("default", input.default)),
-        "x-ui": { ...hints, seed: input.seed },
+        "x-ui": { ...hints, seed: input.seed, ...optional("display", input.display) },
       };
     case "number":
-      return { ...words, type: "number", ...bounds(input), ...optional("default", input.default), "x-ui": hints };
+      return {
+        ...words,
+        type: "number",
+        ...bounds(input),
+        ...optional("default", input.default),
+        "x-ui": { ...hints, ...optional("display", input.display) },
+      };
     case "boolean":
       return { ...words, type: "boolean", ...optional("default", input.default), "x-ui": hints };
     case "choice":

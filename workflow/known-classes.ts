@@ -1,6 +1,8 @@
 /** What is known of a node class: from the operator's own server if it was given, else from the core tables. */
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { coreNodes } from "./core-nodes/all.ts";
+import { hookAndMeshNodes } from "./core-nodes/hooks-and-meshes.ts";
+import { markerNodes } from "./core-nodes/markers.ts";
 import { newerInputs, newerNodes } from "./core-nodes/newer.ts";
 import { type DeclaredInput, declaredInput, type NodeClass, type ObjectInfo } from "./object-info.ts";
 
@@ -36,7 +38,9 @@ export function classLookup(objectInfo: ObjectInfo | undefined): ClassLookup {
 /** What the tables of this program say of a class, as a server would; undefined when it is in none. */
 export function bundledClass(classType: string): NodeClass | undefined {
   const core = Object.hasOwn(coreNodes, classType) ? coreNodes[classType] : undefined;
-  if (core === undefined) return Object.hasOwn(newerNodes, classType) ? newerNodes[classType] : undefined;
+  if (core === undefined) {
+    return [hookAndMeshNodes, newerNodes, markerNodes].find((table) => Object.hasOwn(table, classType))?.[classType];
+  }
   const more = Object.hasOwn(newerInputs, classType) ? newerInputs[classType] : undefined;
   if (more === undefined) return core;
   const { input_order: _order, ...rest } = core;

@@ -63,7 +63,28 @@ function findGraph(value: Json, pointer: string, depth: number): FoundGraph | Fo
     if (second !== undefined) return second;
   }
   if (Object.keys(value).length === 0) return refusal("invalid_workflow", "The workflow has no nodes.");
+  const other = otherDocument(value);
+  if (other !== undefined) return refusal("invalid_workflow", other);
   return { ok: true, format: "api", nodes: value, pointer };
+}
+
+/** What a document is that people take for a workflow, and what to send instead; undefined for all others. */
+function otherDocument(value: JsonObject): string | undefined {
+  const has = (...fields: readonly string[]): boolean => fields.every((field) => Object.hasOwn(value, field));
+  if (has("git_custom_nodes") || has("cnr_custom_nodes") || has("custom_nodes", "models")) {
+    return (
+      "This is a snapshot: it says what is installed, and not what to run. Send the workflow beside it " +
+      "(in a comfy-pack workflow_api.json, or the whole .cpack.zip)."
+    );
+  }
+  if (has("viewComfyJSON") || has("workflows", "file_type")) {
+    return "This is a ViewComfy form without its graph. Send the graph, and the form beside it as view_comfy.";
+  }
+  const values = Object.values(value).filter(isJsonObject);
+  if (values.length > 0 && values.every((entry) => isJsonObject(entry.input) && Array.isArray(entry.output))) {
+    return "This is the answer of GET /object_info: send the workflow, and this beside it as object_info.";
+  }
+  return undefined;
 }
 
 /** One value with a class_type makes the object a graph: the others are then wrong nodes, not an envelope. */

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from "#contract/exact-json";
 import { FileId } from "#contract/ids";
 import { type FieldError, type Refusal, refusal } from "#contract/problems";
 import type { InputSpec } from "#contract/workflow";
+import { fileNameFault } from "./check-text.ts";
 import { nearestName } from "./nearest-name.ts";
 
 export interface ValidInputs {
@@ -15,6 +16,13 @@ export interface ValidInputs {
 
 /** Errors of one answer; a request may hold thousands of unknown names. */
 const ERRORS_MAX = 100;
+/** Choices that an error lists, and among which it looks for the one that was meant; the schema has them all. */
+const CHOICES_SHOWN_MAX = 100;
+/** Longer choices are not compared with what was sent. */
+const CHOICE_LENGTH_MAX = 64;
+/** Whole numbers that a node can hand on: Python's have no end, but those of what it calls have 64 bits. */
+export const WHOLE_MIN = -(2n ** 63n);
+export const WHOLE_MAX = 2n ** 64n - 1n;
 
 /**
  * Checks and completes a caller's values. `null` and a left-out field mean the same. Values are taken as they are:
@@ -103,16 +111,17 @@ export function valueFault(input: InputSpec, value: Json): string | undefined {
       return textFault(input, value);
     case "integer":
       if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value)))
-        return boundsFault(input, value);
+        return boundsFault(input, value) ?? boundsFault({ minimum: WHOLE_MIN, maximum: WHOLE_MAX }, value);
       return `This must be a whole number, not ${typeWord(value)}.`;
     case "number":
-      if (typeof value === "bigint") return boundsFault(input, Number(value));
-      if (typeof value === "number" && Number.isFinite(value)) return boundsFault(input, value);
-      return `This must be a number, not ${typeWord(value)}.`;
+      if (typeof value !== "bigint" && typeof value !== "number")
+        return `This must be a number, not ${typeWord(value)}.`;
+      if (!Number.isFinite(Number(value))) return "This must be a number that 64 bits of floating point can hold.";
+      return boundsFault(input, Number(value));
     case "boolean":
       return typeof value === "boolean" ? undefined : `This must be true or false, not ${typeWord(value)}.`;
     case "choice":
-      return (input.choices as readonly Json[]).includes(value) ? undefined : "This must be one of the choices.";
+      return (input.choices as readonly Json[]).includes(value) ? undefined : choiceFault(input.choices, value);
     case "file":
       return fileFault(value);
     default:
@@ -125,8 +134,24 @@ function textFault(input: InputSpec & { type: "string" }, value: Json): string |
   if (value.includes("\u0000")) return "The text holds a null character.";
   if (!value.isWellFormed()) return "The text holds half of a surrogate pair, which cannot be written as UTF-8.";
   // JSON Schema counts characters; UTF-16 units are never fewer, so that short texts need no counting.
-  if (value.length <= input.maxLength || [...value].length <= input.maxLength) return undefined;
-  return `The text is longer than ${input.maxLength} characters.`;
+  if (value.length > input.maxLength && [...value].length > input.maxLength) {
+    return `The text is longer than ${input.maxLength} characters.`;
+  }
+  return fileNameFault(input, value);
+}
+
+function choiceFault(choices: readonly (string | number | bigint)[], value: Json): string {
+  if (typeof value !== "string") {
+    return choices.every((choice) => typeof choice === "string")
+      ? `This must be one of the choices, which are text, not ${typeWord(value)}.`
+      : "This must be one of the choices.";
+  }
+  const shown = choices.slice(0, CHOICES_SHOWN_MAX);
+  const nearest = nearestName(
+    value,
+    shown.flatMap((choice) => (typeof choice === "string" && choice.length <= CHOICE_LENGTH_MAX ? [choice] : [])),
+  );
+  return `This must be one of the choices.${nearest === undefined ? "" : ` Did you mean "${nearest}"?`}`;
 }
 
 function boundsFault(
@@ -192,7 +217,7 @@ export function allowed(input: InputSpec): Record<string, unknown> {
     case "boolean":
       return { type: "boolean" };
     case "choice":
-      return { type: "choice", choices: input.choices };
+      return { type: "choice", choices: input.choices.slice(0, CHOICES_SHOWN_MAX) };
     case "file":
       return { type: "file", media: input.media };
     default:

@@ -1,6 +1,8 @@
 /** Every command, in the order `help` shows them. */
 import type { Command } from "#cli/command";
 import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
+import { buildDigestOf, buildExport, buildImport, buildScan, buildShow } from "#cli/commands/build";
+import { buildsGet, buildsList, buildsPush, releasesPackage } from "#cli/commands/builds";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
@@ -12,6 +14,7 @@ import { importWorkflowFile } from "#cli/commands/import";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { listen } from "#cli/commands/listen";
+import { modelsImport, modelsList, modelsPush, modelsRemove, modelsShow } from "#cli/commands/models";
 import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
 import {
   queueBump,
@@ -24,6 +27,14 @@ import {
   queueStats,
   queueWhy,
 } from "#cli/commands/queue";
+import {
+  releasesActivate,
+  releasesCanary,
+  releasesDiff,
+  releasesList,
+  releasesRollback,
+  releasesShow,
+} from "#cli/commands/releases";
 import { run } from "#cli/commands/run";
 import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
@@ -45,6 +56,14 @@ export const commands: readonly Command[] = [
   dev,
   demo,
   importWorkflowFile,
+  buildScan,
+  buildImport,
+  buildShow,
+  buildDigestOf,
+  buildExport,
+  buildsPush,
+  buildsList,
+  buildsGet,
   deploy,
   run,
   jobsList,
@@ -72,7 +91,19 @@ export const commands: readonly Command[] = [
   endpointsSet,
   endpointsRemove,
   schema,
+  releasesList,
+  releasesShow,
+  releasesDiff,
+  releasesActivate,
+  releasesRollback,
+  releasesCanary,
+  releasesPackage,
   filesPut,
+  modelsList,
+  modelsShow,
+  modelsPush,
+  modelsImport,
+  modelsRemove,
   webhooksList,
   webhooksCreate,
   webhooksRemove,

@@ -2,6 +2,7 @@ import { basename, extname } from "node:path";
 import type * as z from "zod";
 import { accepted } from "#cli/accepted";
 import type { Call, Command, Outcome } from "#cli/command";
+import { chosenBuild } from "#cli/commands/builds";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
@@ -22,6 +23,8 @@ export const deploy: Command = {
     "pilotlight deploy workflow_api.json",
     "pilotlight deploy picture.png --slug portraits --name Portraits",
     "pilotlight deploy workflow_api.json --comfyui-url http://127.0.0.1:8188",
+    "pilotlight deploy workflow_api.json --build build.json",
+    "pilotlight deploy workflow_api.json --no-activate",
   ],
   positionals: [{ name: "workflow.json|.png|.webp|.zip", required: true }],
   options: {
@@ -30,6 +33,8 @@ export const deploy: Command = {
     ...objectInfoOptions,
     "override-file": { type: "string" },
     "view-comfy": { type: "string" },
+    build: { type: "string" },
+    "no-activate": { type: "boolean" },
     ...settingOptions,
   },
   optionHelp: {
@@ -38,6 +43,8 @@ export const deploy: Command = {
     ...objectInfoHelp,
     "override-file": "JSON: rename, hide, bound inputs and outputs",
     "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
+    build: "what it needs on a GPU: a build's digest, a file of one, or none",
+    "no-activate": "make the new release of an endpoint without running new jobs on it",
     ...settingHelp,
   },
   run: async (call) => {
@@ -48,12 +55,14 @@ export const deploy: Command = {
     const overrides = await overridesOf(call);
     const settings = settingsOf(call);
     const name = call.text("name");
+    const build = await chosenBuild(call);
     const release = {
       ...workflow,
       ...(name === undefined ? {} : { name }),
       ...(objectInfo === undefined ? {} : { object_info: objectInfo }),
       ...(overrides === undefined ? {} : { overrides }),
       ...(settings === undefined ? {} : { settings }),
+      ...(build === undefined ? {} : { build }),
     };
     const client = await call.connect();
     const { signal } = call.interrupts;
@@ -64,11 +73,28 @@ export const deploy: Command = {
     } catch (error) {
       if (!(error instanceof PilotlightError && error.code === "slug_taken")) throw error;
       isNew = false;
-      endpoint = await client.endpoints.patch(slug, release, { signal });
+      const activate = !call.flag("no-activate");
+      endpoint = await client.endpoints.patch(slug, activate ? release : { ...release, activate }, { signal });
+      if (!activate) return onlyMade(endpoint);
     }
     return deployed(endpoint, isNew, client.baseUrl);
   },
 };
+
+/** The endpoint runs on as before; the release waits to be looked at. */
+function onlyMade(endpoint: Endpoint): Outcome {
+  const { slug, release, newest_release: newest } = endpoint;
+  return {
+    data: { endpoint, created: false },
+    ids: [endpoint.id],
+    text: [
+      `${slug} still runs new jobs on release ${release.number}; its newest is release ${newest}.`,
+      "",
+      `  pilotlight releases diff ${slug} ${newest}`,
+      `  pilotlight releases activate ${slug} ${newest}`,
+    ],
+  };
+}
 
 function deployed(endpoint: Endpoint, isNew: boolean, baseUrl: string): Outcome {
   const { release, slug } = endpoint;

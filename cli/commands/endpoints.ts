@@ -1,3 +1,4 @@
+import { canaryLines } from "#cli/canary-text";
 import type { Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
 import { confirmName } from "#cli/confirm-name";
@@ -51,6 +52,7 @@ export const endpointsGet: Command = {
       text: [
         `${found.slug}  ${found.name}  ${found.id}`,
         `release ${found.release.number} (${found.release.digest.slice(0, 12)}), made ${found.release.created_at}`,
+        ...(found.canary === null ? [] : canaryLines(found)),
         ...found.release.warnings.map((warning) => `warning: ${warning}`),
         "",
         ...inputTable(found.release.inputs),

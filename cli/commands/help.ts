@@ -1,6 +1,6 @@
 import type { Command } from "#cli/command";
 import { CliError, cliErrors, ExitCode } from "#cli/errors";
-import { commandHelp } from "#cli/help-text";
+import { commandHelp, shownPositional } from "#cli/help-text";
 
 /**
  * The command that lists the others.
@@ -77,5 +77,5 @@ function overview(commands: readonly Command[]): string[] {
 }
 
 function usageOf({ path, positionals }: Command): string {
-  return [...path, ...positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`))].join(" ");
+  return [...path, ...positionals.map(shownPositional)].join(" ");
 }

@@ -27,7 +27,7 @@ export const importWorkflowFile: Command = {
   options: { ...objectInfoOptions, overrides: { type: "string" }, "view-comfy": { type: "string" } },
   optionHelp: {
     ...objectInfoHelp,
-    overrides: "JSON: rename, hide, bound inputs and outputs, as for deploy",
+    overrides: "JSON: rename, hide, bound, group inputs and choose outputs, as for deploy",
     "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
   },
   forPeople: true,

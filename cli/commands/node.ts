@@ -27,6 +27,7 @@ export const nodeJoin: Command = {
     region: { type: "string" },
     "state-directory": { type: "string" },
     slots: { type: "string" },
+    builds: { type: "boolean" },
     "stand-in": { type: "boolean" },
   },
   optionHelp: {
@@ -35,6 +36,7 @@ export const nodeJoin: Command = {
     region: "where this machine is, as in an endpoint's regions (PILOTLIGHT_REGION): eu-west, home",
     "state-directory": "where the agent keeps its session and working files",
     slots: "jobs at a time; one per GPU when left out",
+    builds: "make what each release asks for, instead of using a ComfyUI of this machine",
     "stand-in": "the CPU stand-in, although a ComfyUI may be here",
   },
   forPeople: true,
@@ -48,13 +50,14 @@ export const nodeJoin: Command = {
     // `--token plj_…` reads naturally here too; a join token is no API key.
     const given = call.text("join-token") ?? call.text("token") ?? call.env.PILOTLIGHT_JOIN_TOKEN;
     const token = given === "-" ? new TextDecoder().decode(await call.readStdin()).trim() : given;
-    const choice = call.flag("stand-in") ? ({ kind: "stand-in" } as const) : await chooseComfyUi(call.env);
+    const asked = (["stand-in", "builds"] as const).find((kind) => call.flag(kind));
+    const choice = asked === undefined ? await chooseComfyUi(call.env) : ({ kind: asked } as const);
     call.output.note(describeComfyUi(choice));
     const option = (name: string): string[] => {
       const value = call.text(name);
       return value === undefined ? [] : [`--${name}`, value];
     };
-    const { COMFYUI_DIR: _, COMFYUI_URL: __, COMFYUI_STAND_IN: ___, ...env } = call.env;
+    const { COMFYUI_DIR: _, COMFYUI_URL: __, COMFYUI_STAND_IN: ___, COMFYUI_BUILDS: ____, ...env } = call.env;
     const child = spawn(
       process.execPath,
       [

@@ -4,6 +4,7 @@ import * as z from "zod";
 export type ComfyChoice =
   | { readonly kind: "directory"; readonly directory: string }
   | { readonly kind: "url"; readonly url: string; readonly found: FoundComfyUi | null }
+  | { readonly kind: "builds" }
   | { readonly kind: "stand-in" };
 
 /** What answers at a ComfyUI's address. */
@@ -21,7 +22,8 @@ const STAND_IN_MEANS =
   "set COMFYUI_DIR or COMFYUI_URL for real pictures.";
 
 /**
- * Looks for a ComfyUI: COMFYUI_DIR, COMFYUI_URL, one that runs at its usual address. COMFYUI_STAND_IN=1 skips the look.
+ * Looks for a ComfyUI: COMFYUI_DIR, COMFYUI_URL, one that runs at its usual address. COMFYUI_BUILDS=1 and
+ * COMFYUI_STAND_IN=1 skip the look.
  * @param fetchFrom sends the request; tests give their own
  */
 export async function chooseComfyUi(
@@ -29,6 +31,7 @@ export async function chooseComfyUi(
   fetchFrom: typeof fetch = globalThis.fetch,
 ): Promise<ComfyChoice> {
   if (env.COMFYUI_STAND_IN === "1") return { kind: "stand-in" };
+  if (env.COMFYUI_BUILDS === "1") return { kind: "builds" };
   if (env.COMFYUI_DIR !== undefined && env.COMFYUI_DIR !== "") return { kind: "directory", directory: env.COMFYUI_DIR };
   if (env.COMFYUI_URL !== undefined && env.COMFYUI_URL !== "") {
     // It may be a list, one server for each slot; the first one speaks for them.
@@ -66,6 +69,8 @@ export function agentArguments(choice: ComfyChoice): string[] {
       return ["--comfyui-dir", choice.directory];
     case "url":
       return ["--comfyui-url", choice.url];
+    case "builds":
+      return ["--builds"];
     case "stand-in":
       return ["--stand-in"];
   }
@@ -81,6 +86,8 @@ export function describeComfyUi(choice: ComfyChoice): string {
       return choice.found.isStandIn
         ? `A CPU stand-in at ${choice.url} runs the jobs. ${STAND_IN_MEANS}`
         : `ComfyUI ${choice.found.version} at ${choice.url} runs the jobs.`;
+    case "builds":
+      return "The agent makes the ComfyUI that each release asks for.";
     case "stand-in":
       return `There is no ComfyUI here, so the CPU stand-in runs the jobs. ${STAND_IN_MEANS}`;
   }

@@ -18,6 +18,9 @@ const EXIT_UNHEALTHY = 75;
 /** With less room than this, a failed start is blamed on it. */
 const FULL_BELOW_BYTES = 1024 * 1024;
 
+/** Settings of the deployment that the environment may hold: with which secrets models are imported, and from which mirrors. */
+const HANDED_ON = ["HF_TOKEN", "CIVITAI_TOKEN", "HF_ENDPOINT", "CIVITAI_ENDPOINT"];
+
 const say = (line: string): void => console.log(`${new Date().toISOString()} ${line}`);
 const tell = (message: ServerMessage): void => void process.send?.(message);
 
@@ -40,6 +43,7 @@ try {
     state,
     port: wantedPort(process.env.PILOTLIGHT_PORT ?? ""),
     allowLoopbackUrls: process.env.ALLOW_LOOPBACK_URLS === "true",
+    vars: handedOn(process.env),
     report: say,
   });
   say(`ready at ${server.url}`);
@@ -60,6 +64,11 @@ try {
 async function isFull(folder: string): Promise<boolean> {
   const { bavail, bsize } = await statfs(folder).catch(() => ({ bavail: 1, bsize: FULL_BELOW_BYTES }));
   return bavail * bsize < FULL_BELOW_BYTES;
+}
+
+function handedOn(env: NodeJS.ProcessEnv): Record<string, string> {
+  const found = HANDED_ON.map((name) => [name, env[name] ?? ""] as const);
+  return Object.fromEntries(found.filter(([, value]) => value !== ""));
 }
 
 function wantedPort(text: string): number {

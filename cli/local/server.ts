@@ -39,6 +39,8 @@ export interface LocalServerOptions {
   readonly port: number;
   /** A developer's machine: the server may fetch from and post to loopback addresses when a caller's URL says so. */
   readonly allowLoopbackUrls: boolean;
+  /** Settings and secrets of the deployment beside those of wrangler.toml, such as HF_TOKEN. */
+  readonly vars?: Readonly<Record<string, string>>;
   /** One line for people: what is being done, or what went wrong. */
   readonly report: (line: string) => void;
 }
@@ -105,6 +107,7 @@ async function startLocked(options: LocalServerOptions, lock: StateLock): Promis
       bundle,
       vars: {
         ...bundle.config.vars,
+        ...options.vars,
         ALLOW_LOOPBACK_URLS: String(options.allowLoopbackUrls),
         PUBLIC_URL: `http://${HOST}:${port}`,
         SIGNING_SECRET: signing_secret,

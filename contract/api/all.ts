@@ -1,6 +1,7 @@
 /** The whole public API, in the order the reference shows it. */
 import { createKey, getHealth, getMe, listKeys, revokeKey } from "#contract/api/access";
 import { cancelBatch, createBatch, getBatch, getBatchResults } from "#contract/api/batches";
+import { createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
 import {
   createEndpoint,
   deleteEndpoint,
@@ -12,6 +13,15 @@ import {
 } from "#contract/api/endpoints";
 import { getFile, uploadFile } from "#contract/api/files";
 import { cancelJob, createJob, getJob, getJobEvents, getOutput, listJobs } from "#contract/api/jobs";
+import {
+  beginModel,
+  completeModel,
+  deleteModel,
+  getModel,
+  importModel,
+  listModels,
+  putModelPart,
+} from "#contract/api/models";
 import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
 import {
   cancelOperation,
@@ -29,6 +39,15 @@ import {
   resumeQueue,
   retryJob,
 } from "#contract/api/queue";
+import {
+  activateRelease,
+  createRelease,
+  diffReleases,
+  getRelease,
+  listReleases,
+  rollbackRelease,
+  setCanary,
+} from "#contract/api/releases";
 import type { Route } from "#contract/api/route";
 import { listUsage } from "#contract/api/usage";
 import {
@@ -58,6 +77,17 @@ export const routes: readonly Route[] = [
   deleteEndpoint,
   getEndpointSchema,
   listReplicas,
+  createBuild,
+  listBuilds,
+  getBuild,
+  getStandalone,
+  createRelease,
+  listReleases,
+  getRelease,
+  diffReleases,
+  activateRelease,
+  setCanary,
+  rollbackRelease,
   createJob,
   listJobs,
   getJob,
@@ -101,6 +131,13 @@ export const routes: readonly Route[] = [
   listUsage,
   uploadFile,
   getFile,
+  listModels,
+  beginModel,
+  importModel,
+  getModel,
+  putModelPart,
+  completeModel,
+  deleteModel,
   listPods,
   listNodes,
   createJoinToken,

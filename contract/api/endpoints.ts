@@ -55,14 +55,14 @@ export const patchEndpoint = route({
   path: "/v1/endpoints/{endpoint}",
   summary: "Change an endpoint's settings, or give it a new workflow",
   description:
-    "With `workflow`, a new release is made and activated, unless it says the same as the active one; jobs already accepted keep theirs.",
+    "With `workflow`, `overrides`, `object_info` or `view_comfy`, a new release is made, unless it says the same as the active one (or, when it is not to be activated, as the newest), and activated, unless `activate` is false; jobs already accepted keep theirs.",
   scope: "deploy",
   params: EndpointParams,
   body: EndpointPatch,
   bodyBytesMax: WORKFLOW_BODY_BYTES_MAX,
   status: 200,
   returns: Endpoint,
-  problems: ["endpoint_not_found", "invalid_workflow", "workflow_format_ui"],
+  problems: ["endpoint_not_found", "invalid_workflow", "workflow_format_ui", "release_limit"],
 });
 export const deleteEndpoint = route({
   id: "deleteEndpoint",

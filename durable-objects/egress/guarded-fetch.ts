@@ -35,6 +35,11 @@ export interface OpenAnswer {
   readonly ms: number;
   /** The body as it arrives. Ends the connection when its reader stops; throws FetchBroken and nothing else. */
   readonly chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void>;
+  /**
+   * Hands the body to a stream of the platform's own, past JavaScript, which large files need. In place of `chunks`.
+   * @throws FetchBroken also when the destination takes no more
+   */
+  pipeTo(destination: WritableStream<Uint8Array>): Promise<void>;
   /** Ends the connection without reading. */
   discard(): Promise<void>;
 }
@@ -61,10 +66,17 @@ export class FetchBroken extends Error {
   }
 }
 
-/** Sends the request and hands over the answer's body as it arrives. Read `chunks` or call `discard`, one of the two. */
+/** Sends the request and hands over the answer's body as it arrives. Read `chunks`, or call `pipeTo` or `discard`. */
 export async function openGuarded(url: PublicUrl, request: OutgoingRequest): Promise<OpenAnswer | FetchFailure> {
   const start = Date.now();
-  const signal = AbortSignal.timeout(request.deadlineMs);
+  // Not AbortSignal.timeout: its timer runs on when the answer is long read, and keeps an object in memory that would rest.
+  const stopper = new AbortController();
+  const timer = setTimeout(
+    () => stopper.abort(new DOMException("the deadline passed", "TimeoutError")),
+    request.deadlineMs,
+  );
+  const settle = (): void => clearTimeout(timer);
+  const { signal } = stopper;
   const failed = (why: "unreachable" | "broken_off", cause: unknown): FetchFailure => ({
     ok: false,
     why: signal.aborted ? "timeout" : why,
@@ -81,6 +93,7 @@ export async function openGuarded(url: PublicUrl, request: OutgoingRequest): Pro
       signal,
     });
   } catch (error) {
+    settle();
     return failed("unreachable", error);
   }
   const { body, status, headers } = response;
@@ -89,8 +102,23 @@ export async function openGuarded(url: PublicUrl, request: OutgoingRequest): Pro
     status,
     headers,
     ms: Date.now() - start,
-    chunks: chunksOf(body, signal, failed),
-    discard: async () => body?.cancel().catch(() => undefined),
+    chunks: chunksOf(body, signal, failed, settle),
+    pipeTo: async (destination) => {
+      const expiry = expiryOf(signal);
+      try {
+        const piped = body === null ? destination.close() : body.pipeTo(destination, { signal });
+        await Promise.race([piped, expiry.expired]);
+      } catch (error) {
+        throw new FetchBroken(failed("broken_off", error));
+      } finally {
+        expiry.forget();
+        settle();
+      }
+    },
+    discard: async () => {
+      settle();
+      await body?.cancel().catch(() => undefined);
+    },
   };
 }
 
@@ -128,22 +156,19 @@ async function* chunksOf(
   body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
   signal: AbortSignal,
   failed: (why: "broken_off", cause: unknown) => FetchFailure,
+  settle: () => void,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
-  if (body === null) return;
+  if (body === null) {
+    settle();
+    return;
+  }
   const reader = body.getReader();
-  // A stream that has stalled answers no read, so the deadline has to win against one.
-  let onAbort = (): void => undefined;
-  const expired = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(signal.reason);
-  });
-  expired.catch(() => undefined);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
+  const expiry = expiryOf(signal);
   try {
     for (;;) {
       let next: ReadableStreamReadResult<Uint8Array<ArrayBuffer>>;
       try {
-        next = await Promise.race([reader.read(), expired]);
+        next = await Promise.race([reader.read(), expiry.expired]);
       } catch (error) {
         throw new FetchBroken(failed("broken_off", error));
       }
@@ -151,7 +176,20 @@ async function* chunksOf(
       yield next.value;
     }
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    settle();
+    expiry.forget();
     reader.cancel().catch(() => undefined);
   }
+}
+
+/** A stream that has stalled answers nothing, so the deadline has to win against it. */
+function expiryOf(signal: AbortSignal): { readonly expired: Promise<never>; readonly forget: () => void } {
+  let onAbort = (): void => undefined;
+  const expired = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason);
+  });
+  expired.catch(() => undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  return { expired, forget: () => signal.removeEventListener("abort", onAbort) };
 }

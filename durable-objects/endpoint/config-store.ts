@@ -1,5 +1,6 @@
 import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
 import type { EndpointId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
 import type { Shortage } from "#durable-objects/replicas/place";
 import { integer, integerOrNull, type SqlDatabase, stored, storedOrNull, text } from "#durable-objects/sql/database";
@@ -57,20 +58,22 @@ export class ConfigStore {
       release: integer(row, "release"),
       // Settings that came later are not in older rows.
       settings: { ...DEFAULT_SETTINGS, ...stored<Partial<EndpointSettings>>(row, "settings") },
+      canary: storedOrNull<CanaryConfig>(row, "canary") ?? undefined,
       removed: integer(row, "removed") === 1,
     };
   }
 
   put(config: StoredConfig): void {
     this.#db.exec(
-      `INSERT OR REPLACE INTO config (id, endpoint_id, workspace_id, pod_id, slug, release, settings, removed)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO config (id, endpoint_id, workspace_id, pod_id, slug, release, settings, canary, removed)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)`,
       config.endpointId,
       config.workspaceId,
       config.podId,
       config.slug,
       config.release,
       JSON.stringify(config.settings),
+      config.canary === undefined ? null : JSON.stringify(config.canary),
       config.removed ? 1 : 0,
     );
     this.#db.exec("INSERT OR IGNORE INTO progress (id) VALUES (1)");

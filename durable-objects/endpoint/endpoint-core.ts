@@ -7,6 +7,7 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
+import type { CanaryResults } from "#contract/canary";
 import type { BatchId, JobId, KeyId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { JobPatch, JobWhy, Lane } from "#contract/job";
 import { type Refusal, refusal } from "#contract/problems";
@@ -24,7 +25,7 @@ import type { EndedFiles } from "#durable-objects/endpoint/job-store";
 import * as leases from "#durable-objects/endpoint/leases";
 import * as listing from "#durable-objects/endpoint/listing";
 import { dispatch } from "#durable-objects/endpoint/matcher";
-import { admission, rememberKey, takeJob } from "#durable-objects/endpoint/new-jobs";
+import { admission, drawnRelease, rememberKey, takeJob } from "#durable-objects/endpoint/new-jobs";
 import * as operations from "#durable-objects/endpoint/operations";
 import { patchJob } from "#durable-objects/endpoint/patch-job";
 import { pause, resume } from "#durable-objects/endpoint/queue-control";
@@ -202,6 +203,7 @@ export class EndpointCore {
       this.#state.configs.put(stored);
       this.#state.config = stored;
       this.#state.stats.configured(stored.settings);
+      if (known?.canary?.id !== stored.canary?.id) this.#state.canary.begin(stored.canary);
       replicas.drainSurplus(this.#state);
       const moved = known !== null && known.settings.regions.join() !== stored.settings.regions.join();
       if (moved) retellDemand(this.#state, now);
@@ -235,7 +237,7 @@ export class EndpointCore {
     if (refused !== null) return refused;
     return this.#mutate((now) => {
       const { jobs } = this.#state;
-      const { idempotency, keyId, inputs, files, tags, webhook, ...fields } = request;
+      const { idempotency, keyId, inputs: _inputs, files: _files, canary: _canary, tags, webhook, ...fields } = request;
       const key = idempotency === undefined ? null : { scope: CREATE_JOB, ...idempotency };
       const answer = admission(this.#state, 1, key, now);
       if ("ok" in answer) return answer;
@@ -244,8 +246,9 @@ export class EndpointCore {
         if (known === null) return refusal("job_not_found", "The job of this Idempotency-Key is gone.");
         return { ok: true, job: snapshotOf(this.#state, known.job, known.payload, now), replayed: true };
       }
+      const { release, inputs, files } = drawnRelease(this.#state, request);
       const payload = { keyId, inputs, files, tags, webhook: webhook ?? null };
-      const job = takeJob(this.#state, fields, payload, now);
+      const job = takeJob(this.#state, { ...fields, release }, payload, now);
       rememberKey(this.#state, key, job.id, now);
       dispatch(this.#state, now);
       const isGranted = this.#state.running.has(job.id);
@@ -279,6 +282,10 @@ export class EndpointCore {
     if (this.#stranger(workspaceId) !== null) return noJob();
     const job = this.#state.jobs.get(jobId);
     return job === null ? noJob() : { ok: true, ...watchReplyOf(this.#state, job, after) };
+  }
+
+  canaryResults(workspaceId: WorkspaceId): Reply<{ results: CanaryResults | null }> {
+    return this.#read(workspaceId, () => ({ ok: true, results: this.#state.canary.results() }));
   }
 
   listJobs(workspaceId: WorkspaceId, filter: JobFilter): Reply<{ jobs: JobSnapshot[]; next: JobId | null }> {

@@ -11,6 +11,7 @@ import type {
   ReplicaReportAnswer,
 } from "#contract/agent";
 import type { SocketOutput } from "#contract/agent-socket";
+import type { CanaryResults } from "#contract/canary";
 import {
   type BatchId,
   type JobId,
@@ -254,6 +255,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.#enter((core) => core.cancelJob(workspaceId, jobId));
   }
 
+  async canaryResults(workspaceId: WorkspaceId): Promise<Reply<{ results: CanaryResults | null }>> {
+    return this.#turn((core) => core.canaryResults(workspaceId));
+  }
+
   async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
     return this.#turn((core) => core.queueSummary(workspaceId));
   }
@@ -456,6 +461,11 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
       case "hand_over":
         this.ctx.waitUntil(this.#handOver());
         return;
+      case "canary_rolled_back": {
+        const { type: event, release, reason } = effect;
+        console.warn(JSON.stringify({ event, endpoint: this.ctx.id.name, release, reason }));
+        return;
+      }
       case "erase":
         this.ctx.waitUntil(this.#erase());
         return;

@@ -13,6 +13,7 @@ import {
 import type { Lane } from "#contract/job";
 import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { BatchStore } from "#durable-objects/endpoint/batch-store";
+import { CanaryWatch } from "#durable-objects/endpoint/canary-watch";
 import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
 import { ControlStore, type Pause } from "#durable-objects/endpoint/control-store";
 import { ExpiryWatch } from "#durable-objects/endpoint/expiry";
@@ -36,7 +37,7 @@ import {
   type QueuedJob,
   type RunningJob,
 } from "#durable-objects/queue/job-record";
-import { closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
+import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
@@ -54,6 +55,8 @@ export type EndpointEffect =
   | { readonly type: "send_demand" }
   /** Events wait for the workspace's WebhooksObject. */
   | { readonly type: "hand_over" }
+  /** For the log. */
+  | { readonly type: "canary_rolled_back"; readonly release: number; readonly reason: string }
   /** Nothing is left of a removed endpoint: its storage may go. */
   | { readonly type: "erase" };
 
@@ -95,6 +98,7 @@ export class EndpointState {
   readonly queries: JobQueries;
   readonly stats: QueueStats;
   readonly outbox: OutboxStore;
+  readonly canary: CanaryWatch;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
   readonly waiting: WaitingJobs;
@@ -144,6 +148,7 @@ export class EndpointState {
     this.queries = new JobQueries(db);
     this.stats = new QueueStats(this.queries, this.controls);
     this.outbox = new OutboxStore(db);
+    this.canary = new CanaryWatch(db);
   }
 
   /** Reads what survived from before this object woke. */
@@ -199,6 +204,7 @@ export class EndpointState {
     this.expiry.forget();
     this.stats.forget();
     this.outbox.forget();
+    this.canary.forget();
     this.effects = [];
     this.load();
   }
@@ -229,6 +235,11 @@ export class EndpointState {
   /** Leases that the replica holds. */
   held(replicaId: ReplicaId): number {
     return this.#runningJobs().held(replicaId);
+  }
+
+  /** Whether the replica executes a job, or is about to; one whose outputs go up is no work for its GPU. */
+  works(replicaId: ReplicaId): boolean {
+    return this.#runningJobs().works(replicaId);
   }
 
   /** What came and ended lately; what was before this object woke is read from storage once. */
@@ -369,10 +380,19 @@ export class EndpointState {
       this.#rates?.finished(after.state, after.finishedAt);
       if (after.state === "succeeded") this.#services?.add(after.serviceMs);
       else if (after.dead) this.deadLeft(-1);
+      this.#judgeCanary(after);
     }
     if (this.config !== null) this.stats.moved(before, after, this.config.settings);
     this.#announce(after);
     tellMoved(this, before, after);
+  }
+
+  #judgeCanary(job: EndedJob): void {
+    const canary = this.config?.canary;
+    const reason = this.config === null ? null : this.canary.ended(job, this.config);
+    if (canary !== undefined && reason !== null) {
+      this.effect({ type: "canary_rolled_back", release: canary.release, reason });
+    }
   }
 
   /** Writes what may still change of an ended job: whether it is a dead letter, and what runs it again. */
@@ -380,6 +400,11 @@ export class EndpointState {
     this.jobs.put(after);
     this.deadLeft(Number(isDead(before)) - Number(isDead(after)));
     this.effect({ type: "job_changed", jobId: after.id });
+  }
+
+  /** An agent has spoken under the job's lease for the first time, or of another phase. */
+  heard(job: RunningJob): void {
+    this.#runningJobs().add(job);
   }
 
   /** A lease and its job as they stand; null when there never was such a lease. */
@@ -401,7 +426,8 @@ export class EndpointState {
     now: number,
   ): QueuedJob | EndedJob {
     const heard = before.lease.confirmed || outcome === "completed" || outcome === "failed";
-    const written = { ...after, leases: closed(after.leases, { outcome, phases, heard, endedAt: now }) };
+    const leases = heard ? begun(after.leases, now) : after.leases;
+    const written = { ...after, leases: closed(leases, { outcome, phases, heard, endedAt: now }) };
     this.live.forget(before.id);
     this.used(before.lease.replicaId, now);
     this.moved(before, written);

@@ -186,8 +186,9 @@ export class JobQueries {
   spentOn(day: number): number {
     const from = day * DAY_MS;
     const [row] = this.#db.exec(
-      `SELECT total(max(0, min(ended_at, ?) - max(granted_at, ?))) AS ms FROM (
-         SELECT json_extract(lease.value, '$.endedAt') AS ended_at, json_extract(lease.value, '$.grantedAt') AS granted_at
+      `SELECT total(max(0, min(ended_at, ?) - max(began_at, ?))) AS ms FROM (
+         SELECT json_extract(lease.value, '$.endedAt') AS ended_at,
+           coalesce(json_extract(lease.value, '$.beganAt'), json_extract(lease.value, '$.grantedAt')) AS began_at
          FROM ${LEASES_TOUCHING} WHERE json_extract(lease.value, '$.heard')
        ) WHERE ended_at IS NOT NULL`,
       from + DAY_MS,

@@ -183,13 +183,18 @@ export function changingOf(job: JobRecord): SqlValue[] {
 /** A lease's id follows from its place, so it is not stored. */
 type StoredLease = Omit<LeaseRecord, "id">;
 
-function leasesText(leases: readonly LeaseRecord[]): string {
+export function leasesText(leases: readonly LeaseRecord[]): string {
   return JSON.stringify(leases.map(({ id: _, ...lease }): StoredLease => lease));
 }
 
 export function leasesOf(row: SqlRow): LeaseRecord[] {
   const id = text(row, "id") as JobId;
-  return stored<StoredLease[]>(row, "leases").map((lease, index) => ({ id: leaseIdOf(id, index + 1), ...lease }));
+  return stored<(Omit<StoredLease, "beganAt"> & Partial<StoredLease>)[]>(row, "leases").map((lease, index) => ({
+    id: leaseIdOf(id, index + 1),
+    ...lease,
+    // Those from before leases were granted ahead do not say when they began.
+    beganAt: lease.beganAt === undefined ? lease.grantedAt : lease.beganAt,
+  }));
 }
 
 function baseOf(row: SqlRow): JobBase {

@@ -9,6 +9,7 @@ import {
   isInline,
   type JobPayload,
   laneNumber,
+  leasesText,
   type PayloadText,
   payloadOf,
   payloadText,
@@ -221,9 +222,10 @@ export class JobStore {
   /** A running job and its progress in one write. */
   putRunning(job: RunningJob, progress: JobProgress | null): void {
     this.#db.exec(
-      `UPDATE jobs SET started_at = ?, lease_until = ?, confirmed = ?, phase = ?, deadline_at = ?, executing_at = ?, events = ?,
-         progress = ? WHERE id = ?`,
+      `UPDATE jobs SET started_at = ?, leases = ?, lease_until = ?, confirmed = ?, phase = ?, deadline_at = ?, executing_at = ?,
+         events = ?, progress = ? WHERE id = ?`,
       job.startedAt,
+      leasesText(job.leases),
       job.lease.until,
       job.lease.confirmed ? 1 : 0,
       job.phase,

@@ -18,7 +18,8 @@ import type {
 import { tellHeard } from "#durable-objects/endpoint/telling";
 import { type Authority, authorityOf } from "#durable-objects/queue/authority";
 import type { RunningJob } from "#durable-objects/queue/job-record";
-import { complete as completed, failAttempt, handBack, hear } from "#durable-objects/queue/transition";
+import { isHeldAhead } from "#durable-objects/queue/lease";
+import { complete as completed, failAttempt, handBack, hear, putBack } from "#durable-objects/queue/transition";
 import { chance } from "#durable-objects/sql/database";
 
 const DONE = { ok: true } as const;
@@ -38,6 +39,8 @@ export function progress(
     return revoked ? { ok: true, answer: { cancel: true, renew_within_ms: 0 } } : leaseLost();
   }
   hearUnder(state, authority.job, message, now);
+  // Its GPU is free: what was not to be held ahead behind this job may begin.
+  if (message.phase === "uploading" && state.waiters.has(authority.lease.replicaId)) dispatch(state, now);
   return { ok: true, answer: { cancel: false, renew_within_ms: LEASE_MS } };
 }
 
@@ -50,7 +53,9 @@ export function inputFile(
 ): Reply<{ file: StoredInputFile }> {
   const authority = judged(state, proof);
   if (authority.type !== "current") return leaseLost();
-  hearUnder(state, authority.job, null, now);
+  // Inputs are fetched ahead: that alone does not begin the attempt.
+  if (isHeldAhead(authority.job.lease, authority.lease)) state.seen(authority.lease.replicaId, now);
+  else hearUnder(state, authority.job, null, now);
   const file = state.jobs.payload(authority.job.id)?.files.find((candidate) => candidate.index === index);
   return file === undefined ? refusal("file_not_found", `The job has no input file ${index}.`) : { ok: true, file };
 }
@@ -120,7 +125,9 @@ export function release(state: EndpointState, proof: LeaseProof, reason: string,
   if (authority.type === "none") return leaseLost();
   if (authority.type === "over") return authority.lease.outcome === "released" ? DONE : leaseLost();
   state.seen(authority.lease.replicaId, now);
-  const after = handBack(authority.job, reason, now, chance(state.world), "released");
+  const after = isHeldAhead(authority.job.lease, authority.lease)
+    ? putBack(authority.job, reason, now)
+    : handBack(authority.job, reason, now, chance(state.world), "released");
   state.leaseEnded(authority.job, after, "released", [], now);
   dispatch(state, now);
   return DONE;
@@ -158,6 +165,7 @@ function hearUnder(state: EndpointState, job: RunningJob, message: LeaseProgress
   const phaseMoved = after.phase !== job.phase;
   const write = phaseMoved || !job.lease.confirmed || now - known.writtenAt >= PROGRESS_PERSIST_MS;
   if (write) jobs.putRunning(after, progress);
+  if (phaseMoved || !job.lease.confirmed) state.heard(after);
   live.set(job.id, {
     until: after.lease.until,
     writtenAt: write ? now : known.writtenAt,

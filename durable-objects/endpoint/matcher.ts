@@ -8,11 +8,16 @@ import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import type { RunningJob } from "#durable-objects/queue/job-record";
-import { LEASES_PER_REPLICA_MAX, type LeaseRecord, makeToken } from "#durable-objects/queue/lease";
+import {
+  AHEAD_SERVICE_MS_MAX,
+  LEASES_PER_REPLICA_MAX,
+  type LeaseRecord,
+  makeToken,
+} from "#durable-objects/queue/lease";
 import { lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
-import { type Candidate, inOrderOfChoice, mayTake } from "#durable-objects/replicas/choose";
+import { type Candidate, inOrderOfChoice, mayTake, suitedFor } from "#durable-objects/replicas/choose";
 import { isCapacity } from "#durable-objects/replicas/replica-record";
 
 /** How many jobs from the head of a lane are looked at when the first ones avoid every waiting node. */
@@ -52,12 +57,19 @@ function mayWork(state: EndpointState, replicaId: ReplicaId): boolean {
     replica.state === "ready" &&
     !replica.draining &&
     state.config?.removed === false &&
-    state.held(replicaId) < LEASES_PER_REPLICA_MAX
+    state.held(replicaId) < LEASES_PER_REPLICA_MAX &&
+    (!state.works(replicaId) || mayTakeAhead(state))
   );
 }
 
+/** Leases ahead are for short jobs: behind a long one, a job would wait that an idle replica could begin meanwhile. */
+function mayTakeAhead(state: EndpointState): boolean {
+  return (state.services.median() ?? 0) <= AHEAD_SERVICE_MS_MAX;
+}
+
 function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId): Candidate {
-  return { replicaId, nodeId, held: state.held(replicaId), lastUsedAt: state.usedAt(replicaId) };
+  const [held, works] = [state.held(replicaId), state.works(replicaId)];
+  return { replicaId, nodeId, held, works, lastUsedAt: state.usedAt(replicaId) };
 }
 
 /** The first job in order that one of the candidates may take, with the best such candidate. */
@@ -74,7 +86,10 @@ function bestMatch(
       const { job } = ready;
       // So many have expired at once that the next turn ends the rest.
       if (job.startedAt === null && job.expiresAt <= now) continue;
-      const candidate = candidates.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
+      const suited = suitedFor(job, candidates);
+      // It goes first, so nothing behind it goes ahead of it either.
+      if (suited.length === 0) return null;
+      const candidate = suited.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
       if (candidate !== undefined) return { ready, candidate };
       if (job.avoid !== null) state.due(job.avoid.until);
     }
@@ -108,6 +123,7 @@ function grant(
     nodeId: to.nodeId,
     pollId: to.pollId,
     grantedAt: now,
+    isAhead: state.works(to.replicaId),
     boot: replica === null ? [] : bootWithin(replica.changes, job.createdAt, now),
   });
   state.moved(job, running);

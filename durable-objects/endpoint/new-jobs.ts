@@ -5,7 +5,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { StoredJob } from "#durable-objects/endpoint/job-store";
 import { budgetHold } from "#durable-objects/endpoint/queue-control";
-import type { Idempotency } from "#durable-objects/endpoint/rpc";
+import type { EnqueueRequest, Idempotency } from "#durable-objects/endpoint/rpc";
 import { type AdmissionAnswer, admit, type NewJobFields, newJob } from "#durable-objects/queue/admit";
 import { dayIsOver, dayOf } from "#durable-objects/queue/idempotency";
 import type { EndedJob, QueuedJob } from "#durable-objects/queue/job-record";
@@ -42,6 +42,15 @@ export function rememberKey(state: EndpointState, key: ScopedKey | null, result:
   const { scope, key: name, fingerprint } = key;
   state.idempotency.put({ scope, key: name, fingerprint, result, createdAt: now });
   state.due(dayIsOver(dayOf(now)));
+}
+
+/** The release a new job runs on: the active one, or the canary by its weight. @throws Error as {@link takeJob} */
+export function drawnRelease(
+  state: EndpointState,
+  request: EnqueueRequest,
+): Pick<EnqueueRequest, "release" | "inputs" | "files"> {
+  if (state.config === null) throw new Error("the endpoint is not configured");
+  return state.canary.drawn(request, state.config, state.world);
 }
 
 /** Writes an admitted job with the next id. @throws Error when the endpoint is not configured: then nothing is admitted */

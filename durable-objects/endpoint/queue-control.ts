@@ -24,7 +24,7 @@ export function budgetHold(
 ): { readonly maxS: number; readonly until: number } | null {
   const maxS = state.config?.settings.gpu_seconds_per_day_max ?? null;
   if (maxS === null) return null;
-  const runningSince = Array.from(state.running.values(), ({ grantedAt }) => grantedAt);
+  const runningSince = Array.from(state.running.values(), ({ beganAt }) => beganAt).filter((since) => since !== null);
   return isExhausted(maxS, usedTodayMs(state.stats.spend(now), runningSince, now))
     ? { maxS, until: nextUtcDay(now) }
     : null;

@@ -72,7 +72,8 @@ export class QueueStats {
     if (settings.gpu_seconds_per_day_max === null || !counts) return;
     const known = this.#spend ?? this.#store.readSpend();
     // Counted from the tables, the lease is among them already.
-    this.#spend = known === null ? this.#countSpend(lease.endedAt) : spentMore(known, lease.grantedAt, lease.endedAt);
+    const beganAt = lease.beganAt ?? lease.grantedAt;
+    this.#spend = known === null ? this.#countSpend(lease.endedAt) : spentMore(known, beganAt, lease.endedAt);
     this.#store.putSpend(this.#spend);
   }
 }

@@ -15,6 +15,7 @@ import type {
   ReplicaReport,
   ReplicaReportAnswer,
 } from "#contract/agent";
+import type { CanaryResults } from "#contract/canary";
 import type { EndpointSettings } from "#contract/endpoint";
 import type {
   BatchId,
@@ -44,6 +45,7 @@ import type { Refusal } from "#contract/problems";
 import type { JobSelection, Operation, OperationKind, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
+import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 
 export type Reply<T> = ({ readonly ok: true } & T) | Refusal;
@@ -56,6 +58,7 @@ export interface EndpointConfig {
   readonly slug: string;
   readonly release: number;
   readonly settings: EndpointSettings;
+  readonly canary?: CanaryConfig | undefined;
 }
 
 /** A file input, resolved by the Worker. */
@@ -70,6 +73,8 @@ export interface EnqueueRequest {
   /** Exact JSON text of the normalised inputs. */
   readonly inputs: string;
   readonly files: readonly StoredInputFile[];
+  /** The same request as the endpoint's canary takes it; left out where there is none, or where it does not take it. */
+  readonly canary?: Pick<EnqueueRequest, "release" | "inputs" | "files"> | undefined;
   readonly lane: Lane;
   readonly priority: number;
   readonly tags: readonly string[];
@@ -95,7 +100,7 @@ export interface BatchItem {
 
 /** Everything the jobs of a batch share, and what each has of its own. */
 export interface EnqueueBatchRequest
-  extends Omit<EnqueueRequest, "inputs" | "files" | "batchId" | "retryOf" | "idempotency"> {
+  extends Omit<EnqueueRequest, "inputs" | "files" | "canary" | "batchId" | "retryOf" | "idempotency"> {
   readonly items: readonly BatchItem[];
   readonly idempotency?: Idempotency;
 }
@@ -322,6 +327,8 @@ export interface EndpointRpc {
       readonly limit: number;
     },
   ): Promise<Reply<{ rows: UsageRow[]; next: JobId | null }>>;
+  /** What has come of the endpoint's canary; null when it has none. */
+  canaryResults(workspaceId: WorkspaceId): Promise<Reply<{ results: CanaryResults | null }>>;
   queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
   listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>>;
 

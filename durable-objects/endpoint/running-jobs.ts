@@ -5,13 +5,17 @@ import type { RunningJob } from "#durable-objects/queue/job-record";
 export interface RunningNote {
   readonly leaseId: LeaseId;
   readonly replicaId: ReplicaId;
-  readonly grantedAt: number;
+  /** Since when it uses the replica; null while it is held ahead. */
+  readonly beganAt: number | null;
+  /** Its outputs go up: the replica can work on another job. */
+  readonly isUploading: boolean;
 }
 
 /** The running jobs in memory, and how many each replica holds: every match asks for that. */
 export class RunningJobs {
   readonly #notes = new Map<JobId, RunningNote>();
   readonly #held = new Map<ReplicaId, number>();
+  readonly #uploading = new Map<ReplicaId, number>();
 
   constructor(jobs: readonly RunningJob[]) {
     for (const job of jobs) this.add(job);
@@ -25,19 +29,38 @@ export class RunningJobs {
     return this.#held.get(replicaId) ?? 0;
   }
 
+  /** Whether it executes a job, or is about to. */
+  works(replicaId: ReplicaId): boolean {
+    return this.held(replicaId) > (this.#uploading.get(replicaId) ?? 0);
+  }
+
   add(job: RunningJob): void {
     const { id, replicaId, grantedAt } = job.lease;
+    const beganAt = job.leases.at(-1)?.beganAt;
     this.remove(job.id);
-    this.#notes.set(job.id, { leaseId: id, replicaId, grantedAt });
-    this.#held.set(replicaId, this.held(replicaId) + 1);
+    const isUploading = job.phase === "uploading";
+    this.#notes.set(job.id, {
+      leaseId: id,
+      replicaId,
+      beganAt: beganAt === undefined ? grantedAt : beganAt,
+      isUploading,
+    });
+    count(this.#held, replicaId, 1);
+    if (isUploading) count(this.#uploading, replicaId, 1);
   }
 
   remove(jobId: JobId): void {
     const note = this.#notes.get(jobId);
     if (note === undefined) return;
     this.#notes.delete(jobId);
-    const held = this.held(note.replicaId) - 1;
-    if (held === 0) this.#held.delete(note.replicaId);
-    else this.#held.set(note.replicaId, held);
+    count(this.#held, note.replicaId, -1);
+    if (note.isUploading) count(this.#uploading, note.replicaId, -1);
   }
+}
+
+/** Nothing is kept of those that have none. */
+function count(counts: Map<ReplicaId, number>, id: ReplicaId, more: 1 | -1): void {
+  const next = (counts.get(id) ?? 0) + more;
+  if (next === 0) counts.delete(id);
+  else counts.set(id, next);
 }

@@ -103,7 +103,9 @@ function tell(
   });
   outbox.add({ messageId, type, jobId: job.id, at, data: JSON.stringify(data), url });
   if (dueAt === null) state.effect({ type: "hand_over" });
-  state.due(dueAt ?? state.world.now() + HAND_OVER_LATE_MS);
+  const now = state.world.now();
+  // Not the time of a retry that is under way: each new event would ring the alarm for nothing.
+  state.due(handOverDue(state, now) ?? now);
   return true;
 }
 

@@ -42,7 +42,7 @@ export function usage(
 }
 
 function rowsOf(endpointId: EndpointId, { job, payload }: StoredJob): UsageRow[] {
-  return job.leases.flatMap(({ id, heard, outcome, endedAt, attempt, replicaId, nodeId, grantedAt }) =>
+  return job.leases.flatMap(({ id, heard, outcome, endedAt, attempt, replicaId, nodeId, grantedAt, beganAt }) =>
     !heard || endedAt === null || outcome === null
       ? []
       : [
@@ -57,9 +57,9 @@ function rowsOf(endpointId: EndpointId, { job, payload }: StoredJob): UsageRow[]
             attempt,
             replica_id: replicaId,
             node_id: nodeId,
-            started_at: new Date(grantedAt).toISOString(),
+            started_at: new Date(beganAt ?? grantedAt).toISOString(),
             ended_at: new Date(endedAt).toISOString(),
-            ms: Math.max(0, endedAt - grantedAt),
+            ms: Math.max(0, endedAt - (beganAt ?? grantedAt)),
             outcome,
           },
         ],

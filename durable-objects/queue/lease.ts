@@ -25,6 +25,11 @@ export interface LeaseRecord {
   readonly pollId: string;
   readonly attempt: number;
   readonly grantedAt: number;
+  /**
+   * Since when it uses the replica: from the grant on or, when it was granted ahead, since its agent first spoke under
+   * it; null until then. It is what is billed (I9).
+   */
+  readonly beganAt: number | null;
   readonly endedAt: number | null;
   readonly outcome: LeaseOutcome | null;
   /** The agent has spoken under it, judged at its end: only such a lease is an attempt that used a GPU (I9). */
@@ -45,8 +50,16 @@ export interface HeldLease {
   readonly confirmed: boolean;
 }
 
-/** Leases a replica may hold at once: the one it executes and one ahead, whose inputs it fetches meanwhile. */
+/**
+ * Leases a replica may hold at once: the one it executes, and one more, which is either ahead or the one before, whose
+ * outputs still go up.
+ */
 export const LEASES_PER_REPLICA_MAX = 2;
+/**
+ * Leases are given ahead where a job usually takes no longer than this, ms: a job that is held ahead waits about as long
+ * for its replica as it would for any other. Beside longer jobs the few ms between two of them do not count.
+ */
+export const AHEAD_SERVICE_MS_MAX = 5_000;
 /**
  * A poll that does not list a lease says that the agent has lost it, but only once nothing was heard under the lease
  * for this long: until then the poll may simply be older than the lease or than its last renewal.
@@ -95,9 +108,20 @@ export function closed(
   return last === undefined || last.endedAt !== null ? leases : [...leases.slice(0, -1), { ...last, ...end }];
 }
 
+/** The leases after a message under the last one: one that was granted ahead has begun. */
+export function begun(leases: readonly LeaseRecord[], at: number): readonly LeaseRecord[] {
+  const last = leases.at(-1);
+  return last === undefined || last.beganAt !== null ? leases : [...leases.slice(0, -1), { ...last, beganAt: at }];
+}
+
 /** The lease after a message under it. Never shortens it. */
 export function renewed(lease: HeldLease, at: number): HeldLease {
   return { ...lease, confirmed: true, until: Math.max(lease.until, at + LEASE_MS) };
+}
+
+/** Whether the lease was granted ahead and its agent has not begun: fetching inputs meanwhile is no beginning. */
+export function isHeldAhead(lease: HeldLease, record: Pick<LeaseRecord, "beganAt"> | null): boolean {
+  return !lease.confirmed && record?.beganAt === null;
 }
 
 /** When the agent was last heard under the lease, as far as its end tells. */

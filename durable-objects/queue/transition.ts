@@ -12,20 +12,24 @@ import {
   type UnsuccessfulJob,
   withEvent,
 } from "#durable-objects/queue/job-record";
-import { granted, type LeaseOutcome, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
+import { begun, granted, type LeaseOutcome, type LeaseRecord, renewed } from "#durable-objects/queue/lease";
 import { finalError } from "#durable-objects/queue/poison";
 import { AVOID_NODE_MS, FREE_HANDBACKS_MAX, isRetryable, retryDelayMs } from "#durable-objects/queue/retry";
 
 const PHASE_ORDER = RunningPhase.options;
 
 /** What is decided when a lease is granted; the rest of its record follows from the job. */
-export type Grant = Pick<LeaseRecord, "token" | "replicaId" | "nodeId" | "pollId" | "grantedAt" | "boot">;
+export type Grant = Pick<LeaseRecord, "token" | "replicaId" | "nodeId" | "pollId" | "grantedAt" | "boot"> & {
+  /** The replica works on another job first. */
+  readonly isAhead: boolean;
+};
 
 /** A waiting job gets its next lease. */
-export function grantLease(job: QueuedJob, grant: Grant): RunningJob {
+export function grantLease(job: QueuedJob, { isAhead, ...grant }: Grant): RunningJob {
   const attempt = job.attempt + 1;
   const id = leaseIdOf(job.id, job.leases.length + 1);
-  const lease: LeaseRecord = { ...grant, id, attempt, endedAt: null, outcome: null, heard: false, phases: [] };
+  const beganAt = isAhead ? null : grant.grantedAt;
+  const lease: LeaseRecord = { ...grant, id, attempt, beganAt, endedAt: null, outcome: null, heard: false, phases: [] };
   const running: RunningJob = {
     ...base(job),
     state: "running",
@@ -45,7 +49,8 @@ export function grantLease(job: QueuedJob, grant: Grant): RunningJob {
  * @param phase what the message says it is doing, null when it does not say
  */
 export function hear(job: RunningJob, phase: RunningPhase | null, at: number): RunningJob {
-  const heard: RunningJob = { ...job, lease: renewed(job.lease, at), startedAt: job.startedAt ?? at };
+  const lease = renewed(job.lease, at);
+  const heard: RunningJob = { ...job, leases: begun(job.leases, at), lease, startedAt: job.startedAt ?? at };
   if (phase === null || PHASE_ORDER.indexOf(phase) <= PHASE_ORDER.indexOf(job.phase)) return heard;
   const moved: RunningJob = {
     ...heard,
@@ -63,7 +68,7 @@ export function complete(job: RunningJob, outputs: readonly RecordedOutput[], at
     state: "succeeded",
     startedAt: job.startedAt ?? at,
     finishedAt: at,
-    serviceMs: Math.max(0, at - (job.executingAt ?? job.lease.grantedAt)),
+    serviceMs: Math.max(0, at - (job.executingAt ?? job.leases.at(-1)?.beganAt ?? job.lease.grantedAt)),
     outputs,
     retriedAs: null,
   };
@@ -101,6 +106,17 @@ export function handBack(
   if (job.handbacks >= FREE_HANDBACKS_MAX) return failAttempt(job, error, at, jitter, by);
   const uncharged: RunningJob = { ...job, attempt: job.attempt - 1, handbacks: job.handbacks + 1 };
   return requeue(uncharged, error, job.handbacks === 0 ? at : at + retryDelayMs(job.handbacks, jitter), at);
+}
+
+/**
+ * A lease that was granted ahead came back before its agent began: the job waits again as if it had not been granted. It is
+ * not granted ahead a second time, so this happens to a job once.
+ */
+export function putBack(job: RunningJob, reason: string, at: number): QueuedJob {
+  const error: JobError = { code: "lease_lost", message: reason };
+  const uncharged: RunningJob = { ...job, attempt: job.attempt - 1 };
+  const queued: QueuedJob = { ...base(uncharged), state: "queued", availableAt: null, avoid: null };
+  return withEvent(queued, "retrying", at, { error, attempt: job.attempt, delay_ms: 0 });
 }
 
 /** Nothing was heard in time. Without a first message the lease reached nobody, which costs no attempt. */

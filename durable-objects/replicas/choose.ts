@@ -6,6 +6,8 @@ export interface Candidate {
   readonly nodeId: NodeId;
   /** Leases it holds already. */
   readonly held: number;
+  /** It executes one of them: it would take the job ahead. */
+  readonly works: boolean;
   /** When it last had work, Unix ms. */
   readonly lastUsedAt: number;
 }
@@ -16,8 +18,20 @@ export interface Candidate {
  */
 export function inOrderOfChoice(candidates: readonly Candidate[]): Candidate[] {
   return candidates.toSorted(
-    (a, b) => a.held - b.held || b.lastUsedAt - a.lastUsedAt || (a.replicaId < b.replicaId ? -1 : 1),
+    (a, b) =>
+      Number(a.works) - Number(b.works) ||
+      a.held - b.held ||
+      b.lastUsedAt - a.lastUsedAt ||
+      (a.replicaId < b.replicaId ? -1 : 1),
   );
+}
+
+/**
+ * The candidates that the job may wait for. One that has had a lease already is not taken ahead: whatever it came back
+ * for, it now goes to a replica that begins at once, so a job is held ahead in vain at most once.
+ */
+export function suitedFor(job: { readonly leases: readonly unknown[] }, candidates: readonly Candidate[]) {
+  return job.leases.length === 0 ? candidates : candidates.filter(({ works }) => !works);
 }
 
 export interface Avoidance {

@@ -137,6 +137,12 @@ export class ComfyHttp {
     await this.#json("POST", `/api/jobs/${encodeURIComponent(promptId)}/cancel`, { json: {} });
   }
 
+  /** Its last few hundred lines of log, which are for people and not part of the protocol. */
+  async logs(signal?: AbortSignal): Promise<string> {
+    const answer = await this.#json("GET", "/internal/logs", { signal });
+    return typeof answer === "string" ? answer : "";
+  }
+
   /** @returns the bytes as a stream without a time limit; @throws ComfyRefused 404 when the file is not there */
   async view(file: FileReference, signal?: AbortSignal): Promise<HttpAnswer> {
     const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type });

@@ -11,6 +11,8 @@ export interface ComfyServer {
   readonly url: string;
   /** Where its files are on this machine's disk; null when only its HTTP API can be reached. */
   readonly folders: ComfyFolders | null;
+  /** What it writes, where that is a file of this machine. */
+  readonly logFile?: string;
   /** Fires when the process has ended or can do no more; the reason is an Error with its last words. */
   readonly died: AbortSignal;
   /** Whether the process computes (GPU or CPU) right now; null when nobody can tell. */

@@ -28,7 +28,7 @@ export class ComfySocket {
   readonly #log: Log;
   readonly #closing = new AbortController();
   #socket: WebSocket | null = null;
-  #listener: (frame: Frame) => void = () => undefined;
+  readonly #listeners = new Set<(frame: Frame) => void>();
   #lastFrameAt = performance.now();
   #open: Promise<void> | null = null;
 
@@ -38,13 +38,13 @@ export class ComfySocket {
     this.#log = log;
   }
 
-  /** Where frames go: to the one prompt that runs. */
-  listen(listener: (frame: Frame) => void): void {
-    this.#listener = listener;
-  }
-
-  silence(): void {
-    this.#listener = () => undefined;
+  /**
+   * Frames go to the prompt that runs, and to the one that is queued behind it.
+   * @returns ends that
+   */
+  listen(listener: (frame: Frame) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Milliseconds since the last frame of any kind, or since the socket was opened. */
@@ -119,7 +119,7 @@ export class ComfySocket {
           resolve();
         }
         const frame = readFrame(event.data as string | ArrayBuffer);
-        if (frame !== null) this.#listener(frame);
+        if (frame !== null) for (const listener of this.#listeners) listener(frame);
       });
       let ended = false;
       const end = () => {

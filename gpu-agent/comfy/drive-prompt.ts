@@ -47,6 +47,13 @@ export interface DriveOptions {
    * history is asked for it when this resolves, or a moment later. Never rejects.
    */
   readonly onFinished?: (shown: JsonObject) => Promise<void>;
+  /** Called once, when the prompt no longer runs: sooner than its result is known. */
+  readonly onEnded?: () => void;
+  /**
+   * Resolves when the prompt before it no longer runs. Until then this one waits in ComfyUI's queue, or here where a
+   * ComfyUI might interrupt it in place of the other. Never rejects.
+   */
+  readonly turn?: Promise<unknown>;
   readonly promptId?: string;
 }
 
@@ -80,6 +87,8 @@ class DrivenPrompt {
   #unreachableSince: number | null = null;
   #reopened = 0;
   #finished = false;
+  #hasEnded = false;
+  #silence: () => void = () => undefined;
   /** Node id → what it showed. */
   readonly #shown: JsonObject = Object.create(null) as JsonObject;
   #wake: () => void = () => undefined;
@@ -103,11 +112,13 @@ class DrivenPrompt {
         signal.throwIfAborted();
         log("comfy_socket_late", { error: messageOf(error) });
       });
-      socket.listen((frame) => this.#hear(frame));
-      this.#submittedAt = performance.now();
-      this.#lastMoveAt = this.#submittedAt;
-      this.#lastQueueAt = this.#submittedAt;
+      this.#silence = socket.listen((frame) => this.#hear(frame));
+      // An interrupt that is not exact may hit what comes next: nothing does.
+      if (!this.#session.jobsApi) await this.#turn();
+      this.#begin();
       await this.#submit();
+      await this.#turn();
+      this.#begin();
       return await this.#follow();
     } catch (error) {
       if (signal.aborted && !server.died.aborted) {
@@ -116,10 +127,33 @@ class DrivenPrompt {
       }
       throw error;
     } finally {
-      socket.silence();
+      this.#silence();
       signal.removeEventListener("abort", wake);
       server.died.removeEventListener("abort", wake);
     }
+  }
+
+  /** Until it is this prompt's turn: nothing can be said of it before, but that it waits. */
+  async #turn(): Promise<void> {
+    const { turn, signal } = this.#options;
+    if (turn === undefined) return;
+    let isOver = false;
+    const over = turn.then(() => {
+      isOver = true;
+      this.#wake();
+    });
+    while (!isOver && this.#startedAt === null) {
+      signal.throwIfAborted();
+      this.#refuseDead();
+      await Promise.race([over, this.#sleep(FIRST_HISTORY_POLL_MS)]);
+    }
+  }
+
+  /** From now on ComfyUI has to show that it works on the prompt. */
+  #begin(): void {
+    this.#submittedAt = performance.now();
+    this.#lastMoveAt = this.#submittedAt;
+    this.#lastQueueAt = this.#submittedAt;
   }
 
   /** Submits once: after an answer that was lost, the queue and the history say whether it arrived. */
@@ -189,7 +223,7 @@ class DrivenPrompt {
         if (queueDue) await this.#lookAtQueue();
         const entry = await http.history(this.#promptId, anySignal(signal, server.died));
         this.#unreachableSince = null;
-        if (entry !== null) return this.#end(entry);
+        if (entry !== null) return this.#result(entry);
         // Gone from the queue before the history was asked, twice, and still no entry: it is not coming back.
         if (this.#absences >= 2) {
           throw new JobFailure("replica_failed", "ComfyUI lost the job: it was restarted, or its queue was cleared.");
@@ -265,7 +299,7 @@ class DrivenPrompt {
     if (frame.promptId !== null && frame.promptId !== this.#promptId) return;
     if (frame.kind === "preview") {
       this.#lastMoveAt = performance.now();
-      if (this.#startedAt === null || frame.bytes.byteLength > PREVIEW_BYTES_MAX) return;
+      if (this.#startedAt === null || this.#hasEnded || frame.bytes.byteLength > PREVIEW_BYTES_MAX) return;
       const data = Buffer.from(frame.bytes).toString("base64");
       this.#options.onPreview({ content_type: frame.contentType, data });
       return;
@@ -275,6 +309,7 @@ class DrivenPrompt {
     if (frame.type === "execution_start" || frame.type === "executing") this.#start();
     // The history is written before this frame is sent.
     if (frame.type === "executing" && frame.data.node === null) {
+      this.#end();
       void this.#finish();
       return;
     }
@@ -302,6 +337,7 @@ class DrivenPrompt {
     if (this.#startedAt !== null) return;
     this.#startedAt = performance.now();
     this.#place = "running";
+    this.#wake();
     this.#options.onStart();
   }
 
@@ -310,7 +346,13 @@ class DrivenPrompt {
     return performance.now() - this.#lastMoveAt;
   }
 
-  #end(entry: JsonObject): PromptResult {
+  #end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#options.onEnded?.();
+  }
+
+  #result(entry: JsonObject): PromptResult {
     this.#start();
     const status = isJsonObject(entry.status) ? entry.status : {};
     if (status.status_str === "success") {

@@ -12,6 +12,8 @@ import { readIdentity } from "../state-directory.ts";
 /** Lines kept for the report of a crash. */
 const TAIL_LINES = 30;
 const LINE_LENGTH_MAX = 500;
+/** In the process's folder: all that it wrote since it started. */
+export const LOG_FILE = "comfyui.log";
 /** Written by Python when the thread that runs prompts dies; ComfyUI's HTTP API goes on as if nothing had happened. */
 const WORKER_DEATH = /^Exception in thread .*\(prompt_worker\)/;
 
@@ -139,7 +141,7 @@ function pidFile(directory: string): string {
 
 /** A fresh log for each start; the one before it is kept beside it. */
 function openLog(directory: string) {
-  const path = join(directory, "comfyui.log");
+  const path = join(directory, LOG_FILE);
   try {
     renameSync(path, `${path}.1`);
   } catch {

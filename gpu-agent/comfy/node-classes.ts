@@ -34,6 +34,11 @@ export class NodeClasses {
     return null;
   }
 
+  /** Whether nodes of a class call somebody's paid service. */
+  async isPaid(name: string, signal: AbortSignal): Promise<boolean> {
+    return (await this.#info(name, signal))?.api_node === true;
+  }
+
   async #info(name: string, signal: AbortSignal): Promise<JsonObject | null> {
     const known = this.#known.get(name);
     if (known !== undefined) return known;

@@ -13,7 +13,7 @@ import type { Timings } from "../settings.ts";
 import { ComfyHttp } from "./comfy-http.ts";
 import type { ComfyFolders, ComfyHost, ComfyServer, StartOptions } from "./comfy-server.ts";
 import { StartFailed } from "./comfy-server.ts";
-import { childEnvironment, freePort, HostProcess, ProcessDied } from "./host-process.ts";
+import { childEnvironment, freePort, HostProcess, LOG_FILE, ProcessDied } from "./host-process.ts";
 import { launchFlags, supportedFlags } from "./launch-flags.ts";
 
 export interface Launch {
@@ -25,8 +25,10 @@ export interface Launch {
   readonly metadata: boolean;
   readonly cpuOnly: boolean;
   readonly environment: NodeJS.ProcessEnv;
-  /** "spawned" or "stand-in". */
+  /** "spawned", "stand-in", or which build it is. */
   readonly label: string;
+  /** What an earlier start left in the user folder goes: another build's settings and database are not this one's. */
+  readonly freshUser?: boolean;
 }
 
 export interface SpawnHostOptions {
@@ -68,7 +70,7 @@ export class SpawnHost implements ComfyHost {
     const flags = await this.#flags;
     options.signal.throwIfAborted();
     const directory = join(this.#options.slots, String(options.slot));
-    const folders = await prepareFolders(directory);
+    const folders = await prepareFolders(directory, this.#options.launch.freshUser === true);
     options.onPhase("booting");
     for (let tries = 1; ; tries += 1) {
       const port = await freePort();
@@ -76,7 +78,7 @@ export class SpawnHost implements ComfyHost {
       try {
         this.#version = await this.#untilReady(child, port, options);
         options.log("comfy_ready", { slot: options.slot, port, pid: child.pid, version: this.#version });
-        return this.#server(child, port, folders, options.slot);
+        return this.#server(child, port, folders, options.slot, directory);
       } catch (error) {
         await child.stop();
         options.signal.throwIfAborted();
@@ -144,11 +146,12 @@ export class SpawnHost implements ComfyHost {
     throw new StartFailed(`ComfyUI did not answer within ${Math.round(timings.bootMs / 1_000)} s:\n${child.tail}`);
   }
 
-  #server(child: HostProcess, port: number, folders: ComfyFolders, slot: number): ComfyServer {
+  #server(child: HostProcess, port: number, folders: ComfyFolders, slot: number, directory: string): ComfyServer {
     const gpu = this.#gpu(slot);
     return {
       url: `http://127.0.0.1:${port}`,
       folders,
+      logFile: join(directory, LOG_FILE),
       died: child.died,
       stop: () => child.stop(),
       isBusy: async () => {
@@ -186,12 +189,13 @@ export class SpawnHost implements ComfyHost {
 }
 
 /** Empty input, output and temp folders: what an earlier run left there belongs to nobody. */
-async function prepareFolders(directory: string): Promise<ComfyFolders> {
+async function prepareFolders(directory: string, freshUser: boolean): Promise<ComfyFolders> {
   const folders = { input: join(directory, "input"), output: join(directory, "output"), temp: join(directory, "temp") };
   for (const folder of Object.values(folders)) {
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true, mode: 0o700 });
   }
+  if (freshUser) await rm(join(directory, "user"), { recursive: true, force: true });
   await mkdir(join(directory, "user"), { recursive: true, mode: 0o700 });
   return folders;
 }

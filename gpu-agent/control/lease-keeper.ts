@@ -60,6 +60,11 @@ export class LeaseKeeper {
     this.#tell();
   }
 
+  /** Fires when nothing more will be sent. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal;
+  }
+
   /** The final report is on its way: its answer decides now, whatever a beat that crosses it hears. */
   settle(): void {
     this.#settled = true;

@@ -48,6 +48,7 @@ const UNDERSTOOD: Readonly<Record<string, Arity>> = {
   "fault-slow-boot-ms": "1",
   "fault-slow-node-ms": "1",
   "fault-slow-marker-ms": "1",
+  "fault-model-load-ms": "1",
   "fault-node-exception": "1",
   "fault-out-of-memory": "1",
   "fault-dead-worker": "0",
@@ -192,6 +193,7 @@ function settingsFrom(generation: GenerationName, given: ReadonlyMap<string, rea
     faults: {
       slow_node_ms: number("fault-slow-node-ms", 0),
       slow_marker_ms: number("fault-slow-marker-ms", 30_000),
+      model_load_ms: number("fault-model-load-ms", 0),
       node_exception: text("fault-node-exception") ?? "",
       out_of_memory: number("fault-out-of-memory", 0),
       dead_worker: given.has("fault-dead-worker"),

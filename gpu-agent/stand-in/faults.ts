@@ -33,6 +33,8 @@ export interface FaultState {
   history_loss: boolean;
   /** What `__slow__` costs, in ms. */
   slow_marker_ms: number;
+  /** A model file is read for so long, in ms, by the first node that names it since the models were last unloaded. */
+  model_load_ms: number;
 }
 
 /** What a change asks for beyond the state: done once, at once. */
@@ -58,10 +60,12 @@ const NO_FAULTS: Readonly<FaultState> = {
   missing_models: [],
   history_loss: false,
   slow_marker_ms: SLOW_MARKER_MS,
+  model_load_ms: 0,
 };
 
 export class Faults {
   #state: FaultState = { ...NO_FAULTS };
+  readonly #loaded = new Set<string>();
 
   get state(): Readonly<FaultState> {
     return this.#state;
@@ -96,6 +100,17 @@ export class Faults {
     return true;
   }
 
+  /** Loads these model files. @returns how many were not loaded before */
+  loadModels(names: readonly string[]): number {
+    const before = this.#loaded.size;
+    for (const name of names) this.#loaded.add(name);
+    return this.#loaded.size - before;
+  }
+
+  unloadModels(): void {
+    this.#loaded.clear();
+  }
+
   asJson(): JsonObject {
     return { ...this.#state, missing_models: [...this.#state.missing_models] };
   }
@@ -106,6 +121,7 @@ function assign(state: FaultState, name: string, value: Json): void {
     case "slow_node_ms":
     case "out_of_memory":
     case "slow_marker_ms":
+    case "model_load_ms":
       state[name] = amount(name, value);
       return;
     case "dead_worker":

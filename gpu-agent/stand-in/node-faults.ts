@@ -12,6 +12,7 @@ import { savedFiles } from "./node-runner.ts";
 export const OUT_OF_MEMORY = "torch.OutOfMemoryError";
 /** Between two progress frames of a prompt that was asked to be slow. */
 const SLOW_STEP_MS = 500;
+const MODEL_FILE = /\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$/i;
 /** Time for what was already said to leave the process before it dies. */
 const CRASH_DELAY_MS = 5;
 
@@ -43,6 +44,8 @@ export class NodeFaults {
     if (state.node_exception !== "" && [context.nodeId, node.class_type].includes(state.node_exception)) {
       throw new NodeError(state.node_exception_type, state.node_exception_message);
     }
+    const loads = this.#faults.loadModels(modelFilesOf(node));
+    if (state.model_load_ms > 0) await context.sleep(state.model_load_ms * loads);
     if (state.slow_node_ms > 0) await context.sleep(state.slow_node_ms);
     if (hasText(node, "__slow__")) await this.#beSlow(context);
     if (hasText(node, "__fail__")) throw new NodeError("RuntimeError", "the prompt asked for a failure with __fail__");
@@ -82,6 +85,13 @@ export class NodeFaults {
 /** True for a node that asks to be slow or to fail; such a node runs each time, cached or not. */
 export function hasMarker(node: Json): boolean {
   return isJsonObject(node) && (hasText(node, "__slow__") || hasText(node, "__fail__"));
+}
+
+/** The model files that a node names. */
+function modelFilesOf(node: JsonObject): string[] {
+  return Object.values(inputsOf(node)).filter(
+    (value) => typeof value === "string" && MODEL_FILE.test(value),
+  ) as string[];
 }
 
 function hasText(node: JsonObject, marker: string): boolean {

@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import { folderOf } from "./annotated-names.ts";
 import type { Clients } from "./clients.ts";
+import type { Executions } from "./executions.ts";
 import type { Executor } from "./executor.ts";
 import type { Faults } from "./faults.ts";
 import type { Generation } from "./generations.ts";
@@ -21,6 +22,7 @@ import { view } from "./view.ts";
 export interface RouteParts {
   readonly catalog: NodeCatalog;
   readonly clients: Clients;
+  readonly executions: Executions;
   readonly executor: Executor;
   readonly faults: Faults;
   readonly generation: Generation;

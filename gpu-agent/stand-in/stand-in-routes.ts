@@ -1,9 +1,9 @@
-/** The stand-in's own corner: what it is, and its faults. */
+/** The stand-in's own corner: what it is, its faults, and when prompts ran. */
 import { json, type Route } from "./http-server.ts";
 import type { RouteParts } from "./routes.ts";
 
-/** `/` and `/stand-in/faults`. */
-export function standInRoutes({ faults, clients, history }: RouteParts): Route[] {
+/** `/`, `/stand-in/faults` and `/stand-in/executions`. */
+export function standInRoutes({ faults, clients, history, executions }: RouteParts): Route[] {
   const path = "/stand-in/faults";
   return [
     {
@@ -15,6 +15,12 @@ export function standInRoutes({ faults, clients, history }: RouteParts): Route[]
         headers: { "Content-Type": "text/plain; charset=utf-8" },
         body: "This is the Pilotlight stand-in for ComfyUI: it speaks its protocol and has no editor and no models.\n",
       }),
+    },
+    {
+      method: "GET",
+      path: "/stand-in/executions",
+      isExact: true,
+      handler: () => json(executions.list().map((each) => ({ ...each }))),
     },
     { method: "GET", path, isExact: true, handler: () => json(faults.asJson()) },
     {

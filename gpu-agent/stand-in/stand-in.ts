@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { Clients } from "./clients.ts";
 import type { Settings } from "./command-line.ts";
+import { Executions } from "./executions.ts";
 import { Executor } from "./executor.ts";
 import { Faults } from "./faults.ts";
 import { GENERATIONS } from "./generations.ts";
@@ -61,6 +62,7 @@ export function createStandIn(
   );
   const catalog = new NodeCatalog(library, models, folders, generation);
   const history = new History();
+  const executions = new Executions();
   const queue: PromptQueue = new PromptQueue(() => clients.sendStatus());
   const clients: Clients = new Clients({
     features: serverFeatures(generation, settings.bodyBytesMax),
@@ -83,6 +85,7 @@ export function createStandIn(
   const routes = routesOf({
     catalog,
     clients,
+    executions,
     executor,
     faults,
     generation,
@@ -101,7 +104,7 @@ export function createStandIn(
       connect: (message, socket, head, clientId) => clients.connect(message, socket, head, clientId),
     }),
   );
-  void work({ queue, history, executor, clients, faults, log: log.line });
+  void work({ queue, history, executor, executions, clients, faults, log: log.line });
 
   return {
     faults,

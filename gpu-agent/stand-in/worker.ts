@@ -3,6 +3,7 @@
  * is not replaced: the server goes on answering, the prompt stays "running" for ever, and nothing says so but the log.
  */
 import type { Clients } from "./clients.ts";
+import type { Executions } from "./executions.ts";
 import type { Executor } from "./executor.ts";
 import type { Faults } from "./faults.ts";
 import type { History } from "./history.ts";
@@ -13,6 +14,7 @@ export interface WorkerParts {
   readonly queue: PromptQueue;
   readonly history: History;
   readonly executor: Executor;
+  readonly executions: Executions;
   readonly clients: Clients;
   readonly faults: Faults;
   log(line: string): void;
@@ -34,11 +36,13 @@ export async function work(parts: WorkerParts): Promise<void> {
   }
 }
 
-async function workOnce({ queue, history, executor, clients, faults, log }: WorkerParts): Promise<void> {
+async function workOnce(parts: WorkerParts): Promise<void> {
+  const { queue, history, executor, executions, clients, faults, log } = parts;
   const item = queue.take();
   if (item !== undefined) {
     const startedAt = performance.now();
     const result = await executor.execute(item);
+    executions.add({ prompt_id: item.promptId, started_at: startedAt, ended_at: performance.now() });
     queue.done(() => {
       if (!faults.state.history_loss) history.add(item, result);
     });
@@ -46,5 +50,7 @@ async function workOnce({ queue, history, executor, clients, faults, log }: Work
     if (clientId !== undefined) clients.send("executing", { node: null, prompt_id: item.promptId }, clientId);
     log(`Prompt executed in ${((performance.now() - startedAt) / 1000).toFixed(2)} seconds`);
   }
-  if (queue.takeFlags().freeMemory) executor.forgetResults();
+  const { freeMemory, unloadModels } = queue.takeFlags();
+  if (freeMemory) executor.forgetResults();
+  if (unloadModels) faults.unloadModels();
 }

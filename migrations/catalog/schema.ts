@@ -3,7 +3,7 @@
  * Times are Unix ms. JSON columns hold exact JSON text, because inputs may have whole numbers beyond 2^53.
  */
 import { sql } from "drizzle-orm";
-import { check, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { check, foreignKey, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 /** Tenants. Everything below belongs to one, and every lookup names it. */
 export const workspaces = sqliteTable("workspaces", {
@@ -79,8 +79,13 @@ export const endpoints = sqliteTable(
     slug: text("slug").notNull(),
     name: text("name").notNull(),
     settings: text("settings").notNull(),
+    /** What the next import applies: those given last, or those of the release that was activated since. */
     overrides: text("overrides").notNull(),
     activeRelease: integer("active_release").notNull(),
+    /** The highest number a release of it has; the next one gets the number after it. */
+    newestRelease: integer("newest_release").notNull().default(1),
+    /** The release that gets a part of the new jobs, and its bounds, as JSON; null when there is none. */
+    canary: text("canary"),
     /** Grows with each change, the deletion included. */
     version: integer("version").notNull(),
     /** The version its EndpointObject has confirmed; below `version`, it must be told again. */
@@ -111,9 +116,73 @@ export const releases = sqliteTable(
     warnings: text("warnings").notNull(),
     /** The part of /object_info the graph needs, for a later import with other overrides; null when none was given. */
     objectInfo: text("object_info"),
+    /** The operator's changes that it was imported with. */
+    overrides: text("overrides").notNull().default("{}"),
+    /** Digest of its build; null: it runs on what its machines' owners have installed. */
+    build: text("build"),
+    /** JSON text: what has to run on each machine before it gets jobs; null: nothing in particular. */
+    smokeTest: text("smoke_test"),
     createdAt: integer("created_at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.endpointId, table.number] })],
+);
+
+/** What each release was imported from, in parts that fit into a row; releases of before this table have none. */
+export const releaseSources = sqliteTable(
+  "release_sources",
+  {
+    endpointId: text("endpoint_id").notNull(),
+    number: integer("number").notNull(),
+    part: integer("part").notNull(),
+    /** `text`, or `deflate` for base64 of the deflated text. */
+    encoding: text("encoding", { enum: ["text", "deflate"] }).notNull(),
+    content: text("content").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.endpointId, table.number, table.part] }),
+    foreignKey({ columns: [table.endpointId, table.number], foreignColumns: [releases.endpointId, releases.number] }),
+    check("release_sources_encoding", sql`encoding IN ('text', 'deflate')`),
+  ],
+);
+
+/** Builds by digest: what releases need on a machine. */
+export const builds = sqliteTable(
+  "builds",
+  {
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    digest: text("digest").notNull(),
+    /** JSON text; the sources in it are those named last. */
+    manifest: text("manifest").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.workspaceId, table.digest] }),
+    index("builds_by_age").on(table.workspaceId, table.createdAt),
+  ],
+);
+
+/** Which release was active from when on, the last ones of each endpoint: what a rollback goes back by. */
+export const activations = sqliteTable(
+  "activations",
+  {
+    endpointId: text("endpoint_id")
+      .notNull()
+      .references(() => endpoints.id),
+    /** The endpoint's version that this activation made. */
+    version: integer("version").notNull(),
+    release: integer("release").notNull(),
+    /** The release that was active before; null for the first. */
+    replaced: integer("replaced"),
+    /** `deploy`, `activate` or `rollback`. */
+    cause: text("cause").notNull(),
+    at: integer("at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.endpointId, table.version] }),
+    check("activations_cause", sql`cause IN ('deploy', 'activate', 'rollback')`),
+  ],
 );
 
 /** Input files in R2, one row for the same bytes in a workspace. */

@@ -3,6 +3,7 @@ import { absence } from "./0002-absence.ts";
 import { oneRow } from "./0003-one-row.ts";
 import { control } from "./0004-control.ts";
 import { outbox } from "./0005-outbox.ts";
+import { canary } from "./0006-canary.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
-export const endpointMigrations = [queue, absence, oneRow, control, outbox];
+export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary];

@@ -35,6 +35,13 @@ describe("what drives the jobs", () => {
     expect(describeComfyUi(choice)).toContain("does not answer yet");
   });
 
+  it("is made by the agent where COMFYUI_BUILDS says so, whatever else runs here", async () => {
+    const choice = await chooseComfyUi({ COMFYUI_BUILDS: "1", COMFYUI_DIR: "/opt/ComfyUI" }, nobody);
+    expect(agentArguments(choice)).toEqual(["--builds"]);
+    expect(describeComfyUi(choice)).toContain("each release");
+    expect(isStandIn(choice)).toBe(false);
+  });
+
   it("may be several: the first address of the list is asked", async () => {
     const urls = "http://gpu:8188, http://gpu:8189";
     const choice = await chooseComfyUi(

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { runHere } from "#test/cli/command-line";
 import { exampleEndpoint } from "#test/client/example-queue";
-import { json, scriptedServer } from "#test/client/scripted-server";
+import { json, problem, scriptedServer } from "#test/client/scripted-server";
 import { textToImage } from "../workflow/graphs.ts";
 import { png, tEXt } from "../workflow/png-chunks.ts";
 import { exif, webp, webpChunk } from "../workflow/webp-chunks.ts";
@@ -46,6 +46,20 @@ it.each([
     workflow: graph,
     ...(viewComfy === undefined ? {} : { view_comfy: viewComfy }),
   });
+});
+
+it("only makes a release when it is not to be activated, and says how to go on", async () => {
+  const path = join(folder, "fox.json");
+  writeFileSync(path, graph);
+  const made = { ...exampleEndpoint(), newest_release: 2 };
+  const server = await scriptedServer(problem(409, "slug_taken", false), json(200, made));
+  const command = ["deploy", path, "--no-activate", "--url", server.url, "--token", "plk_test"];
+  const result = await runHere(command, { isTerminal: true });
+  expect([result.code, result.stderr]).toEqual([0, ""]);
+  expect(server.seen.map(({ method }) => method)).toEqual(["POST", "PATCH"]);
+  expect(JSON.parse(server.seen[1]?.body ?? "{}")).toEqual({ workflow: graph, activate: false });
+  expect(result.stdout).toContain("still runs new jobs on release 1; its newest is release 2");
+  expect(result.stdout).toContain("pilotlight releases activate text-to-image 2");
 });
 
 it("refuses a file without a workflow before anything is sent", async () => {

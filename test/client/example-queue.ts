@@ -121,6 +121,8 @@ export function exampleEndpoint(): Record<string, unknown> {
   });
   return {
     id: ENDPOINT_ID,
+    newest_release: 1,
+    canary: null,
     slug: "text-to-image",
     name: "Text to image",
     pod_id: "pod_0dpx4n3m8k7q2wz6tgr1vyc5hf",
@@ -135,6 +137,7 @@ export function exampleEndpoint(): Record<string, unknown> {
       ],
       outputs: [],
       classes: [],
+      build: null,
       warnings: [],
       created_at: "2026-11-21T10:00:00.000Z",
     },

@@ -88,6 +88,12 @@ export interface FakeTimings {
   readonly leaseMs: number;
 }
 
+/** What a test says of a release; the rest follows from it. */
+export type ReleaseContents = Pick<ReleaseForAgent, "graph" | "inputs" | "outputs"> &
+  Partial<Pick<ReleaseForAgent, "build" | "object_info" | "smoke_test">>;
+
+/** The job that runs, and one more. */
+const LEASES_PER_REPLICA_MAX = 2;
 const random = (length: number) => randomBytes(length);
 
 export class ControlPlaneState {
@@ -115,7 +121,7 @@ export class ControlPlaneState {
     return { nodeId, session };
   }
 
-  addEndpoint(release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs">): EndpointId {
+  addEndpoint(release: ReleaseContents): EndpointId {
     const id = makeId(EndpointId, "ep", Date.now(), random);
     this.releases.set(id, []);
     this.addRelease(id, release);
@@ -123,7 +129,7 @@ export class ControlPlaneState {
   }
 
   /** @returns its number */
-  addRelease(id: EndpointId, release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs">): number {
+  addRelease(id: EndpointId, release: ReleaseContents): number {
     const all = this.releases.get(id) ?? [];
     const nodes = Object.values(JSON.parse(release.graph) as Record<string, { class_type: string }>);
     const classes = [...new Set(nodes.map((node) => node.class_type))].sort();
@@ -174,6 +180,7 @@ export class ControlPlaneState {
     const replica = this.replicas.get(replicaId);
     const replayed = [...this.leases.values()].find((live) => live.pollId === pollId && live.ended === null);
     if (replayed !== undefined) return replayed.lease;
+    if (this.#held(replicaId) >= LEASES_PER_REPLICA_MAX) return null;
     if (replica === undefined || replica.action !== "run" || replica.reports.at(-1)?.state === "draining") return null;
     const job = [...this.jobs.values()].find(
       (each) => each.endpointId === replica.endpointId && each.state === "queued",
@@ -222,7 +229,17 @@ export class ControlPlaneState {
 
   /** Whether a replica has a lease. */
   holds(replicaId: ReplicaId): boolean {
-    return [...this.leases.values()].some((live) => live.replicaId === replicaId && live.ended === null);
+    return this.#held(replicaId) > 0;
+  }
+
+  #held(replicaId: ReplicaId): number {
+    return [...this.leases.values()].filter((live) => live.replicaId === replicaId && live.ended === null).length;
+  }
+
+  /** Whether the server has ended the lease, and not its agent. */
+  isRevoked(leaseId: LeaseId): boolean {
+    const ended = this.leases.get(leaseId)?.ended;
+    return ended === "canceled" || ended === "lost";
   }
 
   /** What a replica did not name is given back. */

@@ -367,19 +367,20 @@ export class ControlPlane {
       poll.leases.map((lease) => lease.lease_id),
       poll.poll_id,
     );
-    await this.#pollReplica(call, replica, poll.poll_id, poll.wait_ms);
+    await this.#pollReplica(call, replica, poll);
   }
 
   /** A poll of a replica, or what a complete goes on as. */
-  async #pollReplica(call: Call, replica: FakeReplica, pollId: string, waitMs: number): Promise<void> {
-    const poll = {};
+  async #pollReplica(call: Call, replica: FakeReplica, poll: ReplicaPoll): Promise<void> {
     this.#latestPolls.set(replica.id, poll);
     this.#changed();
-    await this.#long(call, waitMs, (isLast) => {
+    await this.#long(call, poll.wait_ms, (isLast) => {
       const isReplaced = this.#latestPolls.get(replica.id) !== poll;
-      const lease = isReplaced ? null : this.state.grant(replica.id, pollId);
+      const lease = isReplaced ? null : this.state.grant(replica.id, poll.poll_id);
+      const ended = poll.leases.map(({ lease_id }) => lease_id).filter((id) => this.state.isRevoked(id));
       const stop = replica.action === "gone" || replica.reports.at(-1)?.state === "draining";
-      return lease !== null || stop || isReplaced || isLast ? { lease, ended: [], stop } : null;
+      const isAnswered = lease !== null || ended.length > 0 || stop || isReplaced || isLast;
+      return isAnswered ? { lease, ended, stop } : null;
     });
   }
 
@@ -423,7 +424,7 @@ export class ControlPlane {
     if (!mayWait || replica === undefined || pollId === undefined || waitMs === undefined)
       return call.answer(completed);
     call.answer({ ...completed, waits: true });
-    await this.#pollReplica(call, replica, pollId, waitMs);
+    await this.#pollReplica(call, replica, { poll_id: pollId, leases: [], wait_ms: waitMs });
   }
 
   /** What goes over HTTP alone. */

@@ -9,6 +9,7 @@ export function quickTimings(more: Partial<Timings> = {}): Timings {
     retryMaxMs: 200,
     leaseRenewMs: 500,
     progressMs: 50,
+    warmUpMs: 2_000,
     historyPollMs: 200,
     queuePollMs: 200,
     socketSilentMs: 1_000,

@@ -6,6 +6,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { InputSpec } from "#contract/workflow";
 import { readSettings } from "#gpu-agent/settings";
 import { AgentHarness, fileInput, integerInput, output } from "#test/gpu-agent/agent-harness";
 import { comesTrue } from "#test/gpu-agent/quick-timings";
@@ -103,6 +104,45 @@ describe.skipIf(directory === undefined)("a real ComfyUI", () => {
     await harness.jobIs(id, "succeeded");
     expect(job?.errors.map((error) => error.code)).toEqual(["replica_failed"]);
     expect(job?.attempts).toBe(2);
+  });
+
+  it("is ready for a release after it has decoded a picture, a mask, a sound and a film that the agent made", async () => {
+    const graph = {
+      "1": { class_type: "LoadImage", inputs: { image: "x.png" } },
+      "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: "picture" } },
+      "3": { class_type: "LoadImageMask", inputs: { image: "x.png", channel: "alpha" } },
+      "4": { class_type: "MaskToImage", inputs: { mask: ["3", 0] } },
+      "5": { class_type: "SaveImage", inputs: { images: ["4", 0], filename_prefix: "mask" } },
+      "6": { class_type: "LoadAudio", inputs: { audio: "x.flac" } },
+      "7": { class_type: "SaveAudio", inputs: { audio: ["6", 0], filename_prefix: "sound" } },
+      "8": { class_type: "LoadVideo", inputs: { file: "x.mp4" } },
+      "9": {
+        class_type: "SaveVideo",
+        inputs: { video: ["8", 0], filename_prefix: "film", format: "auto", codec: "auto" },
+      },
+    };
+    const outputs = [
+      output("picture", "2"),
+      output("mask", "5"),
+      output("sound", "7", { kind: "audio" }),
+      output("film", "9", { kind: "video" }),
+    ];
+    const endpointId = harness.plane.state.addEndpoint({
+      graph: JSON.stringify(graph),
+      inputs: [
+        fileInput("picture", "1", "image"),
+        { ...fileInput("mask", "3", "image"), media: "mask" } as InputSpec,
+        { ...fileInput("sound", "6", "audio"), media: "audio" } as InputSpec,
+        { ...fileInput("film", "8", "file"), media: "video" } as InputSpec,
+      ],
+      outputs,
+      smoke_test: { inputs: {}, outputs: outputs.map(({ name }) => name) },
+    });
+    const replicaId = harness.plane.state.place(endpointId, 0);
+    const ended = () => ["ready", "crashed"].includes(harness.stateOf(replicaId) ?? "");
+    await comesTrue("the replica has made up its mind", ended, 110_000);
+    expect(harness.plane.state.replicas.get(replicaId)?.reports.at(-1)?.error).toBeUndefined();
+    expect(harness.has("smoke_test_passed")).toBe(true);
   });
 
   it("says what is wrong with a graph", async () => {

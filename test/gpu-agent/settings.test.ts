@@ -71,7 +71,16 @@ describe("the agent's settings", () => {
     expect(comfy).toEqual({ kind: "attach", urls: ["http://a:1", "http://b:2/comfy"] });
   });
 
+  it("make builds when they are told to, with an interpreter and local sources only where the owner says so", async () => {
+    const plain = await readSettings([...base, "--builds"], {}, noStdin);
+    expect(plain.comfy).toEqual({ kind: "builds", pythons: [], allowFiles: false, metadata: false });
+    const environment = { COMFYUI_BUILDS: "1", PILOTLIGHT_BUILD_PYTHON: "/opt/python3.11" };
+    const named = await readSettings([...base, "--allow-file-sources"], environment, noStdin);
+    expect(named.comfy).toEqual({ kind: "builds", pythons: ["/opt/python3.11"], allowFiles: true, metadata: false });
+  });
+
   it.each([
+    ["builds beside a ComfyUI", [...base, "--builds", "--comfyui-url", "http://a"], "exactly one"],
     ["no server", ["--stand-in"], "--url"],
     ["a server that is no web address", ["--url", "ftp://x", "--stand-in"], "--url"],
     ["no ComfyUI", base, "exactly one"],

@@ -17,6 +17,8 @@ import { promise } from "./violation.ts";
 
 /** Leases that may come back free of charge, and the quiet after which a poll may give one up; as the decisions say. */
 const FREE_HANDBACKS = 10;
+/** Times that a job may have been held ahead in vain. */
+const HELD_IN_VAIN = 1;
 const QUIET_MS = LEASE_RENEW_MS + 2_000;
 const PHASES = RunningPhase.options;
 /** How a lease ends by each message of its holder. */
@@ -119,7 +121,8 @@ function checkRecord(oracle: Oracle, record: JobRecord): void {
   promise("I10", record.attempt <= record.attemptsMax, () => `${id} is at attempt ${record.attempt}`);
   promise(
     "I10",
-    record.attemptsMax <= oracle.world.swarm.attemptsMax && leases.length <= record.attemptsMax + FREE_HANDBACKS,
+    record.attemptsMax <= oracle.world.swarm.attemptsMax &&
+      leases.length <= record.attemptsMax + FREE_HANDBACKS + HELD_IN_VAIN,
     () => `${id} has had ${leases.length} leases`,
   );
   promise(
@@ -184,7 +187,8 @@ function checkEnd(oracle: Oracle, before: RunningJob, lease: LeaseRecord, next: 
   const { operation, judgement, now, world } = oracle;
   const known = oracle.leases.get(lease.id);
   const spoke = operation.type === "message" && operation.proof.leaseId === lease.id && judgement.current;
-  const heard = (known?.heardAt ?? null) !== null || (spoke && operation.what !== "release");
+  const isBegun = operation.type === "message" && operation.what !== "release" && operation.what !== "input";
+  const heard = (known?.heardAt ?? null) !== null || (spoke && isBegun);
   // I9: what is billed is what an agent worked under, once, by the server's clock.
   promise("I9", lease.heard === heard, () => `the lease ${lease.id} ${heard ? "was" : "was never"} spoken under`);
   promise(
@@ -266,6 +270,22 @@ function checkOutcome(oracle: Oracle, before: RunningJob, lease: LeaseRecord, ne
     world.coverage.path(
       before.attempt >= before.attemptsMax ? "the last attempt fails" : "an error that would come back",
     );
+  }
+  const known = oracle.leases.get(lease.id);
+  if (next.state === "queued" && lease.outcome === "released" && known?.isAhead === true && known.heardAt === null) {
+    // It was only held ahead: the job stands where it stood, and no node has failed it.
+    promise(
+      "I10",
+      next.attempt === before.attempt - 1 && next.handbacks === before.handbacks && next.rank === before.rank,
+      () => `${next.id} pays for having been held ahead`,
+    );
+    promise(
+      "I10",
+      next.availableAt === null && next.avoid === null,
+      () => `${next.id} waits for having been held ahead`,
+    );
+    world.coverage.path("a job that was held ahead comes back");
+    return;
   }
   if (next.state === "queued") {
     const failures = Math.max(1, before.attempt, next.handbacks);

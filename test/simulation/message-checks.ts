@@ -31,7 +31,8 @@ export function checkMessage(
       reply.ok || reply.code === "file_not_found",
       () => `the present lease is refused its ${what}: ${reply.code}`,
     );
-    lease.heardAt = now;
+    // Fetching inputs ahead is no sign that the job has begun.
+    if (what !== "input" || !lease.isAhead || lease.heardAt !== null) lease.heardAt = now;
     if (what === "complete") world.coverage.path("a job succeeds");
     return;
   }

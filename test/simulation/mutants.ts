@@ -255,7 +255,16 @@ export const MUTANTS: readonly Mutant[] = [
     file: POLLS,
     find: 'replica.state !== "ready" || replica.draining || state.held',
     replace: "replica.draining || state.held",
-    seed: 21,
+    seed: 220,
+  },
+  {
+    name: "ahead-beside-idle",
+    bug: "Celery: what a busy worker has prefetched waits for its long task while other workers idle",
+    url: "https://docs.celeryq.dev/en/stable/userguide/optimizing.html#prefetch-limits",
+    file: "durable-objects/replicas/choose.ts",
+    find: "      Number(a.works) - Number(b.works) ||\n      a.held - b.held ||\n",
+    replace: "",
+    seed: 60,
   },
   {
     name: "waits-again",
@@ -480,7 +489,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/sql/late-writes.ts",
     find: "      this.#late = null;\n      throw error;",
     replace: "      throw error;",
-    seed: 261,
+    seed: 587,
   },
   {
     name: "expiry-forgotten",

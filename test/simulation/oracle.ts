@@ -25,6 +25,8 @@ export interface KnownLease {
   offeredAt: number;
   /** When the agent was last heard under it; null before the first message. */
   heardAt: number | null;
+  /** It was granted to a replica that worked on another job. */
+  isAhead: boolean;
   /** When a message under it was undone while the object lived on: it may remember that the agent spoke. */
   perhapsHeardAt: number;
 }
@@ -181,6 +183,7 @@ export class Oracle {
           () => `the token ${grant.token} is not newer than number ${this.counterMax}`,
         );
         this.tokens.add(grant.token);
+        grant.isAhead = this.#isAhead(grant);
         this.counterMax = counter(grant.token);
       }
       checkGrants(this, grants);
@@ -220,6 +223,7 @@ export class Oracle {
         pollId,
         offeredAt: this.now,
         heardAt: null,
+        isAhead: false,
         perhapsHeardAt: 0,
       };
       promise("I3", !this.leases.has(lease.id), () => `the lease ${lease.id} was granted twice`);
@@ -235,6 +239,15 @@ export class Oracle {
     this.jobs.set(id, next);
     if (ended) this.living.delete(id);
     else this.living.set(id, next);
+  }
+
+  /** Whether its replica already worked on another job, judged once all that the operation changed is known. */
+  #isAhead({ token, replicaId }: KnownLease): boolean {
+    for (const { record } of this.living.values()) {
+      if (record.state !== "running" || record.lease.replicaId !== replicaId || record.phase === "uploading") continue;
+      if (counter(record.leases.at(-1)?.token ?? token) < counter(token)) return true;
+    }
+    return false;
   }
 
   #forgotten(id: JobId, { record }: KnownJob): void {

@@ -40,11 +40,24 @@ export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void
       );
       oracle.world.coverage.path("a job waits for another node");
     }
+    if (grant.isAhead) checkAhead(oracle, grant, granted.record);
     // I10: a node on which the job failed gets it again at once only where there is no other.
     promise("I10", mayTake(oracle, granted, grant.nodeId), () => `${grant.jobId} went back to the node that lost it`);
     if (granted.avoid?.nodeId === grant.nodeId) oracle.world.coverage.path("a node gets a job again that it lost");
     waiting.delete(grant.jobId);
   }
+}
+
+/** L2: a job is held ahead only where no replica could begin it now, and once only. */
+function checkAhead(oracle: Oracle, grant: KnownLease, record: JobRecord): void {
+  const holders = new Set<string>();
+  for (const { record: other } of oracle.living.values()) {
+    if (other.state === "running") holders.add(other.lease.replicaId);
+  }
+  const idle = oracle.world.pod.idleAtTheObject().find((id) => !holders.has(id));
+  promise("L2", idle === undefined, () => `${grant.jobId} is held ahead while ${idle} has nothing to do`);
+  promise("I10", record.leases.length === 1, () => `${grant.jobId} came back, and is held ahead again`);
+  oracle.world.coverage.path("a job is held ahead");
 }
 
 function goesBefore(

@@ -72,7 +72,10 @@ function checkAlarm(oracle: Oracle, due: number): void {
   );
 }
 
-/** L2: nothing that is ready waits beside a replica that waits for work. */
+/**
+ * L2: nothing that is ready waits beside a replica that has nothing to do and waits for work. One that works takes a job
+ * ahead, or not: that is checked where it is granted.
+ */
 function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
   let ready = false;
   for (const { record } of oracle.living.values()) {
@@ -82,7 +85,12 @@ function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
     break;
   }
   if (!ready) return;
-  const idle = oracle.world.pod.idleAtTheObject().find((id) => (held.get(id) ?? 0) < LEASES_PER_REPLICA);
+  const working = new Set<string>();
+  for (const { record } of oracle.living.values()) {
+    if (record.state === "running" && record.phase !== "uploading") working.add(record.lease.replicaId);
+  }
+  const hasRoom = (id: string): boolean => (held.get(id) ?? 0) < LEASES_PER_REPLICA && !working.has(id);
+  const idle = oracle.world.pod.idleAtTheObject().find(hasRoom);
   promise("L2", idle === undefined, () => `a job is ready and ${idle} waits for work`);
 }
 

@@ -35,6 +35,12 @@ export class SimulatedAgent {
   /** The poll that a complete has gone on as. */
   #standing: string | null = null;
   #current: SimulatedRun | null = null;
+  /** A job that waits for the current one to end. */
+  #ahead: SimulatedRun | null = null;
+  /** The current job is far enough for the next one to be asked for. */
+  #asksAhead = false;
+  /** The job whose complete asks for the next lease. */
+  #carries: SimulatedRun | null = null;
   /** A job whose outputs go up while the next one runs. */
   #sending: SimulatedRun | null = null;
   readonly #isClone: boolean;
@@ -83,6 +89,7 @@ export class SimulatedAgent {
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
+    if (this.#ahead?.isHeld === true) this.#ahead.giveBack();
     this.later(dice100(this.world), () => this.#stopIfIdle());
   }
 
@@ -216,7 +223,8 @@ export class SimulatedAgent {
   }
 
   #takeJobs(): void {
-    if (this.#polling || this.#current !== null) return;
+    if (this.#polling || this.#carries !== null || this.#standing !== null) return;
+    if (this.#current !== null && !this.#mayAskAhead()) return;
     if (this.#draining) {
       this.#stopIfIdle();
       return;
@@ -224,8 +232,8 @@ export class SimulatedAgent {
     this.#polling = true;
     const pollId = this.#pollId;
     const startedAt = this.world.agenda.now;
-    const leases =
-      this.#sending === null ? [] : [this.#sending.lease].map(({ lease_id, token }) => ({ lease_id, token }));
+    const held = [this.#sending, this.#current].filter((run) => run !== null);
+    const leases = held.map(({ lease: { lease_id, token } }) => ({ lease_id, token }));
     const poll = { poll_id: pollId, leases, wait_ms: POLL_WAIT_MS };
     this.persist<{ answer: ReplicaPollAnswer }>(
       null,
@@ -245,7 +253,7 @@ export class SimulatedAgent {
   }
 
   #answered({ lease, ended, stop }: ReplicaPollAnswer, startedAt: number): void {
-    if (this.#sending !== null && ended.includes(this.#sending.lease.lease_id)) this.#sending.stop();
+    for (const run of [this.#sending, this.#ahead]) if (run !== null && ended.includes(run.lease.lease_id)) run.stop();
     if (stop) this.drain();
     if (lease === null) {
       const quick = this.world.agenda.now - startedAt < IDLE_ANSWER_MS;
@@ -301,11 +309,44 @@ export class SimulatedAgent {
     return true;
   }
 
+  #mayAskAhead(): boolean {
+    return this.#asksAhead && this.#ahead === null && this.#sending === null && !this.#draining;
+  }
+
+  /** The current job executes: the next one is asked for. */
+  executes(run: SimulatedRun): void {
+    if (this.#current !== run || !this.world.holdsAhead) return;
+    this.#asksAhead = true;
+    this.#takeJobs();
+  }
+
+  /** ComfyUI is done with the current job, and begins the one behind it at once. */
+  hasExecuted(run: SimulatedRun): void {
+    if (this.#current !== run || this.#ahead === null || this.#sending !== null) return;
+    this.#sending = run;
+    this.#next();
+  }
+
+  /** The job that was held ahead is the current one. */
+  #next(): void {
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    this.#asksAhead = false;
+    this.#current = ahead;
+    ahead?.begin();
+  }
+
   #work(lease: Lease): void {
     if (this.#draining) {
       this.giveBack(lease, () => this.#stopIfIdle());
       return;
     }
+    if (this.#current !== null) {
+      this.#ahead = new SimulatedRun(this, lease);
+      this.#ahead.hold();
+      return;
+    }
+    this.#asksAhead = false;
     this.#current = new SimulatedRun(this, lease);
     this.#current.start();
   }
@@ -325,9 +366,12 @@ export class SimulatedAgent {
 
   /** With it the answer to a completion may carry the next lease. */
   nextPoll(run: SimulatedRun): Pick<CompleteLease, "next_poll_id" | "next_wait_ms"> {
-    if (this.#draining || this.#sending === run) return {};
+    const isTaken = this.#polling || this.#carries !== null || this.#ahead !== null;
+    if (this.#draining || isTaken || (this.#sending === run && !this.world.holdsAhead)) return {};
     const { dice, swarm } = this.world;
-    const waits = this.#sending === null && dice.chance(swarm.sockets);
+    this.#carries = run;
+    const holdsOther = [this.#sending, this.#current].some((other) => other !== null && other !== run);
+    const waits = !holdsOther && dice.chance(swarm.sockets);
     return { next_poll_id: this.#pollId, ...(waits ? { next_wait_ms: POLL_WAIT_MS } : {}) };
   }
 
@@ -335,8 +379,8 @@ export class SimulatedAgent {
   free(run: SimulatedRun): void {
     if (this.#current !== run || this.#sending !== null || this.#draining) return;
     this.#sending = run;
-    this.#current = null;
-    this.#newPoll();
+    this.#next();
+    if (!this.#polling && this.#carries === null) this.#newPoll();
     this.#takeJobs();
   }
 
@@ -346,16 +390,18 @@ export class SimulatedAgent {
    * @param waits the next one comes by itself
    */
   ended(run: SimulatedRun, next: Lease | null, waits: boolean): void {
-    if (this.#sending === run) {
-      this.#sending = null;
-      if (this.#draining) this.#stopIfIdle();
-      return;
-    }
-    if (this.#current !== run) return;
-    this.#current = null;
+    if (this.#carries === run) this.#carries = null;
+    if (this.#ahead === run) this.#ahead = null;
+    else if (this.#sending === run) this.#sending = null;
+    else if (this.#current === run) this.#next();
+    else return;
     if (next !== null) {
       this.#newPoll();
       this.#work(next);
+      return;
+    }
+    if (this.#current !== null) {
+      this.#takeJobs();
       return;
     }
     if (waits && !this.#draining) this.#await();
@@ -363,7 +409,8 @@ export class SimulatedAgent {
   }
 
   #stopIfIdle(): void {
-    if (!this.#draining || this.#current !== null || this.#sending !== null || !this.#alive) return;
+    const isBusy = this.#current !== null || this.#sending !== null || this.#ahead !== null;
+    if (!this.#draining || isBusy || !this.#alive) return;
     if (this.#isClone) {
       this.kill();
       return;

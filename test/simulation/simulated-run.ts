@@ -12,6 +12,8 @@ const UPLOAD_PATIENCE_MS = 150;
 /** A manifest that the server finds incomplete is made again this often. */
 const DELIVERIES_MAX = 2;
 const HANG_MS = 120_000;
+/** A job is held ahead for this share of the time to confirm its lease. */
+const HELD_SHARE = 0.7;
 
 /** One job on an agent, from its lease to its final report: beats at a steady pace, and the steps one after the other. */
 export class SimulatedRun {
@@ -23,6 +25,10 @@ export class SimulatedRun {
   /** The final report is on its way: what a beat hears no longer matters. */
   #settled = false;
   #deliveries = 0;
+  /** It is held ahead, until the job before it is done. */
+  #isHeld = false;
+  /** Its inputs are there. */
+  #isPrepared = false;
   /** What distinguishes this machine's bytes from a clone's. */
   readonly #flavour: number;
 
@@ -45,6 +51,41 @@ export class SimulatedRun {
     const { dice, swarm } = this.#world;
     this.#enter("preparing");
     this.#fetchInputs(0, () => this.#then(dice.around(swarm.prepareMs), () => this.#execute()));
+  }
+
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  /** Fetches the inputs, says nothing, and gives the lease back when its turn does not come soon. */
+  hold(): void {
+    this.#isHeld = true;
+    this.#phase = "preparing";
+    const { dice, swarm } = this.#world;
+    this.#fetchInputs(0, () => this.#then(dice.around(swarm.prepareMs), () => this.#prepared()));
+    this.#then(this.lease.confirm_within_ms * HELD_SHARE, () => {
+      if (this.#isHeld) this.giveBack();
+    });
+  }
+
+  /** The job before it is done. */
+  begin(): void {
+    if (!this.#isHeld || this.#stopped) return;
+    this.#isHeld = false;
+    this.#world.coverage.path("a job that was held ahead begins");
+    this.#beat();
+    if (this.#isPrepared) this.#execute();
+  }
+
+  giveBack(): void {
+    if (this.#stopped || this.#settled) return;
+    this.#settled = true;
+    this.#agent.giveBack(this.lease, () => this.stop());
+  }
+
+  #prepared(): void {
+    this.#isPrepared = true;
+    if (!this.#isHeld) this.#execute();
   }
 
   /** A copy takes up where it was copied. */
@@ -126,6 +167,7 @@ export class SimulatedRun {
 
   #execute(): void {
     this.#enter("executing");
+    this.#agent.executes(this);
     const { dice, swarm, healed } = this.#world;
     const hangs = !healed && dice.chance(swarm.hangs);
     const ms = healed ? dice.int(100, 1_000) : hangs ? HANG_MS : dice.around(swarm.executeMs);
@@ -139,6 +181,7 @@ export class SimulatedRun {
       }
       const started = this.#world.agenda.now;
       this.#deliver();
+      this.#agent.hasExecuted(this);
       this.#then(UPLOAD_PATIENCE_MS, () => {
         if (!this.#settled && this.#world.agenda.now - started >= UPLOAD_PATIENCE_MS) this.#agent.free(this);
       });

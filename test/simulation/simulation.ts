@@ -69,6 +69,8 @@ export class Simulation {
   readonly dice: Dice;
   /** The core's own chance, apart, so that it does not shift everything else. */
   readonly coreDice: Dice;
+  /** Whether agents hold one job ahead; thrown apart as well. */
+  readonly holdsAhead: boolean;
   readonly agenda = new Agenda();
   readonly trace = new Trace();
   readonly coverage: Coverage;
@@ -104,6 +106,7 @@ export class Simulation {
     this.dice = new Dice(options.seed);
     this.coreDice = new Dice(options.seed ^ 0x5bd1e995);
     this.swarm = drawSwarm(this.dice);
+    this.holdsAhead = new Dice(options.seed ^ 0x27d4eb2f).chance(0.6);
     this.faults = this.swarm.faults;
     this.coverage = options.coverage;
     this.database = options.database;

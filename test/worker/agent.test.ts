@@ -374,7 +374,7 @@ describe("inputs of a lease", () => {
     const replica = await readyReplica(await joinNode(workspace));
     const lease = await takeLease(replica);
     expect(lease.files).toEqual([
-      expect.objectContaining({ index: 0, input: "image", file_id: id, filename: "cat.png", size: 64 }),
+      expect.objectContaining({ index: 0, input: "image", file_id: id, filename: "cat.png", size: picture.byteLength }),
     ]);
     const answer = await sendLease(replica, lease, "GET", "inputs/0");
     expect(new Uint8Array(await answer.arrayBuffer())).toEqual(picture);
@@ -391,7 +391,7 @@ describe("outputs of a lease", () => {
   it("need a length, a hash, and bytes that fit both", async () => {
     const bytes = png(1, 1);
     const sha256 = await sha256Hex(bytes);
-    const right = { [SHA256_HEADER]: sha256, "content-length": "64" };
+    const right = { [SHA256_HEADER]: sha256, "content-length": String(bytes.byteLength) };
     const stream = new ReadableStream<Uint8Array>({
       start(controller) {
         controller.enqueue(bytes);
@@ -402,7 +402,7 @@ describe("outputs of a lease", () => {
       status: 411,
       code: "length_required",
     });
-    expect(await refusalOf(await put("1", bytes, { "content-length": "64" }))).toEqual({
+    expect(await refusalOf(await put("1", bytes, { "content-length": String(bytes.byteLength) }))).toEqual({
       status: 400,
       code: "malformed_request",
     });

@@ -194,7 +194,7 @@ describe("creating an endpoint", () => {
     const { key, workspaceId, podId } = await makeWorkspace();
     await makeEndpoint(key, "first");
     const copy = env.CATALOG.prepare(
-      "INSERT INTO endpoints SELECT ?, ?, workspace_id, pod_id, ?, name, settings, overrides, active_release, version, applied_version, created_at, updated_at, deleted_at FROM endpoints WHERE workspace_id = ? AND pod_id = ? AND slug = 'first'",
+      "INSERT INTO endpoints (id, key, workspace_id, pod_id, slug, name, settings, overrides, active_release, version, applied_version, created_at, updated_at, deleted_at) SELECT ?, ?, workspace_id, pod_id, ?, name, settings, overrides, active_release, version, applied_version, created_at, updated_at, deleted_at FROM endpoints WHERE workspace_id = ? AND pod_id = ? AND slug = 'first'",
     );
     const rows = Array.from({ length: ENDPOINTS_PER_WORKSPACE_MAX - 1 }, (_, index) => {
       const id = makeId(EndpointId, "ep", Date.now(), randomBytes);

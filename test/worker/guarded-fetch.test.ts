@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { guardUrl, type PublicUrl } from "#contract/public-url";
-import { fetchGuarded, openGuarded } from "#durable-objects/egress/guarded-fetch";
+import { fetchGuarded, type OpenAnswer, openGuarded } from "#durable-objects/egress/guarded-fetch";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -132,5 +132,45 @@ describe("a request to an address that a caller gave", () => {
     const answer = await openGuarded(url, get);
     if (answer.ok) await answer.discard();
     expect(seen.cancelled).toBe(true);
+  });
+
+  it("hands its body to another stream whole", async () => {
+    outsideAnswers(() => new Response("abcde"));
+    const answer = await openGuarded(url, get);
+    if (!answer.ok) throw new Error(answer.why);
+    const fixed = new FixedLengthStream(5);
+    const [text] = await Promise.all([new Response(fixed.readable).text(), answer.pipeTo(fixed.writable)]);
+    expect(text).toBe("abcde");
+  });
+
+  it("gives up at its deadline when the body stalls on its way to another stream", async () => {
+    outsideAnswers(() => new Response(endless(undefined).body));
+    const answer = await openGuarded(url, { ...get, deadlineMs: SOON_MS });
+    if (!answer.ok) throw new Error(answer.why);
+    const piped = answer.pipeTo(new FixedLengthStream(5).writable);
+    await expect(piped).rejects.toMatchObject({ failure: { why: "timeout" } });
+  });
+
+  it.each<[string, (answer: OpenAnswer) => Promise<unknown>]>([
+    [
+      "read",
+      async ({ chunks }) => {
+        for await (const chunk of chunks) expect(chunk.byteLength).toBeGreaterThan(0);
+      },
+    ],
+    ["handed on", ({ pipeTo }) => pipeTo(new WritableStream())],
+    ["let go", ({ discard }) => discard()],
+  ])("leaves no timer behind when its answer is %s", async (_, end) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      outsideAnswers(() => new Response("abcde"));
+      const answer = await openGuarded(url, get);
+      if (!answer.ok) throw new Error(answer.why);
+      expect(vi.getTimerCount()).toBe(1);
+      await end(answer);
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

@@ -2,7 +2,16 @@ import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, it } from "vitest";
 import { routes } from "#contract/api/all";
 import { IDEMPOTENCY_KEY_MS } from "#contract/limits";
-import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace, textGraph } from "#test/worker/workspace";
+import { exampleBuild } from "#test/contract/example-build";
+import {
+  jsonOf,
+  makeEndpoint,
+  makeWorkspace,
+  refusalOf,
+  send,
+  type TestWorkspace,
+  textGraph,
+} from "#test/worker/workspace";
 import { unansweredRoutes } from "#worker/app";
 import { RUNNING_MS_MAX } from "#worker/catalog/idempotency-keys";
 
@@ -20,8 +29,11 @@ const post = (path: string, key: string | undefined, json: unknown, as = workspa
 const BODIES: Readonly<Record<string, () => unknown>> = {
   createKey: () => newKey,
   createEndpoint: () => ({ slug: "fox", workflow: textGraph() }),
+  createBuild: () => exampleBuild,
   createJoinToken: () => ({ expires_in: 600 }),
   createWebhook: () => ({ url: "https://hooks.example.com/in" }),
+  createRelease: () => ({ workflow: textGraph(3) }),
+  rollbackRelease: () => ({}),
 };
 const marked = routes.filter(
   (route) => "idempotent" in route && "body" in route && !unansweredRoutes().includes(route.id),
@@ -53,13 +65,17 @@ const rowsLeft = async (): Promise<unknown> =>
     .first("n");
 
 describe("a creating call with an Idempotency-Key", () => {
-  it.each(marked)("$id runs once and answers the same again", async ({ id, path: template }) => {
-    const path = template.replace("{pod}", workspace.podId);
+  it.each(marked)("$id runs once and answers the same again", async ({ id, path: template, status }) => {
+    const path = template.replace("{pod}", workspace.podId).replace("{endpoint}", "wolf");
+    if (template.includes("{endpoint}")) {
+      // Two releases, so that one can be rolled back.
+      await makeEndpoint(workspace.key, "wolf");
+      await send("PATCH", "/v1/endpoints/wolf", { key: workspace.key, json: { workflow: textGraph(2) } });
+    }
     const body = BODIES[id] ?? (() => expect.fail(`add a body for ${id}`));
     const first = await post(path, "k1", body());
     const again = await post(path, '"k1"', body());
-    expect(first.status).toBe(201);
-    expect(again.status).toBe(201);
+    expect([first.status, again.status]).toEqual([status, status]);
     expect(first.headers.has("idempotency-replayed")).toBe(false);
     expect(again.headers.get("idempotency-replayed")).toBe("true");
     expect(again.headers.get("content-type")).toBe(first.headers.get("content-type"));

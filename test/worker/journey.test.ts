@@ -99,7 +99,11 @@ describe("a job from its submit to its download", () => {
     expect(await jsonOf(await complete())).toEqual({ next: null });
     expect((await complete()).status).toBe(200);
     const shown = await jsonOf(await send("GET", `/v1/jobs/${String(job.id)}`, { key: workspace.key }));
-    expect(shown).toMatchObject({ state: "succeeded", error: null, outputs: [{ name: "image-0.png", size: 64 }] });
+    expect(shown).toMatchObject({
+      state: "succeeded",
+      error: null,
+      outputs: [{ name: "image-0.png", size: picture.byteLength }],
+    });
   });
 
   it("refuses messages about a lease that is over", async () => {

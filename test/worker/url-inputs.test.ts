@@ -70,8 +70,8 @@ describe("an input given by its address", () => {
     ["is no picture", () => new Response("<html>", { headers: { "content-type": "image/png" } }), "invalid_file"],
     ["is empty", () => new Response(new Uint8Array(0)), "invalid_file"],
     [
-      "lies about its type",
-      () => new Response(png(8, 8), { headers: { "content-type": "text/html" } }),
+      "answers with a page in place of a picture",
+      () => new Response("<html>Please sign in</html>", { headers: { "content-type": "image/png" } }),
       "invalid_file",
     ],
     [

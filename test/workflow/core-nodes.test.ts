@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { isJsonObject, type Json, type JsonObject, parseExactJson } from "#contract/exact-json";
 import { coreNodes } from "#workflow/core-nodes/all";
+import { hookAndMeshNodes } from "#workflow/core-nodes/hooks-and-meshes";
 import { declaredInputs } from "#workflow/object-info";
 
 const RECORDING = new URL("../../../shared/comfyui/object_info/comfyui-0.3.64-core-stripped.json", import.meta.url);
@@ -30,12 +31,14 @@ describe.skipIf(!existsSync(RECORDING))("the tables against a recorded ComfyUI 0
   const recorded = existsSync(RECORDING) ? parseExactJson(readFileSync(RECORDING, "utf8")) : {};
   const server = isJsonObject(recorded) ? recorded : {};
 
-  it.each(Object.keys(coreNodes))("%s is what the server says", (name) => {
-    const theirs = server[name];
-    const ours: unknown = coreNodes[name];
-    if (!isJsonObject(theirs) || !isJsonObject(ours)) throw new Error(`${name} is not in the recording`);
-    expect(comparable(ours)).toEqual(comparable(theirs));
-  });
+  it.each(Object.entries({ ...coreNodes, ...hookAndMeshNodes }))(
+    "%s is what the server says",
+    (name, ours: unknown) => {
+      const theirs = server[name];
+      if (!isJsonObject(theirs) || !isJsonObject(ours)) throw new Error(`${name} is not in the recording`);
+      expect(comparable(ours)).toEqual(comparable(theirs));
+    },
+  );
 });
 
 describe("the tables", () => {
@@ -50,7 +53,11 @@ describe("the tables", () => {
     ]);
   });
 
-  it.each(Object.entries(coreNodes))("%s can be read by the importer", (name, node) => {
+  it("hold each class once", () => {
+    expect(Object.keys(hookAndMeshNodes).filter((name) => Object.hasOwn(coreNodes, name))).toEqual([]);
+  });
+
+  it.each(Object.entries({ ...coreNodes, ...hookAndMeshNodes }))("%s can be read by the importer", (name, node) => {
     expect(node.name).toBe(name);
     const shown = [...Object.keys(node.input.required ?? {}), ...Object.keys(node.input.optional ?? {})];
     expect(declaredInputs(node).map((input) => input.name)).toEqual(shown);

@@ -178,6 +178,77 @@ describe("the widgets brought to the outside of a subgraph", () => {
   });
 });
 
+/** A primitive inside that fills the sampler's steps and the size of the batch. */
+function withPrimitive(ui: JsonObject, title: string): JsonObject {
+  const [definition] = (ui.definitions as JsonObject).subgraphs as JsonObject[];
+  if (definition === undefined) throw new Error("the document has a subgraph");
+  const nodes = (definition.nodes as JsonObject[]).map((inner): JsonObject => {
+    const link = inner.id === 3 ? 300 : inner.id === 5 ? 301 : undefined;
+    const field = inner.id === 3 ? "steps" : "batch_size";
+    const others = (inner.inputs as JsonObject[]).filter((input) => input.name !== field);
+    const filled = { name: field, type: "INT", link: link ?? null, widget: { name: field } };
+    return link === undefined ? inner : { ...inner, inputs: [...others, filled] };
+  });
+  const primitive = { ...node(7, "PrimitiveNode", { outputs: ["INT:INT"], widgets: [3, "fixed"] }), title };
+  const links = [
+    ...(definition.links as Json[]),
+    objectLink(300, 7, 0, 3, 0, "INT"),
+    objectLink(301, 7, 0, 5, 0, "INT"),
+  ];
+  return { ...ui, definitions: { subgraphs: [{ ...definition, nodes: [...nodes, primitive], links }] } };
+}
+
+describe("a primitive of the editor", () => {
+  it("is one input for all it fills, under its title", async () => {
+    const { inputs: specs } = await imported(withPrimitive(document([]), "Effort"));
+    expect(specs.filter(({ name }) => ["effort", "steps", "num_images"].includes(name))).toMatchObject([
+      {
+        name: "effort",
+        title: "Effort",
+        default: 3,
+        targets: [
+          { node: "20:3", field: "steps" },
+          { node: "20:5", field: "batch_size" },
+        ],
+      },
+    ]);
+  });
+
+  it("without a title of its own is one input under the name that the first of them has", async () => {
+    const names = await inputs(withPrimitive(document([]), "Primitive"));
+    expect(names).toContain("steps 20:3.steps 20:5.batch_size");
+    expect(names.filter((name) => name.includes("20:3.steps"))).toHaveLength(1);
+  });
+});
+
+describe("a promoted primitive", () => {
+  const shown = (title: string): JsonObject => {
+    const ui = withPrimitive(document([]), title);
+    const nodes = (ui.nodes as JsonObject[]).map((each) =>
+      each.id === 20 ? { ...each, widgets_values: [12], properties: { proxyWidgets: [["7", "value"]] } } : each,
+    );
+    return { ...ui, nodes };
+  };
+
+  it.each([
+    ["Effort", "effort"],
+    ["Primitive", "steps"],
+  ])("called %s is one input, %s, with the value it has outside", async (title, name) => {
+    const { inputs: specs } = await imported(shown(title));
+    const all = specs.filter((spec) => spec.targets.some(({ node: id }) => id === "20:3" || id === "20:5"));
+    expect(all.filter((spec) => spec.name === name)).toMatchObject([
+      {
+        default: 12,
+        targets: [
+          { node: "20:3", field: "steps" },
+          { node: "20:5", field: "batch_size" },
+        ],
+      },
+    ]);
+    expect(specs.some((spec) => spec.name === "num_images")).toBe(false);
+  });
+});
+
 describe("App mode", () => {
   const promoted = [{ name: "text", label: "Scene", at: [[1, "text"]] }] as const;
   const app = (list: readonly Json[], outputs: readonly Json[] = []): JsonObject =>
@@ -210,6 +281,11 @@ describe("App mode", () => {
     expect(await inputs(document([], app([["20:4", "ckpt_name"]])))).toEqual([
       expect.stringContaining("20:4.ckpt_name"),
     ]);
+  });
+
+  it("may list a primitive, which stands for every widget it fills", async () => {
+    const ui = document([], app([["20:7", "value"]]));
+    expect(await inputs(withPrimitive(ui, "PrimitiveNode"))).toEqual(["steps 20:3.steps 20:5.batch_size"]);
   });
 
   it("lists the outputs", async () => {

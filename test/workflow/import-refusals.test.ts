@@ -37,6 +37,21 @@ describe("a document that is no graph", () => {
   );
 });
 
+describe("a document that people take for a workflow", () => {
+  const described = { SaveImage: nodeClass("SaveImage", { images: ["IMAGE"] }) };
+
+  it.each([
+    ["a comfy-pack's snapshot", { python: "3.12", comfyui: "abc", models: [], custom_nodes: [] }, "workflow_api.json"],
+    ["a Manager's snapshot", { comfyui: "abc", git_custom_nodes: {}, file_custom_nodes: [] }, "snapshot"],
+    ["an answer of GET /object_info", described, "as object_info"],
+    ["a ViewComfy form", { file_type: "view_comfy", workflows: [] }, "as view_comfy"],
+  ])("such as %s is called by its name", async (_what, document, words) => {
+    const refusal = await refused(document);
+    expect(refusal.code).toBe("invalid_workflow");
+    expect(refusal.detail).toContain(words);
+  });
+});
+
 describe("the editor's format", () => {
   const slot = (name: string, type: string, link: number) => ({ name, type, link });
   const nodes = [

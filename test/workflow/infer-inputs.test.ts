@@ -392,7 +392,7 @@ describe("settings", () => {
     expect(fields).not.toContain("filename_prefix");
     expect(fields).not.toContain("ckpt_name");
     const shown = await imported(textToImage(), { overrides: { inputs: { ckpt_name: { hidden: false } } } });
-    expect(input(shown, "ckpt_name")).toMatchObject({ type: "string", default: "model.safetensors", multiline: false });
+    expect(input(shown, "ckpt_name")).toMatchObject({ type: "choice", choices: ["model.safetensors"] });
   });
 });
 
@@ -553,6 +553,7 @@ describe("types of fields", () => {
     return (await imported(nodes, { objectInfo })).inputs[0];
   };
   const many = Array.from({ length: 21 }, (_, index) => `choice ${index}`);
+  const endless = Array.from({ length: 2_001 }, (_, index) => `choice ${index}`);
 
   it.each([
     ["short choices, first generation", [["a", "b"], {}], "a", { type: "choice", choices: ["a", "b"], default: "a" }],
@@ -560,8 +561,10 @@ describe("types of fields", () => {
     ["a choice the list lacks", [["a", "b"], {}], "c", { type: "choice", choices: ["a", "b", "c"], default: "c" }],
     ["numbers as choices", [[1, 2], {}], 2, { type: "choice", choices: [1, 2], default: 2 }],
     ["booleans as choices", [[true, false], {}], true, { type: "boolean", default: true }],
-    ["long choices", [many, {}], "choice 3", { type: "string", default: "choice 3" }],
-    ["a list of files", [["a.png", "b.png"], {}], "a.png", { type: "string", default: "a.png" }],
+    ["long choices", [many, {}], "choice 3", { type: "choice", choices: many, default: "choice 3" }],
+    ["endless choices", [endless, {}], "choice 3", { type: "choice", choices: ["choice 3"], default: "choice 3" }],
+    ["a list of files", [["a.png", "b.png"], {}], "a.png", { type: "choice", choices: ["a.png"], default: "a.png" }],
+    ["a list from elsewhere", ["COMBO", { remote: { route: "/x" } }], "a", { type: "string", default: "a" }],
     ["a text box", ["STRING", { multiline: true }], "x", { type: "string", multiline: true }],
     ["a line of text", ["STRING", {}], "x", { type: "string", multiline: false }],
     ["a switch", ["BOOLEAN", {}], false, { type: "boolean", default: false }],

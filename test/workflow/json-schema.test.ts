@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { stringifyExactJson } from "#contract/exact-json";
 import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
 import { imported, node, textToImage } from "./graphs.ts";
+import { nodeClass } from "./ui/object-info.ts";
 
 const property = (schema: Record<string, unknown>, name: string) =>
   (schema.properties as Record<string, unknown>)[name];
@@ -43,6 +44,32 @@ describe("the schema of inputs", () => {
     expect(seed).toMatchObject({ examples: [5], "x-ui": { seed: true } });
     expect("default" in seed).toBe(false);
     expect(stringifyExactJson(seed)).toContain('"maximum":18446744073709551615');
+  });
+
+  it("says what a class says: its help, and how an editor shows a number", async () => {
+    const Meter = nodeClass(
+      "Meter",
+      {
+        level: ["INT", { default: 1, min: 0, max: 9, display: "slider", tooltip: "  How loud it is. " }],
+        tint: ["INT", { default: 0, min: 0, max: 255, display: "color" }],
+        weight: ["FLOAT", { default: 1, min: 0, max: 2, display: "slider" }],
+        plain: ["INT", { default: 1, display: "number", tooltip: "" }],
+      },
+      ["IMAGE"],
+    );
+    const graph = {
+      m: node("Meter", { level: 2, tint: 3, weight: 1, plain: 4 }),
+      s: node("SaveImage", { images: ["m", 0], filename_prefix: "x" }),
+    };
+    const overrides = {
+      inputs: Object.fromEntries(["level", "tint", "weight", "plain"].map((name) => [name, { hidden: false }])),
+    };
+    const schema = inputsJsonSchema((await imported(graph, { objectInfo: { Meter }, overrides })).inputs);
+    expect(property(schema, "level")).toMatchObject({ description: "How loud it is.", "x-ui": { display: "slider" } });
+    expect(property(schema, "tint")).toMatchObject({ "x-ui": { display: "color" } });
+    expect(property(schema, "weight")).toMatchObject({ type: "number", "x-ui": { display: "slider" } });
+    expect(property(schema, "plain")).not.toMatchObject({ description: expect.anything() });
+    expect(property(schema, "plain")).not.toMatchObject({ "x-ui": { display: expect.anything() } });
   });
 
   it("requires files and says what kind", async () => {

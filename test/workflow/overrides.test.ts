@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { InputOverride, Overrides } from "#contract/workflow";
+import { inputsJsonSchema } from "#workflow/json-schema";
 import { imported, input, node, places, refused, sampler, textToImage } from "./graphs.ts";
 
 const change = async (name: string, override: InputOverride) =>
@@ -84,6 +85,73 @@ describe("an operator", () => {
       { name: "result", title: "The result", node: "save", kind: "image", temporary: false },
       { name: "image_3", title: "Image", node: "look", kind: "image", temporary: true },
     ]);
+  });
+});
+
+describe("an input's group", () => {
+  it("is its heading in a form, whatever else is changed", async () => {
+    const workflow = await imported(textToImage(), {
+      overrides: { inputs: { width: { group: "Size" }, height: { group: "Size", choices: [512, 768] } } },
+    });
+    expect(input(workflow, "width").group).toBe("Size");
+    expect(input(workflow, "height")).toMatchObject({ type: "choice", group: "Size" });
+    expect("group" in input(workflow, "steps")).toBe(false);
+    expect(inputsJsonSchema(workflow.inputs)).toMatchObject({
+      properties: { width: { "x-ui": { group: "Size" } }, height: { "x-ui": { group: "Size" } } },
+    });
+  });
+
+  it("is none when it is empty", async () => {
+    expect("group" in input(await change("width", { group: "" }), "width")).toBe(false);
+  });
+});
+
+describe("an output chosen by its node", () => {
+  const graph = textToImage({
+    look: node("PreviewImage", { images: ["decode", 0] }),
+    strange: node("Uploader", { images: ["decode", 0] }),
+  });
+  const outputs = async (overrides: Overrides["outputs"]) =>
+    (await imported(graph, { overrides: { outputs: overrides } })).outputs.map((output) => [
+      output.name,
+      output.node,
+      output.temporary,
+    ]);
+
+  it("is brought out under the key's name: a preview, or a node of which nobody knew that it gives something", async () => {
+    expect(await outputs(undefined)).toEqual([["image", "save", false]]);
+    expect(await outputs({ glance: { node: "look" }, upload: { node: "strange", temporary: true } })).toEqual([
+      ["image", "save", false],
+      ["glance", "look", true],
+      ["upload", "strange", true],
+    ]);
+  });
+
+  it("may get another name, be hidden, and swap names with another", async () => {
+    expect(await outputs({ a: { node: "save", name: "result" } })).toEqual([["result", "save", false]]);
+    expect(await outputs({ image: { node: "look" }, saved: { node: "save" } })).toEqual([
+      ["saved", "save", false],
+      ["image", "look", true],
+    ]);
+    expect(await outputs({ image: { node: "look" }, saved: { node: "save", hidden: true } })).toEqual([
+      ["image", "look", true],
+    ]);
+  });
+
+  it("that gives none is refused with those that do, and what to add", async () => {
+    const refusal = await refused(graph, { overrides: { outputs: { x: { node: "decode" } } } });
+    expect(refusal.errors).toMatchObject([
+      {
+        path: "/overrides/outputs/x/node",
+        reason: expect.stringMatching(/"decode".*save.*PreviewImage/),
+        allowed: { choices: ["save", "look", "strange"] },
+      },
+    ]);
+  });
+
+  it("cannot be changed twice", async () => {
+    const refusal = await refused(graph, { overrides: { outputs: { image: { title: "A" }, b: { node: "save" } } } });
+    expect(refusal.errors).toMatchObject([{ path: "/overrides/outputs/b" }]);
   });
 });
 

@@ -19,6 +19,9 @@ const INPUTS: InputSpec[] = [
   { ...base("tiled"), type: "boolean", default: false },
   { ...base("sampler"), type: "choice", default: "euler", choices: ["euler", "heun", 3] },
   { ...base("image"), type: "file", media: "image" },
+  { ...base("anything"), type: "integer", seed: false },
+  { ...base("any_size"), type: "number" },
+  { ...base("font"), type: "choice", choices: Array.from({ length: 2_000 }, (_, index) => `font ${index}`) },
 ];
 const options = { randomSeed: () => 123_456_789 };
 const check = (values: JsonObject, inputs: readonly InputSpec[] = INPUTS) => validateInputs(inputs, values, options);
@@ -110,11 +113,21 @@ describe("values that do not fit", () => {
     ["seed", 2n ** 64n, "18446744073709551615 or less"],
     ["strength", "0.5", "number, not text"],
     ["strength", 1.01, "1 or less"],
-    ["strength", Number.POSITIVE_INFINITY, "must be a number"],
+    ["strength", Number.POSITIVE_INFINITY, "a number that 64 bits of floating point can hold"],
+    ["strength", 10n ** 400n, "a number that 64 bits of floating point can hold"],
+    ["anything", 2n ** 64n, "18446744073709551615 or less"],
+    ["anything", -(2n ** 63n) - 1n, "-9223372036854775808 or more"],
+    ["anything", 1e300, "18446744073709551615 or less"],
+    ["any_size", 10n ** 309n, "a number that 64 bits"],
     ["tiled", "false", "true or false, not text"],
     ["tiled", 0, "true or false"],
-    ["sampler", "Euler", "one of the choices"],
+    ["sampler", "Euler", 'one of the choices. Did you mean "euler"?'],
     ["sampler", "3", "one of the choices"],
+    ["sampler", true, "one of the choices"],
+    ["sampler", ["euler"], "one of the choices"],
+    ["sampler", `euler${"r".repeat(100_000)}`, "one of the choices"],
+    ["font", 4, "one of the choices, which are text, not a whole number"],
+    ["font", "font_7", 'Did you mean "font 7"?'],
     ["prompt", 5, "text, not a whole number"],
     ["prompt", "x".repeat(21), "longer than 20"],
     ["prompt", "a\u0000b", "null character"],
@@ -130,6 +143,9 @@ describe("values that do not fit", () => {
     expect(fault({ width: 1 })?.[0]?.allowed).toEqual({ type: "integer", minimum: 16, maximum: 2048, step: 8 });
     expect(fault({ sampler: "x" })?.[0]?.allowed).toEqual({ type: "choice", choices: ["euler", "heun", 3] });
     expect(fault({ prompt: 1 })?.[0]?.allowed).toEqual({ type: "string", maxLength: 20 });
+    expect(fault({ font: 1 })?.[0]?.allowed).toMatchObject({
+      choices: expect.toSatisfy((list) => list.length === 100),
+    });
   });
 
   it("are all listed", () => {
@@ -167,6 +183,87 @@ describe("values that do not fit", () => {
     ];
     const result = check({ prompt: null }, inputs);
     expect(result.ok ? [] : result.errors?.map((error) => error.path)).toEqual(["/inputs/image", "/inputs/prompt"]);
+  });
+});
+
+describe("a text that names a file", () => {
+  const text = (field: string, value: string, usual?: string) => {
+    const input: InputSpec = {
+      ...base("name"),
+      targets: [
+        { node: "1", field: "text" },
+        { node: "2", field },
+      ],
+      type: "string",
+      multiline: false,
+      maxLength: 1_000,
+      ...(usual === undefined ? {} : { default: usual }),
+    };
+    const result = check({ name: value }, [input]);
+    return result.ok ? undefined : result.errors?.[0]?.reason;
+  };
+  const FIELDS: readonly (readonly [string, string?])[] = [
+    ["ckpt_name"],
+    ["lora_2"],
+    ["model.unet_name"],
+    ["image"],
+    ["video_path"],
+    ["directory"],
+    ["thing", "a.safetensors"],
+    ["thing", "clip.mp4"],
+  ];
+
+  it.each([
+    "../../etc/passwd",
+    "a/../../b.png",
+    "..",
+    "/etc/passwd",
+    "~/.ssh/id_rsa",
+    "C:\\Windows\\win.ini",
+    "c:/a.png",
+    "..\\..\\a.ckpt",
+    "\\\\server\\share\\a.ckpt",
+    "photo.png [output]",
+    "photo.png[temp]",
+    "photo.png [input] ",
+    "photo.png [OUTPUT]",
+    "CON",
+    "loras/nul.safetensors",
+    "com1.png",
+    "LPT¹",
+    "file:///etc/passwd",
+    "ftp://example.com/a.png",
+    "a\nb.png",
+  ])("may not be %j, in any field of files", (value) => {
+    for (const [field, usual] of FIELDS) {
+      expect(`${field}: ${text(field, value, usual) ?? "taken"}`).toMatch(
+        /: As the name of a file, it (?!.*undefined)/,
+      );
+    }
+  });
+
+  it.each([
+    "photo.png",
+    "a folder/photo 1.png",
+    "style.v2.safetensors",
+    "",
+    "[output] of the fox.png",
+    "console.png",
+    "日本.png",
+  ])("may be %j", (value) => {
+    for (const [field, usual] of FIELDS) expect(text(field, value, usual)).toBeUndefined();
+  });
+
+  it("may have the folders of Windows where it is a model's, and an address where it is not", () => {
+    expect(text("lora_name", "sub\\style.safetensors")).toBeUndefined();
+    expect(text("image", "sub\\photo.png")).toContain("backslash");
+    expect(text("image_url", "https://example.com/../a.png?x=[output]y")).toBeUndefined();
+    expect(text("lora_name", "https://example.com/a.safetensors")).toContain("is an address");
+  });
+
+  it("may say anything where it is a prompt", () => {
+    for (const value of ["../", "/imagine a fox [output]", "con", "C:\\"])
+      expect(text("prompt", value)).toBeUndefined();
   });
 });
 

@@ -1,14 +1,27 @@
 /** Endpoints and releases in the catalog. */
-import { and, asc, count, desc, eq, getTableColumns, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
 import * as z from "zod";
+import { NewCanary } from "#contract/canary";
 import { DEFAULT_SETTINGS, type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
 import { type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS } from "#contract/limits";
-import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
+import { Overrides } from "#contract/workflow";
 import { ExpiringCache } from "#durable-objects/expiring-cache";
-import { endpoints, releases } from "#migrations/catalog/schema";
+import { activations, endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
+import {
+  type ActivationCause,
+  findReleaseSummary,
+  insertedRelease,
+  type NewRelease,
+  notedActivation,
+  type ReleaseRow,
+  type ReleaseSummary,
+  releaseRow,
+  releaseSummary,
+  summaryColumns,
+} from "#worker/catalog/releases";
 
 export interface EndpointRow {
   readonly id: EndpointId;
@@ -20,6 +33,9 @@ export interface EndpointRow {
   readonly settings: EndpointSettings;
   readonly overrides: Overrides;
   readonly activeRelease: number;
+  /** The highest number a release of it has. */
+  readonly newestRelease: number;
+  readonly canary: StoredCanary | null;
   readonly version: number;
   readonly appliedVersion: number;
   readonly createdAt: number;
@@ -27,37 +43,27 @@ export interface EndpointRow {
   readonly deletedAt: number | null;
 }
 
-export interface ReleaseRow {
-  readonly endpointId: EndpointId;
-  readonly number: number;
-  readonly digest: string;
-  readonly graph: string;
-  readonly inputs: InputSpec[];
-  readonly outputs: OutputSpec[];
-  readonly classes: string[];
-  readonly warnings: string[];
-  /** Exact JSON text, or null. */
-  readonly objectInfo: string | null;
-  readonly createdAt: number;
-}
+/** A canary as it was set. */
+const StoredCanary = z.object({
+  ...NewCanary.shape,
+  release: z.int().positive(),
+  /** The endpoint's version that it made: no other canary of this endpoint has it. */
+  id: z.int().positive(),
+  since: z.int(),
+});
+export type StoredCanary = z.infer<typeof StoredCanary>;
 
 export interface EndpointWithRelease {
   readonly endpoint: EndpointRow;
   readonly release: ReleaseRow;
 }
 
-/** A release without its large texts: what lists show and what checking a job's inputs needs. */
-export type ReleaseSummary = Omit<ReleaseRow, "graph" | "objectInfo">;
-
 export interface EndpointSummary {
   readonly endpoint: EndpointRow;
   readonly release: ReleaseSummary;
+  /** The release of the endpoint's canary, where it is asked for. */
+  readonly canary?: ReleaseSummary | undefined;
 }
-
-/** Depth of stored JSON: overrides and schemas came through the same bound. */
-const StringList = z.array(z.string());
-const Inputs = z.array(InputSpec);
-const Outputs = z.array(OutputSpec);
 
 function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
   return {
@@ -69,45 +75,17 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
     // Settings that came later are not in older rows.
     settings: SettingsSchema.parse({ ...DEFAULT_SETTINGS, ...(parseExactJson(row.settings) as JsonObject) }),
     overrides: Overrides.parse(parseExactJson(row.overrides)),
-  };
-}
-
-function releaseRow(row: typeof releases.$inferSelect): ReleaseRow {
-  return { ...releaseSummary(row), graph: row.graph, objectInfo: row.objectInfo };
-}
-
-function releaseSummary(row: Omit<typeof releases.$inferSelect, "graph" | "objectInfo">): ReleaseSummary {
-  return {
-    ...row,
-    endpointId: EndpointId.parse(row.endpointId),
-    inputs: Inputs.parse(parseExactJson(row.inputs)),
-    outputs: Outputs.parse(parseExactJson(row.outputs)),
-    classes: StringList.parse(parseExactJson(row.classes)),
-    warnings: StringList.parse(parseExactJson(row.warnings)),
+    canary: row.canary === null ? null : StoredCanary.parse(JSON.parse(row.canary)),
   };
 }
 
 function endpointValues(row: EndpointRow): typeof endpoints.$inferInsert {
-  return { ...row, settings: stringifyExactJson(row.settings), overrides: stringifyExactJson(row.overrides) };
-}
-
-function releaseValues(row: ReleaseRow): typeof releases.$inferInsert {
   return {
     ...row,
-    inputs: stringifyExactJson(row.inputs),
-    outputs: stringifyExactJson(row.outputs),
-    classes: stringifyExactJson(row.classes),
-    warnings: stringifyExactJson(row.warnings),
+    settings: stringifyExactJson(row.settings),
+    overrides: stringifyExactJson(row.overrides),
+    canary: row.canary === null ? null : JSON.stringify(row.canary),
   };
-}
-
-/** Bytes the release's columns take together; D1 refuses a row above 2 MB. */
-export function releaseBytes(row: ReleaseRow): number {
-  const values = releaseValues(row);
-  const encoder = new TextEncoder();
-  return [values.graph, values.inputs, values.outputs, values.classes, values.warnings, values.objectInfo ?? ""]
-    .map((text) => encoder.encode(text).byteLength)
-    .reduce((sum, bytes) => sum + bytes, 0);
 }
 
 const joined = and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease));
@@ -128,9 +106,6 @@ export async function findEndpoint(
   return row === undefined ? undefined : { endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) };
 }
 
-/** A page or a cache of whole releases, a megabyte each, would not fit into a Worker's memory. */
-const { graph: _graph, objectInfo: _objectInfo, ...summaryColumns } = getTableColumns(releases);
-
 const ENDPOINTS_CACHED_MAX = 1_000;
 const byName = new ExpiringCache<EndpointSummary>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
 
@@ -149,7 +124,10 @@ export async function findEndpointCached(
     .innerJoin(releases, joined)
     .where(and(eq(endpoints.workspaceId, workspaceId), named(name), living));
   if (row === undefined) return undefined;
-  const found = { endpoint: endpointRow(row.endpoint), release: releaseSummary(row.release) };
+  const endpoint = endpointRow(row.endpoint);
+  const canary =
+    endpoint.canary === null ? undefined : await findReleaseSummary(database, endpoint.id, endpoint.canary.release);
+  const found = { endpoint, release: releaseSummary(row.release), canary };
   byName.set(cacheKey, found, Date.now());
   return found;
 }
@@ -257,11 +235,20 @@ export async function countEndpoints(database: D1Database, workspaceId: Workspac
 }
 
 /** Writes an endpoint and its first release together; a taken slug throws a uniqueness error. */
-export async function insertEndpoint(database: D1Database, endpoint: EndpointRow, release: ReleaseRow): Promise<void> {
+export async function insertEndpoint(database: D1Database, endpoint: EndpointRow, release: NewRelease): Promise<void> {
   const catalog = catalogOf(database);
+  const own = and(eq(endpoints.id, endpoint.id), living);
   await catalog.batch([
     catalog.insert(endpoints).values(endpointValues(endpoint)),
-    catalog.insert(releases).values(releaseValues(release)),
+    ...insertedRelease(database, release, own),
+    catalog.insert(activations).values({
+      endpointId: endpoint.id,
+      version: endpoint.version,
+      release: release.row.number,
+      replaced: null,
+      cause: "deploy",
+      at: endpoint.createdAt,
+    }),
   ]);
 }
 
@@ -272,18 +259,24 @@ export interface EndpointChange {
   readonly updatedAt: number;
 }
 
+/** A release that is made with a change. */
+export interface MadeRelease extends NewRelease {
+  readonly activate: boolean;
+}
+
 /**
- * Changes an endpoint that is still at `version`, with a new active release or without.
+ * Changes an endpoint that is still at its `version`, with a new release or without.
  * @returns false when somebody else changed it first: read it again
  */
 export async function updateEndpoint(
   database: D1Database,
   endpoint: EndpointRow,
   change: EndpointChange,
-  release: ReleaseRow | undefined,
+  made: MadeRelease | undefined,
 ): Promise<boolean> {
   const catalog = catalogOf(database);
-  const unchanged = and(eq(endpoints.id, endpoint.id), eq(endpoints.version, endpoint.version), living);
+  const unchanged = stillAt(endpoint);
+  const version = endpoint.version + 1;
   const update = catalog
     .update(endpoints)
     .set({
@@ -291,39 +284,89 @@ export async function updateEndpoint(
       settings: stringifyExactJson(change.settings),
       overrides: stringifyExactJson(change.overrides),
       updatedAt: change.updatedAt,
-      activeRelease: release?.number ?? endpoint.activeRelease,
+      activeRelease: made?.activate ? made.row.number : endpoint.activeRelease,
+      newestRelease: made?.row.number ?? endpoint.newestRelease,
+      // It was compared with a release that is not the active one any more.
+      ...(made?.activate ? { canary: null } : {}),
+      version,
+    })
+    .where(unchanged)
+    .returning({ id: endpoints.id });
+  let rows: { id: string }[];
+  if (made === undefined) rows = await update;
+  else {
+    // Only where the endpoint is unchanged: a release without its endpoint's change would stand in the way of the next
+    // one of its number for ever.
+    const activation = { ...activationOf(endpoint, made.row.number), cause: "deploy", at: change.updatedAt } as const;
+    const noted = made.activate ? notedActivation(database, activation, unchanged) : [];
+    // The update comes last: the others look at what it changes.
+    const answers = await catalog.batch([...insertedRelease(database, made, unchanged), ...noted, update]);
+    rows = answers.at(-1) as { id: string }[];
+  }
+  forgetEndpoint(endpoint.id);
+  return rows.length === 1;
+}
+
+/**
+ * Makes another release the active one of an endpoint that is still at its `version`. The operator's overrides become
+ * those the release was imported with.
+ * @returns false when somebody else changed the endpoint first: read it again
+ */
+export async function activateRelease(
+  database: D1Database,
+  endpoint: EndpointRow,
+  release: Pick<ReleaseRow, "number" | "overrides">,
+  cause: ActivationCause,
+  at: number,
+): Promise<boolean> {
+  const catalog = catalogOf(database);
+  const unchanged = stillAt(endpoint);
+  const noted = notedActivation(database, { ...activationOf(endpoint, release.number), cause, at }, unchanged);
+  const update = catalog
+    .update(endpoints)
+    .set({
+      activeRelease: release.number,
+      overrides: stringifyExactJson(release.overrides),
+      canary: null,
+      updatedAt: at,
       version: endpoint.version + 1,
     })
     .where(unchanged)
     .returning({ id: endpoints.id });
-  if (release === undefined) {
-    const rows = await update;
-    forgetEndpoint(endpoint.id);
-    return rows.length === 1;
-  }
-  // Only where the endpoint is unchanged: a release without its endpoint's change would stand in the way of the next
-  // one of its number for ever.
-  const values = releaseValues(release);
-  const insert = catalog.insert(releases).select(
-    catalog
-      .select({
-        endpointId: sql`${values.endpointId}`.as("endpoint_id"),
-        number: sql`${values.number}`.as("number"),
-        digest: sql`${values.digest}`.as("digest"),
-        graph: sql`${values.graph}`.as("graph"),
-        inputs: sql`${values.inputs}`.as("inputs"),
-        outputs: sql`${values.outputs}`.as("outputs"),
-        classes: sql`${values.classes}`.as("classes"),
-        warnings: sql`${values.warnings}`.as("warnings"),
-        objectInfo: sql`${values.objectInfo ?? null}`.as("object_info"),
-        createdAt: sql`${values.createdAt}`.as("created_at"),
-      })
-      .from(endpoints)
-      .where(unchanged),
-  );
-  const [, rows] = await catalog.batch([insert, update]);
+  const [, , rows] = await catalog.batch([...noted, update]);
   forgetEndpoint(endpoint.id);
   return rows.length === 1;
+}
+
+/**
+ * Sets or ends the canary of an endpoint that is still at its `version`.
+ * @param canary its settings and release; null: none
+ * @returns false when somebody else changed the endpoint first: read it again
+ */
+export async function setCanary(
+  database: D1Database,
+  endpoint: EndpointRow,
+  canary: (NewCanary & { readonly release: number }) | null,
+  at: number,
+): Promise<boolean> {
+  const version = endpoint.version + 1;
+  const stored: StoredCanary | null = canary === null ? null : { ...canary, id: version, since: at };
+  const rows = await catalogOf(database)
+    .update(endpoints)
+    .set({ canary: stored === null ? null : JSON.stringify(stored), updatedAt: at, version })
+    .where(stillAt(endpoint))
+    .returning({ id: endpoints.id });
+  forgetEndpoint(endpoint.id);
+  return rows.length === 1;
+}
+
+function stillAt(endpoint: EndpointRow) {
+  return and(eq(endpoints.id, endpoint.id), eq(endpoints.version, endpoint.version), living);
+}
+
+function activationOf(endpoint: EndpointRow, release: number) {
+  const { id: endpointId, version, activeRelease: replaced } = endpoint;
+  return { endpointId, version: version + 1, release, replaced };
 }
 
 /** Marks it deleted; answers the row as it is then, or undefined when there is none of that name. */

@@ -1,9 +1,19 @@
-import type { Endpoint } from "#contract/endpoint";
-import type { EndpointSummary } from "#worker/catalog/endpoints";
+import type { Canary, CanaryResults } from "#contract/canary";
+import type { Endpoint, Release } from "#contract/endpoint";
+import type { EndpointRelease } from "#contract/release";
+import type { EndpointRow, EndpointSummary } from "#worker/catalog/endpoints";
+import type { ReleaseSummary } from "#worker/catalog/releases";
 import { iso } from "#worker/jobs/job-view";
 
-/** The endpoint as callers see it, with its active release. */
-export function endpointView({ endpoint, release }: EndpointSummary, origin: string): Endpoint {
+/**
+ * The endpoint as callers see it, with its active release.
+ * @param results of its canary, as its object knows them
+ */
+export function endpointView(
+  { endpoint, release }: EndpointSummary,
+  origin: string,
+  results: CanaryResults | null = null,
+): Endpoint {
   const self = `${origin}/v1/endpoints/${endpoint.slug}`;
   return {
     id: endpoint.id,
@@ -11,17 +21,45 @@ export function endpointView({ endpoint, release }: EndpointSummary, origin: str
     name: endpoint.name,
     pod_id: endpoint.podId,
     settings: endpoint.settings,
-    release: {
-      number: release.number,
-      digest: release.digest,
-      inputs: release.inputs,
-      outputs: release.outputs,
-      classes: release.classes,
-      warnings: release.warnings,
-      created_at: iso(release.createdAt),
-    },
+    release: releaseFields(release),
+    canary: canaryView(endpoint, results),
+    newest_release: endpoint.newestRelease,
     created_at: iso(endpoint.createdAt),
     updated_at: iso(endpoint.updatedAt),
     urls: { self, jobs: `${self}/jobs`, schema: `${self}/schema` },
+  };
+}
+
+/** A release as callers see it, wherever it is shown. */
+export function releaseFields(release: ReleaseSummary): Release {
+  return {
+    number: release.number,
+    digest: release.digest,
+    inputs: release.inputs,
+    outputs: release.outputs,
+    classes: release.classes,
+    build: release.build,
+    warnings: release.warnings,
+    created_at: iso(release.createdAt),
+  };
+}
+
+function canaryView({ canary }: EndpointRow, results: CanaryResults | null): Canary | null {
+  if (canary === null) return null;
+  const { id: _, since, ...settings } = canary;
+  return { ...settings, since: iso(since), results };
+}
+
+/** A release as its endpoint's list shows it; with the results of the endpoint's canary when it is that one. */
+export function releaseView(
+  endpoint: EndpointRow,
+  release: ReleaseSummary,
+  results: CanaryResults | null = null,
+): EndpointRelease {
+  return {
+    ...releaseFields(release),
+    endpoint_id: endpoint.id,
+    active: endpoint.activeRelease === release.number,
+    canary: endpoint.canary?.release === release.number ? canaryView(endpoint, results) : null,
   };
 }

@@ -1,11 +1,14 @@
 /** From what a caller sends as a workflow to a release. */
-import { isJsonObject, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
+
+import type { SmokeTest } from "#contract/build";
+import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import type { EndpointId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import type { ImportedWorkflow, Overrides } from "#contract/workflow";
 import { sha256Hex } from "#worker/auth/digest";
-import { type ReleaseRow, releaseBytes } from "#worker/catalog/endpoints";
+import { type NewRelease, type PackedSource, type ReleaseRow, releaseBytes } from "#worker/catalog/releases";
 import { objectInfoOf } from "#worker/endpoints/object-info-body";
+import { packSource, unpackSource, type WorkflowText } from "#worker/endpoints/release-source";
 import { decodeDataUri } from "#worker/inputs/data-uri";
 import { problemOf } from "#worker/placement/objects";
 import { importWorkflow } from "#workflow/import-workflow";
@@ -24,16 +27,14 @@ const STORED_DEPTH_MAX = 96;
 /** Files that carry a workflow, as data URIs. */
 const FILE_TYPES = ["image/png", "image/webp", "application/zip", "application/x-zip-compressed"];
 
-interface WorkflowText {
-  readonly text: string;
-  /** A ViewComfy form of the graph. */
-  readonly viewComfy?: JsonObject | undefined;
-}
-
-export interface NewRelease {
+/** What a release is to be. */
+export interface ReleasePlan {
   readonly endpointId: EndpointId;
   readonly number: number;
   readonly createdAt: number;
+  /** Digest of its build, or null. */
+  readonly build: string | null;
+  readonly smokeTest: SmokeTest | null;
   /** The release before, whose names are kept where the graph still has them. */
   readonly previous?: ReleaseRow;
 }
@@ -46,20 +47,25 @@ export interface NewRelease {
 export async function importedRelease(
   document: JsonObject,
   overrides: Overrides,
-  made: NewRelease,
-): Promise<ReleaseRow> {
+  made: ReleasePlan,
+): Promise<NewRelease> {
   const objectInfo = document.object_info === undefined ? undefined : objectInfoOf(document.object_info);
   const source = await workflowSource(document.workflow);
   return release({ ...source, viewComfy: givenForm(document) ?? source.viewComfy }, objectInfo, overrides, made);
 }
 
-/** Imports the active graph again, with other overrides, another /object_info or a form. */
+/**
+ * Imports again what the active release was imported from, with other overrides, another /object_info or a form: App mode,
+ * promoted widgets and forms say the same as the first time.
+ * @param source of the active release; its graph is imported where there is none
+ */
 export async function reimportedRelease(
   active: ReleaseRow,
+  source: PackedSource | undefined,
   document: JsonObject,
   overrides: Overrides,
-  createdAt: number,
-): Promise<ReleaseRow> {
+  made: ReleasePlan,
+): Promise<NewRelease> {
   const stored =
     active.objectInfo === null ? undefined : parseExactJson(active.objectInfo, { depthMax: STORED_DEPTH_MAX });
   const objectInfo =
@@ -68,16 +74,17 @@ export async function reimportedRelease(
       : stored === undefined
         ? undefined
         : objectInfoOf(stored);
-  const made = { endpointId: active.endpointId, number: active.number + 1, createdAt, previous: active };
-  return release({ text: active.graph, viewComfy: givenForm(document) }, objectInfo, overrides, made);
+  const before = source === undefined ? { text: active.graph } : await unpackSource(source);
+  const viewComfy = givenForm(document) ?? before.viewComfy;
+  return release({ text: before.text, viewComfy }, objectInfo, overrides, made);
 }
 
 async function release(
   source: WorkflowText,
   objectInfo: ObjectInfo | undefined,
   overrides: Overrides,
-  made: NewRelease,
-): Promise<ReleaseRow> {
+  made: ReleasePlan,
+): Promise<NewRelease> {
   refuseLargeOverrides(overrides);
   const { previous, ...names } = made;
   const { text, viewComfy } = source;
@@ -94,13 +101,14 @@ async function release(
   const { graph, inputs, outputs, classes, warnings }: ImportedWorkflow = imported.workflow;
   const row: ReleaseRow = {
     ...names,
-    digest: await sha256Hex(stringifyExactJson({ graph, inputs, outputs })),
+    digest: await sha256Hex(stringifyExactJson(contentOf({ graph, inputs, outputs }, made))),
     graph,
     inputs,
     outputs,
     classes,
     warnings,
-    objectInfo: objectInfo === undefined ? null : stringifyExactJson(only(objectInfo, classes)),
+    overrides,
+    objectInfo: objectInfo === undefined ? null : stringifyExactJson(only(objectInfo, namedClasses(text))),
   };
   if (releaseBytes(row) > RELEASE_BYTES_MAX) {
     throw new Problem(
@@ -108,7 +116,16 @@ async function release(
       `The workflow takes more than ${RELEASE_BYTES_MAX} bytes with its schema; move texts and lists out of it.`,
     );
   }
-  return row;
+  return { row, source: await packSource(source) };
+}
+
+/** All that makes one release another; what it does not have is left out, so that releases from before keep their digest. */
+function contentOf(content: Pick<ImportedWorkflow, "graph" | "inputs" | "outputs">, { build, smokeTest }: ReleasePlan) {
+  return {
+    ...content,
+    ...(build === null ? {} : { build }),
+    ...(smokeTest === null ? {} : { smoke_test: smokeTest }),
+  };
 }
 
 /** What an override of a hidden input holds is looked at by nobody else. */
@@ -143,10 +160,27 @@ function givenForm({ view_comfy: form }: JsonObject): JsonObject | undefined {
   return isJsonObject(form) ? form : undefined;
 }
 
-/** The classes the graph uses; a whole /object_info is megabytes. */
-function only(objectInfo: ObjectInfo, classes: readonly string[]): ObjectInfo {
+/** The classes that a workflow in either format names, those of muted nodes and inside subgraphs, too. */
+function namedClasses(text: string): Set<string> {
+  const names = new Set<string>();
+  const read = (value: Json): void => {
+    if (Array.isArray(value)) for (const item of value) read(item);
+    else if (isJsonObject(value)) {
+      for (const [field, inner] of Object.entries(value)) {
+        if (typeof inner !== "string") read(inner);
+        else if (field === "type" || field === "class_type") names.add(inner);
+      }
+    }
+  };
+  // As the importer, which has read this very text before, begins.
+  read(parseExactJson(text.replace(/^\uFEFF/, ""), { pythonNumbers: true }));
+  return names;
+}
+
+/** The classes the workflow names; a whole /object_info is megabytes. */
+function only(objectInfo: ObjectInfo, classes: ReadonlySet<string>): ObjectInfo {
   return Object.fromEntries(
-    classes.flatMap((name) => {
+    [...classes].flatMap((name) => {
       const found = Object.hasOwn(objectInfo, name) ? objectInfo[name] : undefined;
       return found === undefined ? [] : [[name, found]];
     }),

@@ -3,7 +3,18 @@ import { Problem } from "#contract/problems";
 import { base64url, hmac, sameText, signingKey } from "#worker/auth/digest";
 
 /** Which list a cursor belongs to; one list's cursor means nothing to another. */
-export type CursorKind = "jobs" | "endpoints" | "keys" | "queue" | "dead" | "operations" | "usage" | "deliveries";
+export type CursorKind =
+  | "jobs"
+  | "endpoints"
+  | "keys"
+  | "queue"
+  | "dead"
+  | "operations"
+  | "usage"
+  | "deliveries"
+  | "builds"
+  | "models"
+  | "releases";
 
 const MAC_BYTES = 12;
 

@@ -133,6 +133,7 @@ function honoPath(path: string): string {
 /** What a malformed name in an address is: the same as an unknown one, so that guesses learn nothing. */
 const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
   endpoint: "endpoint_not_found",
+  number: "release_not_found",
   job: "job_not_found",
   name: "output_not_found",
   file: "file_not_found",
@@ -144,6 +145,7 @@ const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
   operation: "operation_not_found",
   webhook: "webhook_not_found",
   delivery: "delivery_not_found",
+  model: "model_not_found",
 };
 
 export const UNKNOWN_DETAIL = "There is nothing of that name in your workspace.";

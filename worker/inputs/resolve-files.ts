@@ -40,7 +40,7 @@ export async function resolveFiles(
   wanted: readonly WantedFile[],
 ): Promise<FileRow[]> {
   if (wanted.length === 0) return [];
-  const found = await findDistinct(arrival, workspaceId, [...new Set(wanted.map(({ value }) => value))]);
+  const found = await findDistinct(arrival, workspaceId, kindsByValue(wanted));
   const broken: { code: ProblemCode; error: FieldError }[] = [];
   const files: FileRow[] = [];
   for (const { path, value, media } of wanted) {
@@ -58,13 +58,52 @@ export async function resolveFiles(
   return files;
 }
 
+/** What each distinct value is for; a value that is for two kinds of inputs may be any file until it is looked at. */
+function kindsByValue(wanted: readonly WantedFile[]): Map<string, MediaKind> {
+  const kinds = new Map<string, MediaKind>();
+  for (const { value, media } of wanted) {
+    const known = kinds.get(value);
+    kinds.set(value, known === undefined || known === media ? media : "file");
+  }
+  return kinds;
+}
+
+/** Extensions of the formats we know, the usual one first. */
+const EXTENSIONS: Readonly<Record<string, readonly string[]>> = {
+  "image/png": ["png", "apng"],
+  "image/jpeg": ["jpg", "jpeg", "jpe", "jfif"],
+  "image/webp": ["webp"],
+  "image/gif": ["gif"],
+  "image/bmp": ["bmp", "dib"],
+  "audio/wav": ["wav"],
+  "audio/flac": ["flac"],
+  "audio/mpeg": ["mp3"],
+  "audio/ogg": ["ogg", "oga", "opus"],
+  "audio/mp4": ["m4a", "mp4"],
+  "audio/webm": ["webm", "weba"],
+  "audio/x-matroska": ["mka", "mkv"],
+  "video/mp4": ["mp4", "m4v"],
+  "video/quicktime": ["mov", "qt"],
+  "video/webm": ["webm"],
+  "video/x-matroska": ["mkv"],
+  "video/ogg": ["ogv", "ogg"],
+};
+
+/** The name with an extension of its type: ComfyUI's nodes go by extensions, and a name is only what a sender wrote. */
+function typedName(filename: string, contentType: string): string {
+  const fitting = EXTENSIONS[contentType];
+  const extension = /\.([^.]*)$/.exec(filename)?.[1]?.toLowerCase() ?? "";
+  const [usual] = fitting ?? [];
+  return usual === undefined || fitting?.includes(extension) === true ? filename : `${filename.slice(0, 250)}.${usual}`;
+}
+
 /** A file as a job's lease names it. @param index its place among the job's files */
 export function inputFile(file: FileRow, input: string, index: number): StoredInputFile {
   return {
     index,
     input,
     file_id: file.id,
-    filename: file.filename,
+    filename: typedName(file.filename, file.contentType),
     content_type: file.contentType,
     size: file.size,
     sha256: file.sha256,
@@ -80,16 +119,16 @@ export function isNewFile(value: string): boolean {
 async function findDistinct(
   arrival: Arrival,
   workspaceId: WorkspaceId,
-  values: readonly string[],
+  kinds: ReadonlyMap<string, MediaKind>,
 ): Promise<Map<string, Found>> {
   const found = new Map<string, Found>();
-  const ids = values.flatMap((value) => FileId.safeParse(value).data ?? []);
+  const ids = [...kinds.keys()].flatMap((value) => FileId.safeParse(value).data ?? []);
   for (const file of await selectFiles(arrival.env.CATALOG, workspaceId, ids, Date.now())) {
     found.set(file.id, { ok: true, file });
   }
-  const fresh = values.filter(isNewFile).values();
+  const fresh = [...kinds].filter(([value]) => isNewFile(value)).values();
   const worker = async (): Promise<void> => {
-    for (const value of fresh) found.set(value, await madeFile(arrival, workspaceId, value));
+    for (const [value, media] of fresh) found.set(value, await madeFile(arrival, workspaceId, value, media));
   };
   await Promise.all(Array.from({ length: AT_ONCE_MAX }, worker));
   return found;
@@ -104,9 +143,9 @@ function unknownFile(): Found {
 
 const CALLER_PROBLEMS: readonly ProblemCode[] = ["invalid_file", "invalid_url", "url_fetch_failed"];
 
-async function madeFile(arrival: Arrival, workspaceId: WorkspaceId, value: string): Promise<Found> {
+async function madeFile(arrival: Arrival, workspaceId: WorkspaceId, value: string, media: MediaKind): Promise<Found> {
   try {
-    return { ok: true, file: await storedFile(arrival, workspaceId, value) };
+    return { ok: true, file: await storedFile(arrival, workspaceId, value, media) };
   } catch (error) {
     // Only what the caller can mend is listed beside the others.
     if (!(error instanceof Problem) || !CALLER_PROBLEMS.includes(error.code)) throw error;
@@ -114,7 +153,12 @@ async function madeFile(arrival: Arrival, workspaceId: WorkspaceId, value: strin
   }
 }
 
-async function storedFile(arrival: Arrival, workspaceId: WorkspaceId, value: string): Promise<FileRow> {
+async function storedFile(
+  arrival: Arrival,
+  workspaceId: WorkspaceId,
+  value: string,
+  media: MediaKind,
+): Promise<FileRow> {
   const { env } = arrival;
   if (value.slice(0, 5).toLowerCase() === "data:") {
     const decoded = decodeDataUri(value);
@@ -123,7 +167,7 @@ async function storedFile(arrival: Arrival, workspaceId: WorkspaceId, value: str
     if (bytes.byteLength > DATA_URI_BYTES_MAX) {
       throw new Problem("invalid_file", `A data: URI may hold ${DATA_URI_BYTES_MAX} bytes; upload the file instead.`);
     }
-    return (await storeFile(env, workspaceId, { chunks: once(bytes), filename: "file", contentType })).file;
+    return (await storeFile(env, workspaceId, { chunks: once(bytes), filename: "file", contentType, media })).file;
   }
   if (/^[a-z][a-z0-9+.-]*:/i.test(value)) {
     const guarded = guardUrl(value, {
@@ -131,7 +175,7 @@ async function storedFile(arrival: Arrival, workspaceId: WorkspaceId, value: str
       ownHosts: [arrival.url.host],
     });
     if (!guarded.ok) throw new Problem("invalid_url", guarded.reason);
-    return (await storeFile(env, workspaceId, await fetchInput(guarded.url))).file;
+    return (await storeFile(env, workspaceId, { ...(await fetchInput(guarded.url)), media })).file;
   }
   throw new Problem("invalid_file", "Must be the id of an uploaded file (file_…), an https:// URL or a data: URI.");
 }

@@ -2,12 +2,13 @@
 import { FileId, makeId, type WorkspaceId } from "#contract/ids";
 import { FILE_RETENTION_DAYS } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import type { MediaKind } from "#contract/workflow";
 import { hex } from "#worker/auth/digest";
 import { type FileRow, findFileByHash, insertFile, removeExpiredFiles, renewFile } from "#worker/catalog/files";
 import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
 import { joined } from "#worker/http/read-body";
-import { checkedType } from "#worker/inputs/check-file";
+import { FileCheck } from "#worker/inputs/check-file";
 
 /** R2 wants parts of at least 5 MiB, all alike but the last; two of these are in memory at a time. */
 const PART_BYTES = 5 * 1024 * 1024;
@@ -21,6 +22,8 @@ export interface IncomingFile {
   readonly filename: string;
   /** What the sender claims. */
   readonly contentType: string;
+  /** What it is for, where that is known. */
+  readonly media?: MediaKind | undefined;
   /** What the sender says the bytes hash to, if it says so. */
   readonly sha256?: string | undefined;
 }
@@ -32,8 +35,8 @@ export interface StoredFile {
 }
 
 /**
- * Stores a file.
- * @throws Problem invalid_file (empty, a lying or too large picture), checksum_mismatch, and what `chunks` throws
+ * Stores a file, unless its bytes are no good: then nothing of it stays.
+ * @throws Problem invalid_file (empty, broken, too large, of no known format), checksum_mismatch, and what `chunks` throws
  */
 export async function storeFile(env: Env, workspaceId: WorkspaceId, incoming: IncomingFile): Promise<StoredFile> {
   const now = Date.now();
@@ -65,7 +68,7 @@ export async function storeFile(env: Env, workspaceId: WorkspaceId, incoming: In
   return { file: kept, created: kept.id === row.id };
 }
 
-/** What is no picture is what its sender calls it: a wrong word said once must not stay. No word changes nothing. */
+/** A file of no known format is what its sender calls it: a wrong word said once must not stay. No word changes nothing. */
 function laterType(before: string, now: string): string {
   return now === "application/octet-stream" ? before : now;
 }
@@ -92,12 +95,11 @@ async function writeToStore(
   incoming: IncomingFile,
   findKnown: (sha256: string) => Promise<FileRow | undefined>,
 ): Promise<Written> {
-  const parts = partsOf(incoming.chunks);
+  const check = new FileCheck(incoming.contentType, incoming.media);
+  const parts = partsOf(checked(incoming.chunks, check));
   const first = await parts.next();
   if (first.done === true) throw new Problem("invalid_file", "The file is empty.");
-  const type = checkedType(first.value.bytes, incoming.contentType);
-  if (!type.ok) throw new Problem("invalid_file", `${type.reason}`);
-  const metadata = { httpMetadata: { contentType: type.contentType } };
+  const metadata = { httpMetadata: { contentType: check.contentType } };
 
   if (first.value.last) {
     const { bytes } = first.value;
@@ -107,7 +109,7 @@ async function writeToStore(
     const known = await findKnown(sha256);
     const stored = known === undefined || (await env.STORE.head(known.key)) === null;
     if (stored) await env.STORE.put(key, bytes, { ...metadata, sha256 });
-    return { sha256, contentType: type.contentType, size: bytes.byteLength, known, stored };
+    return { sha256, contentType: check.contentType, size: bytes.byteLength, known, stored };
   }
 
   const upload = await env.STORE.createMultipartUpload(key, metadata);
@@ -127,12 +129,21 @@ async function writeToStore(
     const known = await findKnown(sha256);
     const stored = known === undefined || (await env.STORE.head(known.key)) === null;
     await (stored ? upload.complete(uploaded) : upload.abort());
-    return { sha256, contentType: type.contentType, size, known, stored };
+    return { sha256, contentType: check.contentType, size, known, stored };
   } catch (error) {
     // What the upload left is litter; R2 removes it by itself if this fails too.
     await upload.abort().catch(() => undefined);
     throw error;
   }
+}
+
+/** The chunks, each looked at before it goes on. What is found wrong at the end also comes before the last part does. */
+async function* checked(chunks: AsyncIterable<Uint8Array>, check: FileCheck): AsyncGenerator<Uint8Array, void> {
+  for await (const chunk of chunks) {
+    check.push(chunk);
+    yield chunk;
+  }
+  check.end();
 }
 
 interface FilePart {

@@ -14,7 +14,7 @@ import { checkedWebhook } from "#worker/jobs/job-webhook";
 export function submitFields(
   call: Arrival & { readonly principal: Principal; readonly body: NewJob | NewBatch },
   { endpoint }: EndpointSummary,
-): Omit<EnqueueRequest, "release" | "inputs" | "files" | "batchId" | "retryOf" | "idempotency"> {
+): Omit<EnqueueRequest, "release" | "inputs" | "files" | "canary" | "batchId" | "retryOf" | "idempotency"> {
   const { principal, body } = call;
   return {
     workspaceId: principal.workspaceId,

@@ -1,7 +1,9 @@
 import type { EndpointId, WorkspaceId } from "#contract/ids";
+import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
-import { type EndpointRow, findEndpoint, markApplied } from "#worker/catalog/endpoints";
+import { type EndpointRow, findEndpoint, markApplied, type StoredCanary } from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
+import type { Arrival } from "#worker/http/call";
 import { introducePod } from "#worker/placement/introduce-pod";
 import { askEndpoint } from "#worker/placement/objects";
 
@@ -28,6 +30,27 @@ export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: Endpoi
   }
 }
 
+/** After a change, which is in D1 and stands: an object that does not hear of it now is told at the next submit. */
+export async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
+  try {
+    await applyConfig(call.env, workspaceId, id);
+  } catch (error) {
+    const cause = error instanceof Error ? error.message.slice(0, 300) : typeof error;
+    console.error(JSON.stringify({ event: "configure_failed", requestId: call.requestId, endpointId: id, cause }));
+  }
+}
+
+function canaryOf(stored: StoredCanary): CanaryConfig {
+  return {
+    id: stored.id,
+    release: stored.release,
+    weight: stored.weight,
+    maxErrorRateIncrease: stored.max_error_rate_increase,
+    maxLatencyRatio: stored.max_latency_ratio,
+    minJobs: stored.min_jobs,
+  };
+}
+
 function configOf(endpoint: EndpointRow): EndpointConfig {
   return {
     endpointId: endpoint.id,
@@ -36,5 +59,6 @@ function configOf(endpoint: EndpointRow): EndpointConfig {
     slug: endpoint.slug,
     release: endpoint.activeRelease,
     settings: endpoint.settings,
+    ...(endpoint.canary === null ? {} : { canary: canaryOf(endpoint.canary) }),
   };
 }

@@ -2,6 +2,7 @@
 import { type OwnerKey, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
 import { Problem, type Refusal } from "#contract/problems";
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
+import type { ModelsRpc } from "#durable-objects/models/rpc";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import type { WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
@@ -40,6 +41,17 @@ export async function askWebhooks<T extends object>(
   ask: (webhooks: WebhooksRpc) => Promise<Reply<T>>,
 ): Promise<T> {
   const attempt = () => ask(env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc);
+  return accepted(await withRetry(attempt, repeatable));
+}
+
+/** Calls a workspace's ModelsObject. */
+export async function askModels<T extends object>(
+  env: Env,
+  workspaceId: WorkspaceId,
+  repeatable: Repeatable,
+  ask: (models: ModelsRpc) => Promise<Reply<T>>,
+): Promise<T> {
+  const attempt = () => ask(env.MODELS.getByName(workspaceId) as unknown as ModelsRpc);
   return accepted(await withRetry(attempt, repeatable));
 }
 

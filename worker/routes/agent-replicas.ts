@@ -8,6 +8,7 @@ import { Problem } from "#contract/problems";
 import { SOCKET_OWNER_HEADER, type SocketOwner } from "#durable-objects/endpoint/replica-sockets";
 import type { EndpointRpc, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { NodeSession } from "#worker/auth/node-session";
+import { findBuild } from "#worker/catalog/builds";
 import { findKeyOwner, findRelease } from "#worker/catalog/endpoints";
 import { handleAgent } from "#worker/http/agent-router";
 import { pollAnswer } from "#worker/http/poll-stream";
@@ -87,14 +88,19 @@ const release = handleAgent(getRelease, async ({ env, node, params, query }) => 
   if (found === undefined || found.endpoint.podId !== node.podId) {
     throw new Problem("release_not_found", "The replica's endpoint has no such release.");
   }
+  const { endpoint, release: made } = found;
+  const build = made.build === null ? undefined : await findBuild(env.CATALOG, node.workspaceId, made.build);
   return {
-    endpoint_id: found.endpoint.id,
-    endpoint: found.endpoint.slug,
-    release: found.release.number,
-    graph: found.release.graph,
-    inputs: found.release.inputs,
-    outputs: found.release.outputs,
-    classes: found.release.classes,
+    endpoint_id: endpoint.id,
+    endpoint: endpoint.slug,
+    release: made.number,
+    graph: made.graph,
+    inputs: made.inputs,
+    outputs: made.outputs,
+    classes: made.classes,
+    build: build === undefined ? null : { digest: build.digest, manifest: build.manifest },
+    object_info: made.objectInfo,
+    smoke_test: made.smokeTest,
   };
 });
 

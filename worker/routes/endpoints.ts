@@ -15,27 +15,26 @@ import { Problem } from "#contract/problems";
 import { isUniqueViolation } from "#worker/catalog/database";
 import {
   countEndpoints,
-  type EndpointChange,
   type EndpointRow,
   findEndpoint,
   insertEndpoint,
   markApplied,
   markEndpointDeleted,
-  type ReleaseRow,
   selectEndpoints,
-  updateEndpoint,
 } from "#worker/catalog/endpoints";
 import { hasPod, selectPods } from "#worker/catalog/pods";
+import { canaryResults } from "#worker/endpoints/canary-results";
+import { changeEndpoint } from "#worker/endpoints/change-endpoint";
+import { knownBuild } from "#worker/endpoints/chosen-build";
 import { endpointView } from "#worker/endpoints/endpoint-view";
-import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
+import { importedRelease } from "#worker/endpoints/import-release";
 import { changedSettings } from "#worker/endpoints/settings";
 import type { Env } from "#worker/env";
-import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { applyConfig } from "#worker/placement/apply-config";
+import { tellObject } from "#worker/placement/apply-config";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
 import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
@@ -52,7 +51,9 @@ const create = handleOnce(createEndpoint, async (call) => {
   const now = Date.now();
   const id = makeId(EndpointId, "ep", now, randomBytes);
   const overrides = body.overrides ?? {};
-  const release = await importedRelease(call.raw.document, overrides, { endpointId: id, number: 1, createdAt: now });
+  const build = await knownBuild(env, workspaceId, body.build ?? null);
+  const made = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? null };
+  const release = await importedRelease(call.raw.document, overrides, made);
   const endpoint: EndpointRow = {
     id,
     key: ownerKey(id),
@@ -62,7 +63,9 @@ const create = handleOnce(createEndpoint, async (call) => {
     name: body.name ?? body.slug,
     settings,
     overrides,
-    activeRelease: release.number,
+    activeRelease: release.row.number,
+    newestRelease: release.row.number,
+    canary: null,
     version: 1,
     appliedVersion: 0,
     createdAt: now,
@@ -76,35 +79,13 @@ const create = handleOnce(createEndpoint, async (call) => {
     throw error;
   }
   await tellObject(call, workspaceId, id);
-  return endpointView({ endpoint, release }, call.url.origin);
+  return endpointView({ endpoint, release: release.row }, call.url.origin);
 });
 
-/** How often a change is tried again when another one came between reading and writing. */
-const PATCH_ROUNDS_MAX = 3;
-
 const patch = handle(patchEndpoint, async (call) => {
-  const { env, principal, params, body } = call;
-  const { workspaceId } = principal;
-  for (let round = 0; round < PATCH_ROUNDS_MAX; round += 1) {
-    const { endpoint, release: active } = await ownEndpoint(env, workspaceId, params.endpoint);
-    const settings = changedSettings(endpoint.settings, body.settings);
-    const overrides = body.overrides ?? endpoint.overrides;
-    const now = Date.now();
-    let release: ReleaseRow | undefined;
-    if (body.workflow !== undefined) {
-      const made = { endpointId: endpoint.id, number: active.number + 1, createdAt: now, previous: active };
-      release = await importedRelease(call.raw.document, overrides, made);
-    } else if ([body.overrides, body.object_info, body.view_comfy].some((given) => given !== undefined)) {
-      release = await reimportedRelease(active, call.raw.document, overrides, now);
-    }
-    // Deploying the same thing again changes nothing: a second release of it would only blur the history.
-    if (release?.digest === active.digest) release = undefined;
-    const change = { name: body.name ?? endpoint.name, settings, overrides, updatedAt: now };
-    if (!(await changed(env, endpoint, change, release))) continue;
-    await tellObject(call, workspaceId, endpoint.id);
-    return endpointView(await ownEndpoint(env, workspaceId, endpoint.id), call.url.origin);
-  }
-  throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
+  const { env, principal, params, body, raw } = call;
+  const { found } = await changeEndpoint(call, principal.workspaceId, params.endpoint, body, raw.document);
+  return endpointView(found, call.url.origin, await canaryResults(env, found));
 });
 
 const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
@@ -122,9 +103,10 @@ const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
   };
 });
 
-const get = handle(getEndpoint, async ({ env, principal, params, url }) =>
-  endpointView(await ownEndpoint(env, principal.workspaceId, params.endpoint), url.origin),
-);
+const get = handle(getEndpoint, async ({ env, principal, params, url }) => {
+  const found = await ownEndpoint(env, principal.workspaceId, params.endpoint);
+  return endpointView(found, url.origin, await canaryResults(env, found));
+});
 
 const remove = handle(deleteEndpoint, async ({ env, principal, params }) => {
   const { workspaceId } = principal;
@@ -171,29 +153,4 @@ async function podFor(env: Env, workspaceId: WorkspaceId, asked: PodId | undefin
   const [oldest] = await selectPods(env.CATALOG, workspaceId);
   if (oldest === undefined) throw new Problem("pod_not_found", "Your workspace has no pod yet.");
   return oldest.id;
-}
-
-/** False when somebody else was first, whichever of the two writes notices. */
-async function changed(
-  env: Env,
-  endpoint: EndpointRow,
-  change: EndpointChange,
-  release: ReleaseRow | undefined,
-): Promise<boolean> {
-  try {
-    return await updateEndpoint(env.CATALOG, endpoint, change, release);
-  } catch (error) {
-    if (isUniqueViolation(error)) return false;
-    throw error;
-  }
-}
-
-/** The change is in D1 and stands; an object that does not hear of it now is told at the next submit. */
-async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: EndpointId): Promise<void> {
-  try {
-    await applyConfig(call.env, workspaceId, id);
-  } catch (error) {
-    const cause = error instanceof Error ? error.message.slice(0, 300) : typeof error;
-    console.error(JSON.stringify({ event: "configure_failed", requestId: call.requestId, endpointId: id, cause }));
-  }
 }

@@ -17,6 +17,7 @@ import { isUnavailable } from "#worker/http/error-handler";
 import { isProblem } from "#worker/http/is-problem";
 import { handle } from "#worker/http/router";
 import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
+import { canaryOffer } from "#worker/jobs/canary-offer";
 import { enqueue } from "#worker/jobs/enqueue";
 import { newEventStream, resumedEventStream } from "#worker/jobs/event-stream";
 import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
@@ -80,6 +81,7 @@ async function accept(
     ...fields,
     inputs: stringifyExactJson(inputs.values),
     files: inputs.files,
+    canary: canaryOffer(call, found.release.inputs, found.canary, sent, inputs),
     ...(idempotency === undefined ? {} : { idempotency }),
   });
 }

@@ -5,9 +5,11 @@
  * editor: it is dropped, or hands its inputs on, like any other.
  */
 import type { Json, JsonObject } from "#contract/exact-json";
+import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import type { ClassLookup } from "../known-classes.ts";
 import { type GroupDefinition, groupName, readGroups, shellWidgets } from "./expand-group-nodes.ts";
+import { inheritedValue } from "./inherited-values.ts";
 import { promotedOf, setInstanceValues } from "./instance-widgets.ts";
 import { pointerPart, type UiDocument, type UiSubgraph } from "./read-ui.ts";
 import { alignedInputs, outputLinks, type Scope, type Source, sizeOf } from "./scope.ts";
@@ -17,6 +19,8 @@ import { type ExpandedUi, MODE, type PromotedWidget, type UiInput, type UiLink, 
 export const EXPANDED_NODES_MAX = 20_000;
 /** Slots and links after expansion. */
 export const EXPANDED_SLOTS_MAX = 200_000;
+/** Characters of all values after expansion: four times a document that has nothing twice. */
+export const EXPANDED_LENGTH_MAX = 4 * WORKFLOW_BODY_BYTES_MAX;
 /** Subgraphs in subgraphs; ids get longer with each. */
 const DEPTH_MAX = 32;
 /** Promoted widgets that are told apart; an endpoint shows fewer. */
@@ -76,6 +80,14 @@ function openScopes(ui: UiDocument, lookup: ClassLookup | undefined): Scope[] {
         const more = sizeOf(subgraph.graph);
         size.nodes += more.nodes;
         size.slots += more.slots + subgraph.inputs.length + subgraph.outputs.length;
+        size.length += more.length;
+      }
+      if (size.length > EXPANDED_LENGTH_MAX) {
+        throw new Unexpandable(
+          id,
+          `With its subgraphs and group nodes opened, the workflow has values of more than ${EXPANDED_LENGTH_MAX} ` +
+            "characters. Use fewer copies of them, or shorter texts inside.",
+        );
       }
       if (size.nodes > EXPANDED_NODES_MAX || size.slots > EXPANDED_SLOTS_MAX) {
         throw new Unexpandable(
@@ -209,8 +221,9 @@ function connected(scope: Scope, node: UiNode, id: string, order: number, links:
   const inputs = node.inputs.map((input, slot): UiInput => {
     if (input.link === null) return input;
     const source = sourceOf(scope, input.link);
+    if (source.type === "none") return { ...input, link: null };
     if (source.type === "value") overrides[input.widget ?? input.name] = source.value;
-    if (source.type !== "node") return { ...input, link: null };
+    if (source.type !== "node") return { ...input, link: null, outside: source };
     let link = `${scope.prefix}${input.link}`;
     while (links.has(link)) link = `${link}+${id}+${slot}`;
     const type = scope.links.get(input.link)?.type ?? input.type;
@@ -258,7 +271,7 @@ function step(scope: Scope, id: string): Source | { scope: Scope; link: string }
     const outer = shell.inputs[link.fromSlot]?.link ?? null;
     if (outer !== null) return { scope: shell.parent, link: outer };
     const value: Json | undefined = shell.values.get(link.fromSlot);
-    return value === undefined ? NOTHING : { type: "value", value };
+    return value === undefined ? inheritedValue(scope, link.fromSlot) : { type: "value", value };
   }
   const inner = scope.inner.get(link.from);
   if (inner?.shell) {

@@ -8,6 +8,8 @@ import type { UiGraph, UiInput, UiLink, UiNode } from "./ui-graph.ts";
 export type Source =
   | { readonly type: "node"; readonly node: string; readonly slot: number }
   | { readonly type: "value"; readonly value: Json }
+  /** The value of a widget of another node, or of the very one that asks. */
+  | { readonly type: "widget"; readonly node: string; readonly field: string }
   | { readonly type: "none" };
 
 /** The document itself (no shell), or the inside of one shell: the same definition twice is two scopes. */
@@ -56,17 +58,40 @@ export function endsOf(graph: UiGraph): ReadonlyMap<string, End> {
   return found;
 }
 
-const sizes = new WeakMap<UiGraph, { readonly nodes: number; readonly slots: number }>();
+/** What a level costs, and every copy of it again. */
+export interface Size {
+  readonly nodes: number;
+  /** Slots and links. */
+  readonly slots: number;
+  /** Of the values in widgets, and of titles, as {@link lengthOf} counts them. */
+  readonly length: number;
+}
 
-/** What one copy of a level costs: its nodes, and its slots and links. */
-export function sizeOf(graph: UiGraph): { readonly nodes: number; readonly slots: number } {
+const sizes = new WeakMap<UiGraph, Size>();
+
+/** What one copy of a level costs. */
+export function sizeOf(graph: UiGraph): Size {
   const known = sizes.get(graph);
   if (known !== undefined) return known;
   let slots = graph.links.size;
-  for (const node of graph.nodes.values()) slots += node.inputs.length + node.outputs.length;
-  const size = { nodes: graph.nodes.size, slots };
+  let length = 0;
+  for (const node of graph.nodes.values()) {
+    slots += node.inputs.length + node.outputs.length;
+    length += (node.title ?? "").length + lengthOf(node.widgets) + lengthOf(node.namedWidgets);
+  }
+  const size = { nodes: graph.nodes.size, slots, length };
   sizes.set(graph, size);
   return size;
+}
+
+/** About how many characters a value takes: one for each value in it, and those of its texts and keys. */
+export function lengthOf(value: Json | readonly Json[]): number {
+  if (typeof value === "string") return 1 + value.length;
+  if (typeof value !== "object" || value === null) return 1;
+  let length = 1;
+  if (Array.isArray(value)) for (const item of value) length += lengthOf(item);
+  else for (const [key, item] of Object.entries(value)) length += key.length + lengthOf(item);
+  return length;
 }
 
 const places = new WeakMap<Scope, ReadonlyMap<UiInput, number>>();

@@ -15,7 +15,14 @@ export interface UiInput {
   /** The widget this slot was made of ("converted widget"), or belongs to; null for a connection alone. */
   readonly widget: string | null;
   readonly label: string | null;
+  /** Inside an expanded shell, what the outside gives to a slot to which no node is linked. */
+  readonly outside?: OutsideValue;
 }
+
+/** A value that was typed into a shell, or the widget inside, of this node or another, whose value it shows. */
+export type OutsideValue =
+  | { readonly type: "value"; readonly value: Json }
+  | { readonly type: "widget"; readonly node: string; readonly field: string };
 
 export interface UiOutput {
   readonly name: string;

@@ -33,12 +33,15 @@ const UNSET_COST = 3;
 const UNPLACED_COST = 6;
 /** Widgets times values of one node; beyond it nothing is laid out and everything counts as unplaced. */
 const CELLS_MAX = 250_000;
+/** Values of one node beyond those for its widgets: classes lose some, and extensions add some, but never thousands. */
+const VALUES_SPARE = 200;
 
 /** The layout with the highest sum of fits; of equal ones, the one that fills the first widgets first. */
 export function alignWidgets(slots: readonly WidgetSlot[], values: readonly Json[]): Alignment {
   const rows = slots.length + 1;
   const columns = values.length + 1;
-  if (rows * columns > CELLS_MAX) return { values: new Map(), unset: inputsOf(slots), unplaced: values };
+  const tooMany = values.length > 4 * slots.length + VALUES_SPARE;
+  if (tooMany || rows * columns > CELLS_MAX) return { values: new Map(), unset: inputsOf(slots), unplaced: values };
   // best[i * columns + j]: the sum for slots from i on with values from j on.
   const best = new Float64Array(rows * columns);
   for (let i = slots.length; i >= 0; i -= 1) {

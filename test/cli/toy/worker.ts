@@ -11,6 +11,7 @@ export class EndpointObject extends DurableObject {
 }
 export class PodObject extends DurableObject {}
 export class WebhooksObject extends DurableObject {}
+export class ModelsObject extends DurableObject {}
 
 interface Env {
   readonly ENDPOINTS: DurableObjectNamespace<EndpointObject>;

@@ -31,6 +31,8 @@ export interface ModelLease {
   outcome: LeaseOutcome | null;
   /** The agent thinks that it still has it. */
   held: boolean;
+  /** It was granted beside another one, and its agent has not begun. */
+  isAhead: boolean;
 }
 
 export interface ModelJob {
@@ -176,10 +178,19 @@ export class EndpointModel {
     return [...this.leases.values()].filter((known) => known.outcome === null && known.place === place);
   }
 
+  /** Whether it has a job for its GPU: one whose outputs go up is none. */
+  works(place: Place): boolean {
+    return this.living(place).some(({ lease }) => this.jobs.get(lease.job_id)?.phase !== "uploading");
+  }
+
   /** The first job that the replica may get without any doubt, if it may get one at all. */
   sure(place: Place): ModelJob | undefined {
-    if (this.paused !== null || this.living(place).length >= LEASES_PER_REPLICA_MAX) return undefined;
-    return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
+    const held = this.living(place).length;
+    if (this.paused !== null || held >= LEASES_PER_REPLICA_MAX) return undefined;
+    if (!this.works(place)) return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
+    // Ahead goes what has never been leased, and nothing past what has.
+    const order = this.order();
+    return order.every(({ delayed }) => !delayed) && order[0]?.leases.length === 0 ? order[0] : undefined;
   }
 
   /** Whether the poll must be answered at once. */
@@ -231,11 +242,13 @@ export class EndpointModel {
     const number = leaseIdOf(job.id, job.leases.length + 1);
     const isRight = lease.lease_id === number && lease.attempt === job.attempt + 1 && lease.inputs === job.inputs;
     must(isRight, `not this job's lease: ${JSON.stringify(lease)}`);
+    const isAhead = this.works(place);
+    must(!isAhead || job.leases.length === 0, "a job that came back is held ahead");
     const first = this.sure(place);
     const order = this.order();
     must(first === undefined || order.indexOf(job) <= order.indexOf(first), "I12: a job was passed over");
     this.#counter = counter;
-    const known: ModelLease = { lease, place, pollId, outcome: null, held: true };
+    const known: ModelLease = { lease, place, pollId, outcome: null, held: true, isAhead };
     this.leases.set(lease.lease_id, known);
     job.leases.push(known);
     Object.assign(job, { state: "running", attempt: lease.attempt, phase: "assigned", avoid: null, delayed: false });
@@ -274,6 +287,7 @@ export class EndpointModel {
       return;
     }
     must(reply.ok && same(reply.answer, { cancel: false, renew_within_ms: LEASE_MS }), "I4: the lease is refused");
+    known.isAhead = false;
     const phases = RunningPhase.options;
     if (phases.indexOf(phase) <= phases.indexOf(job.phase)) return;
     job.phase = phase;
@@ -284,6 +298,7 @@ export class EndpointModel {
     const job = this.#speaks(known, proof, reply, null);
     if (job === null) return;
     must(reply.ok && reply.grant.jobId === job.id, "I4: the lease gets no grant");
+    known.isAhead = false;
     must(reply.grant.keyPrefix.endsWith(`/${job.id}/${known.lease.token}/`), "I16: not this lease's own prefix");
   }
 
@@ -327,6 +342,12 @@ export class EndpointModel {
     if (job === null) return;
     must(reply.ok, "I4: the lease may not be given back");
     this.#leaseEnds(job, "released");
+    if (known.isAhead) {
+      job.attempt -= 1;
+      this.#requeue(job);
+      job.avoid = null;
+      return;
+    }
     if (job.handbacks >= FREE_HANDBACKS_MAX) {
       this.#failAttempt(job, "lease_lost");
       return;

@@ -55,6 +55,13 @@ class CountedQueue {
     return new EndpointCore(this.#db, { now: () => this.now, randomBytes }, null);
   }
 
+  beginCanary(): void {
+    const { endpointId, workspaceId, podId } = this.objects;
+    const canary = { id: 2, release: 2, weight: 0.5, maxErrorRateIncrease: 1, maxLatencyRatio: 100, minJobs: 10_000 };
+    const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 200_000 };
+    this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings, canary });
+  }
+
   count<T>(step: string, work: () => T): T {
     const [read, written] = [this.#db.rowsRead, this.#db.rowsWritten];
     const result = work();
@@ -214,6 +221,28 @@ describe("rows", () => {
       return queue.written()["a minute"];
     });
     expect(written).toBe(60_000 / PROGRESS_PERSIST_MS);
+  });
+
+  it("written for a canary's counts are one in 5 s, however many jobs end", async () => {
+    const rows = await withQueue((queue) => {
+      const lives = (step: string, jobs: number) => {
+        queue.count(step, () => {
+          for (let job = 0; job < jobs; job += 1) {
+            queue.enqueue();
+            queue.core.complete(queue.take(), { outputs: [], phases: [] }, []);
+          }
+        });
+        return queue.written()[step] ?? 0;
+      };
+      const before = lives("without a canary", 10);
+      queue.beginCanary();
+      const first = lives("in its first moment", 10);
+      const second = lives("a moment later", 10);
+      queue.now += PROGRESS_PERSIST_MS;
+      return { before, first, second, third: lives("5 s later", 10) };
+    });
+    const { before } = rows;
+    expect(rows).toEqual({ before, first: before + 1, second: before, third: before + 1 });
   });
 
   it.each([20_000, 100_000])(

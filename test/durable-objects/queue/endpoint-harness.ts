@@ -3,7 +3,7 @@ import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
 import { EndpointId, type JobId, KeyId, makeId, NodeId, ownerKey, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { WebhookEvent } from "#contract/webhook";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
-import type { EnqueueRequest, LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import type { EndpointConfig, EnqueueRequest, LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { World } from "#durable-objects/sql/database";
 import type { OutboxEvent } from "#durable-objects/webhooks/rpc";
 import { NodeDatabase } from "./node-database.ts";
@@ -40,6 +40,8 @@ export class EndpointHarness {
   readonly answers: { replicaId: ReplicaId; pollId: string; at: number; answer: ReplicaPollAnswer }[] = [];
   demandsToSend = 0;
   erased = false;
+  /** What was logged of canaries that were rolled back. */
+  readonly rolledBack: { release: number; reason: string }[] = [];
   /** Events that the workspace's webhooks have taken. */
   readonly told: OutboxEvent[] = [];
   /** What the workspace subscribes to. */
@@ -63,9 +65,9 @@ export class EndpointHarness {
     return { now: () => this.now, randomBytes: this.#randomBytes };
   }
 
-  configure(settings: Partial<EndpointSettings>): void {
+  configure(settings: Partial<EndpointSettings>, more: Partial<Pick<EndpointConfig, "release" | "canary">> = {}): void {
     const { endpointId, workspaceId, podId } = this;
-    const config = { endpointId, workspaceId, podId, slug: "picture", release: 1 };
+    const config = { endpointId, workspaceId, podId, slug: "picture", release: 1, ...more };
     this.call((core) => core.configure({ ...config, settings: { ...DEFAULT_SETTINGS, ...settings } }));
   }
 
@@ -89,6 +91,7 @@ export class EndpointHarness {
       else if (effect.type === "send_demand") this.demandsToSend += 1;
       else if (effect.type === "hand_over") this.#handOver();
       else if (effect.type === "erase") this.erased = true;
+      else if (effect.type === "canary_rolled_back") this.rolledBack.push(effect);
       else if (effect.type === "poll_answered") {
         if (this.waiting.get(effect.replicaId) === effect.pollId) this.waiting.delete(effect.replicaId);
         this.answers.push({ replicaId: effect.replicaId, pollId: effect.pollId, at: this.now, answer: effect.answer });

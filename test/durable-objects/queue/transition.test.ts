@@ -37,6 +37,7 @@ const lease = (at: number) => ({
   pollId: "poll-1",
   grantedAt: at,
   boot: [],
+  isAhead: false,
 });
 const running = grantLease(queued, lease(NOW));
 const oops = { code: "out_of_memory", message: "no memory" } as const;

@@ -14,6 +14,7 @@ describe("the choice of a replica", () => {
       replicaId: replicaId as ReplicaId,
       nodeId: "n" as NodeId,
       held,
+      works: held > 0,
       lastUsedAt,
     });
     const order = inOrderOfChoice([candidate("a", 1, 9), candidate("b", 0, 1), candidate("c", 0, 5)]);

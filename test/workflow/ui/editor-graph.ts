@@ -113,7 +113,7 @@ export function converted(graph: UiGraph): ConvertedUi {
 }
 
 /** The inputs of one node of the result, as a plain object; undefined for a node that is not in it. */
-export function inputsOf(result: ConvertedUi, id: string): JsonObject | undefined {
+export function inputsOf(result: Pick<ConvertedUi, "graph">, id: string): JsonObject | undefined {
   const node = result.graph[id];
   return isJsonObject(node) && isJsonObject(node.inputs) ? { ...node.inputs } : undefined;
 }

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Json, JsonObject } from "#contract/exact-json";
+import { convertUi } from "#workflow/ui/convert-ui";
 import { expandUi } from "#workflow/ui/expand-subgraphs";
 import { readUi } from "#workflow/ui/read-ui";
 import type { ExpandedUi } from "#workflow/ui/ui-graph";
 import { json, node, objectLink } from "./documents.ts";
+import { lookup } from "./editor-graph.ts";
 
 const UPSCALE = "0c0ffee0-0000-4000-8000-000000000001";
 const OUTER = "0c0ffee0-0000-4000-8000-000000000002";
@@ -402,6 +404,84 @@ describe("subgraphs in subgraphs", () => {
   it("whose ids meet another node's are refused", () => {
     const other = node("20:1", "Note");
     expect(refused(document([node(20, UPSCALE), other], [], upscale))).toMatch(/nodes\/20:1: .*another/);
+  });
+});
+
+describe("a promoted widget that nobody touched", () => {
+  /** One slot that leads to three widgets: a count that is a connection, then two samplers' steps. */
+  const fan = (first: Parameters<typeof node>[2] = {}): JsonObject =>
+    subgraph(UPSCALE, "Fan", {
+      inputs: [{ name: "steps", type: "INT", linkIds: [1, 2, 3] }],
+      nodes: [
+        node(1, "Show", { inputs: ["value:INT<1"] }),
+        node(2, "KSampler", { inputs: ["steps:INT*<2"], widgets: [1, "fixed", 4, 1, "euler", "normal", 1], ...first }),
+        node(3, "KSampler", { inputs: ["steps:INT*<3"], widgets: [2, "fixed", 30, 8, "euler", "normal", 1] }),
+      ],
+      links: [
+        objectLink(1, -10, 0, 1, 0, "INT"),
+        objectLink(2, -10, 0, 2, 0, "INT"),
+        objectLink(3, -10, 0, 3, 0, "INT"),
+      ],
+    });
+  const stepsOf = (ui: JsonObject): unknown => {
+    const converted = convertUi(expand(ui), lookup);
+    if (!converted.ok) throw new Error(converted.detail);
+    return Object.entries(converted.graph).map(([id, each]) => {
+      const { inputs } = each as { inputs: JsonObject };
+      return [id, inputs.steps ?? inputs.value];
+    });
+  };
+
+  it("has the value of the first widget it leads to, and gives it to all", () => {
+    expect(stepsOf(document([node(20, UPSCALE, { inputs: ["steps:INT*"] })], [], fan()))).toEqual([
+      ["20:1", 4],
+      ["20:2", 4],
+      ["20:3", 4],
+    ]);
+  });
+
+  it("has it too where that node is bypassed", () => {
+    expect(stepsOf(document([node(20, UPSCALE, { inputs: ["steps:INT*"] })], [], fan({ mode: 4 })))).toEqual([
+      ["20:1", 4],
+      ["20:3", 4],
+    ]);
+  });
+
+  it("that was set since gives that to all", () => {
+    expect(stepsOf(document([node(20, UPSCALE, { inputs: ["steps:INT*"], widgets: [9] })], [], fan()))).toEqual([
+      ["20:1", 9],
+      ["20:2", 9],
+      ["20:3", 9],
+    ]);
+  });
+
+  it.each([
+    ["what was typed into a shell inside", [7], 7],
+    ["what stands in the widget inside that one", [], 4],
+  ])("has %s", (_what, widgets, expected) => {
+    const outer = subgraph(OUTER, "Outer", {
+      inputs: [{ name: "steps", type: "INT", linkIds: [1] }],
+      nodes: [node(5, UPSCALE, { inputs: ["steps:INT*<1"], widgets })],
+      links: [objectLink(1, -10, 0, 5, 0, "INT")],
+    });
+    expect(stepsOf(document([node(20, OUTER, { inputs: ["steps:INT*"] })], [], outer, fan()))).toEqual([
+      ["20:5:1", expected],
+      ["20:5:2", expected],
+      ["20:5:3", expected],
+    ]);
+  });
+
+  it.each([
+    ["a bypassed node", node(2, "Count", { mode: 4, inputs: ["count:INT*<1"], outputs: ["INT:INT"], widgets: [6] })],
+    ["a reroute", node(2, "Reroute", { inputs: [":*<1"], outputs: ["INT:INT"] })],
+  ])("reaches through %s", (_what, between) => {
+    const through = subgraph(UPSCALE, "Through", {
+      inputs: [{ name: "steps", type: "INT", linkIds: [1] }],
+      nodes: [between, node(3, "KSampler", { inputs: ["steps:INT*<2"], widgets: [2, "fixed", 30] })],
+      links: [objectLink(1, -10, 0, 2, 0, "INT"), objectLink(2, 2, 0, 3, 0, "INT")],
+    });
+    const shell = (widgets: Json): JsonObject => node(20, UPSCALE, { inputs: ["steps:INT*"], widgets });
+    expect(stepsOf(document([shell([11])], [], through))).toEqual([["20:3", 11]]);
   });
 });
 

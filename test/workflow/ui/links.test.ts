@@ -124,6 +124,8 @@ describe("a bypassed node", () => {
     ["the first of exactly the type", ["MASK", "IMAGE", "IMAGE"], ["IMAGE"], 0, "IMAGE", 1],
     ["the first that fits", ["MASK", "image,latent"], ["IMAGE"], 0, "IMAGE", 1],
     ["nothing when nothing fits", ["MASK"], ["IMAGE"], 0, "IMAGE", -1],
+    ["nothing at the same place that fits its output but not the target", ["IMAGE,MASK"], ["IMAGE,MASK"], 0, "INT", -1],
+    ["another than the same place when that one fits not the target", ["A", "A,B"], ["A,B"], 0, "B", 1],
     ["the same place for a target that takes anything", ["MASK", "IMAGE"], ["MASK", "MASK"], 1, "*", 1],
     ["the first place when it has no such place", ["MASK"], ["MASK", "IMAGE"], 1, "*", 0],
   ])("hands on %s", (_what, inputs, outputs, slot, wanted, expected) => {
@@ -184,11 +186,128 @@ describe("a node that hands its input to every free one", () => {
     expect(result.graph.everywhere).toBeUndefined();
   });
 
+  it("counts while it is there and runs, where the notes name it", () => {
+    const by = (controller: string) => ({ ue_links: [{ ...note("take", 0), controller }] });
+    const linked = (nodesNow: typeof nodes, controller: string) => {
+      const now = uiGraph(nodesNow, [["give", 0, "everywhere", 0]]);
+      const result = convertUi({ graph: now, promoted: [], extra: by(controller) }, lookup);
+      if (!result.ok) throw new Error(result.detail);
+      return inputsOf(result, "take");
+    };
+    expect(linked(nodes, "everywhere")).toEqual({ image: ["give", 0] });
+    expect(linked(nodes, "gone")).toEqual({});
+    const off = nodes.map((each) => (each.id === "everywhere" ? { ...each, mode: MODE.muted } : each));
+    expect(linked(off, "everywhere")).toEqual({});
+  });
+
+  it("may be a real one that gives a seed, and is refused where nobody knows to whom", () => {
+    const seed = uiNode("seed", "Seed Everywhere", {
+      outputs: ["INT"],
+      widgets: [7, "fixed"],
+      namedWidgets: { seed: 7 },
+    });
+    const ue_links = [
+      { upstream: "seed", upstream_slot: 0, downstream: "count", downstream_slot: 0, controller: "seed" },
+    ];
+    const now = uiGraph([seed, count()], []);
+    const result = convertUi({ graph: now, promoted: [], extra: { ue_links } }, lookup);
+    if (!result.ok) throw new Error(result.detail);
+    expect(inputsOf(result, "count")).toEqual({ count: ["seed", 0] });
+    expect(inputsOf(result, "seed")).toEqual({ seed: 7 });
+    expect(convertUi({ graph: now, promoted: [], extra: {} }, lookup)).toMatchObject({
+      ok: false,
+      errors: [{ path: "/workflow/nodes/seed" }],
+    });
+  });
+
   it("is refused where the file does not say it", () => {
     expect(convertUi({ graph, promoted: [], extra: {} }, lookup)).toMatchObject({
       ok: false,
       code: "invalid_workflow",
       errors: [{ path: "/workflow/nodes/everywhere", reason: expect.stringContaining("export") }],
     });
+  });
+});
+
+describe("a get node", () => {
+  const set = (id: string, more: NodeSketch = {}) =>
+    uiNode(id, "SetNode", { inputs: ["*"], outputs: ["*"], widgets: ["picture"], ...more });
+  const get = (id: string, name = "picture") => uiNode(id, "GetNode", { outputs: ["*"], widgets: [name] });
+
+  it("without a set node is refused, since the editor does not run it either", () => {
+    const graph = uiGraph([give(), set("set"), get("get", "other"), take()], [["get", 0, "take", 0]]);
+    expect(convertUi({ graph, promoted: [], extra: {} }, lookup)).toMatchObject({
+      ok: false,
+      code: "invalid_workflow",
+      errors: [{ path: "/workflow/nodes/get", reason: expect.stringMatching(/"other".*link the two nodes/) }],
+    });
+  });
+
+  it("without a set node is nothing while nobody reads it", () => {
+    expect(Object.keys(converted(uiGraph([give(), get("get", "other")], [])).graph)).toEqual(["give"]);
+  });
+
+  it("takes the set node of its own subgraph before one outside, and one outside before none", () => {
+    const graph = uiGraph(
+      [
+        give({ outputs: ["IMAGE"] }),
+        uiNode("5:give", "Give"),
+        set("set"),
+        set("5:set"),
+        get("5:get"),
+        get("6:7:get"),
+        take(),
+        take("other"),
+      ],
+      [
+        ["give", 0, "set", 0],
+        ["5:give", 0, "5:set", 0],
+        ["5:get", 0, "take", 0],
+        ["6:7:get", 0, "other", 0],
+      ],
+    );
+    const result = converted(graph);
+    expect(inputsOf(result, "take")).toEqual({ image: ["5:give", 0] });
+    expect(inputsOf(result, "other")).toEqual({ image: ["give", 0] });
+  });
+
+  it("finds its set node where the files store names of widgets", () => {
+    const graph = uiGraph(
+      [
+        give(),
+        set("set", { widgets: { Constant: "picture" } }),
+        uiNode("get", "GetNode", { outputs: ["*"], namedWidgets: { Constant: "picture" } }),
+        take(),
+      ],
+      [
+        ["give", 0, "set", 0],
+        ["get", 0, "take", 0],
+      ],
+    );
+    expect(inputsOf(converted(graph), "take")).toEqual({ image: ["give", 0] });
+  });
+
+  it("hands on as reroutes and primitives do while they are muted: only what would run can be off", () => {
+    const off = { mode: MODE.muted };
+    const graph = uiGraph(
+      [
+        give(),
+        set("set", off),
+        { ...get("get"), ...off },
+        { ...reroute("r"), ...off },
+        take(),
+        uiNode("p", "PrimitiveNode", { outputs: ["INT"], widgets: [3, "fixed"], ...off }),
+        count(),
+      ],
+      [
+        ["give", 0, "set", 0],
+        ["get", 0, "r", 0],
+        ["r", 0, "take", 0],
+        ["p", 0, "count", 0],
+      ],
+    );
+    const result = converted(graph);
+    expect(inputsOf(result, "take")).toEqual({ image: ["give", 0] });
+    expect(inputsOf(result, "count")).toEqual({ count: 3 });
   });
 });

@@ -182,27 +182,6 @@ describe("inputs of the newest kind", () => {
   });
 });
 
-describe("text that the editor would rewrite", () => {
-  it.each([
-    ["a {red|blue} lamp", "alternatives"],
-    ["a lamp // or two", "comment"],
-    ["a /* red */ lamp", "comment"],
-    ["%date:yyyy-MM-dd%/a", "token"],
-    ["%KSampler.seed%", "token"],
-  ])("%s stays, and is said", (text, word) => {
-    const sketch = { widgets: ["area", 64, text] };
-    expect(inputsOf(converted(one("Sized", sketch)), "1")?.text).toBe(text);
-    expect(notes("Sized", sketch)).toEqual([expect.stringContaining(word)]);
-  });
-
-  it.each(["a lamp", "https://example.com/a", "{red}", "100% wool, 50% off", "a|b"])(
-    "%s is nothing special",
-    (text) => {
-      expect(notes("Sized", { widgets: ["area", 64, text] })).toEqual([]);
-    },
-  );
-});
-
 describe("widgets of extensions", () => {
   const sockets = { inputs: [{ name: "image", type: "IMAGE" }], outputs: ["MASK"] };
 

@@ -1,0 +1,162 @@
+/**
+ * One run of a release's graph before its first job: with defaults, small files and the test's own values, by the same way
+ * as a job. It proves that the release works here, and leaves its weights where the first job finds them.
+ */
+import { randomInt, randomUUID } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { ReleaseForAgent } from "#contract/agent";
+import type { SmokeTest } from "#contract/build";
+import { isJsonObject, type Json, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { OutputSpec } from "#contract/workflow";
+import { fillGraph } from "#workflow/fill-graph";
+import { validateInputs } from "#workflow/validate-inputs";
+import { ComfyRefused } from "../comfy/comfy-http.ts";
+import type { ComfySession } from "../comfy/comfy-session.ts";
+import { drivePrompt, type PromptResult } from "../comfy/drive-prompt.ts";
+import { JobFailure } from "../comfy/job-failure.ts";
+import { stateDefaultPrefixes } from "../comfy/node-classes.ts";
+import { type Log, messageOf } from "../log.ts";
+import { collectOutputs, type Found } from "../outputs/collect-outputs.ts";
+import { fileType } from "../outputs/content-types.ts";
+import { jobPrefix } from "../outputs/job-prefix.ts";
+import type { Timings } from "../settings.ts";
+import { sampleFile } from "./sample-files.ts";
+
+/** The first run reads the weights from disk, and a video takes minutes; what hangs is found sooner by its silence. */
+const SMOKE_MS_MAX = 30 * 60_000;
+const GRAPH_DEPTH_MAX = 512;
+const SEED_MAX = 2 ** 48 - 1;
+const CLEAN_MS = 5_000;
+
+export interface SmokeOptions {
+  readonly session: ComfySession;
+  readonly release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs">;
+  readonly test: SmokeTest;
+  readonly timings: Timings;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly redacted: (text: string) => string;
+}
+
+/** The release does not work on this machine; the message says where. */
+export class SmokeFailed extends Error {}
+
+/**
+ * Runs the test.
+ * @throws SmokeFailed; PromptStuck when ComfyUI has to go; the signal's reason
+ */
+export async function runSmokeTest(options: SmokeOptions): Promise<void> {
+  const { session, release, test, timings, signal, log, redacted } = options;
+  const promptId = randomUUID();
+  const folder = `smoke-tests/${promptId}`;
+  const startedAt = performance.now();
+  try {
+    const graph = await fill(options, folder);
+    const result = await drivePrompt({
+      session,
+      graph,
+      promptId,
+      timings,
+      timeoutMs: SMOKE_MS_MAX,
+      signal,
+      log,
+      redacted,
+      onStart: () => undefined,
+      onProgress: () => undefined,
+      onPreview: () => undefined,
+    });
+    await checkOutputs(result, release.outputs, test, options);
+    log("smoke_test_passed", { ms: Math.round(performance.now() - startedAt) });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof JobFailure)) throw error;
+    throw new SmokeFailed(`The smoke test failed: ${error.jobError.message}`, { cause: error });
+  } finally {
+    await clean(session, promptId, folder, log);
+  }
+}
+
+async function fill({ session, release, test, signal }: SmokeOptions, folder: string): Promise<JsonObject> {
+  const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
+  if (!isJsonObject(graph)) throw new SmokeFailed("The release's graph is no object.");
+  // What the graph itself says stands where the test says nothing.
+  const specs = release.inputs.filter((input) => input.type !== "file").map((input) => ({ ...input, required: false }));
+  const names = new Set<string>(specs.map((input) => input.name));
+  const given = Object.entries(test.inputs).filter(([name]) => names.has(name));
+  const checked = validateInputs(specs, Object.fromEntries(given) as { [name: string]: Json }, {
+    randomSeed: () => randomInt(SEED_MAX),
+  });
+  if (!checked.ok) throw new SmokeFailed(`The smoke test's values do not fit the release: ${checked.detail}`);
+  const files: Record<string, string> = Object.create(null) as Record<string, string>;
+  for (const input of release.inputs) {
+    if (input.type !== "file") continue;
+    const { filename, bytes } = await sampleFile(input);
+    files[input.name] = await session.http.uploadInput(new Blob([new Uint8Array(bytes)]), filename, folder, signal);
+  }
+  const outputNodes = release.outputs.map((output) => output.node);
+  await stateDefaultPrefixes(graph, outputNodes, session.classes, signal);
+  const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
+  return fillGraph({ graph, inputs: release.inputs, values: checked.values, files, filenamePrefix });
+}
+
+/** What must come has come, is of the kind that the release promises, and can be read. */
+async function checkOutputs(
+  result: PromptResult,
+  specs: readonly OutputSpec[],
+  test: SmokeTest,
+  { session, signal }: SmokeOptions,
+): Promise<void> {
+  const found = collectOutputs(result.outputs, result.meta, specs);
+  if (found.length === 0) throw new SmokeFailed("The smoke test ran, and no output came of it.");
+  for (const name of test.outputs) {
+    const spec = specs.find((each) => each.name === name);
+    if (spec === undefined)
+      throw new SmokeFailed(`The smoke test asks for an output ${name}, which the release lacks.`);
+    const mine = found.filter((each) => each.output === name);
+    if (mine.length === 0) throw new SmokeFailed(`The smoke test ran, and its output ${name} did not come.`);
+    const kinds = mine.map(kindOf);
+    if (spec.kind !== "file" && !kinds.includes(spec.kind)) {
+      throw new SmokeFailed(`The smoke test's output ${name} is of kind ${kinds[0]}, and not ${spec.kind}.`);
+    }
+  }
+  for (const each of found) {
+    if (each.type === "file" && (await isEmpty(session, each.file, signal))) {
+      throw new SmokeFailed(
+        `The smoke test's output ${each.output} (${each.file.filename}) is empty or cannot be read.`,
+      );
+    }
+  }
+}
+
+function kindOf(found: Found): OutputSpec["kind"] {
+  return found.type === "text" ? "text" : fileType(found.file.filename).kind;
+}
+
+async function isEmpty(
+  session: ComfySession,
+  file: Parameters<ComfySession["http"]["view"]>[0],
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    const answer = await session.http.view(file, signal);
+    for await (const part of answer.body) if ((part as Buffer).byteLength > 0) return false;
+    return true;
+  } catch (error) {
+    if (error instanceof ComfyRefused) return true;
+    throw error;
+  }
+}
+
+/** Whatever the test's end: none of it is left where jobs are. */
+async function clean(session: ComfySession, promptId: string, folder: string, log: Log): Promise<void> {
+  const { folders, died } = session.server;
+  try {
+    if (!died.aborted) await session.http.deleteHistory(promptId, AbortSignal.timeout(CLEAN_MS));
+    if (folders === null) return;
+    for (const place of [folders.input, folders.output])
+      await rm(join(place, folder), { recursive: true, force: true });
+  } catch (error) {
+    log("smoke_test_not_cleaned", { error: messageOf(error) });
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * One run of a release's graph before the first job, so that the first job finds what later ones find: weights in memory,
+ * kernels compiled, custom nodes awake. Proves nothing: a graph that fails here fails its jobs, which say why.
+ */
+import { randomUUID } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { ReleaseForAgent } from "#contract/agent";
+import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import { fillGraph } from "#workflow/fill-graph";
+import type { ComfySession } from "./comfy/comfy-session.ts";
+import { drivePrompt } from "./comfy/drive-prompt.ts";
+import { JobFailure } from "./comfy/job-failure.ts";
+import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
+import { type Log, messageOf } from "./log.ts";
+import { jobPrefix } from "./outputs/job-prefix.ts";
+import type { Timings } from "./settings.ts";
+
+const GRAPH_DEPTH_MAX = 512;
+/** ComfyUI is asked this long to forget the run. */
+const CLEAN_MS = 5_000;
+
+export interface WarmUpOptions {
+  readonly session: ComfySession;
+  readonly release: Pick<ReleaseForAgent, "graph" | "inputs" | "outputs" | "classes">;
+  readonly timings: Timings;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly redacted: (text: string) => string;
+}
+
+/**
+ * Runs the graph as its author saved it, to its end or for `warmUpMs`. One that needs a caller's file, or calls somebody's paid service, is left alone.
+ * @throws what ends the replica's start: ComfyUI has died or hangs (JobFailure, PromptStuck), the signal has fired
+ */
+export async function warmUp(options: WarmUpOptions): Promise<void> {
+  const { session, timings, signal, log, redacted } = options;
+  const reason = await whyNot(options);
+  if (reason !== null) {
+    log("warm_up_skipped", { reason });
+    return;
+  }
+  const promptId = randomUUID();
+  const folder = `warm-ups/${promptId}`;
+  const startedAt = performance.now();
+  try {
+    const graph = await graphFor(options, folder);
+    await drivePrompt({
+      session,
+      graph,
+      promptId,
+      timings,
+      timeoutMs: timings.warmUpMs,
+      signal,
+      log,
+      redacted,
+      onStart: () => undefined,
+      onProgress: () => undefined,
+      onPreview: () => undefined,
+    });
+    log("warmed_up", { ms: Math.round(performance.now() - startedAt) });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof JobFailure) || error.comfy === "restart") throw error;
+    log("warm_up_failed", { code: error.jobError.code, nodeId: error.jobError.node_id });
+  } finally {
+    await clean(session, promptId, folder, log);
+  }
+}
+
+/** @returns why the graph cannot, or must not, be run without a job */
+async function whyNot({ session, release, signal }: WarmUpOptions): Promise<string | null> {
+  if (release.inputs.some((input) => input.type === "file")) return "it needs a caller's file";
+  if ((await session.classes.missing(release.classes, signal)).length > 0) return "a node class is not there";
+  for (const name of release.classes) {
+    if (await session.classes.isPaid(name, signal)) return "it calls a paid service";
+  }
+  return null;
+}
+
+async function graphFor({ session, release, signal }: WarmUpOptions, folder: string): Promise<JsonObject> {
+  const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
+  if (!isJsonObject(graph)) throw new JobFailure("invalid_workflow", "The release's graph is no object.");
+  const outputNodes = release.outputs.map((output) => output.node);
+  await stateDefaultPrefixes(graph, outputNodes, session.classes, signal);
+  const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
+  return fillGraph({ graph, inputs: [], values: {}, files: {}, filenamePrefix });
+}
+
+/** Whatever came of it, nothing is left where jobs are. */
+async function clean(session: ComfySession, promptId: string, folder: string, log: Log): Promise<void> {
+  const { folders, died } = session.server;
+  try {
+    if (!died.aborted) await session.http.deleteHistory(promptId, AbortSignal.timeout(CLEAN_MS));
+    if (folders !== null) await rm(join(folders.output, folder), { recursive: true, force: true });
+  } catch (error) {
+    log("warm_up_not_cleaned", { error: messageOf(error) });
+  }
+}

@@ -1,0 +1,85 @@
+/** Builds in the catalog: content-addressed, one row for the same build in a workspace. */
+import { and, count, desc, eq, lt, or } from "drizzle-orm";
+import type { Build, BuildSummary } from "#contract/api/builds";
+import { BuildManifest } from "#contract/build";
+import type { WorkspaceId } from "#contract/ids";
+import { builds } from "#migrations/catalog/schema";
+import { catalogOf } from "#worker/catalog/database";
+
+export interface BuildRow {
+  readonly digest: string;
+  readonly manifest: BuildManifest;
+  readonly createdAt: number;
+}
+
+export function buildView(row: BuildRow): Build {
+  return { ...buildSummary(row), manifest: row.manifest };
+}
+
+export function buildSummary({ digest, manifest, createdAt }: BuildRow): BuildSummary {
+  return {
+    digest,
+    comfyui: manifest.baseComfyVersion,
+    python: manifest.environment.pythonVersion,
+    custom_nodes: manifest.customNodes.length,
+    models: manifest.models.length,
+    model_bytes: manifest.models.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    created_at: new Date(createdAt).toISOString(),
+  };
+}
+
+export async function findBuild(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  digest: string,
+): Promise<BuildRow | undefined> {
+  const [row] = await catalogOf(database)
+    .select()
+    .from(builds)
+    .where(and(eq(builds.workspaceId, workspaceId), eq(builds.digest, digest)));
+  return row === undefined ? undefined : buildRow(row);
+}
+
+/** Keeps a build, or its newest sources when it is there. */
+export async function putBuild(database: D1Database, workspaceId: WorkspaceId, row: BuildRow): Promise<void> {
+  const manifest = JSON.stringify(row.manifest);
+  await catalogOf(database)
+    .insert(builds)
+    .values({ workspaceId, digest: row.digest, manifest, createdAt: row.createdAt })
+    .onConflictDoUpdate({ target: [builds.workspaceId, builds.digest], set: { manifest } });
+}
+
+export async function countBuilds(database: D1Database, workspaceId: WorkspaceId): Promise<number> {
+  const [row] = await catalogOf(database)
+    .select({ count: count() })
+    .from(builds)
+    .where(eq(builds.workspaceId, workspaceId));
+  return row?.count ?? 0;
+}
+
+/** Builds, newest first. @param after the last one of the page before */
+export async function selectBuilds(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  after: { readonly createdAt: number; readonly digest: string } | undefined,
+  limit: number,
+): Promise<BuildRow[]> {
+  const isAfter =
+    after === undefined
+      ? undefined
+      : or(
+          lt(builds.createdAt, after.createdAt),
+          and(eq(builds.createdAt, after.createdAt), lt(builds.digest, after.digest)),
+        );
+  const rows = await catalogOf(database)
+    .select()
+    .from(builds)
+    .where(and(eq(builds.workspaceId, workspaceId), isAfter))
+    .orderBy(desc(builds.createdAt), desc(builds.digest))
+    .limit(limit);
+  return rows.map(buildRow);
+}
+
+function buildRow({ digest, manifest, createdAt }: typeof builds.$inferSelect): BuildRow {
+  return { digest, manifest: BuildManifest.parse(JSON.parse(manifest)), createdAt };
+}
