@@ -9,6 +9,7 @@ import { readLocalFile } from "#cli/input-values";
 import { givenObjectInfo, objectInfoHelp, objectInfoOptions, readJsonFile } from "#cli/json-file";
 import { textTable } from "#cli/text-table";
 import { PilotlightError } from "#client/pilotlight-error";
+import { SmokeTest } from "#contract/build";
 import type { Endpoint, EndpointPatch } from "#contract/endpoint";
 import { Slug } from "#contract/endpoint";
 import type { JsonObject } from "#contract/exact-json";
@@ -34,6 +35,7 @@ export const deploy: Command = {
     "override-file": { type: "string" },
     "view-comfy": { type: "string" },
     build: { type: "string" },
+    "smoke-test": { type: "string" },
     "no-activate": { type: "boolean" },
     ...settingOptions,
   },
@@ -44,6 +46,8 @@ export const deploy: Command = {
     "override-file": "JSON: rename, hide, bound inputs and outputs",
     "view-comfy": "a view_comfy.json for the graph: its fields are the inputs",
     build: "what it needs on a GPU: a build's digest, a file of one, or none",
+    "smoke-test":
+      'JSON: {"inputs": {…}, "outputs": ["image"]}, what must run on a machine before it gets jobs; or none',
     "no-activate": "make the new release of an endpoint without running new jobs on it",
     ...settingHelp,
   },
@@ -56,6 +60,7 @@ export const deploy: Command = {
     const settings = settingsOf(call);
     const name = call.text("name");
     const build = await chosenBuild(call);
+    const smokeTest = await chosenSmokeTest(call);
     const release = {
       ...workflow,
       ...(name === undefined ? {} : { name }),
@@ -63,6 +68,7 @@ export const deploy: Command = {
       ...(overrides === undefined ? {} : { overrides }),
       ...(settings === undefined ? {} : { settings }),
       ...(build === undefined ? {} : { build }),
+      ...(smokeTest === undefined ? {} : { smoke_test: smokeTest }),
     };
     const client = await call.connect();
     const { signal } = call.interrupts;
@@ -178,6 +184,21 @@ function slugOf(text: string, isExact: boolean): string {
     "usage",
     `${JSON.stringify(slug)} cannot be an endpoint's name`,
     "--slug gives one: a-z, 0-9 and inner hyphens.",
+  );
+}
+
+/** @returns null for none, undefined to leave it as it is */
+async function chosenSmokeTest(call: Call): Promise<z.input<typeof EndpointPatch>["smoke_test"]> {
+  const path = call.text("smoke-test");
+  if (path === undefined) return undefined;
+  if (path === "none") return null;
+  const document = SmokeTest.safeParse(await readJsonFile(path, call.workingDirectory));
+  if (document.success) return document.data;
+  const issue = document.error.issues[0];
+  throw new CliError(
+    "usage",
+    `${path} is no smoke test: /${issue?.path.join("/") ?? ""}: ${issue?.message ?? ""}`,
+    'It looks like {"inputs": {"seed": 1}, "outputs": ["image"]}.',
   );
 }
 

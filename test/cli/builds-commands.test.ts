@@ -100,6 +100,20 @@ it("deploys with a file of a build, with a digest, and with none", async () => {
   expect(summary.digest).not.toBe(await buildDigest(exampleBuild));
 });
 
+it("deploys with a smoke test, with none, and not with what is none", async () => {
+  const server = await scriptedServer(json(201, exampleEndpoint()), json(201, exampleEndpoint()));
+  const test = { inputs: { seed: 1 }, outputs: ["image"] };
+  writeFileSync(join(folder, "smoke.json"), JSON.stringify(test));
+  writeFileSync(join(folder, "wrong.json"), JSON.stringify({ inputs: [] }));
+  const deploy = (named: string) =>
+    runHere(["deploy", join(folder, "workflow.json"), "--slug", "fox", "--smoke-test", named, ...keyed(server.url)]);
+  const wrong = await deploy(join(folder, "wrong.json"));
+  expect([wrong.code, server.seen.length]).toEqual([2, 0]);
+  expect((await deploy(join(folder, "smoke.json"))).code).toBe(0);
+  expect((await deploy("none")).code).toBe(0);
+  expect(server.seen.map(({ body }) => JSON.parse(body).smoke_test)).toEqual([test, null]);
+});
+
 it("says so when the server does not know the build", async () => {
   const server = await scriptedServer(problem(404, "build_not_found", false));
   const { code, stdout } = await runHere([
