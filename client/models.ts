@@ -135,9 +135,10 @@ export class Models {
     });
   }
 
-  /** Deletes it and its bytes, or stops its upload or import. */
-  remove(model: string, options: CallOptions = {}): Promise<void> {
-    return this.#transport.call(deleteModel, { params: { model }, ...options });
+  /** Deletes it and its bytes, or stops its upload or import. @param more `force`: also when a release needs it */
+  remove(model: string, { force = false }: { force?: boolean } = {}, options: CallOptions = {}): Promise<void> {
+    const query = { force: force ? "true" : "false" } as const;
+    return this.#transport.call(deleteModel, { params: { model }, query, ...options });
   }
 }
 

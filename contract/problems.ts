@@ -56,6 +56,7 @@ export const problems = {
   release_active: { status: 409, retryable: false, title: "The release is the active one" },
   release_limit: { status: 409, retryable: false, title: "The endpoint has as many releases as it may have" },
   model_conflict: { status: 409, retryable: false, title: "The model is not in the state this call needs" },
+  model_in_use: { status: 409, retryable: false, title: "Releases need the model" },
   model_incomplete: { status: 409, retryable: false, title: "Parts of the model are missing" },
   model_limit: { status: 409, retryable: false, title: "The workspace stores as many models as it may" },
   build_limit: { status: 409, retryable: false, title: "The workspace has as many builds as it may have" },

@@ -152,11 +152,11 @@ export const modelsRemove: Command = {
   summary: "Delete a model and its bytes, or stop its upload or import",
   examples: ["pilotlight models rm mdl_…"],
   positionals: [model],
-  options: {},
-  optionHelp: {},
+  options: { force: { type: "boolean" } },
+  optionHelp: { force: "also when an endpoint's active release needs it" },
   run: async (call) => {
     const name = call.positionals[0] ?? "";
-    await (await call.connect()).models.remove(name, { signal: call.interrupts.signal });
+    await (await call.connect()).models.remove(name, { force: call.flag("force") }, { signal: call.interrupts.signal });
     return { data: { removed: name }, text: `${name} is deleted.` };
   },
 };

@@ -99,8 +99,10 @@ export const deleteModel = route({
   method: "delete",
   path: "/v1/models/{model}",
   summary: "Delete a model and its bytes, or stop its upload or import",
+  description: "A model that a build of an endpoint's active release names is kept, unless force=true.",
   scope: "deploy",
   params: ModelParams,
+  query: z.object({ force: z.enum(["true", "false"]).default("false") }),
   status: 204,
-  problems: ["model_not_found"],
+  problems: ["model_not_found", "model_in_use"],
 });

@@ -9,9 +9,10 @@ import {
   MODELS_BYTES_PER_WORKSPACE_MAX,
 } from "#contract/limits";
 import { Model } from "#contract/model";
+import { exampleBuild, exampleModel } from "#test/contract/example-build";
 import { agentHeaders, joinNode, type TestNode } from "#test/worker/agent-node";
 import { safetensors } from "#test/worker/model-files";
-import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
+import { jsonOf, makeEndpoint, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
 import { sha256Hex } from "#worker/auth/digest";
 
 let workspace: TestWorkspace;
@@ -295,6 +296,22 @@ describe("a model", () => {
       expect(await refusalOf(completed)).toEqual(unknown);
     }
     expect((await read(model.id)).status).toBe("ready");
+  });
+
+  it("stays while an endpoint's active release has a build with it, unless that is forced", async () => {
+    const model = await upload(safetensors(402, 8));
+    const entry = { ...exampleModel, sha256: String(model.sha256), sources: ["registry:"] };
+    const key = workspace.key;
+    const build = await jsonOf(await send("POST", "/v1/builds", { key, json: { ...exampleBuild, models: [entry] } }));
+    await makeEndpoint(key, "needs-it", { build: build.digest });
+    const path = `/v1/models/${model.id}`;
+    expect(await refusalOf(await send("DELETE", path, { key }))).toEqual({ status: 409, code: "model_in_use" });
+    await send("PATCH", "/v1/endpoints/needs-it", { key, json: { build: null } });
+    await makeEndpoint(key, "forced", { build: build.digest });
+    expect(await refusalOf(await send("DELETE", path, { key }))).toMatchObject({ code: "model_in_use" });
+    expect((await send("DELETE", `${path}?force=true`, { key })).status).toBe(204);
+    const other = await upload(safetensors(403, 8));
+    expect((await send("DELETE", `/v1/models/${other.id}`, { key })).status).toBe(204);
   });
 
   it("goes with its bytes when it is deleted", async () => {

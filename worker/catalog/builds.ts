@@ -1,9 +1,9 @@
 /** Builds in the catalog: content-addressed, one row for the same build in a workspace. */
-import { and, count, desc, eq, lt, or } from "drizzle-orm";
+import { and, asc, count, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
 import type { Build, BuildSummary } from "#contract/api/builds";
 import { BuildManifest } from "#contract/build";
 import type { WorkspaceId } from "#contract/ids";
-import { builds } from "#migrations/catalog/schema";
+import { builds, endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
 
 export interface BuildRow {
@@ -47,6 +47,33 @@ export async function putBuild(database: D1Database, workspaceId: WorkspaceId, r
     .insert(builds)
     .values({ workspaceId, digest: row.digest, manifest, createdAt: row.createdAt })
     .onConflictDoUpdate({ target: [builds.workspaceId, builds.digest], set: { manifest } });
+}
+
+/** So many are named in a refusal. */
+const ENDPOINTS_NAMED_MAX = 5;
+
+/** Slugs of living endpoints whose active release has a build with that model: the first ones. */
+export async function endpointsWithModel(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  sha256: string,
+): Promise<string[]> {
+  const rows = await catalogOf(database)
+    .select({ slug: endpoints.slug })
+    .from(endpoints)
+    .innerJoin(releases, and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease)))
+    .innerJoin(builds, and(eq(builds.workspaceId, endpoints.workspaceId), eq(builds.digest, releases.build)))
+    // The manifest is text of ours, in which nothing but a hash has 64 such digits.
+    .where(
+      and(
+        eq(endpoints.workspaceId, workspaceId),
+        isNull(endpoints.deletedAt),
+        sql`instr(${builds.manifest}, ${sha256}) > 0`,
+      ),
+    )
+    .orderBy(asc(endpoints.slug))
+    .limit(ENDPOINTS_NAMED_MAX);
+  return rows.map(({ slug }) => slug);
 }
 
 export async function countBuilds(database: D1Database, workspaceId: WorkspaceId): Promise<number> {

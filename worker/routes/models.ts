@@ -8,10 +8,12 @@ import {
   listModels,
   putModelPart,
 } from "#contract/api/models";
-import { ModelId } from "#contract/ids";
+import { ModelId, type WorkspaceId } from "#contract/ids";
 import { parseModelSource } from "#contract/model-source";
 import { Problem } from "#contract/problems";
 import { guardUrl } from "#contract/public-url";
+import { endpointsWithModel } from "#worker/catalog/builds";
+import type { Env } from "#worker/env";
 import { emptyAnswer, jsonAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
@@ -74,12 +76,25 @@ const complete = handle(completeModel, async ({ env, principal: { workspaceId },
   return reply.model;
 });
 
-const remove = handle(deleteModel, async ({ env, principal: { workspaceId }, params }) => {
+const remove = handle(deleteModel, async ({ env, principal: { workspaceId }, params, query }) => {
+  if (query.force !== "true") await refuseInUse(env, workspaceId, params.model);
   await askModels(env, workspaceId, "once", (object) => object.remove(workspaceId, params.model));
   return undefined;
 });
 
 export const modelRoutes = [list, begin, importFrom, get, putPart, complete, remove];
+
+/** @throws Problem model_in_use, model_not_found */
+async function refuseInUse(env: Env, workspaceId: WorkspaceId, name: string): Promise<void> {
+  const { model } = await askModels(env, workspaceId, "repeatable", (object) => object.get(workspaceId, name));
+  if (model.status !== "ready" || model.sha256 === null) return;
+  const slugs = await endpointsWithModel(env.CATALOG, workspaceId, model.sha256);
+  if (slugs.length === 0) return;
+  throw new Problem(
+    "model_in_use",
+    `Machines of ${slugs.join(", ")} may still have to fetch it. Deploy those with another build first, or send force=true.`,
+  );
+}
 
 /**
  * An address is judged when it is given, so that whoever gave it hears of it, and again at each step of its fetching.
