@@ -10,6 +10,16 @@ import { pathToFileURL } from "node:url";
 
 export const FREEZE = "numpy==2.0.0\ntorch==2.7.0\n";
 
+/** Whether this machine has that program. */
+export function programRuns(program: string): boolean {
+  try {
+    execFileSync(program, ["--version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export class ComfyInstallation {
   readonly root = mkdtempSync(join(tmpdir(), "pilotlight-install-"));
   readonly folder = join(this.root, "ComfyUI");
