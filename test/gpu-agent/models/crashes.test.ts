@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -287,15 +288,16 @@ describe("kill -9 in the middle of linking", () => {
   );
 });
 
-/** A mount that this process alone sees, where the system lets users make one. */
-const ALONE = ["unshare", "--user", "--map-root-user", "--mount"];
-const [unshare = "", ...unshareFlags] = ALONE;
-const canMount = spawnSync(unshare, [...unshareFlags, "true"]).status === 0;
+/** Runs a program with a small disk of its own at a folder, which it alone sees, where the system lets users make one. */
+const onSmallDisk = (disk: string) => [
+  ...["unshare", "--user", "--map-root-user", "--mount"],
+  ...["sh", "-c", 'mount -t tmpfs -o size=2m none "$0" && exec "$@"', disk],
+];
+const [unshare = "", ...words] = onSmallDisk(tmpdir());
+const canMount = spawnSync(unshare, [...words, "true"]).status === 0;
 
-/** Runs the child with a small disk of its own at a folder. */
-const smallDisk = (disk: string) => ({
-  inside: [...ALONE, "sh", "-c", 'mount -t tmpfs -o size=2m none "$0" && exec "$@"', disk],
-});
+/** The child on a small disk. */
+const smallDisk = (disk: string) => ({ inside: onSmallDisk(disk) });
 
 describe("a disk that is full", () => {
   let disk: string;
