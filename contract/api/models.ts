@@ -44,7 +44,7 @@ export const importModel = route({
   id: "importModel",
   tag,
   method: "post",
-  path: "/v1/models/imports",
+  path: "/v1/model-imports",
   summary: "Fetch a model from an https address, Hugging Face or Civitai",
   description:
     "Goes on by itself, part by part; the model's record shows how far it is. The same source again is the same import.",

@@ -27,7 +27,7 @@ function outside(files: Parameters<typeof fileServer>[0]): FileServer {
 }
 
 const importFrom = (source: string, more: Record<string, unknown> = {}, key = workspace.key) =>
-  send("POST", "/v1/models/imports", {
+  send("POST", "/v1/model-imports", {
     key,
     json: { source, type: "checkpoints", filename: "a.safetensors", ...more },
   });
