@@ -3,22 +3,14 @@
  * kernels compiled, custom nodes awake. Proves nothing: a graph that fails here fails its jobs, which say why.
  */
 import { randomUUID } from "node:crypto";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { ReleaseForAgent } from "#contract/agent";
-import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
-import { fillGraph } from "#workflow/fill-graph";
+import type { JsonObject } from "#contract/exact-json";
 import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt } from "./comfy/drive-prompt.ts";
 import { JobFailure } from "./comfy/job-failure.ts";
-import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
-import { type Log, messageOf } from "./log.ts";
-import { jobPrefix } from "./outputs/job-prefix.ts";
+import { cleanTrial, fillTrial, trialGraph } from "./comfy/trial-run.ts";
+import type { Log } from "./log.ts";
 import type { Timings } from "./settings.ts";
-
-const GRAPH_DEPTH_MAX = 512;
-/** ComfyUI is asked this long to forget the run. */
-const CLEAN_MS = 5_000;
 
 export interface WarmUpOptions {
   readonly session: ComfySession;
@@ -64,7 +56,7 @@ export async function warmUp(options: WarmUpOptions): Promise<void> {
     if (!(error instanceof JobFailure) || error.comfy === "restart") throw error;
     log("warm_up_failed", { code: error.jobError.code, nodeId: error.jobError.node_id });
   } finally {
-    await clean(session, promptId, folder, log);
+    await cleanTrial(session, promptId, folder, "warm_up_not_cleaned", log);
   }
 }
 
@@ -78,22 +70,8 @@ async function whyNot({ session, release, signal }: WarmUpOptions): Promise<stri
   return null;
 }
 
-async function graphFor({ session, release, signal }: WarmUpOptions, folder: string): Promise<JsonObject> {
-  const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
-  if (!isJsonObject(graph)) throw new JobFailure("invalid_workflow", "The release's graph is no object.");
-  const outputNodes = release.outputs.map((output) => output.node);
-  await stateDefaultPrefixes(graph, outputNodes, session.classes, signal);
-  const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
-  return fillGraph({ graph, inputs: [], values: {}, files: {}, filenamePrefix });
-}
-
-/** Whatever came of it, nothing is left where jobs are. */
-async function clean(session: ComfySession, promptId: string, folder: string, log: Log): Promise<void> {
-  const { folders, died } = session.server;
-  try {
-    if (!died.aborted) await session.http.deleteHistory(promptId, AbortSignal.timeout(CLEAN_MS));
-    if (folders !== null) await rm(join(folders.output, folder), { recursive: true, force: true });
-  } catch (error) {
-    log("warm_up_not_cleaned", { error: messageOf(error) });
-  }
+function graphFor({ session, release, signal }: WarmUpOptions, folder: string): Promise<JsonObject> {
+  const graph = trialGraph(release);
+  if (graph === null) throw new JobFailure("invalid_workflow", "The release's graph is no object.");
+  return fillTrial(graph, session, release.outputs, folder, { inputs: [], values: {}, files: {} }, signal);
 }

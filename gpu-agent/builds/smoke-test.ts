@@ -3,31 +3,25 @@
  * as a job. It proves that the release works here, and leaves its weights where the first job finds them.
  */
 import { randomInt, randomUUID } from "node:crypto";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { ReleaseForAgent } from "#contract/agent";
 import type { SmokeTest } from "#contract/build";
-import { isJsonObject, type Json, type JsonObject, parseExactJson } from "#contract/exact-json";
+import type { Json, JsonObject } from "#contract/exact-json";
 import type { OutputSpec } from "#contract/workflow";
-import { fillGraph } from "#workflow/fill-graph";
 import { validateInputs } from "#workflow/validate-inputs";
 import { ComfyRefused } from "../comfy/comfy-http.ts";
 import type { ComfySession } from "../comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult } from "../comfy/drive-prompt.ts";
 import { JobFailure } from "../comfy/job-failure.ts";
-import { stateDefaultPrefixes } from "../comfy/node-classes.ts";
-import { type Log, messageOf } from "../log.ts";
+import { cleanTrial, fillTrial, trialGraph } from "../comfy/trial-run.ts";
+import type { Log } from "../log.ts";
 import { collectOutputs, type Found } from "../outputs/collect-outputs.ts";
 import { fileType } from "../outputs/content-types.ts";
-import { jobPrefix } from "../outputs/job-prefix.ts";
 import type { Timings } from "../settings.ts";
 import { sampleFile } from "./sample-files.ts";
 
 /** The first run reads the weights from disk, and a video takes minutes; what hangs is found sooner by its silence. */
 const SMOKE_MS_MAX = 30 * 60_000;
-const GRAPH_DEPTH_MAX = 512;
 const SEED_MAX = 2 ** 48 - 1;
-const CLEAN_MS = 5_000;
 
 export interface SmokeOptions {
   readonly session: ComfySession;
@@ -73,13 +67,13 @@ export async function runSmokeTest(options: SmokeOptions): Promise<void> {
     if (!(error instanceof JobFailure)) throw error;
     throw new SmokeFailed(`The smoke test failed: ${error.jobError.message}`, { cause: error });
   } finally {
-    await clean(session, promptId, folder, log);
+    await cleanTrial(session, promptId, folder, "smoke_test_not_cleaned", log);
   }
 }
 
 async function fill({ session, release, test, signal }: SmokeOptions, folder: string): Promise<JsonObject> {
-  const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
-  if (!isJsonObject(graph)) throw new SmokeFailed("The release's graph is no object.");
+  const graph = trialGraph(release);
+  if (graph === null) throw new SmokeFailed("The release's graph is no object.");
   // What the graph itself says stands where the test says nothing.
   const specs = release.inputs.filter((input) => input.type !== "file").map((input) => ({ ...input, required: false }));
   const names = new Set<string>(specs.map((input) => input.name));
@@ -94,10 +88,14 @@ async function fill({ session, release, test, signal }: SmokeOptions, folder: st
     const { filename, bytes } = await sampleFile(input);
     files[input.name] = await session.http.uploadInput(new Blob([new Uint8Array(bytes)]), filename, folder, signal);
   }
-  const outputNodes = release.outputs.map((output) => output.node);
-  await stateDefaultPrefixes(graph, outputNodes, session.classes, signal);
-  const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
-  return fillGraph({ graph, inputs: release.inputs, values: checked.values, files, filenamePrefix });
+  return fillTrial(
+    graph,
+    session,
+    release.outputs,
+    folder,
+    { inputs: release.inputs, values: checked.values, files },
+    signal,
+  );
 }
 
 /** What must come has come, is of the kind that the release promises, and can be read. */
@@ -145,18 +143,5 @@ async function isEmpty(
   } catch (error) {
     if (error instanceof ComfyRefused) return true;
     throw error;
-  }
-}
-
-/** Whatever the test's end: none of it is left where jobs are. */
-async function clean(session: ComfySession, promptId: string, folder: string, log: Log): Promise<void> {
-  const { folders, died } = session.server;
-  try {
-    if (!died.aborted) await session.http.deleteHistory(promptId, AbortSignal.timeout(CLEAN_MS));
-    if (folders === null) return;
-    for (const place of [folders.input, folders.output])
-      await rm(join(place, folder), { recursive: true, force: true });
-  } catch (error) {
-    log("smoke_test_not_cleaned", { error: messageOf(error) });
   }
 }
