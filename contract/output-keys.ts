@@ -9,3 +9,8 @@ import { OUTPUT_RETENTION_DAYS } from "#contract/limits";
 export function outputPrefix(workspaceId: WorkspaceId, jobId: JobId, token: string): string {
   return `out/d${OUTPUT_RETENTION_DAYS}/${workspaceId}/${jobId}/${token}/`;
 }
+
+/** Where R2 keeps one output of an attempt. @param index its number in the attempt */
+export function outputKey(workspaceId: WorkspaceId, jobId: JobId, token: string, index: number): string {
+  return `${outputPrefix(workspaceId, jobId, token)}${index}`;
+}

@@ -25,7 +25,7 @@ import {
 } from "#contract/ids";
 import { isTerminal, type JobPatch, type JobWhy, type Lane } from "#contract/job";
 import { WAIT_S_MAX } from "#contract/limits";
-import { outputPrefix } from "#contract/output-keys";
+import { outputKey } from "#contract/output-keys";
 import { Problem, type Refusal, refusal } from "#contract/problems";
 import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
@@ -325,7 +325,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
 
   async storeHere(proof: LeaseProof, output: SocketOutput, bytes: Uint8Array): Promise<void> {
     const { index, sha256, content_type: contentType } = output;
-    const key = `${outputPrefix(proof.workspaceId, jobIdOf(proof.leaseId), proof.token)}${index}`;
+    const key = outputKey(proof.workspaceId, jobIdOf(proof.leaseId), proof.token, index);
     const granted = this.grantOutput(proof).then((reply) => {
       if (!reply.ok) throw new Problem(reply.code, reply.detail);
     });

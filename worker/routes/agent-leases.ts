@@ -16,7 +16,7 @@ import {
 import { route } from "#contract/api/route";
 import { jobIdOf, LeaseId } from "#contract/ids";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
-import { outputPrefix } from "#contract/output-keys";
+import { outputKey } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
 import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
@@ -162,15 +162,15 @@ function askGrant(call: LeaseCall): Promise<object> {
 }
 
 /** The R2 key of an output of the lease. */
-function outputKey(call: LeaseCall, index: number): string {
+function keyOf(call: LeaseCall, index: number): string {
   const { workspaceId, leaseId, token } = leaseProof(call, call.params.lease);
-  return `${outputPrefix(workspaceId, jobIdOf(leaseId), token)}${index}`;
+  return outputKey(workspaceId, jobIdOf(leaseId), token, index);
 }
 
 /** The R2 key of an output, once the object has said that the lease is live. */
 async function grantedKey(call: LeaseCall, index: number): Promise<string> {
   await askGrant(call);
-  return outputKey(call, index);
+  return keyOf(call, index);
 }
 
 const progress = handleAgent(routes.progress, async (call) => {
@@ -224,7 +224,7 @@ const input = handleAgent(routes.input, async (call) => {
 const output = handleAgent(routes.output, async (call) => {
   const sha256 = statedHash(call.request);
   if (sha256 === undefined) throw new Problem("malformed_request", `Send the file's sha256 in ${SHA256_HEADER}.`);
-  const key = outputKey(call, call.params.index);
+  const key = keyOf(call, call.params.index);
   await putOutput(call.env.STORE, key, () => askGrant(call), call.request, sha256);
   return emptyAnswer();
 });
