@@ -2,8 +2,9 @@
 import type { ParseArgsOptionsConfig } from "node:util";
 import type { Call } from "#cli/command";
 import { CliError } from "#cli/errors";
-import { type EndpointSettings, Region } from "#contract/endpoint";
+import type { EndpointSettings } from "#contract/endpoint";
 import { IDLE_TIMEOUT_S_MAX, QUEUE_DEPTH_MAX, REPLICAS_MAX, TIMEOUT_S_MAX } from "#contract/limits";
+import { Region } from "#contract/region";
 
 export const settingOptions = {
   "idle-timeout": { type: "string" },

@@ -6,11 +6,16 @@
  */
 import * as z from "zod";
 import { BuildManifest, SmokeTest } from "#contract/build";
-import { Region } from "#contract/endpoint";
 import { EndpointId, FileId, JobId, LeaseId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { JobError, JobProgress, RunningPhase, Sha256 } from "#contract/job";
-import { OUTPUTS_PER_JOB_MAX, SLOTS_PER_NODE_MAX } from "#contract/limits";
-import { Gpu, ReplicaState } from "#contract/replica";
+import {
+  LOG_LINE_LENGTH_MAX,
+  LOG_LINES_PER_REPORT_MAX,
+  OUTPUTS_PER_JOB_MAX,
+  SLOTS_PER_NODE_MAX,
+} from "#contract/limits";
+import { Region } from "#contract/region";
+import { Gpu, NodeInventory, NodeMetrics, ReplicaState } from "#contract/replica";
 import { InputSpec, OutputKind, OutputSpec } from "#contract/workflow";
 
 /** Raised when old agents can no longer work with new servers; an older one is told 426. */
@@ -36,6 +41,8 @@ export const JoinNode = z.strictObject({
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),
   /** Where the machine is, as its owner calls it. */
   region: Region.optional(),
+  slots_per_gpu: z.int().min(1).max(SLOTS_PER_NODE_MAX).optional(),
+  inventory: NodeInventory.optional(),
 });
 export type JoinNode = z.infer<typeof JoinNode>;
 
@@ -72,6 +79,9 @@ export const NodePoll = z.strictObject({
   gpus: z.array(Gpu).max(SLOTS_PER_NODE_MAX),
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),
   region: Region.optional(),
+  slots_per_gpu: z.int().min(1).max(SLOTS_PER_NODE_MAX).optional(),
+  /** Sent when it has changed, and when the last answer asked for it. */
+  inventory: NodeInventory.optional(),
   /** The node is shutting down: give it nothing new. */
   draining: z.boolean(),
   replicas: z.array(HeldReplica).max(SLOTS_PER_NODE_MAX * 2),
@@ -94,7 +104,18 @@ export const NodePollAnswer = z.object({
   replicas: z.array(WantedReplica),
   /** A fresh session when the old one nears its end. */
   session: z.string().optional(),
+  /** The pod does not know what the node has: send the inventory with the next poll. */
+  send_inventory: z.boolean().optional(),
+  /** Send figures at this pace, ms. */
+  metrics_every_ms: z.int().positive().optional(),
 });
+
+/** `POST nodes/{node}/metrics`: the answer says when the next figures are due. */
+export const NodeMetricsReport = z.strictObject({ metrics: NodeMetrics });
+export type NodeMetricsReport = z.infer<typeof NodeMetricsReport>;
+export const NodeMetricsAnswer = z.object({ next_in_ms: z.int().positive() });
+export type NodeMetricsAnswer = z.infer<typeof NodeMetricsAnswer>;
+
 export type NodePollAnswer = z.infer<typeof NodePollAnswer>;
 
 // --- replicas ------------------------------------------------------------------------------------------------------
@@ -126,6 +147,10 @@ export const ReplicaReport = z.strictObject({
   state: ReplicaState,
   error: z.string().max(4_000).optional(),
   phases: z.array(z.strictObject({ phase: z.string().max(40), ms: z.int().nonnegative() })).max(20),
+  /** What it is at right now, in words a person reads: `3.1 of 6.9 GB of model.safetensors`. */
+  doing: z.string().max(300).optional(),
+  /** Lines of its preparation and of ComfyUI's start since the last report, secrets taken out. */
+  log: z.array(z.string().max(LOG_LINE_LENGTH_MAX)).max(LOG_LINES_PER_REPORT_MAX).optional(),
 });
 export type ReplicaReport = z.infer<typeof ReplicaReport>;
 export const ReplicaReportAnswer = z.object({ release: z.int().positive(), stop: z.boolean() });

@@ -3,18 +3,24 @@ import * as z from "zod";
 import { SmokeTest } from "#contract/build";
 import { Canary } from "#contract/canary";
 import { EndpointId, PodId } from "#contract/ids";
-import { Sha256 } from "#contract/job";
+import { Lane, Sha256 } from "#contract/job";
 import {
   ATTEMPTS_MAX,
-  IDLE_TIMEOUT_S_DEFAULT,
+  BATCH_TARGET_WAIT_S_DEFAULT,
   IDLE_TIMEOUT_S_MAX,
+  PODS_PER_ENDPOINT_MAX,
   QUEUE_DEPTH_DEFAULT,
   QUEUE_DEPTH_MAX,
   REPLICAS_MAX,
   TIMEOUT_S_DEFAULT,
   TIMEOUT_S_MAX,
+  WAIT_VALUE_DEFAULT,
+  WAIT_VALUE_MAX,
+  WAIT_VALUE_MIN,
+  WARM_WINDOWS_MAX,
 } from "#contract/limits";
 import { PersonText } from "#contract/person-text";
+import { Region } from "#contract/region";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
 
 /** A stable name callers use; unique in the workspace. Never of an id's form, so that both fit in one path. */
@@ -23,18 +29,48 @@ export const Slug = z
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "1 to 63 lower-case letters, digits and inner hyphens")
   .meta({ examples: ["text-to-image"] });
 
-/** What a node says about where it is: `eu-west`, `home`, `rack-2`. */
-export const Region = z
-  .string()
-  .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "1 to 40 lower-case letters, digits, inner hyphens");
+export const ScalingPolicy = z.enum(["predictive", "queue_delay", "request_count"]);
+export type ScalingPolicy = z.infer<typeof ScalingPolicy>;
+
+export const Weekday = z.enum(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]);
+const TimeOfDay = z.string().regex(/^(?:[01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$/, "a time of day, 00:00 to 24:00");
+
+/** A part of the week in which replicas are kept warm. One that ends before it begins goes on past midnight. */
+export const WarmWindow = z
+  .strictObject({
+    days: z.array(Weekday).min(1).max(7).meta({ description: "Days on which it begins" }),
+    from: TimeOfDay,
+    to: TimeOfDay,
+    time_zone: z.string().min(1).max(64).default("UTC").meta({ description: "IANA name, such as Europe/Berlin" }),
+    replicas: z.int().min(0).max(REPLICAS_MAX),
+  })
+  .meta({ id: "WarmWindow" });
+export type WarmWindow = z.infer<typeof WarmWindow>;
 
 export const EndpointSettings = z
   .strictObject({
     /** Replicas kept even when idle: the warm floor. */
     min_replicas: z.int().min(0).max(REPLICAS_MAX),
     max_replicas: z.int().min(1).max(REPLICAS_MAX),
-    /** Seconds without work after which a replica above the warm floor stops. */
-    idle_timeout_s: z.int().min(1).max(IDLE_TIMEOUT_S_MAX),
+    /** Seconds without work after which a replica above the warm floor stops; null: `predictive` learns how long is best, the other policies take 60. */
+    idle_timeout_s: z.int().min(1).max(IDLE_TIMEOUT_S_MAX).nullable(),
+    /** How many replicas are worth having: by what is learned of the demand, by how long jobs wait, or by how many there are. */
+    policy: ScalingPolicy,
+    /** GPU-seconds that one second of a caller's waiting is worth: 1 thrifty, 10 balanced, 100 fast. */
+    wait_value: z.number().min(WAIT_VALUE_MIN).max(WAIT_VALUE_MAX),
+    /** Seconds that 95 of 100 interactive jobs may wait at most; then the wait value is learned from it. null: by wait_value. */
+    target_p95_wait_s: z.number().min(0.1).max(3_600).nullable(),
+    /** With policy `queue_delay`: another replica when the oldest job has waited so many seconds. */
+    queue_delay_s: z.number().min(0).max(3_600),
+    /** With policy `request_count`: jobs per replica. */
+    jobs_per_replica: z.int().min(1).max(1_000),
+    /** Seconds that batch jobs may wait for an idle replica before one is started for them. */
+    batch_target_wait_s: z
+      .int()
+      .min(0)
+      .max(7 * 86_400),
+    /** Times of the week with a warm floor of their own; where several fit, the highest counts, and never less than min_replicas. */
+    warm_schedule: z.array(WarmWindow).max(WARM_WINDOWS_MAX),
     /** Seconds one attempt may execute. */
     timeout_s: z.int().min(1).max(TIMEOUT_S_MAX),
     /** Tries of one job, the first included. */
@@ -54,7 +90,14 @@ export type EndpointSettings = z.infer<typeof EndpointSettings>;
 export const DEFAULT_SETTINGS: EndpointSettings = {
   min_replicas: 0,
   max_replicas: 1,
-  idle_timeout_s: IDLE_TIMEOUT_S_DEFAULT,
+  idle_timeout_s: null,
+  policy: "predictive",
+  wait_value: WAIT_VALUE_DEFAULT,
+  target_p95_wait_s: null,
+  queue_delay_s: 4,
+  jobs_per_replica: 1,
+  batch_target_wait_s: BATCH_TARGET_WAIT_S_DEFAULT,
+  warm_schedule: [],
   timeout_s: TIMEOUT_S_DEFAULT,
   attempts_max: ATTEMPTS_MAX,
   queue_depth_max: QUEUE_DEPTH_DEFAULT,
@@ -62,6 +105,25 @@ export const DEFAULT_SETTINGS: EndpointSettings = {
   gpu_seconds_per_day_max: null,
   regions: [],
 };
+
+/** A pod an endpoint's replicas run on, and the lanes it takes from there. */
+export const EndpointPod = z
+  .strictObject({
+    pod_id: PodId,
+    lanes: z.array(Lane).min(1).max(2).default(["interactive", "batch"]),
+  })
+  .meta({ id: "EndpointPod" });
+export type EndpointPod = z.infer<typeof EndpointPod>;
+
+/** In the order of preference; each pod once. */
+export const EndpointPods = z
+  .array(EndpointPod)
+  .min(1)
+  .max(PODS_PER_ENDPOINT_MAX)
+  .refine((pods) => new Set(pods.map(({ pod_id }) => pod_id)).size === pods.length, {
+    error: "Must name each pod once",
+  })
+  .meta({ description: "Pods its replicas run on, the preferred one first, and which lanes each serves" });
 
 export const Release = z
   .object({
@@ -84,7 +146,8 @@ export const Endpoint = z
     id: EndpointId,
     slug: Slug,
     name: z.string(),
-    pod_id: PodId,
+    pod_id: PodId.meta({ description: "The first of `pods`" }),
+    pods: EndpointPods,
     settings: EndpointSettings,
     release: Release,
     canary: Canary.nullable().meta({ description: "The release that gets a part of the new jobs; null: none does" }),
@@ -122,7 +185,8 @@ export const NewEndpoint = z
   .strictObject({
     slug: Slug,
     name: PersonText.min(1).max(200).optional(),
-    pod_id: PodId.optional().meta({ description: "The workspace's default pod when left out" }),
+    pod_id: PodId.optional().meta({ description: "One pod for everything; the workspace's default pod when left out" }),
+    pods: EndpointPods.optional(),
     workflow: WorkflowSource,
     object_info: z.record(z.string(), z.unknown()).optional().meta({
       description:
@@ -141,6 +205,7 @@ export type NewEndpoint = z.infer<typeof NewEndpoint>;
 export const EndpointPatch = z
   .strictObject({
     name: PersonText.min(1).max(200).optional(),
+    pods: EndpointPods.optional(),
     settings: EndpointSettings.partial().optional(),
     workflow: WorkflowSource.optional(),
     object_info: z.record(z.string(), z.unknown()).optional(),
@@ -157,7 +222,7 @@ export const EndpointPatch = z
 export type EndpointPatch = z.infer<typeof EndpointPatch>;
 
 /** What a release is imported from; at least one of them. Without a workflow, the active release's is imported again. */
-const { name: _name, settings: _settings, ...releaseFields } = EndpointPatch.shape;
+const { name: _name, settings: _settings, pods: _pods, ...releaseFields } = EndpointPatch.shape;
 export const NewRelease = z
   .strictObject(releaseFields)
   .refine(({ activate: _, ...given }) => Object.values(given).some((field) => field !== undefined), {

@@ -121,6 +121,34 @@ export const SIGNED_LINK_S = 3_600;
 /** A replica without work stops after this long, unless the endpoint says otherwise. */
 export const IDLE_TIMEOUT_S_DEFAULT = 60;
 export const IDLE_TIMEOUT_S_MAX = 86_400;
+/** GPU-seconds a second of waiting is worth: below the least nothing is ever started early, above the most nothing ever stops. */
+export const WAIT_VALUE_MIN = 0.01;
+export const WAIT_VALUE_DEFAULT = 10;
+export const WAIT_VALUE_MAX = 10_000;
+/** Batch jobs wait this long for a replica that idles before one is started for them. */
+export const BATCH_TARGET_WAIT_S_DEFAULT = 600;
+/** Windows of one warm schedule: three a day. */
+export const WARM_WINDOWS_MAX = 21;
+/** Replicas kept warm by hand end by themselves at the latest after this: nobody pays for what was forgotten. */
+export const WARM_S_MAX = 7 * 86_400;
+/** Scaling decisions an endpoint keeps, to be read: a day's worth on a busy one. */
+export const SCALING_DECISIONS_KEPT = 500;
+/** Pods of one endpoint; each of them is told of its demand. */
+export const PODS_PER_ENDPOINT_MAX = 8;
+export const PODS_PER_WORKSPACE_MAX = 200;
+export const JOIN_TOKENS_PER_POD_MAX = 1_000;
+/** A line of a replica's log, and how many of them one report carries and one replica keeps. */
+export const LOG_LINE_LENGTH_MAX = 1_000;
+export const LOG_LINES_PER_REPORT_MAX = 100;
+export const LOG_LINES_KEPT = 1_000;
+/** Builds and models a node names as its own, the latest used first: enough for any disk, and bounded in a message. */
+export const NODE_BUILDS_MAX = 200;
+export const NODE_MODELS_MAX = 2_000;
+/** A node's live figures come at this pace while somebody looks, and else at the slower one. */
+export const METRICS_WATCHED_MS = 1_000;
+export const METRICS_UNWATCHED_MS = 15_000;
+/** Somebody who has not asked for this long no longer looks. */
+export const METRICS_WATCH_MS = 10_000;
 export const REPLICAS_MAX = 100;
 /**
  * A node that has had no poll open for this long is gone. An agent polls again at once; over a connection that died

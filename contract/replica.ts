@@ -1,6 +1,15 @@
 /** Replicas, nodes and pods as callers see them. */
 import * as z from "zod";
 import { EndpointId, JoinTokenId, NodeId, PodId, ReplicaId } from "#contract/ids";
+import { Sha256 } from "#contract/job";
+import {
+  IDLE_TIMEOUT_S_MAX,
+  NODE_BUILDS_MAX,
+  NODE_MODELS_MAX,
+  REPLICAS_MAX,
+  SLOTS_PER_NODE_MAX,
+} from "#contract/limits";
+import { Region } from "#contract/region";
 
 export const ReplicaState = z.enum([
   "requested",
@@ -16,6 +25,11 @@ export const ReplicaState = z.enum([
 ]);
 export type ReplicaState = z.infer<typeof ReplicaState>;
 
+/** A type of card, as the shipped table of GPU types calls it: `rtx-4090`, `a100-80`. */
+export const GpuTypeName = z
+  .string()
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/, "1 to 32 lower-case letters, digits, inner hyphens");
+
 export const Replica = z
   .object({
     id: ReplicaId,
@@ -24,7 +38,19 @@ export const Replica = z
     state: ReplicaState,
     release: z.int().positive(),
     error: z.string().nullable(),
+    pod_id: PodId,
+    gpu_type: GpuTypeName.nullable(),
+    doing: z
+      .string()
+      .nullable()
+      .meta({ description: "What it is at while it starts, in words: 3.1 of 6.9 GB of model.safetensors" }),
     started_at: z.iso.datetime(),
+    seconds: z
+      .object({ cold: z.number().nonnegative(), idle: z.number().nonnegative(), busy: z.number().nonnegative() })
+      .meta({ description: "How long it has started, idled and worked until now, by the server's clock" }),
+    states: z
+      .array(z.object({ state: ReplicaState, at: z.iso.datetime() }))
+      .meta({ description: "When it entered each state" }),
     phases: z.array(z.object({ phase: z.string(), ms: z.int().nonnegative() })),
   })
   .meta({ id: "Replica" });
@@ -41,6 +67,54 @@ export const Gpu = z
   .meta({ id: "Gpu" });
 export type Gpu = z.infer<typeof Gpu>;
 
+/** What the node has beside its cards; what it cannot find out is null. */
+export const NodeInventory = z
+  .strictObject({
+    os: z.string().max(200).nullable(),
+    cpu: z.string().max(200).nullable(),
+    cpu_cores: z.int().nonnegative().nullable(),
+    memory_mb: z.int().nonnegative().nullable(),
+    disk_total_mb: z.int().nonnegative().nullable(),
+    disk_free_mb: z.int().nonnegative().nullable(),
+    driver: z.string().max(100).nullable(),
+    cuda: z.string().max(100).nullable(),
+    python: z.string().max(100).nullable(),
+    node: z.string().max(100).nullable(),
+    builds: z.array(Sha256).max(NODE_BUILDS_MAX).meta({ description: "Builds ready on its disk, by digest" }),
+    models: z.array(Sha256).max(NODE_MODELS_MAX).meta({ description: "Weights on its disk, by sha256" }),
+  })
+  .meta({ id: "NodeInventory" });
+export type NodeInventory = z.infer<typeof NodeInventory>;
+
+const Percent = z.number().min(0).max(100).nullable();
+const Megabytes = z.number().nonnegative().nullable();
+
+/** How a node fares at one moment; what it cannot measure is null. */
+export const NodeMetrics = z
+  .strictObject({
+    gpus: z
+      .array(
+        z.strictObject({
+          index: z.int().nonnegative(),
+          busy_percent: Percent,
+          vram_used_mb: Megabytes,
+          vram_total_mb: Megabytes,
+          temperature_c: z.number().nullable(),
+          power_w: z.number().nonnegative().nullable(),
+        }),
+      )
+      .max(SLOTS_PER_NODE_MAX),
+    cpu_percent: Percent,
+    memory_used_mb: Megabytes,
+    memory_total_mb: Megabytes,
+    disk_free_mb: Megabytes,
+    disk_total_mb: Megabytes,
+    network_in_bytes_per_s: z.number().nonnegative().nullable(),
+    network_out_bytes_per_s: z.number().nonnegative().nullable(),
+  })
+  .meta({ id: "NodeMetrics" });
+export type NodeMetrics = z.infer<typeof NodeMetrics>;
+
 export const NodeSummary = z
   .object({
     id: NodeId,
@@ -49,6 +123,17 @@ export const NodeSummary = z
     region: z.string().nullable(),
     online: z.boolean(),
     draining: z.boolean(),
+    cordoned: z.boolean().meta({ description: "It gets nothing new; what it runs stays" }),
+    quarantine: z
+      .object({ reason: z.string(), since: z.iso.datetime(), until: z.iso.datetime().nullable() })
+      .nullable()
+      .meta({ description: "Why the pod does not trust it, until when; null: it does" }),
+    gpu_type: GpuTypeName.nullable().meta({
+      description: "Of its first card; null: none, or one the table does not know",
+    }),
+    slots_per_gpu: z.int().positive(),
+    inventory: NodeInventory.nullable(),
+    metrics: NodeMetrics.extend({ at: z.iso.datetime() }).nullable(),
     comfyui: z.string().meta({ description: "What drives the jobs: spawned, attached or stand-in, with its version" }),
     gpus: z.array(Gpu),
     slots: z.array(z.object({ slot: z.int().nonnegative(), replica_id: ReplicaId.nullable() })),
@@ -59,7 +144,50 @@ export const NodeSummary = z
   .meta({ id: "Node" });
 export type NodeSummary = z.infer<typeof NodeSummary>;
 
-export const Pod = z.object({ id: PodId, name: z.string(), created_at: z.iso.datetime() }).meta({ id: "Pod" });
+/** What an operator sets of a pod. */
+export const PodSettings = z
+  .strictObject({
+    description: z.string().max(2_000),
+    gpu_types: z.array(GpuTypeName).max(20).meta({
+      description: "Cards that may join, the preferred one first; a node without one of them is refused. Empty: any",
+    }),
+    containers_max: z.int().min(1).max(10_000).nullable().meta({
+      description: "Replicas that may run on it at once; null: as many as its nodes have slots",
+    }),
+    regions: z.array(Region).max(20).meta({ description: "Where its nodes may be; empty: anywhere" }),
+    min_replicas: z.int().min(0).max(REPLICAS_MAX).meta({
+      description: "Replicas kept on it even when idle, whichever endpoints they are of: those used last keep them",
+    }),
+    idle_timeout_s: z.int().min(1).max(IDLE_TIMEOUT_S_MAX).nullable().meta({
+      description:
+        "No replica idles longer on it than this, whatever its endpoint allows; null: as its endpoint allows",
+    }),
+    prices: z.record(GpuTypeName, z.number().min(0).max(1_000)).meta({
+      description: "Price per GPU-hour by type of card, where it differs from the table's",
+    }),
+  })
+  .meta({ id: "PodSettings" });
+export type PodSettings = z.infer<typeof PodSettings>;
+
+export const DEFAULT_POD_SETTINGS: PodSettings = {
+  description: "",
+  gpu_types: [],
+  containers_max: null,
+  regions: [],
+  min_replicas: 0,
+  idle_timeout_s: null,
+  prices: {},
+};
+
+export const Pod = z
+  .object({
+    id: PodId,
+    name: z.string(),
+    ...PodSettings.shape,
+    created_at: z.iso.datetime(),
+    updated_at: z.iso.datetime(),
+  })
+  .meta({ id: "Pod" });
 export type Pod = z.infer<typeof Pod>;
 
 export const JoinToken = z
@@ -68,6 +196,9 @@ export const JoinToken = z
     pod_id: PodId,
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime(),
+    uses_max: z.int().positive().nullable().meta({ description: "Machines that may join with it; null: any number" }),
+    uses: z.int().nonnegative(),
+    revoked_at: z.iso.datetime().nullable(),
     token: z.string().optional().meta({ description: "Shown once, when it is made" }),
   })
   .meta({ id: "JoinToken" });

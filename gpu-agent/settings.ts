@@ -4,8 +4,8 @@ import { homedir, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import * as z from "zod";
-import { Region } from "#contract/endpoint";
 import { FILE_BYTES_MAX, LEASE_RENEW_MS, LONG_POLL_MS, OUTPUT_PART_BYTES, SLOTS_PER_NODE_MAX } from "#contract/limits";
+import { Region } from "#contract/region";
 
 /** Every pace and patience of the agent, ms. Tests shorten them; the defaults are for real machines. */
 export const Timings = z.strictObject({

@@ -5,7 +5,7 @@ import { CliError } from "#cli/errors";
 import { agentArguments, chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
 import { textTable } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
-import { Region } from "#contract/endpoint";
+import { Region } from "#contract/region";
 import type { NodeSummary } from "#contract/replica";
 
 const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));

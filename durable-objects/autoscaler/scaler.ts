@@ -37,8 +37,11 @@ export interface ScalerSettings {
   readonly floor: number;
   /** No more replicas than this. */
   readonly ceiling: number;
-  /** For `queue_delay` and `request_count`: idle time after which a replica above the floor stops. */
-  readonly idleTimeoutMs: number;
+  /**
+   * Idle time after which a replica above the floor stops, exactly. null: `predictive` finds the best time by what it
+   * has learned, the others take IDLE_TIMEOUT_S_DEFAULT.
+   */
+  readonly idleTimeoutMs: number | null;
   /** For `queue_delay`: another replica when the oldest job has waited so long. */
   readonly queueDelayMs: number;
   /** For `request_count`: jobs per replica. */

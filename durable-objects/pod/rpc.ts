@@ -1,7 +1,7 @@
 /** What the Worker and EndpointObjects may ask of a PodObject. Same rules as durable-objects/endpoint/rpc.ts. */
 import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
-import type { NodeSummary } from "#contract/replica";
+import type { NodeMetrics, NodeSummary, PodSettings } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import type { Shortage } from "#durable-objects/replicas/place";
 
@@ -20,15 +20,34 @@ export interface Demand {
   readonly drain: readonly ReplicaId[];
   /** Regions in which its replicas may run; empty: any. */
   readonly regions: readonly string[];
+  /** What its active release needs on a machine: nodes that have it come first. */
+  readonly build: string | null;
+  /** sha256 of the weights it loads. */
+  readonly models: readonly string[];
+  /**
+   * Types of card (null: unknown ones) on which one replica is wanted beside the others, so that a new release can be
+   * tried there; where the endpoint has a replica on such a card already, nothing more is started.
+   */
+  readonly trials: readonly (string | null)[];
 }
 
 export interface PlacedReplica {
   readonly replicaId: ReplicaId;
   readonly nodeId: NodeId;
+  /** Of the card its slot is on; null: none, or one the table does not know. */
+  readonly gpuType: string | null;
 }
 
 export interface DemandReply {
   readonly replicas: readonly PlacedReplica[];
+  /** Replicas of the pod's own warm floor that fall to this endpoint: it keeps at least so many on this pod. */
+  readonly floor: number;
+  /** No replica idles longer on this pod than this; null: as the endpoint's settings say. */
+  readonly idleTimeoutMs: number | null;
+  /** Replicas that could still be started for it here: free slots within the pod's containers. */
+  readonly room: number;
+  /** Types of the cards of nodes that are online and may run it, each once; null stands for those the table does not know. */
+  readonly gpuTypes: readonly (string | null)[];
   /** Why there are fewer than wanted. */
   readonly shortage: {
     readonly code: Shortage;
@@ -37,8 +56,32 @@ export interface DemandReply {
   };
 }
 
+/** The pod's settings as of that version, which grows with each change. */
+export interface VersionedPodSettings {
+  readonly version: number;
+  readonly settings: PodSettings;
+}
+
+/** What an operator changes of a node; what is left out stays. */
+export interface NodeChange {
+  readonly cordoned?: boolean | undefined;
+  /** true: what it runs drains as well. */
+  readonly draining?: boolean | undefined;
+  /** Trusts it again. */
+  readonly quarantined?: false | undefined;
+}
+
 export interface PodRpc {
-  configure(podId: PodId, workspaceId: WorkspaceId): Promise<Reply<object>>;
+  /** Sent when the pod is made or changed, and before its first use; an older version than the known one is ignored. */
+  configure(podId: PodId, workspaceId: WorkspaceId, settings?: VersionedPodSettings): Promise<Reply<object>>;
+  /** The pod is deleted: nodes are told to join again, replicas end. Refused with `pod_in_use` while nodes are online. */
+  remove(workspaceId: WorkspaceId): Promise<Reply<object>>;
+  changeNode(workspaceId: WorkspaceId, nodeId: NodeId, change: NodeChange): Promise<Reply<{ node: NodeSummary }>>;
+  /** Its replicas end, its session is void: the machine must join again. */
+  removeNode(workspaceId: WorkspaceId, nodeId: NodeId): Promise<Reply<object>>;
+  /** The latest figures; asking for them makes the node send them each second for a while. */
+  watchNode(workspaceId: WorkspaceId, nodeId: NodeId): Promise<Reply<{ node: NodeSummary }>>;
+  reportMetrics(node: NodeIdentity, metrics: NodeMetrics): Promise<Reply<{ nextInMs: number }>>;
   /** The join token was checked by the Worker. */
   join(workspaceId: WorkspaceId, request: JoinNode): Promise<Reply<{ nodeId: NodeId }>>;
   /** Heartbeat. Answers at once when the wanted replicas differ from those reported, else when they do or after wait_ms. */
