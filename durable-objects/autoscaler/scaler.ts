@@ -16,7 +16,7 @@ export type ScalerEvent =
       readonly cold: boolean;
     }
   /** A replica is free again; `busyMs` is the time the job held it. */
-  | { readonly type: "finished"; readonly at: number; readonly busyMs: number }
+  | { readonly type: "finished"; readonly at: number; readonly lane: Lane; readonly busyMs: number }
   /** A replica became ready, so long after it was asked for. */
   | { readonly type: "booted"; readonly at: number; readonly bootMs: number };
 
@@ -25,6 +25,8 @@ export interface ScalerReplica {
   readonly state: "starting" | "idle" | "busy";
   /** Since when it is in that state. */
   readonly since: number;
+  /** The lane of the job it runs; null unless it is busy. */
+  readonly lane: Lane | null;
 }
 
 export interface ScalerSettings {
@@ -52,7 +54,10 @@ export interface ScalerSettings {
 
 export interface ScalerObservation {
   readonly now: number;
-  /** When each waiting interactive job arrived, oldest first; at most WAITING_SEEN_MAX of them. */
+  /**
+   * When each waiting interactive job arrived, oldest first; at most WAITING_SEEN_MAX of them. A batch job that has joined
+   * the interactive queue because its deadline is near counts here from when it joined.
+   */
   readonly waiting: readonly number[];
   /** How many interactive jobs wait in all. */
   readonly waitingTotal: number;
@@ -66,7 +71,10 @@ export interface ScalerObservation {
 export const WAITING_SEEN_MAX = 256;
 
 export interface ScalerDecision {
-  /** Replicas to have: floor ≤ wanted ≤ ceiling. */
+  /**
+   * Replicas to have: floor ≤ wanted ≤ ceiling. Where it is above the number of replicas less those let go, the difference
+   * is started; where it is below, nothing else is stopped: the rest are busy.
+   */
   readonly wanted: number;
   /** Idle replicas to let go now. Starting ones may be named too: their start is called off. */
   readonly letGo: readonly string[];

@@ -1,0 +1,37 @@
+/** What a replay comes to. */
+export interface WaitFigures {
+  readonly jobs: number;
+  readonly p50S: number;
+  readonly p95S: number;
+  readonly p99S: number;
+  readonly meanS: number;
+  readonly totalS: number;
+  /** Part of the jobs that were their replica's first and had waited for its boot. */
+  readonly coldShare: number;
+}
+
+export interface ReplayResult {
+  readonly gpuSeconds: number;
+  /** Of gpuSeconds, spent booting; and spent running jobs. The rest was idle. */
+  readonly bootSeconds: number;
+  readonly busySeconds: number;
+  readonly launches: number;
+  readonly interactive: WaitFigures;
+  readonly batch: WaitFigures;
+  /** Batch jobs that started after their deadline. */
+  readonly batchMissed: number;
+  /** Seconds each arrival waited, in the order of the trace. */
+  readonly waitsS: Float64Array;
+  /** Jobs never started within AFTER_HORIZON_S_MAX; their wait runs to that end. */
+  readonly unserved: number;
+  readonly peakReplicas: number;
+  /** Pairs (second, replicas from then on), where asked for. */
+  readonly timeline: readonly (readonly [number, number])[];
+}
+
+/** Percentile `share` of ascending values by the nearest rank; 0 when there are none. */
+export function percentile(ascending: Float64Array, share: number): number {
+  if (ascending.length === 0) return 0;
+  const rank = Math.max(1, Math.ceil(share * ascending.length));
+  return ascending[rank - 1] ?? 0;
+}

@@ -1,0 +1,21 @@
+/** What a replay is run under. Times are seconds from the start of the trace. */
+export interface ReplayOptions {
+  /** Billing ends here; jobs still waiting then are served for nothing, but their waits count. */
+  readonly horizonS: number;
+  /** From launch to ready. */
+  readonly bootS: number;
+  /** Standard deviation of the boot over its mean; lognormal. 0 (the default): always bootS. */
+  readonly bootCv?: number;
+  readonly seed?: number;
+  /** Default 64. */
+  readonly replicasMax?: number;
+  /** Only jobs that arrive from here on count in the waits: one-hour traces start with every replica cold. */
+  readonly countFromS?: number;
+  /** Batch jobs must start so long after their arrival; they join the interactive queue BATCH_JOINS_BEFORE_S earlier. */
+  readonly batchDeadlineS?: number;
+  /** Whether to keep the number of replicas over time. */
+  readonly keepTimeline?: boolean;
+}
+
+/** A batch job with a deadline is treated as interactive from so many seconds before it. */
+export const BATCH_JOINS_BEFORE_S = 300;
