@@ -29,6 +29,7 @@ export type ReplicaState = z.infer<typeof ReplicaState>;
 export const GpuTypeName = z
   .string()
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/, "1 to 32 lower-case letters, digits, inner hyphens");
+export type GpuTypeName = z.infer<typeof GpuTypeName>;
 
 export const Replica = z
   .object({
