@@ -42,11 +42,39 @@ export const pods = sqliteTable(
       .references(() => workspaces.id),
     name: text("name").notNull(),
     createdAt: integer("created_at").notNull(),
+    /** JSON text of PodSettings; what is not in it has its default. */
+    settings: text("settings").notNull().default("{}"),
+    /** Null: never changed. */
+    updatedAt: integer("updated_at"),
+    /** Grows with each change, of the workspace's own GPU types too. */
+    version: integer("version").notNull().default(1),
+    /** The version its PodObject has confirmed; below `version`, it must be told again. */
+    appliedVersion: integer("applied_version").notNull().default(0),
+    /** A deleted pod stays, because deleted endpoints name it. */
+    deletedAt: integer("deleted_at"),
   },
-  (table) => [index("pods_workspace").on(table.workspaceId, table.id)],
+  (table) => [
+    index("pods_workspace").on(table.workspaceId, table.id),
+    uniqueIndex("pods_name").on(table.workspaceId, table.name).where(sql`deleted_at IS NULL`),
+  ],
 );
 
-/** Secrets with which machines join a pod; usable many times until they expire. */
+/** Types of card that a workspace has changed or added: what is not in `settings` is as in the shipped table. */
+export const gpuTypes = sqliteTable(
+  "gpu_types",
+  {
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id),
+    name: text("name").notNull(),
+    /** JSON text. */
+    settings: text("settings").notNull(),
+    updatedAt: integer("updated_at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.workspaceId, table.name] })],
+);
+
+/** Secrets with which machines join a pod. */
 export const joinTokens = sqliteTable(
   "join_tokens",
   {
@@ -60,8 +88,28 @@ export const joinTokens = sqliteTable(
     hash: text("hash").notNull(),
     createdAt: integer("created_at").notNull(),
     expiresAt: integer("expires_at").notNull(),
+    name: text("name").notNull().default(""),
+    /** Machines that may join with it; null: any number. How many have, its rows in `joins` say. */
+    usesMax: integer("uses_max"),
+    revokedAt: integer("revoked_at"),
   },
-  (table) => [uniqueIndex("join_tokens_hash").on(table.hash)],
+  (table) => [uniqueIndex("join_tokens_hash").on(table.hash), index("join_tokens_pod").on(table.podId, table.id)],
+);
+
+/** Machines that joined with a token. The row comes first, so that of two machines with a token for one, one joins. */
+export const joins = sqliteTable(
+  "joins",
+  {
+    tokenId: text("token_id")
+      .notNull()
+      .references(() => joinTokens.id, { onDelete: "cascade" }),
+    /** Drawn by the machine: a join of which the answer got lost is repeated under the same one. */
+    joinId: text("join_id").notNull(),
+    /** Null until the pod has taken it. */
+    nodeId: text("node_id"),
+    at: integer("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tokenId, table.joinId] })],
 );
 
 export const endpoints = sqliteTable(
@@ -73,9 +121,12 @@ export const endpoints = sqliteTable(
     workspaceId: text("workspace_id")
       .notNull()
       .references(() => workspaces.id),
+    /** The first of `pods`. */
     podId: text("pod_id")
       .notNull()
       .references(() => pods.id),
+    /** JSON list of the pods it runs on and the lanes each serves, the preferred one first; null: `podId`, for both lanes. */
+    pods: text("pods"),
     slug: text("slug").notNull(),
     name: text("name").notNull(),
     settings: text("settings").notNull(),
