@@ -34,6 +34,11 @@ export const PollId = z.string().regex(/^[A-Za-z0-9_-]{8,64}$/);
 // --- nodes ---------------------------------------------------------------------------------------------------------
 
 export const JoinNode = z.strictObject({
+  /**
+   * Drawn by the machine, which keeps it until it has joined: a join of which the answer got lost is sent again under the
+   * same one, makes no second node, and counts once against the token.
+   */
+  join_id: PollId.optional(),
   name: z.string().min(1).max(200),
   agent_version: z.string().max(100),
   comfyui: z.string().max(200),
@@ -151,9 +156,16 @@ export const ReplicaReport = z.strictObject({
   doing: z.string().max(300).optional(),
   /** Lines of its preparation and of ComfyUI's start since the last report, secrets taken out. */
   log: z.array(z.string().max(LOG_LINE_LENGTH_MAX)).max(LOG_LINES_PER_REPORT_MAX).optional(),
+  /** The number of the first line of `log`; the first of all has 0. Lines that come twice are known by it. */
+  log_from: z.int().nonnegative().optional(),
 });
 export type ReplicaReport = z.infer<typeof ReplicaReport>;
-export const ReplicaReportAnswer = z.object({ release: z.int().positive(), stop: z.boolean() });
+export const ReplicaReportAnswer = z.object({
+  release: z.int().positive(),
+  stop: z.boolean(),
+  /** The number of the line that the endpoint wants next: what it has forgotten is sent again. */
+  log_next: z.int().nonnegative().optional(),
+});
 export type ReplicaReportAnswer = z.infer<typeof ReplicaReportAnswer>;
 
 export const HeldLease = z.strictObject({ lease_id: LeaseId, token: LeaseToken });

@@ -17,6 +17,7 @@ import { PhaseClock } from "./phase-clock.ts";
 import { hasEnded } from "./reconcile.ts";
 import { redact } from "./redact.ts";
 import { ReleaseCache } from "./release-cache.ts";
+import { ReplicaReporter } from "./replica-report.ts";
 import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
@@ -57,16 +58,13 @@ export class Replica {
   readonly #drain = new AbortController();
   /** Give back the job in hand as well. */
   readonly #hurry = new AbortController();
-  /** Reports that no longer matter, because the replica has ended. */
-  readonly #outdated = new AbortController();
+  readonly #reporter: ReplicaReporter;
   readonly #phases = new PhaseClock();
   #state: ReplicaState = "preparing";
   #error: string | null = null;
   #comfy: ComfySession | null = null;
   #prepared: PreparedHost | null = null;
   #release: number | null = null;
-  #reports: Promise<void> = Promise.resolve();
-  #lastReport = "";
   /** The jobs that it has leases for, in the order in which they run: those before the last may still send outputs. */
   readonly #hand: RunningJob[] = [];
   /** The lease that came with the answer to a complete. */
@@ -107,6 +105,21 @@ export class Replica {
     });
     this.#calls = options.calls.over(this.#socket);
     this.#releases = new ReleaseCache((release, signal) => options.calls.release(replicaId, release, signal));
+    this.#reporter = new ReplicaReporter({
+      send: (report, signal) => options.calls.reportReplica(replicaId, report, signal),
+      standing: () => ({ state: this.#state, error: this.#error, phases: this.#phases.times }),
+      redacted: (text) => this.#redacted(text),
+      onAnswer: ({ release, stop }) => {
+        this.#release = release;
+        if (stop && !hasEnded(this.held)) this.drain();
+      },
+      onRefused: (error) => {
+        this.#log("replica_report_refused", { error: messageOf(error) });
+        if (isGone(error) && !hasEnded(this.held)) this.drain();
+      },
+      hurry: this.#hurry.signal,
+      lastMs: options.settings.timings.callMs,
+    });
     this.ended = this.#run();
   }
 
@@ -150,9 +163,8 @@ export class Replica {
     await this.#givenBack;
     this.#socket.close();
     this.#phases.end();
-    this.#outdated.abort(new Error("the replica has ended"));
     this.#enter(end);
-    await this.#reports;
+    await this.#reporter.end();
   }
 
   /** Tells the log, the endpoint and the pod. Only `ready` and `busy` are left for their next question. */
@@ -162,7 +174,7 @@ export class Replica {
     const isNew = this.#state !== state;
     this.#state = state;
     if (state === "busy") return;
-    void this.#report();
+    if (!hasEnded({ state })) void this.#reporter.now();
     if (!isNew || state === "ready") return;
     this.#log("replica_state", { state });
     this.#options.onChange();
@@ -179,18 +191,26 @@ export class Replica {
     this.#enter("preparing");
     await this.#refuseFullDisk();
     const release = await this.#wantedRelease(number);
-    this.#prepared = await hosts.prepareHost(release, { signal, onStep: (step) => this.#part(step) });
+    this.#prepared = await hosts.prepareHost(release, {
+      signal,
+      onStep: (step) => this.#part(step === "models" ? "weights" : step),
+      onDoing: (doing) => this.#reporter.doing(doing),
+      onLine: (step, line) => this.#reporter.line(`${step}: ${line}`),
+    });
     const server = await this.#prepared.host.start({
       slot: wanted.slot,
       log: this.#log,
       signal,
       onPhase: (phase) => {
-        this.#phases.begin(phase);
+        this.#phases.begin("boot");
+        this.#reporter.doing("starting ComfyUI");
         this.#enter(phase);
       },
+      onLine: (line) => this.#reporter.line(line),
     });
     try {
       this.#phases.begin("loading");
+      this.#reporter.doing(null);
       this.#enter("loading");
       this.#comfy = await openSession(server, settings.timings, this.#log, signal);
       if (release !== null && isVerified(release)) await this.#verify(this.#comfy, release);
@@ -200,9 +220,10 @@ export class Replica {
         if (release !== null) await this.#warmUp(this.#comfy, release);
       }
       this.#phases.end();
+      this.#reporter.doing(null);
       // The endpoint must know the replica before it polls.
       this.#enter("ready");
-      await this.#reports;
+      await this.#reporter.settled;
       this.#socket.open();
       await this.#checkClasses(this.#comfy);
     } catch (error) {
@@ -227,7 +248,7 @@ export class Replica {
   async #wantedRelease(number: number | null): Promise<ReleaseForAgent | null> {
     const { signal } = this.#drain;
     // The answer to the first report names it.
-    await this.#reports;
+    await this.#reporter.settled;
     signal.throwIfAborted();
     const wanted = number ?? this.#release;
     return wanted === null ? null : this.#releases.get(wanted, signal);
@@ -242,14 +263,15 @@ export class Replica {
       signal: this.#drain.signal,
       log: this.#log,
       redacted: (text) => this.#redacted(text),
-      onPart: (part) => this.#part(part),
+      onPart: (part) => this.#part(part, part === "classes" ? "comparing node classes" : "running the release once"),
     });
   }
 
   /** A part of the present state begins, and what came before it has its time. */
-  #part(name: string): void {
+  #part(name: string, doing: string | null = null): void {
     this.#phases.begin(name);
-    void this.#report();
+    this.#reporter.doing(doing);
+    void this.#reporter.now();
   }
 
   /** An answer to HTTP proves little: the worker thread may be dead. A prompt of two nodes proves it. */
@@ -280,7 +302,7 @@ export class Replica {
 
   /** The first job after `ready` is to take no longer than the second. */
   #warmUp(session: ComfySession, release: ReleaseForAgent): Promise<void> {
-    this.#part("warm_up");
+    this.#part("warm_up", "running the release once");
     return warmUp({
       session,
       release,
@@ -546,39 +568,6 @@ export class Replica {
   #giveBackSoon(lease: Lease): void {
     const giving = this.#giveBack(lease, "the replica takes no job now");
     this.#givenBack = Promise.all([this.#givenBack, giving]).then(() => undefined);
-  }
-
-  /** Sends the present state to the endpoint, after what was sent before. */
-  #report(): Promise<void> {
-    this.#reports = this.#reports.then(() => this.#sendReport());
-    return this.#reports;
-  }
-
-  async #sendReport(): Promise<void> {
-    const { calls, wanted, settings } = this.#options;
-    const ended = hasEnded(this.held);
-    // The last report must not hold up the end of the agent for ever.
-    const signal = ended
-      ? AbortSignal.timeout(settings.timings.callMs)
-      : AbortSignal.any([this.#hurry.signal, this.#outdated.signal]);
-    const message = {
-      // Between two jobs there is nothing to tell: the endpoint knows its leases.
-      state: this.#state === "busy" ? ("ready" as const) : this.#state,
-      phases: this.#phases.times,
-      ...(this.#error === null ? {} : { error: this.#error }),
-    };
-    const text = JSON.stringify(message);
-    if (text === this.#lastReport) return;
-    try {
-      const answer = await calls.reportReplica(wanted.replica_id, message, signal);
-      this.#lastReport = text;
-      this.#release = answer.release;
-      if (answer.stop && !ended) this.drain();
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#log("replica_report_refused", { error: messageOf(error) });
-      if (isGone(error) && !ended) this.drain();
-    }
   }
 
   async #tidy(comfy: ComfySession, bytesMax: number): Promise<void> {

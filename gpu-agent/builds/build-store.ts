@@ -89,6 +89,7 @@ export class BuildStore {
       if (step === null || step === shown) return;
       shown = step;
       options.onStep(step);
+      options.onDoing?.(`waiting for the build, which another replica of this machine makes: ${step}`);
     });
     try {
       const whole = await this.#whole(digest);

@@ -4,14 +4,15 @@
  */
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { BuildManifest } from "#contract/build";
+import { modelDoing } from "../amounts.ts";
 import { messageOf } from "../log.ts";
 import { isCode } from "../state-directory.ts";
 import { BuildFailed, type BuildStep } from "./build-failed.ts";
 import { BuildJournal, type FinishedStep } from "./build-journal.ts";
 import { checkOut } from "./git-checkout.ts";
-import type { ModelProgress, ModelSource } from "./model-source.ts";
+import type { ModelSource } from "./model-source.ts";
 import { makeEnvironment } from "./python-environment.ts";
 import { type PackRegistrySettings, unpackFromRegistry } from "./registry-pack.ts";
 import { StepLog } from "./step-log.ts";
@@ -19,8 +20,6 @@ import { endLeftover, type StepSurroundings } from "./step-program.ts";
 
 const STEPS: readonly BuildStep[] = ["comfyui", "nodes", "python", "models"];
 const DISK_FULL = /No space left on device|Errno 28|ENOSPC|Disk quota exceeded/i;
-/** Others are told of a download this often at most, ms. */
-const PROGRESS_MS = 1_000;
 
 export interface BuildSources {
   readonly models: ModelSource;
@@ -35,8 +34,8 @@ export interface BuildListener {
   readonly onStep: (step: BuildStep) => void;
   /** A line of a step's log, redacted. */
   readonly onLine?: (step: BuildStep, line: string) => void;
-  /** How far the models are. */
-  readonly onProgress?: (progress: ModelProgress) => void;
+  /** What the step is at, in words; of a download, how far it is. */
+  readonly onDoing?: (doing: string) => void;
 }
 
 export interface MakeBuildOptions {
@@ -108,6 +107,7 @@ async function runStep(
   switch (step) {
     case "comfyui": {
       const { comfyRepository: repository, comfyCommit: commit } = manifest;
+      options.listener.onDoing?.("fetching ComfyUI");
       await checkOut({ repository, commit, folder: comfyui }, sources.allowFiles, around);
       if (!existsSync(join(comfyui, "main.py"))) {
         throw new BuildFailed("manifest_refused", `The repository ${repository} is no ComfyUI: it has no main.py.`);
@@ -117,6 +117,8 @@ async function runStep(
     case "nodes":
       return bringPacks(options, journal, around);
     case "python": {
+      const packages = manifest.pipDependencies.length;
+      options.listener.onDoing?.(packages === 1 ? "installing 1 package" : `installing ${packages} packages`);
       const environment = await makeEnvironment(
         {
           manifest,
@@ -144,10 +146,13 @@ async function runStep(
 
 /** Packs that have ended are not fetched again: with twenty of them, the last one often fails first. */
 async function bringPacks(options: MakeBuildOptions, journal: BuildJournal, around: StepSurroundings): Promise<Facts> {
-  const { manifest, folder, sources } = options;
-  for (const pack of manifest.customNodes) {
+  const { manifest, folder, sources, listener } = options;
+  const count = manifest.customNodes.length;
+  for (const [index, pack] of manifest.customNodes.entries()) {
     const part = `nodes/${pack.name}`;
     if (journal.has(part)) continue;
+    const verb = "repository" in pack ? "cloning" : "fetching";
+    listener.onDoing?.(`${verb} ${pack.name}${count > 1 ? `, ${index + 1} of ${count}` : ""}`);
     const startedAt = performance.now();
     const target = join(folder, "comfyui", "custom_nodes", pack.name);
     if ("repository" in pack) {
@@ -166,9 +171,6 @@ async function bringPacks(options: MakeBuildOptions, journal: BuildJournal, arou
 /** Models lie where ComfyUI and every pack looks for them: below its own `models`. */
 async function bringModels(options: MakeBuildOptions, comfyui: string, around: StepSurroundings): Promise<void> {
   const { manifest, sources, listener } = options;
-  const bytesTotal = manifest.models.reduce((sum, model) => sum + model.sizeBytes, 0);
-  let bytesBefore = 0;
-  let toldAt = Number.NEGATIVE_INFINITY;
   for (const model of manifest.models) {
     const name = `${model.type}/${model.filename}`;
     around.log.line(name);
@@ -176,19 +178,13 @@ async function bringModels(options: MakeBuildOptions, comfyui: string, around: S
       await sources.models.ensureModel(model, {
         build: options.digest,
         signal: around.signal,
-        onProgress: ({ bytesDone }) => {
-          if (performance.now() - toldAt < PROGRESS_MS) return;
-          toldAt = performance.now();
-          listener.onProgress?.({ bytesDone: bytesBefore + bytesDone, bytesTotal });
-        },
+        onProgress: (progress) => listener.onDoing?.(modelDoing(basename(model.filename), progress)),
       });
       await sources.models.linkModel(comfyui, model);
     } catch (error) {
       around.signal.throwIfAborted();
       throw new BuildFailed("model_failed", `The model ${name} is not here: ${messageOf(error)}`, "", error);
     }
-    bytesBefore += model.sizeBytes;
-    listener.onProgress?.({ bytesDone: bytesBefore, bytesTotal });
   }
 }
 

@@ -1,17 +1,13 @@
 /** What a build needs of the machine's store of models. gpu-agent/models is one; tests have smaller ones. */
 import type { BuildModel } from "#contract/build";
 import type { ModelStore } from "../models/model-store.ts";
-
-export interface ModelProgress {
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-}
+import type { OnModelProgress } from "../models/progress-meter.ts";
 
 export interface EnsureModelOptions {
   /** The digest of the build that needs it: until `settled`, the store keeps it. */
   readonly build: string;
   readonly signal: AbortSignal;
-  readonly onProgress: (progress: ModelProgress) => void;
+  readonly onProgress: OnModelProgress;
 }
 
 export interface ModelSource {

@@ -23,7 +23,7 @@ export interface VerifyOptions {
   readonly log: Log;
   readonly redacted: (text: string) => string;
   /** The next part begins. */
-  readonly onPart: (part: "classes" | "smoke_test") => void;
+  readonly onPart: (part: "classes" | "warm_up") => void;
 }
 
 /** This ComfyUI cannot run the release. The message names what is missing and who should bring it. */
@@ -44,7 +44,7 @@ export async function verifyRelease(options: VerifyOptions): Promise<void> {
   options.onPart("classes");
   await verifyClasses(options);
   if (release.smoke_test == null) return;
-  options.onPart("smoke_test");
+  options.onPart("warm_up");
   await runSmokeTest({ ...options, test: release.smoke_test });
 }
 

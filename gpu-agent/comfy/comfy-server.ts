@@ -27,6 +27,8 @@ export interface StartOptions {
   readonly signal: AbortSignal;
   /** The next phase of a start begins. */
   readonly onPhase: (phase: "booting") => void;
+  /** A line that ComfyUI wrote before it answered; not redacted. What it writes later may hold what callers sent. */
+  readonly onLine?: (line: string) => void;
 }
 
 /** A way to get a ComfyUI for a slot: start one, or use one that runs. */

@@ -99,8 +99,10 @@ export class HostProcess {
     return this.#tail.join("\n");
   }
 
-  onLine(listener: (line: string) => void): void {
+  /** Hears each line that it writes from now on. @returns ends that */
+  onLine(listener: (line: string) => void): () => void {
     this.#lineListeners.add(listener);
+    return () => this.#lineListeners.delete(listener);
   }
 
   /** SIGTERM, then SIGKILL, to the whole group. Resolves when it is gone. */

@@ -75,6 +75,7 @@ export class SpawnHost implements ComfyHost {
     for (let tries = 1; ; tries += 1) {
       const port = await freePort();
       const child = await this.#spawn(directory, folders, port, options.slot, flags);
+      const stopListening = child.onLine((line) => options.onLine?.(line));
       try {
         this.#version = await this.#untilReady(child, port, options);
         options.log("comfy_ready", { slot: options.slot, port, pid: child.pid, version: this.#version });
@@ -85,6 +86,8 @@ export class SpawnHost implements ComfyHost {
         const portTaken = /address already in use|EADDRINUSE|Port \d+ is (already )?in use/i.test(child.tail);
         if (portTaken && tries < PORT_TRIES_MAX) continue;
         throw error;
+      } finally {
+        stopListening();
       }
     }
   }

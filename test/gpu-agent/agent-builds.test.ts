@@ -39,6 +39,8 @@ function place(build: { digest: string; manifest: BuildManifest } | null) {
 }
 
 const reports = (replicaId: ReplicaId) => harness.plane.state.replicas.get(replicaId)?.reports ?? [];
+/** The lines of its log, as they were told. */
+const logOf = (replicaId: ReplicaId) => reports(replicaId).flatMap(({ log }) => log ?? []);
 
 describe.skipIf(missing !== null)("an agent that makes builds", () => {
   it("makes the release's, runs its graph, is ready, and does its jobs, with a time for every part of the start", async () => {
@@ -53,11 +55,11 @@ describe.skipIf(missing !== null)("an agent that makes builds", () => {
       "comfyui",
       "nodes",
       "python",
-      "models",
-      "booting",
+      "weights",
+      "boot",
       "loading",
       "classes",
-      "smoke_test",
+      "warm_up",
     ]);
     expect(harness.has("smoke_test_passed")).toBe(true);
     await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
@@ -94,6 +96,19 @@ describe.skipIf(missing !== null)("an agent that makes builds", () => {
     expect(error).toContain("greetings-1.0-py3-none-any.whl.gone.whl");
     expect(error).not.toContain(harness.stateDirectory);
     expect(reports(replicaId).some(({ state }) => state === "ready" || state === "booting")).toBe(false);
+    const log = logOf(replicaId);
+    expect(log[0]).toMatch(/^comfyui: \$ git /);
+    expect(log.filter((each) => each.startsWith("python: ")).join("\n")).toContain(
+      "greetings-1.0-py3-none-any.whl.gone",
+    );
+    expect(log.join("\n")).not.toContain(harness.stateDirectory);
+    expect(log.length).toBe(
+      new Set(
+        reports(replicaId).flatMap(({ log_from: from, log: lines }) =>
+          (lines ?? []).map((_, index) => (from ?? 0) + index),
+        ),
+      ).size,
+    );
   });
 
   it("never is ready where the graph fails, and never for a release without a build", async () => {

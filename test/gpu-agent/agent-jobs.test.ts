@@ -45,7 +45,7 @@ describe.each(["0.3.64", "newer"])("a job on ComfyUI %s", (generation) => {
     expect([width, height]).toEqual([24, 16]);
     expect(job.phases.map((each) => each.phase)).toEqual(["inputs", "queue", "executing", "uploading"]);
     const phases = harness.plane.state.replicas.get(replicaId)?.reports.find((each) => each.state === "ready")?.phases;
-    expect(phases?.map((each) => each.phase)).toEqual(["preparing", "booting", "loading", "warm_up"]);
+    expect(phases?.map((each) => each.phase)).toEqual(["preparing", "boot", "loading", "warm_up"]);
   });
 
   it("that repeats another one exactly has its own picture again", async () => {

@@ -181,7 +181,7 @@ describe.skipIf(missing !== null)("a release with a build", () => {
       // Its build is here already.
       "booting",
       "classes",
-      "smoke_test",
+      "warm_up",
     ]);
     expect(bench.log.lines.map(({ event }) => event)).toContain("smoke_test_passed");
     const slot = join(bench.root, "state", "slots", "0");
@@ -296,14 +296,14 @@ describe.skipIf(missing !== null)("what the machine's owner installed", () => {
     const environment = { PATH: process.env.PATH ?? "" };
     const launch = comfyLaunch(settings, true, join(bench.root, "state"), environment);
     const adopted = adoptedHosts(spawnHost(launch));
-    expect(await start(release(good), adopted)).toEqual(["booting", "classes", "smoke_test"]);
+    expect(await start(release(good), adopted)).toEqual(["booting", "classes", "warm_up"]);
     expect(bench.git(install.folder, "status", "--porcelain", "--ignored")).toBe("");
     expect(bench.git(install.folder, "rev-parse", "HEAD")).toBe(install.commit);
   });
 
   it("that runs already is asked over HTTP alone, and what it lacks is named", async () => {
     const attached = adoptedHosts(new AttachHost([owned.server.url], timings));
-    expect(await start(release(null), attached)).toEqual(["booting", "classes", "smoke_test"]);
+    expect(await start(release(null), attached)).toEqual(["booting", "classes", "warm_up"]);
     const other = release(null, { classes: ["Greeter", "Nowhere"] });
     await expect(start(other, attached)).rejects.toThrow("This ComfyUI has no node class Nowhere.");
   });
