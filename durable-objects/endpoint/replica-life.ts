@@ -13,13 +13,14 @@ import { chance } from "#durable-objects/sql/database";
 const CRASHED_SHOWN_MS = 60 * 60_000;
 
 /** A replica the pod has placed becomes known, unless the news of its end was faster. */
-export function admit(state: EndpointState, id: ReplicaId, nodeId: NodeId, now: number): void {
+export function admit(state: EndpointState, id: ReplicaId, nodeId: NodeId, now: number, gpuType?: string | null): void {
   if (state.hasEnded(id)) return;
   const { raisedAt } = state.demand;
   const requestedAt = raisedAt > 0 && raisedAt < now ? raisedAt : now;
   state.replicas.put({
     id,
     nodeId,
+    gpuType,
     state: "placed",
     release: state.config?.release ?? 1,
     error: null,
@@ -112,8 +113,10 @@ export function gone(state: EndpointState, id: ReplicaId): void {
 /** Takes the pod's word for which replicas there are. Those admitted since the question was sent are not missing. */
 export function reconcile(state: EndpointState, placed: readonly PlacedReplica[], sentAt: number, now: number): void {
   const there = new Set(placed.map(({ replicaId }) => replicaId));
-  for (const { replicaId, nodeId } of placed) {
-    if (state.replicas.get(replicaId) === null) admit(state, replicaId, nodeId, now);
+  for (const { replicaId, nodeId, gpuType } of placed) {
+    const known = state.replicas.get(replicaId);
+    if (known === null) admit(state, replicaId, nodeId, now, gpuType);
+    else if (known.gpuType !== gpuType) state.replicas.put({ ...known, gpuType });
   }
   for (const replica of state.replicas.all()) {
     if (!there.has(replica.id) && !isOver(replica.state) && replica.startedAt < sentAt) {

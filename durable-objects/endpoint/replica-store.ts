@@ -3,6 +3,9 @@ import type { ReplicaState } from "#contract/replica";
 import type { ReplicaRecord, StateChange } from "#durable-objects/replicas/replica-record";
 import { integer, type SqlDatabase, stored, text, textOrNull } from "#durable-objects/sql/database";
 
+/** How a card without a name is stored, where NULL means that nothing is known. */
+const NO_NAME = "";
+
 /**
  * The endpoint's replicas, read once and then kept in memory, because every match and every count needs them; the rows
  * are what survives a restart. Jobs do not write here: `busy` follows from the leases.
@@ -31,8 +34,8 @@ export class ReplicaStore {
   put(replica: ReplicaRecord): void {
     this.#load().set(replica.id, replica);
     this.#db.exec(
-      `INSERT OR REPLACE INTO replicas (id, node_id, state, release, error, draining, started_at, changes, phases)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO replicas (id, node_id, state, release, error, draining, started_at, changes, phases, gpu_type)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       replica.id,
       replica.nodeId,
       replica.state,
@@ -42,6 +45,7 @@ export class ReplicaStore {
       replica.startedAt,
       JSON.stringify(replica.changes),
       JSON.stringify(replica.phases),
+      replica.gpuType === undefined ? null : (replica.gpuType ?? NO_NAME),
     );
   }
 
@@ -59,6 +63,7 @@ export class ReplicaStore {
           {
             id,
             nodeId: text(row, "node_id") as NodeId,
+            gpuType: gpuTypeOf(textOrNull(row, "gpu_type")),
             state: text(row, "state") as ReplicaState,
             release: integer(row, "release"),
             error: textOrNull(row, "error"),
@@ -72,4 +77,9 @@ export class ReplicaStore {
     );
     return this.#all;
   }
+}
+
+function gpuTypeOf(stored: string | null): string | null | undefined {
+  if (stored === null) return undefined;
+  return stored === NO_NAME ? null : stored;
 }

@@ -11,6 +11,8 @@ export interface StateChange {
 export interface ReplicaRecord {
   readonly id: ReplicaId;
   readonly nodeId: NodeId;
+  /** Type of the card it is on; null: none, or one without a name. undefined until the pod has said it. */
+  readonly gpuType: string | null | undefined;
   /** `busy` is never stored: it follows from the leases. */
   readonly state: ReplicaState;
   readonly release: number;

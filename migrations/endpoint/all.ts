@@ -4,6 +4,7 @@ import { oneRow } from "./0003-one-row.ts";
 import { control } from "./0004-control.ts";
 import { outbox } from "./0005-outbox.ts";
 import { canary } from "./0006-canary.ts";
+import { releaseGate } from "./0007-release-gate.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
-export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary];
+export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary, releaseGate];
