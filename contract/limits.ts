@@ -136,7 +136,14 @@ export const SCALING_DECISIONS_KEPT = 500;
 /** Pods of one endpoint; each of them is told of its demand. */
 export const PODS_PER_ENDPOINT_MAX = 8;
 export const PODS_PER_WORKSPACE_MAX = 200;
+/** Living join tokens of one pod. */
 export const JOIN_TOKENS_PER_POD_MAX = 1_000;
+export const JOIN_TOKEN_S_DEFAULT = 86_400;
+export const JOIN_TOKEN_S_MAX = 365 * 86_400;
+/** Join tokens that are over are listed for so long. */
+export const JOIN_TOKEN_RETENTION_DAYS = 30;
+/** Types of card that a workspace has changed or added; each pod is told of the added ones. */
+export const GPU_TYPES_PER_WORKSPACE_MAX = 100;
 /** A line of a replica's log, and how many of them one report carries and one replica keeps. */
 export const LOG_LINE_LENGTH_MAX = 1_000;
 export const LOG_LINES_PER_REPORT_MAX = 100;

@@ -195,6 +195,7 @@ export const JoinToken = z
   .object({
     id: JoinTokenId,
     pod_id: PodId,
+    name: z.string().meta({ description: "What it is for" }),
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime(),
     uses_max: z.int().positive().nullable().meta({ description: "Machines that may join with it; null: any number" }),

@@ -1,5 +1,6 @@
 /** What the Worker and EndpointObjects may ask of a PodObject. Same rules as durable-objects/endpoint/rpc.ts. */
 import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
+import type { GpuMatch } from "#contract/gpu-types";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { NodeMetrics, NodeSummary, PodSettings } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
@@ -60,6 +61,8 @@ export interface DemandReply {
 export interface VersionedPodSettings {
   readonly version: number;
   readonly settings: PodSettings;
+  /** The workspace's own types of card, which come before the shipped ones. */
+  readonly gpuTypes?: readonly GpuMatch[] | undefined;
 }
 
 /** What an operator changes of a node; what is left out stays. */
