@@ -1,0 +1,88 @@
+/** One policy over one trace, in figures: GPU-seconds against waiting. */
+import type { Arrivals } from "./arrivals.ts";
+import { type FleetPolicy, replay } from "./engine.ts";
+import { percentile, type ReplayResult } from "./figures.ts";
+import type { ReplayOptions } from "./options.ts";
+
+/** The endpoints of a trace together; waits are of interactive jobs, in seconds. */
+export interface MeasuredRun {
+  readonly gpuS: number;
+  /** Of gpuS: starting, and running jobs. The rest was idle. */
+  readonly bootS: number;
+  readonly busyS: number;
+  readonly launches: number;
+  /** Most replicas at once, endpoint by endpoint added up. */
+  readonly peak: number;
+  /** Jobs that count: `countFromS` leaves out those before. */
+  readonly jobs: number;
+  readonly p50S: number;
+  readonly p95S: number;
+  readonly p99S: number;
+  readonly meanS: number;
+  readonly totalS: number;
+  /** Part of the jobs that waited for a start. */
+  readonly coldShare: number;
+  /** Σ service × wait over all jobs, s²: what the clairvoyant is allowed. */
+  readonly waitingWorkS: number;
+  readonly unserved: number;
+  readonly batchJobs: number;
+  /** Batch jobs that began after their deadline. */
+  readonly batchMissed: number;
+}
+
+/**
+ * @param endpoints the arrivals of each endpoint
+ * @param make a new policy for each of them
+ * @param see what to do with each endpoint's replay
+ */
+export function measureRun(
+  endpoints: readonly Arrivals[],
+  make: () => FleetPolicy,
+  options: ReplayOptions,
+  see?: (result: ReplayResult) => void,
+): MeasuredRun {
+  const { countFromS = 0 } = options;
+  const sum = { gpuS: 0, bootS: 0, busyS: 0, launches: 0, peak: 0, unserved: 0, batchJobs: 0, batchMissed: 0 };
+  let waitingWorkS = 0;
+  let cold = 0;
+  let jobs = 0;
+  const counted = new Float64Array(endpoints.reduce((all, { atS }) => all + atS.length, 0));
+  for (const arrivals of endpoints) {
+    const result = replay(arrivals, make(), options);
+    see?.(result);
+    sum.gpuS += result.gpuSeconds;
+    sum.bootS += result.bootSeconds;
+    sum.busyS += result.busySeconds;
+    sum.launches += result.launches;
+    sum.peak += result.peakReplicas;
+    sum.unserved += result.unserved;
+    sum.batchJobs += result.batch.jobs;
+    sum.batchMissed += result.batchMissed;
+    cold += result.interactive.coldShare * result.interactive.jobs;
+    for (let job = 0; job < arrivals.atS.length; job += 1) {
+      const wait = result.waitsS[job] ?? 0;
+      waitingWorkS += wait * (arrivals.serviceS[job] ?? 0);
+      if (arrivals.batch?.[job] === 1 || (arrivals.atS[job] ?? 0) < countFromS) continue;
+      counted[jobs] = wait;
+      jobs += 1;
+    }
+  }
+  const waits = counted.subarray(0, jobs).sort();
+  const totalS = waits.reduce((all, wait) => all + wait, 0);
+  return {
+    ...sum,
+    jobs,
+    p50S: percentile(waits, 0.5),
+    p95S: percentile(waits, 0.95),
+    p99S: percentile(waits, 0.99),
+    meanS: jobs === 0 ? 0 : totalS / jobs,
+    totalS,
+    coldShare: jobs === 0 ? 0 : cold / jobs,
+    waitingWorkS,
+  };
+}
+
+/** What a policy is judged by: GPU-seconds, and each second of waiting at its value. */
+export function scoreOf(run: MeasuredRun, waitValue: number): number {
+  return run.gpuS + waitValue * run.totalS;
+}

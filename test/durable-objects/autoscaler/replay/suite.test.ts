@@ -1,0 +1,187 @@
+import { describe, expect, it } from "vitest";
+import { parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import type { MeasuredRun } from "#durable-objects/autoscaler/replay/measured-run";
+import { horizonOf, suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
+import {
+  type CellResult,
+  KNOB_GRID,
+  overBound,
+  runCell,
+  stepsOfCell,
+} from "#durable-objects/autoscaler/replay/suite-cell";
+import { bestSingle, goalsOf, hullOf, savingsOver } from "#durable-objects/autoscaler/replay/suite-goals";
+import { perRequestScaler } from "#test/durable-objects/autoscaler/replay/per-request-scaler";
+
+/** Two models, a job of 5 s every 100 s each, for three hours. */
+const TRACE = [
+  "t,service_s,endpoint",
+  ...Array.from({ length: 200 }, (_, index) => `${index * 54},5,${index % 2}`),
+].join("\n");
+
+describe("the cases of a trace", () => {
+  const cases = suiteCasesOf("two-models", parseTrace(TRACE));
+
+  it("are the trace on one endpoint, and each of its endpoints for itself", () => {
+    expect(cases.map(({ name, endpoints }) => [name, endpoints.length])).toEqual([
+      ["two-models", 1],
+      ["two-models fleet", 2],
+    ]);
+    expect(suiteCasesOf("one", parseTrace("t,service_s\n1,2\n")).length).toBe(1);
+  });
+
+  it("are billed to the end of the hour, and short ones are counted once they are warm", () => {
+    expect(cases[0]).toMatchObject({ horizonS: 10_800, countFromS: 0 });
+    expect(suiteCasesOf("short", parseTrace("t,service_s\n1,2\n"))[0]).toMatchObject({
+      horizonS: 3_600,
+      countFromS: 300,
+    });
+    expect(horizonOf([])).toBe(3_600);
+  });
+});
+
+describe("a cell", () => {
+  let now = 0;
+  const steps: string[] = [];
+  const [, fleet] = suiteCasesOf("two-models", parseTrace(TRACE));
+  if (fleet === undefined) throw new Error("there is no fleet");
+  const cell = runCell(fleet, 30, {
+    newScaler: () => perRequestScaler(10),
+    // Each look at the clock is half a millisecond after the one before.
+    clock: () => {
+      now += 0.5;
+      return now;
+    },
+    onStep: (what) => steps.push(what),
+  });
+
+  it("adds up the endpoints", () => {
+    expect([cell.jobs, cell.workS]).toEqual([200, 1_000]);
+    expect(cell.zeroWaitGpuS).toBe(2 * (30 + 100 * 5 + 99 * 30));
+    const timer10 = cell.rivals.find(({ name }) => name === "timer-10")?.run;
+    expect(timer10).toMatchObject({ jobs: 200, gpuS: 200 * 45, p50S: 30, meanS: 30, coldShare: 1, unserved: 0 });
+  });
+
+  it("replays our policy at every knob as the endpoint would run it", () => {
+    expect(cell.ours.map(({ waitValue }) => waitValue)).toEqual(KNOB_GRID);
+    expect(cell.ours[0]?.run).toMatchObject({ gpuS: 200 * 45, p95S: 30 });
+  });
+
+  it("stays above the clairvoyant", () => {
+    for (const { name, run } of cell.rivals) expect(overBound(cell, run), name).toBeGreaterThanOrEqual(1);
+  });
+
+  it("measures decisions and what is remembered", () => {
+    expect(cell.decisions).toMatchObject({ p50Us: 500, p99Us: 500 });
+    expect(cell.decisions?.decisions).toBeGreaterThan(600);
+  });
+
+  it("lets batch jobs run beside interactive ones", () => {
+    expect(cell.lanes?.batchWorkS).toBeGreaterThan(200);
+    expect(cell.lanes?.gpuS).toBeLessThan(cell.lanes?.allInteractiveGpuS ?? 0);
+  });
+
+  it("reports as many steps as it promises", () => {
+    expect(steps.length).toBe(stepsOfCell(30));
+  });
+});
+
+const RUN: MeasuredRun = {
+  gpuS: 1_000,
+  bootS: 0,
+  busyS: 0,
+  launches: 1,
+  peak: 1,
+  jobs: 10,
+  p50S: 0,
+  p95S: 5,
+  p99S: 5,
+  meanS: 1,
+  totalS: 10,
+  coldShare: 0,
+  waitingWorkS: 100,
+  unserved: 0,
+  batchJobs: 0,
+  batchMissed: 0,
+};
+
+/** A cell in which ours costs `gpuS` at every knob, beside rivals that cost 1,000. */
+function cellOf(bootS: number, gpuS: number, more: Partial<MeasuredRun> = {}, caseName = "gentd26-train"): CellResult {
+  const names = ["knative", "keda", "ray-serve", "fal", "modal", "modal-buffer", "timer-300", "timer-600"];
+  const ours = KNOB_GRID.map((waitValue) => ({ waitValue, run: { ...RUN, gpuS, ...more } }));
+  const run = { ...RUN, gpuS, ...more };
+  return {
+    caseName,
+    bootS,
+    jobs: 10,
+    workS: 100,
+    isLong: true,
+    zeroWaitGpuS: 500,
+    priced: [{ price: 1, cost: 600 }],
+    rivals: [...names, "runpod-request-count", "runpod-queue-delay"].map((name) => ({ name, run: RUN })),
+    ours,
+    p95: bootS === 30 ? [{ targetS: 10, run }] : [],
+    lanes:
+      bootS === 30
+        ? {
+            missed: 0,
+            gpuS,
+            interactiveOnlyGpuS: gpuS - 10,
+            allInteractiveGpuS: 1_100,
+            batchWorkS: 100,
+            p95S: 5,
+            interactiveOnlyP95S: 5,
+          }
+        : null,
+    decisions: bootS === 30 ? { decisions: 100, p50Us: 3, p99Us: 20, stateBytes: 9_000 } : null,
+  };
+}
+
+const verdicts = (...cells: CellResult[]) => Object.fromEntries(goalsOf(cells).map(({ id, met }) => [id, met]));
+
+describe("the goals", () => {
+  it("are met by a policy that halves every bill", () => {
+    const met = verdicts(cellOf(8, 500), cellOf(30, 500), cellOf(90, 500));
+    expect(Object.entries(met).filter(([, is]) => is !== true)).toEqual([]);
+  });
+
+  it("are missed by one that costs as much as the others", () => {
+    const met = verdicts(cellOf(8, 1_000), cellOf(30, 1_300), cellOf(90, 1_000));
+    const missed = Object.keys(met).filter((id) => met[id] === false);
+    expect(missed).toEqual(["G1", "G2", "G3", "G4", "G5", "G6", "G3+", "G7", "G8"]);
+  });
+
+  it("count no saving for one that is cheap and slow", () => {
+    expect(savingsOver([cellOf(30, 100, { p95S: 5.1 })], "knative")[0]?.saved).toBeNull();
+    expect(savingsOver([cellOf(30, 100, { meanS: 1.1 })], "knative")[0]?.saved).toBeNull();
+    expect(savingsOver([cellOf(30, 100)], "knative")[0]?.saved).toBeCloseTo(0.9, 9);
+  });
+
+  it("hold a score against the best rival of the very cell, and against the best of all cells", () => {
+    const cell = cellOf(30, 900);
+    const rivals = cell.rivals.map(({ name, run }) => ({ name, run: { ...run, gpuS: name === "keda" ? 800 : 1_000 } }));
+    const cells = [{ ...cell, rivals }];
+    expect(hullOf(cells)[0]).toMatchObject({ bestName: "keda", waitValue: 1, best: 810, ratio: 910 / 810 });
+    expect(bestSingle(cells, 1)).toEqual({ name: "keda", rival: 1, ours: 910 / 810 });
+  });
+
+  it("see missed deadlines, slow decisions and a large memory", () => {
+    const cell = cellOf(30, 500);
+    const { lanes, decisions } = cell;
+    if (lanes === null || decisions === null) throw new Error("the cell has no extras");
+    expect(verdicts({ ...cell, lanes: { ...lanes, missed: 1 } }).G9).toBe(false);
+    expect(verdicts({ ...cell, lanes: { ...lanes, p95S: 7 } }).G9).toBe(false);
+    expect(verdicts({ ...cell, decisions: { ...decisions, p99Us: 600 } }).G10).toBe(false);
+    expect(verdicts({ ...cell, decisions: { ...decisions, stateBytes: 17_000 } }).G10).toBe(false);
+  });
+
+  it("do not hold a target against it that is out of reach, but its bill", () => {
+    const cell = cellOf(30, 500, { p95S: 30 });
+    const over = (gpuS: number) => ({ ...cell, p95: [{ targetS: 10, run: { ...RUN, p95S: 30, gpuS } }] });
+    expect([verdicts(over(500)).G8, verdicts(over(600)).G8]).toEqual([true, false]);
+  });
+
+  it("say nothing of traces they do not name", () => {
+    expect(verdicts(cellOf(30, 500, {}, "ours"))).toMatchObject({ G6: null, G7: null });
+    expect(goalsOf([]).every(({ met }) => met === null)).toBe(true);
+  });
+});
