@@ -39,14 +39,20 @@ export function arrivalsOf(rows: readonly Arrival[]): Arrivals {
   return { atS, serviceS, batch: anyBatch ? batch : null };
 }
 
+/** Jobs a trace may hold: a month of one every two seconds, which replays in seconds and fits into memory many times. */
+export const TRACE_JOBS_MAX = 1_500_000;
+/** Longest trace, and longest job, in seconds: half a year. */
+export const TRACE_S_MAX = 15_811_200;
+
 /**
  * Reads a trace: a header line that names the columns `t` and `service_s`, optionally `endpoint` and `lane`.
  * @returns the rows of each endpoint by its id; everything is under "0" where the trace has no such column
- * @throws RangeError that names the line and the column when something is missing or is not a number
+ * @throws RangeError that names the line and the column when something is missing, is no number, or is too much
  */
 export function parseTrace(text: string): Map<string, Arrival[]> {
-  const lines = text.split("\n");
-  const header = (lines[0] ?? "").trim().split(",");
+  const lines = text.replace(/^\uFEFF/, "").split("\n");
+  if (lines.length > TRACE_JOBS_MAX + 2) throw new RangeError(`it has more than ${TRACE_JOBS_MAX} jobs`);
+  const header = (lines[0] ?? "").split(",").map((name) => name.trim());
   const column = (name: string) => header.indexOf(name);
   const [tAt, serviceAt, endpointAt, laneAt] = [column("t"), column("service_s"), column("endpoint"), column("lane")];
   if (tAt < 0 || serviceAt < 0) throw new RangeError("line 1: the header must name the columns t and service_s");
@@ -57,8 +63,9 @@ export function parseTrace(text: string): Map<string, Arrival[]> {
     const cells = line.split(",");
     const t = numberIn(cells[tAt], index + 1, "t");
     const serviceS = numberIn(cells[serviceAt], index + 1, "service_s");
-    const endpoint = endpointAt < 0 ? "0" : (cells[endpointAt] ?? "0");
-    const row: Arrival = { t, serviceS, lane: laneAt >= 0 && cells[laneAt] === "batch" ? "batch" : "interactive" };
+    const endpoint = endpointAt < 0 ? "0" : (cells[endpointAt] ?? "").trim();
+    if (endpoint === "") throw new RangeError(`line ${index + 1}: endpoint is empty`);
+    const row: Arrival = { t, serviceS, lane: laneAt < 0 ? "interactive" : laneIn(cells[laneAt], index + 1) };
     const rows = byEndpoint.get(endpoint);
     if (rows === undefined) byEndpoint.set(endpoint, [row]);
     else rows.push(row);
@@ -66,10 +73,17 @@ export function parseTrace(text: string): Map<string, Arrival[]> {
   return byEndpoint;
 }
 
+function laneIn(cell: string | undefined, line: number): "interactive" | "batch" {
+  const lane = cell?.trim() ?? "";
+  if (lane === "interactive" || lane === "batch") return lane;
+  throw new RangeError(`line ${line}: lane must be interactive or batch, not "${lane}"`);
+}
+
 function numberIn(cell: string | undefined, line: number, name: string): number {
   const value = cell === undefined || cell.trim() === "" ? Number.NaN : Number(cell);
   if (!Number.isFinite(value) || value < 0) {
     throw new RangeError(`line ${line}: ${name} must be a number, 0 or more, not "${cell ?? ""}"`);
   }
+  if (value > TRACE_S_MAX) throw new RangeError(`line ${line}: ${name} is ${value} s, more than ${TRACE_S_MAX} s`);
   return value;
 }

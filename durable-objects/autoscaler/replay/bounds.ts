@@ -3,7 +3,7 @@
  * Cost is GPU-seconds from launch to stop, so that each start adds its own length, `bootS`.
  */
 
-import type { Arrivals } from "./arrivals.ts";
+import { type Arrivals, TRACE_S_MAX } from "./arrivals.ts";
 
 export interface ZeroWait {
   readonly gpuS: number;
@@ -48,8 +48,8 @@ export interface SlottedDemand {
   readonly peak: number;
 }
 
-/** Bound of a slot table: half a year of seconds is 63 MB. */
-export const DEMAND_SLOTS_MAX = 15_811_200;
+/** Bound of a table of seconds: twice the longest trace; 126 MB. */
+export const DEMAND_SLOTS_MAX = 2 * TRACE_S_MAX;
 
 /** @throws RangeError for a trace longer than DEMAND_SLOTS_MAX seconds */
 export function slottedDemand({ atS, serviceS }: Arrivals): SlottedDemand {
