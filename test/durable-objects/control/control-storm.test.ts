@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { Lease } from "#contract/agent";
 import type { BatchId, JobId, OperationId } from "#contract/ids";
 import type { JobFilter, OperationRequest } from "#durable-objects/endpoint/rpc";
-import { EndpointHarness, type FakeReplica, seededBytes } from "../queue/endpoint-harness.ts";
+import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts";
+import { seededBytes } from "../seeded-bytes.ts";
 import { ask, summaryOf } from "./must.ts";
 
 const STEPS = 400;

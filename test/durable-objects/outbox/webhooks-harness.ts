@@ -5,8 +5,8 @@ import { eventMessageId } from "#durable-objects/outbox/message-id";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import type { DeliveryPage, OutboxEvent, WebhookSource } from "#durable-objects/webhooks/rpc";
 import { newWebhookId, type Sending, WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
-import { seededBytes } from "#test/durable-objects/queue/endpoint-harness";
 import { NodeDatabase } from "#test/durable-objects/queue/node-database";
+import { seededBytes } from "#test/durable-objects/seeded-bytes";
 
 export const OK: TryResult = { status: 204, ms: 20, error: null, answer: "", retryAfter: null };
 export const answered = (status: number, more: Partial<TryResult> = {}): TryResult => ({ ...OK, status, ...more });

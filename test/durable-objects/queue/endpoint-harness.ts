@@ -6,19 +6,8 @@ import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointConfig, EnqueueRequest, LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { World } from "#durable-objects/sql/database";
 import type { OutboxEvent } from "#durable-objects/webhooks/rpc";
+import { seededBytes } from "../seeded-bytes.ts";
 import { NodeDatabase } from "./node-database.ts";
-
-/** A seeded source of bytes (mulberry32): the same seed gives the same run. */
-export function seededBytes(seed: number): (length: number) => Uint8Array {
-  let state = seed >>> 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return (mixed ^ (mixed >>> 14)) >>> 0;
-  };
-  return (length) => Uint8Array.from({ length }, () => next() & 255);
-}
 
 export interface FakeReplica {
   readonly id: ReplicaId;

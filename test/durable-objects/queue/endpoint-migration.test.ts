@@ -7,7 +7,7 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import { migrate } from "#durable-objects/sql/migrate";
 import { queue } from "#migrations/endpoint/0001-queue";
 import { absence } from "#migrations/endpoint/0002-absence";
-import { seededBytes } from "./endpoint-harness.ts";
+import { seededBytes } from "../seeded-bytes.ts";
 import { NodeDatabase } from "./node-database.ts";
 
 const NOW = 1_800_000_000_000;

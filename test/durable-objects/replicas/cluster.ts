@@ -15,8 +15,8 @@ import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { Farewell } from "#durable-objects/pod/pod-store";
-import { seededBytes } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
+import { seededBytes } from "../seeded-bytes.ts";
 
 /** Chances, 0..1, of what can go wrong with each message and each step. */
 export interface Faults {

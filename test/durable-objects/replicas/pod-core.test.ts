@@ -4,8 +4,8 @@ import { NODE_LOST_MS } from "#contract/limits";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
-import { seededBytes } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
+import { seededBytes } from "../seeded-bytes.ts";
 import { held, PodHarness } from "./pod-harness.ts";
 
 describe("a node", () => {
@@ -355,6 +355,9 @@ describe("a pod nobody has configured", () => {
       needed: 1,
       drain: [],
       regions: [],
+      build: null,
+      models: [],
+      trials: [],
     };
     expect(fresh.setDemand(wish)).toMatchObject({ ok: true, shortage: { code: "no_node_online", error: null } });
     expect(fresh.setDemand({ ...wish, workspaceId: "ws_00000000000000000000000000" as WorkspaceId })).toMatchObject({

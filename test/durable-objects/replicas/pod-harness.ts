@@ -3,8 +3,8 @@ import { EndpointId, makeId, type NodeId, PodId, type ReplicaId, WorkspaceId } f
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { Farewell } from "#durable-objects/pod/pod-store";
 import type { Demand } from "#durable-objects/pod/rpc";
-import { seededBytes } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
+import { seededBytes } from "../seeded-bytes.ts";
 
 interface PollMore {
   readonly pollId?: string;
@@ -133,6 +133,9 @@ export class PodHarness {
         needed: wanted,
         drain: [],
         regions: [],
+        build: null,
+        models: [],
+        trials: [],
         ...more,
       }),
     );
