@@ -1,12 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
 import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import { type EndpointId, type NodeId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
-import type { NodeSummary } from "#contract/replica";
+import type { NodeMetrics, NodeSummary } from "#contract/replica";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
-import { PodCore, type PodEffect } from "#durable-objects/pod/pod-core";
+import { PodCore } from "#durable-objects/pod/pod-core";
+import type { PodEffect } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
-import type { Demand, DemandReply, PodRpc } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply, NodeChange, PodRpc, VersionedPodSettings } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Env } from "#worker/env";
 
@@ -31,8 +32,32 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     });
   }
 
-  async configure(podId: PodId, workspaceId: WorkspaceId): Promise<Reply<object>> {
-    return this.#turn((core) => core.configure(podId, workspaceId));
+  async configure(podId: PodId, workspaceId: WorkspaceId, settings?: VersionedPodSettings): Promise<Reply<object>> {
+    return this.#turn((core) => core.configure(podId, workspaceId, settings));
+  }
+
+  async remove(workspaceId: WorkspaceId): Promise<Reply<object>> {
+    return this.#turn((core) => core.remove(workspaceId));
+  }
+
+  async changeNode(
+    workspaceId: WorkspaceId,
+    nodeId: NodeId,
+    change: NodeChange,
+  ): Promise<Reply<{ node: NodeSummary }>> {
+    return this.#turn((core) => core.changeNode(workspaceId, nodeId, change));
+  }
+
+  async removeNode(workspaceId: WorkspaceId, nodeId: NodeId): Promise<Reply<object>> {
+    return this.#turn((core) => core.removeNode(workspaceId, nodeId));
+  }
+
+  async watchNode(workspaceId: WorkspaceId, nodeId: NodeId): Promise<Reply<{ node: NodeSummary }>> {
+    return this.#turn((core) => core.watchNode(workspaceId, nodeId));
+  }
+
+  async reportMetrics(node: NodeIdentity, metrics: NodeMetrics): Promise<Reply<{ nextInMs: number }>> {
+    return this.#turn((core) => core.reportMetrics(node, metrics));
   }
 
   async join(workspaceId: WorkspaceId, request: JoinNode): Promise<Reply<{ nodeId: NodeId }>> {
@@ -101,6 +126,9 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
       case "reclaim":
         this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId));
         return;
+      case "terms_changed":
+        this.ctx.waitUntil(this.#tellTerms(effect.endpointId));
+        return;
       default:
         throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
     }
@@ -126,6 +154,17 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
       this.#turn((core) => core.reclaimAnswered(replicaId, given));
     } catch (error) {
       console.error(JSON.stringify({ event: "reclaim_failed", replicaId, error: String(error) }));
+    }
+  }
+
+  /** Asks an endpoint to send its demand again. What fails is repeated by the alarm, until it has asked. */
+  async #tellTerms(endpointId: EndpointId): Promise<void> {
+    const podId = this.#turn((core) => core.podId());
+    if (podId === null) return;
+    try {
+      await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).podChanged(podId);
+    } catch (error) {
+      console.error(JSON.stringify({ event: "terms_not_told", endpointId, error: String(error) }));
     }
   }
 }

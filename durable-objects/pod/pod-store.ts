@@ -1,6 +1,6 @@
-import type { PollOrder } from "#contract/agent";
+import type { GpuMatch } from "#contract/gpu-types";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
-import type { Gpu, ReplicaState } from "#contract/replica";
+import { DEFAULT_POD_SETTINGS, type PodSettings, type ReplicaState } from "#contract/replica";
 import type { NodeHistory } from "#durable-objects/replicas/place";
 import {
   integer,
@@ -8,26 +8,21 @@ import {
   type SqlDatabase,
   type SqlRow,
   stored,
+  storedOrNull,
   text,
   textOrNull,
 } from "#durable-objects/sql/database";
 
-export interface NodeRecord {
-  readonly id: NodeId;
-  readonly name: string;
-  /** As its owner calls it; null when he does not. */
-  readonly region: string | null;
-  readonly agentVersion: string;
-  readonly comfyui: string;
-  readonly gpus: readonly Gpu[];
-  readonly slots: number;
-  readonly draining: boolean;
-  readonly online: boolean;
-  readonly joinedAt: number;
-  /** Written now and then; the object's memory knows better. */
-  readonly seenAt: number;
-  /** The latest poll, as of when this was written. */
-  readonly order: PollOrder | null;
+export interface PodRecord {
+  readonly podId: PodId;
+  readonly workspaceId: WorkspaceId;
+  readonly settings: PodSettings;
+  /** Types of card of the workspace's own. */
+  readonly ownTypes: readonly GpuMatch[];
+  /** Of the settings; 0 before any were told. */
+  readonly version: number;
+  /** It is deleted: what is left says goodbye to its endpoints. */
+  readonly removed: boolean;
 }
 
 /** A replica on its slot. */
@@ -45,14 +40,27 @@ export interface SlotRecord {
   readonly readyAt: number | null;
 }
 
+/** What an endpoint is told beside its replicas. */
+export interface Terms {
+  readonly floor: number;
+  readonly idleTimeoutMs: number | null;
+}
+
 export interface DemandRecord {
   readonly endpointId: EndpointId;
   readonly version: number;
   /** Where its replicas may run; empty: anywhere. */
   readonly regions: readonly string[];
+  readonly build: string | null;
+  readonly models: readonly string[];
+  readonly trials: readonly (string | null)[];
   readonly wanted: number;
   readonly needed: number;
   readonly since: number;
+  /** When it last needed a replica, as of its last demand; 0: never. */
+  readonly usedAt: number;
+  /** The terms that it was told last; null before the first answer. */
+  readonly told: Terms | null;
 }
 
 /** News of a replica's end, until its endpoint has taken note. */
@@ -66,7 +74,7 @@ export interface Farewell {
   readonly dueAt: number;
 }
 
-/** The pod's tables, all small: nodes and slots are machines. */
+/** The pod's tables beside its nodes, all small: slots are machines. */
 export class PodStore {
   readonly #db: SqlDatabase;
 
@@ -74,14 +82,31 @@ export class PodStore {
     this.#db = db;
   }
 
-  pod(): { podId: PodId; workspaceId: WorkspaceId } | null {
-    const [row] = this.#db.exec("SELECT pod_id, workspace_id FROM pod WHERE id = 1");
+  pod(): PodRecord | null {
+    const [row] = this.#db.exec("SELECT * FROM pod WHERE id = 1");
     if (row === undefined) return null;
-    return { podId: text(row, "pod_id") as PodId, workspaceId: text(row, "workspace_id") as WorkspaceId };
+    const told = storedOrNull<{ settings: PodSettings; ownTypes: GpuMatch[] }>(row, "settings");
+    return {
+      podId: text(row, "pod_id") as PodId,
+      workspaceId: text(row, "workspace_id") as WorkspaceId,
+      settings: { ...DEFAULT_POD_SETTINGS, ...told?.settings },
+      ownTypes: told?.ownTypes ?? [],
+      version: integer(row, "settings_version"),
+      removed: integer(row, "removed") === 1,
+    };
   }
 
-  putPod(podId: PodId, workspaceId: WorkspaceId): void {
-    this.#db.exec("INSERT OR REPLACE INTO pod (id, pod_id, workspace_id) VALUES (1, ?, ?)", podId, workspaceId);
+  insertPod(podId: PodId, workspaceId: WorkspaceId): void {
+    this.#db.exec("INSERT INTO pod (id, pod_id, workspace_id) VALUES (1, ?, ?)", podId, workspaceId);
+  }
+
+  updatePod({ settings, ownTypes, version, removed }: PodRecord): void {
+    this.#db.exec(
+      "UPDATE pod SET settings = ?, settings_version = ?, removed = ? WHERE id = 1",
+      JSON.stringify({ settings, ownTypes }),
+      version,
+      removed ? 1 : 0,
+    );
   }
 
   /** When nodes were last given time because the object had been away; 0 before the first time. */
@@ -92,41 +117,6 @@ export class PodStore {
 
   putWokeAt(at: number): void {
     this.#db.exec("UPDATE pod SET woke_at = ? WHERE id = 1", at);
-  }
-
-  nodes(): NodeRecord[] {
-    return this.#db.exec("SELECT * FROM nodes ORDER BY id").map(nodeOf);
-  }
-
-  node(id: NodeId): NodeRecord | null {
-    const [row] = this.#db.exec("SELECT * FROM nodes WHERE id = ?", id);
-    return row === undefined ? null : nodeOf(row);
-  }
-
-  putNode(node: NodeRecord): void {
-    this.#db.exec(
-      `INSERT OR REPLACE INTO nodes (id, name, region, agent_version, comfyui, gpus, slots, draining, online,
-         joined_at, seen_at, poll_start, poll_seq)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      node.id,
-      node.name,
-      node.region,
-      node.agentVersion,
-      node.comfyui,
-      JSON.stringify(node.gpus),
-      node.slots,
-      node.draining ? 1 : 0,
-      node.online ? 1 : 0,
-      node.joinedAt,
-      node.seenAt,
-      node.order?.start ?? null,
-      node.order?.seq ?? null,
-    );
-  }
-
-  deleteNode(id: NodeId): void {
-    this.#db.exec("DELETE FROM histories WHERE node_id = ?", id);
-    this.#db.exec("DELETE FROM nodes WHERE id = ?", id);
   }
 
   replicas(): SlotRecord[] {
@@ -185,26 +175,40 @@ export class PodStore {
 
   putDemand(demand: DemandRecord): void {
     this.#db.exec(
-      "INSERT OR REPLACE INTO demands (endpoint_id, version, regions, wanted, needed, since) VALUES (?, ?, ?, ?, ?, ?)",
+      `INSERT OR REPLACE INTO demands (endpoint_id, version, regions, build, models, trials, wanted, needed, since,
+         used_at, told)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       demand.endpointId,
       demand.version,
       JSON.stringify(demand.regions),
+      demand.build,
+      JSON.stringify(demand.models),
+      JSON.stringify(demand.trials),
       demand.wanted,
       demand.needed,
       demand.since,
+      demand.usedAt,
+      demand.told === null ? null : JSON.stringify(demand.told),
     );
   }
 
   history(endpointId: EndpointId, nodeId: NodeId): NodeHistory | null {
     const [row] = this.#db.exec("SELECT * FROM histories WHERE endpoint_id = ? AND node_id = ?", endpointId, nodeId);
-    if (row === undefined) return null;
-    return {
-      lastReadyAt: integer(row, "last_ready_at"),
-      failures: integer(row, "failures"),
-      backoffUntil: integer(row, "backoff_until"),
-      crashedAt: integer(row, "crashed_at"),
-      lastError: textOrNull(row, "last_error"),
-    };
+    return row === undefined ? null : historyOf(row);
+  }
+
+  /** What is known of every endpoint that has run on any node. */
+  histories(): (NodeHistory & { readonly endpointId: EndpointId; readonly nodeId: NodeId })[] {
+    return this.#db.exec("SELECT * FROM histories").map((row) => ({
+      endpointId: text(row, "endpoint_id") as EndpointId,
+      nodeId: text(row, "node_id") as NodeId,
+      ...historyOf(row),
+    }));
+  }
+
+  /** The node's crashes are forgotten; where it ran well is not. */
+  forgiveNode(nodeId: NodeId): void {
+    this.#db.exec("UPDATE histories SET failures = 0, backoff_until = 0 WHERE node_id = ?", nodeId);
   }
 
   putHistory(endpointId: EndpointId, nodeId: NodeId, history: NodeHistory): void {
@@ -259,23 +263,6 @@ export class PodStore {
   }
 }
 
-function nodeOf(row: SqlRow): NodeRecord {
-  return {
-    id: text(row, "id") as NodeId,
-    name: text(row, "name"),
-    region: textOrNull(row, "region"),
-    agentVersion: text(row, "agent_version"),
-    comfyui: text(row, "comfyui"),
-    gpus: stored<Gpu[]>(row, "gpus"),
-    slots: integer(row, "slots"),
-    draining: integer(row, "draining") === 1,
-    online: integer(row, "online") === 1,
-    joinedAt: integer(row, "joined_at"),
-    seenAt: integer(row, "seen_at"),
-    order: row.poll_start === null ? null : { start: integer(row, "poll_start"), seq: integer(row, "poll_seq") },
-  };
-}
-
 function slotOf(row: SqlRow): SlotRecord {
   return {
     id: text(row, "id") as ReplicaId,
@@ -295,8 +282,23 @@ function demandOf(row: SqlRow): DemandRecord {
     endpointId: text(row, "endpoint_id") as EndpointId,
     version: integer(row, "version"),
     regions: stored<string[]>(row, "regions"),
+    build: textOrNull(row, "build"),
+    models: stored<string[]>(row, "models"),
+    trials: stored<(string | null)[]>(row, "trials"),
     wanted: integer(row, "wanted"),
     needed: integer(row, "needed"),
     since: integer(row, "since"),
+    usedAt: integer(row, "used_at"),
+    told: storedOrNull<Terms>(row, "told"),
+  };
+}
+
+function historyOf(row: SqlRow): NodeHistory {
+  return {
+    lastReadyAt: integer(row, "last_ready_at"),
+    failures: integer(row, "failures"),
+    backoffUntil: integer(row, "backoff_until"),
+    crashedAt: integer(row, "crashed_at"),
+    lastError: textOrNull(row, "last_error"),
   };
 }

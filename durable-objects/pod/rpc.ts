@@ -15,7 +15,10 @@ export interface Demand {
   readonly version: number;
   /** Replicas to start up to. Those it has beyond that stay until they are named in `drain`. */
   readonly wanted: number;
-  /** Replicas it has work for, or keeps as its warm floor: what it has beyond this may be reclaimed for others. */
+  /**
+   * Replicas it has work for, or keeps as its own warm floor: what it has beyond this may be reclaimed for others. The
+   * pod's floor (`DemandReply.floor`) counts for `wanted` and never for this: it gives way to work.
+   */
   readonly needed: number;
   /** Replicas the endpoint has let go: they drain and stop. */
   readonly drain: readonly ReplicaId[];

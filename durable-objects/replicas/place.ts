@@ -1,18 +1,32 @@
-/** Which endpoint gets which free slot. */
+/** Which endpoint gets which free slot. Pure. */
 import type { EndpointId, NodeId } from "#contract/ids";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
+
+/** A slot that holds nothing. */
+export interface FreeSlot {
+  readonly slot: number;
+  /** Index among the node's cards; slots of one card share it. */
+  readonly card: number;
+  /** Of its card; null: none, or one the table does not know. */
+  readonly gpuType: string | null;
+  /** Its share of the card's memory, MB. */
+  readonly vramMb: number;
+}
 
 export interface PlaceableNode {
   readonly id: NodeId;
   /** Where it is; null when its owner did not say. */
   readonly region: string | null;
-  /** Slots that hold nothing, ascending. */
-  readonly free: readonly number[];
+  /** By slot, ascending. */
+  readonly free: readonly FreeSlot[];
+  /** What it has on its disk: digests of builds, sha256 of weights. */
+  readonly builds: ReadonlySet<string>;
+  readonly models: ReadonlySet<string>;
 }
 
 export interface Wish {
   readonly endpointId: EndpointId;
-  /** Where its replicas may run; empty: anywhere. */
+  /** Where its replicas may run, the preferred place first; empty: anywhere. */
   readonly regions: readonly string[];
   readonly needed: number;
   readonly wanted: number;
@@ -20,6 +34,10 @@ export interface Wish {
   readonly have: number;
   /** Since when it wants more, Unix ms. */
   readonly since: number;
+  readonly build: string | null;
+  readonly models: readonly string[];
+  /** Types of card that none of its replicas runs on, and on each of which one should. */
+  readonly trials: readonly (string | null)[];
 }
 
 export interface NodeHistory {
@@ -42,22 +60,29 @@ export interface Placement {
  * Why there are fewer replicas than wanted.
  * - `no_node_online`: no machine is online that takes new work.
  * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run.
- * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
- * - `all_slots_busy`: there are machines that fit, and every slot of theirs holds something.
+ * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs;
+ *   or the only machines that fit are in quarantine. The error says which.
+ * - `all_slots_busy`: there are machines that fit, and every slot of theirs, or every container of the pod, is taken.
  */
 export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
 
 export interface PlaceShortage {
   readonly code: Exclude<Shortage, "none">;
-  /** With `crash_looping`: what the node said of the latest crash. */
+  /** With `crash_looping`: what the node said of the latest crash, or why it is in quarantine. */
   readonly error: string | null;
 }
 
 export interface PlaceInput {
-  /** Nodes that are online and not draining. */
+  /** Nodes that take new work: online, trusted, neither draining nor cordoned, with the pod's cards and in its regions. */
   readonly nodes: readonly PlaceableNode[];
+  /** Nodes that would, were they trusted. */
+  readonly quarantined: readonly { readonly region: string | null; readonly reason: string }[];
   readonly wishes: readonly Wish[];
   readonly history: (endpointId: EndpointId, nodeId: NodeId) => NodeHistory | null;
+  /** Types of card in the order in which the pod uses them; those it does not name come after them. */
+  readonly typeOrder: readonly string[];
+  /** Replicas that may be added before the pod's containers are used up; null: no bound. */
+  readonly containersLeft: number | null;
   readonly now: number;
 }
 
@@ -68,39 +93,15 @@ export interface PlaceResult {
 }
 
 /**
- * Fills free slots. What is needed comes before what is merely wanted; among endpoints the one with the fewest replicas
- * is served first, then the one that has waited longest, so that one with a long queue cannot take every slot.
+ * Fills free slots. What is needed comes before what is merely wanted, and trials come last; among endpoints the one with
+ * the fewest replicas is served first, then the one that has waited longest, so that one with a long queue cannot take
+ * every slot.
  */
 export function place(input: PlaceInput): PlaceResult {
-  const free = new Map(input.nodes.map((node) => [node.id, [...node.free]]));
-  const have = new Map(input.wishes.map((wish) => [wish.endpointId, wish.have]));
-  const shortages = new Map<EndpointId, PlaceShortage>();
-  const placements: Placement[] = [];
-  for (const goal of ["needed", "wanted"] as const) {
-    for (;;) {
-      const [wish] = input.wishes
-        .filter(
-          (candidate) =>
-            !shortages.has(candidate.endpointId) && (have.get(candidate.endpointId) ?? 0) < candidate[goal],
-        )
-        .toSorted(
-          (a, b) =>
-            (have.get(a.endpointId) ?? 0) - (have.get(b.endpointId) ?? 0) ||
-            a.since - b.since ||
-            (a.endpointId < b.endpointId ? -1 : 1),
-        );
-      if (wish === undefined) break;
-      const spot = bestSpot(wish, free, input);
-      if ("code" in spot) {
-        shortages.set(wish.endpointId, spot);
-        continue;
-      }
-      placements.push({ endpointId: wish.endpointId, ...spot });
-      free.get(spot.nodeId)?.shift();
-      have.set(wish.endpointId, (have.get(wish.endpointId) ?? 0) + 1);
-    }
-  }
-  return { placements, shortages };
+  const round = new Round(input);
+  for (const goal of ["needed", "wanted"] as const) while (round.serveNext(goal));
+  for (const wish of input.wishes) for (const gpuType of wish.trials) round.tryOn(wish, gpuType);
+  return { placements: round.placements, shortages: round.shortages };
 }
 
 /** Whether a node of that region may run replicas that are bound to those regions. */
@@ -108,34 +109,142 @@ export function fitsRegion(regions: readonly string[], region: string | null): b
   return regions.length === 0 || (region !== null && regions.includes(region));
 }
 
-/** A node that has run the endpoint before has its files; one where it keeps dying comes last; then the emptiest. */
-function bestSpot(
-  { endpointId, regions }: Wish,
-  free: ReadonlyMap<NodeId, readonly number[]>,
-  input: PlaceInput,
-): { readonly nodeId: NodeId; readonly slot: number } | PlaceShortage {
-  if (input.nodes.length === 0) return { code: "no_node_online", error: null };
-  const fitting = input.nodes
-    .filter((node) => fitsRegion(regions, node.region))
-    .map(({ id }) => ({ nodeId: id, slots: free.get(id) ?? [], history: input.history(endpointId, id) }));
-  if (fitting.length === 0) return { code: "region_unavailable", error: null };
-  const paused = fitting.filter(({ history }) => history !== null && history.backoffUntil > input.now);
-  const open = fitting.filter(({ slots }) => slots.length > 0);
-  const [best] = open
-    .filter((node) => !paused.includes(node))
-    .map(({ nodeId, slots, history }) => ({
+/** How many replicas an endpoint could still be given. */
+export function roomFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): number {
+  const free = input.nodes
+    .filter((node) => fitsRegion(wish.regions, node.region))
+    .filter((node) => (input.history(wish.endpointId, node.id)?.backoffUntil ?? 0) <= input.now)
+    .reduce((sum, node) => sum + node.free.length, 0);
+  return Math.max(0, Math.min(free, input.containersLeft ?? free));
+}
+
+interface Spot {
+  readonly nodeId: NodeId;
+  readonly slot: FreeSlot;
+}
+
+/** One filling of the free slots, as it proceeds. */
+class Round {
+  readonly #input: PlaceInput;
+  readonly #free: Map<NodeId, readonly FreeSlot[]>;
+  readonly #have: Map<EndpointId, number>;
+  #containersLeft: number;
+  readonly placements: Placement[] = [];
+  readonly shortages = new Map<EndpointId, PlaceShortage>();
+  /** Types of the cards on which this round has placed something. */
+  readonly #placedOn = new Map<EndpointId, (string | null)[]>();
+
+  constructor(input: PlaceInput) {
+    this.#input = input;
+    this.#free = new Map(input.nodes.map((node) => [node.id, node.free]));
+    this.#have = new Map(input.wishes.map((wish) => [wish.endpointId, wish.have]));
+    this.#containersLeft = input.containersLeft ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** @returns false when nobody is left whom this goal could serve */
+  serveNext(goal: "needed" | "wanted"): boolean {
+    const [wish] = this.#input.wishes
+      .filter(
+        ({ endpointId, [goal]: goalCount }) => !this.shortages.has(endpointId) && this.#has(endpointId) < goalCount,
+      )
+      .toSorted(
+        (a, b) =>
+          this.#has(a.endpointId) - this.#has(b.endpointId) ||
+          a.since - b.since ||
+          (a.endpointId < b.endpointId ? -1 : 1),
+      );
+    if (wish === undefined) return false;
+    const spot = this.#bestSpot(wish, () => true);
+    if ("code" in spot) this.shortages.set(wish.endpointId, spot);
+    else this.#take(wish, spot);
+    return true;
+  }
+
+  /** One on that type of card, unless this round has placed one there already. */
+  tryOn(wish: Wish, gpuType: string | null): void {
+    if (this.#placedOn.get(wish.endpointId)?.includes(gpuType) === true) return;
+    const spot = this.#bestSpot(wish, (slot) => slot.gpuType === gpuType);
+    if (!("code" in spot)) this.#take(wish, spot);
+  }
+
+  #has(endpointId: EndpointId): number {
+    return this.#have.get(endpointId) ?? 0;
+  }
+
+  #take({ endpointId }: Wish, { nodeId, slot }: Spot): void {
+    this.placements.push({ endpointId, nodeId, slot: slot.slot });
+    this.#free.set(
       nodeId,
-      slots,
-      failing: (history?.failures ?? 0) >= FAST_FAILURES_MAX ? 1 : 0,
-      known: (history?.lastReadyAt ?? 0) > 0 ? 0 : 1,
-    }))
-    .toSorted(
-      (a, b) =>
-        a.failing - b.failing || a.known - b.known || b.slots.length - a.slots.length || (a.nodeId < b.nodeId ? -1 : 1),
+      (this.#free.get(nodeId) ?? []).filter((each) => each !== slot),
     );
-  const slot = best?.slots[0];
-  if (best !== undefined && slot !== undefined) return { nodeId: best.nodeId, slot };
-  if (open.length === 0 && paused.length < fitting.length) return { code: "all_slots_busy", error: null };
-  const [latest] = paused.toSorted((a, b) => (b.history?.crashedAt ?? 0) - (a.history?.crashedAt ?? 0));
-  return { code: "crash_looping", error: latest?.history?.lastError ?? null };
+    this.#have.set(endpointId, this.#has(endpointId) + 1);
+    this.#placedOn.set(endpointId, [...(this.#placedOn.get(endpointId) ?? []), slot.gpuType]);
+    this.#containersLeft -= 1;
+  }
+
+  #bestSpot(wish: Wish, fits: (slot: FreeSlot) => boolean): Spot | PlaceShortage {
+    const { nodes, quarantined, history, now } = this.#input;
+    const fitting = nodes
+      .filter((node) => fitsRegion(wish.regions, node.region))
+      .map((node) => ({ node, past: history(wish.endpointId, node.id), free: this.#free.get(node.id) ?? [] }));
+    if (fitting.length === 0) {
+      const [distrusted] = quarantined.filter(({ region }) => fitsRegion(wish.regions, region));
+      if (distrusted !== undefined) return { code: "crash_looping", error: distrusted.reason };
+      return { code: nodes.length === 0 ? "no_node_online" : "region_unavailable", error: null };
+    }
+    if (this.#containersLeft <= 0) return { code: "all_slots_busy", error: null };
+    const paused = fitting.filter(({ past }) => past !== null && past.backoffUntil > now);
+    const spots = fitting
+      .filter((each) => !paused.includes(each))
+      .flatMap(({ node, past, free }) =>
+        free.filter(fits).map((slot) => ({ nodeId: node.id, slot, rank: this.#rank(wish, node, past, free, slot) })),
+      )
+      .toSorted(
+        (a, b) =>
+          compareRanks(a.rank, b.rank) ||
+          (a.nodeId < b.nodeId ? -1 : a.nodeId > b.nodeId ? 1 : 0) ||
+          a.slot.slot - b.slot.slot,
+      );
+    const [best] = spots;
+    if (best !== undefined) return best;
+    const isFull = fitting.every(({ free }) => free.length === 0);
+    if (isFull && paused.length < fitting.length) return { code: "all_slots_busy", error: null };
+    if (paused.length === 0) return { code: "all_slots_busy", error: null };
+    const [latest] = paused.toSorted((a, b) => (b.past?.crashedAt ?? 0) - (a.past?.crashedAt ?? 0));
+    return { code: "crash_looping", error: latest?.past?.lastError ?? null };
+  }
+
+  /** What makes one spot better than another, the weightiest first; less is better. */
+  #rank(
+    wish: Wish,
+    node: PlaceableNode,
+    past: NodeHistory | null,
+    free: readonly FreeSlot[],
+    slot: FreeSlot,
+  ): readonly number[] {
+    const { typeOrder } = this.#input;
+    const type = slot.gpuType === null ? -1 : typeOrder.indexOf(slot.gpuType);
+    const region = node.region === null ? -1 : wish.regions.indexOf(node.region);
+    return [
+      // A machine where it keeps dying is the last resort, whatever it has to offer.
+      (past?.failures ?? 0) >= FAST_FAILURES_MAX ? 1 : 0,
+      type === -1 ? typeOrder.length : type,
+      wish.build === null || node.builds.has(wish.build) ? 0 : 1,
+      -wish.models.reduce((held, sha256) => held + (node.models.has(sha256) ? 1 : 0), 0),
+      (past?.lastReadyAt ?? 0) > 0 ? 0 : 1,
+      -free.reduce((sum, each) => sum + each.vramMb, 0),
+      -free.length,
+      region === -1 ? wish.regions.length : region,
+      // Of one machine's cards the one with the most room.
+      -free.filter(({ card }) => card === slot.card).length,
+    ];
+  }
+}
+
+function compareRanks(a: readonly number[], b: readonly number[]): number {
+  for (const [at, value] of a.entries()) {
+    const difference = value - (b[at] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
 }

@@ -4,6 +4,7 @@ import { silence } from "./0003-silence.ts";
 import { regions } from "./0004-regions.ts";
 import { lastError } from "./0005-last-error.ts";
 import { pollOrder } from "./0006-poll-order.ts";
+import { trust } from "./0007-trust.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder];
+export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust];

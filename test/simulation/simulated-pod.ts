@@ -59,7 +59,7 @@ export class SimulatedPod {
       this.#wanted = demand.wanted;
       this.#fill();
     }
-    return [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId }));
+    return [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId, gpuType: null }));
   }
 
   /** Places what is wanted and missing. */

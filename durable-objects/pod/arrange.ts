@@ -1,0 +1,160 @@
+/** Who gets which slot: the rows as plain values for the pure rules, and what those decide as rows again. */
+import { makeId, ownerKey, ReplicaId } from "#contract/ids";
+import { fitsPod } from "#durable-objects/pod/evict";
+import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
+import type { PodState } from "#durable-objects/pod/pod-state";
+import type { DemandRecord, SlotRecord } from "#durable-objects/pod/pod-store";
+import {
+  type FreeSlot,
+  type NodeHistory,
+  type PlaceInput,
+  type PlaceResult,
+  place,
+  type Wish,
+} from "#durable-objects/replicas/place";
+import { reclaim } from "#durable-objects/replicas/reclaim";
+import { quarantineAt } from "#durable-objects/replicas/trust";
+
+/** An endpoint that would not give up a replica is asked again after this. */
+export const RECLAIM_AGAIN_MS = 5_000;
+
+/** Since when a replica has had its slot for working. */
+export function turnSince(replica: SlotRecord): number {
+  return replica.readyAt ?? replica.placedAt;
+}
+
+export function wishesOf(state: PodState): Wish[] {
+  const working = state.store.replicas().filter(({ draining }) => !draining);
+  const demands = state.store.demands();
+  const nodes = demands.some(({ trials }) => trials.length > 0)
+    ? new Map(state.nodes.all().map((node) => [node.id, node]))
+    : new Map<string, NodeRecord>();
+  return demands.map((demand) => {
+    const mine = working.filter(({ endpointId }) => endpointId === demand.endpointId);
+    const types = mine.map(({ nodeId, slot }) => {
+      const node = nodes.get(nodeId);
+      return node === undefined ? null : state.slotType(node, slot);
+    });
+    return { ...demand, have: mine.length, trials: demand.trials.filter((type) => !types.includes(type)) };
+  });
+}
+
+/** Whether an endpoint has fewer replicas than it wants. */
+export function isUnmet(wish: Wish): boolean {
+  return wish.have < wish.wanted || wish.trials.length > 0;
+}
+
+/** Nodes that take new work. */
+export function openNodes(state: PodState, now: number): { open: NodeRecord[]; distrusted: NodeRecord[] } {
+  const takers = state.nodes
+    .all()
+    .filter((node) => state.isOnline(node, now) && !isLeaving(node) && !node.cordoned && fitsPod(state, node));
+  return {
+    open: takers.filter(({ trust }) => quarantineAt(trust, now) === null),
+    distrusted: takers.filter(({ trust }) => quarantineAt(trust, now) !== null),
+  };
+}
+
+/** Everything that placement looks at. */
+export function placeInput(state: PodState, now: number): PlaceInput {
+  const replicas = state.store.replicas();
+  const { open, distrusted } = openNodes(state, now);
+  const { containers_max, gpu_types } = state.settings;
+  let histories: Map<string, NodeHistory> | null = null;
+  return {
+    nodes: open.map((node) => ({
+      id: node.id,
+      region: node.region,
+      free: freeSlots(state, node, replicas),
+      ...state.diskOf(node.id),
+    })),
+    quarantined: distrusted.map((node) => ({
+      region: node.region,
+      reason: `The machine ${node.name} is in quarantine: ${quarantineAt(node.trust, now)?.reason ?? ""}`,
+    })),
+    wishes: wishesOf(state),
+    history: (endpointId, nodeId) => {
+      histories ??= new Map(state.store.histories().map((each) => [`${each.endpointId} ${each.nodeId}`, each]));
+      return histories.get(`${endpointId} ${nodeId}`) ?? null;
+    },
+    typeOrder: gpu_types,
+    // Those on their way out hold their memory until they are gone.
+    containersLeft: containers_max === null ? null : Math.max(0, containers_max - replicas.length),
+    now,
+  };
+}
+
+function freeSlots(state: PodState, node: NodeRecord, replicas: readonly SlotRecord[]): FreeSlot[] {
+  const taken = new Set(replicas.filter(({ nodeId }) => nodeId === node.id).map(({ slot }) => slot));
+  for (const slot of state.memory.get(node.id)?.foreign ?? []) taken.add(slot);
+  return Array.from({ length: node.slots }, (_, slot) => slot)
+    .filter((slot) => !taken.has(slot))
+    .map((slot) => {
+      const { card, gpu } = state.cardOf(node, slot);
+      return {
+        slot,
+        card,
+        gpuType: gpu === null ? null : state.gpuType(gpu),
+        vramMb: (gpu?.vram_mb ?? 0) / node.slotsPerGpu,
+      };
+    });
+}
+
+/** Places what can be placed, and asks for idle replicas where somebody needs a slot and none is free. */
+export function arrange(state: PodState, now: number): PlaceResult {
+  if (state.pod === null || state.pod.removed) return { placements: [], shortages: new Map() };
+  if (!wishesOf(state).some(isUnmet)) {
+    state.askedAt.clear();
+    return { placements: [], shortages: new Map() };
+  }
+  const input = placeInput(state, now);
+  const result = place(input);
+  for (const { endpointId, nodeId, slot } of result.placements) {
+    const id = makeId(ReplicaId, "rep", now, (length) => state.world.randomBytes(length), ownerKey(endpointId));
+    state.store.insertReplica({
+      id,
+      endpointId,
+      nodeId,
+      slot,
+      state: "placed",
+      draining: false,
+      reported: false,
+      placedAt: now,
+      readyAt: null,
+    });
+  }
+  makeRoom(state, input, result, now);
+  return result;
+}
+
+/** Finds slots for those who need one: idle replicas of others, and in the end turns that have lasted too long. */
+function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: number): void {
+  const wishes = wishesOf(state);
+  const claims = wishes
+    .filter(({ endpointId }) => result.shortages.get(endpointId)?.code === "all_slots_busy")
+    .map(({ needed, have, ...wish }) => ({ ...wish, missing: Math.max(0, needed - have), starves: have === 0 }))
+    .filter(({ missing }) => missing > 0);
+  for (const [replicaId, askedAt] of state.askedAt) {
+    if (claims.length === 0 || now - askedAt >= RECLAIM_AGAIN_MS) state.askedAt.delete(replicaId);
+  }
+  if (claims.length === 0) return;
+  const regionOf = new Map(input.nodes.map(({ id, region }) => [id, region]));
+  const holders = state.store.replicas().flatMap((replica) => {
+    const region = regionOf.get(replica.nodeId);
+    return region === undefined ? [] : [{ ...replica, region, since: turnSince(replica) }];
+  });
+  const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
+  const { ask, over } = reclaim(claims, holders, spare, now);
+  for (const { id, endpointId } of ask) {
+    if (state.askedAt.has(id)) continue;
+    state.askedAt.set(id, now);
+    state.effects.push({ type: "reclaim", endpointId, replicaId: id });
+  }
+  for (const { id, endpointId } of over) {
+    const replica = state.store.replica(id);
+    const demand: DemandRecord | null = state.store.demand(endpointId);
+    if (replica !== null) state.drain(replica);
+    // Who gives up a turn goes to the end of the line.
+    if (demand !== null) state.store.putDemand({ ...demand, since: now });
+  }
+}

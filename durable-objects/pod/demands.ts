@@ -1,0 +1,70 @@
+/** What endpoints want of the pod, and what they are answered. */
+import { arrange, openNodes, placeInput } from "#durable-objects/pod/arrange";
+import { drainMisplaced } from "#durable-objects/pod/evict";
+import type { PodState } from "#durable-objects/pod/pod-state";
+import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
+import { takeTerms } from "#durable-objects/pod/terms";
+import { fitsRegion, roomFor } from "#durable-objects/replicas/place";
+
+/** Takes note of a demand, unless a newer one is known, and answers with how things stand. */
+export function answerDemand(state: PodState, demand: Demand, now: number): DemandReply {
+  const known = state.store.demand(demand.endpointId);
+  if (known === null || demand.version > known.version) {
+    state.store.putDemand({
+      endpointId: demand.endpointId,
+      version: demand.version,
+      regions: demand.regions,
+      build: demand.build,
+      models: demand.models,
+      trials: demand.trials,
+      wanted: demand.wanted,
+      needed: demand.needed,
+      since: known === null || known.needed === 0 ? now : known.since,
+      usedAt: demand.needed > 0 || (known !== null && known.needed > 0) ? now : (known?.usedAt ?? 0),
+      told: known?.told ?? null,
+    });
+    letGo(state, demand);
+  }
+  const { shortages } = arrange(state, now);
+  const terms = takeTerms(state, demand.endpointId);
+  const nodes = new Map(state.nodes.all().map((node) => [node.id, node]));
+  const mine = state.store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
+  const { open } = openNodes(state, now);
+  const usable = open.filter(({ region }) => fitsRegion(demand.regions, region));
+  const types = usable.flatMap((node) =>
+    node.gpus.length === 0 ? [null] : node.gpus.map((gpu) => state.gpuType(gpu)),
+  );
+  return {
+    replicas: mine.map(({ id, nodeId, slot }) => {
+      const node = nodes.get(nodeId);
+      return { replicaId: id, nodeId, gpuType: node === undefined ? null : state.slotType(node, slot) };
+    }),
+    ...terms,
+    room: roomFor(demand, placeInput(state, now)),
+    gpuTypes: [...new Set(types)],
+    shortage: shortages.get(demand.endpointId) ?? { code: "none", error: null },
+  };
+}
+
+/** Replicas the endpoint lets go, and those beyond what it wants that no node has begun to start. */
+function letGo(state: PodState, demand: Demand): void {
+  const drain = new Set(demand.drain);
+  const mine = () => state.store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
+  for (const replica of mine()) if (drain.has(replica.id)) state.drain(replica);
+  drainMisplaced(state);
+  const kept = mine().filter((replica) => !replica.draining);
+  const nodes = new Map(state.nodes.all().map((node) => [node.id, node]));
+  const typeOf = ({ nodeId, slot }: (typeof kept)[number]) => {
+    const node = nodes.get(nodeId);
+    return node === undefined ? null : state.slotType(node, slot);
+  };
+  let surplus = kept.length - demand.wanted;
+  // The newest first. The only one on a card that is still to be tried stays.
+  for (const replica of kept.filter(({ reported }) => !reported).toSorted((a, b) => b.placedAt - a.placedAt)) {
+    if (surplus <= 0) return;
+    const type = typeOf(replica);
+    if (demand.trials.includes(type) && kept.filter((each) => typeOf(each) === type).length === 1) continue;
+    state.drain(replica);
+    surplus -= 1;
+  }
+}

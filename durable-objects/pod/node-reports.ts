@@ -1,0 +1,201 @@
+/** What a node's poll says of itself and of what it runs. */
+import type { HeldReplica, NodePoll } from "#contract/agent";
+import type { NodeId } from "#contract/ids";
+import { drainMisplaced } from "#durable-objects/pod/evict";
+import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
+import type { PodState } from "#durable-objects/pod/pod-state";
+import type { SlotRecord } from "#durable-objects/pod/pod-store";
+import { afterCrash, FAST_FAILURE_MS, FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
+import { isOver } from "#durable-objects/replicas/replica-record";
+import {
+  afterFastFailure,
+  afterLie,
+  afterLongLife,
+  afterReturn,
+  afterStray,
+  lieIn,
+  type NodeTrust,
+} from "#durable-objects/replicas/trust";
+
+/** A heartbeat is written this often; in between it lives in memory. */
+const SEEN_PERSIST_MS = 30_000;
+/** So much of a crash's error is kept. */
+const ERROR_LENGTH_MAX = 1_000;
+
+/** The node as its poll states it. */
+export function statedBy(poll: NodePoll, known: NodeRecord): NodeRecord {
+  return {
+    ...known,
+    region: poll.region ?? null,
+    comfyui: poll.comfyui,
+    gpus: poll.gpus,
+    slots: poll.slots,
+    slotsPerGpu: poll.slots_per_gpu ?? known.slotsPerGpu,
+    draining: poll.draining,
+    online: true,
+    order: poll.order ?? null,
+  };
+}
+
+/** @param force write it, because the poll has changed something else already */
+export function noteNode(state: PodState, known: NodeRecord, stated: NodeRecord, force: boolean, now: number): void {
+  const isFresh = now - known.seenAt < SEEN_PERSIST_MS && known.seenAt > state.heardFrom;
+  const same = JSON.stringify({ ...stated, order: null }) === JSON.stringify({ ...known, order: null });
+  if (!force && same && isFresh) return;
+  state.nodes.putStated({ ...stated, seenAt: now });
+  const moved = stated.region !== known.region || JSON.stringify(stated.gpus) !== JSON.stringify(known.gpus);
+  if (moved) drainMisplaced(state);
+}
+
+/** Weighs what the poll says against what was known of the node before it. */
+export function noteTrust(
+  state: PodState,
+  known: NodeRecord,
+  poll: NodePoll,
+  lastStart: number | null,
+  now: number,
+): void {
+  if (!known.online) judge(state, known.id, (trust) => afterReturn(trust, now));
+  const lie = lieIn(
+    {
+      gpus: poll.gpus,
+      slots: poll.slots,
+      slotsPerGpu: poll.slots_per_gpu ?? null,
+      start: poll.order?.start ?? null,
+    },
+    { gpus: known.gpus, slots: known.slots, slotsPerGpu: known.slotsPerGpu, start: lastStart },
+  );
+  if (lie !== null) judge(state, known.id, (trust) => afterLie(trust, lie, now));
+}
+
+/** Takes note of what the node runs. @returns what has changed by it, the weightiest */
+export function noteReplicas(
+  state: PodState,
+  node: NodeRecord,
+  reported: readonly HeldReplica[],
+  now: number,
+): "none" | "states" | "ends" {
+  const byId = new Map(reported.map((held) => [held.replica_id, held]));
+  let ended = false;
+  let entered = false;
+  const here = state.store.replicasOn(node.id);
+  for (const replica of here) {
+    const held = byId.get(replica.id);
+    if (held === undefined) {
+      // One that was never reported may be on its way to the node, unless it is not wanted any more.
+      if (!replica.reported && !replica.draining) continue;
+      state.end(replica, "The node no longer has the replica.", now);
+      ended = true;
+    } else if (isOver(held.state)) {
+      if (held.state === "crashed") noteCrash(state, replica, held.error, now);
+      else if (replica.readyAt !== null) judge(state, node.id, afterLongLife);
+      state.end(
+        replica,
+        held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped."),
+        now,
+      );
+      ended = true;
+    } else if (noteState(state, replica, held, node, now)) entered = true;
+  }
+  noteForeign(state, node.id, here, reported, now);
+  if (ended) return "ends";
+  return entered ? "states" : "none";
+}
+
+/**
+ * What it runs and was not given here holds its slot until it has stopped it. After a silence that is what it went on
+ * with; under a living session it comes from nowhere, and speaks against the node.
+ */
+function noteForeign(
+  state: PodState,
+  nodeId: NodeId,
+  here: readonly SlotRecord[],
+  reported: readonly HeldReplica[],
+  now: number,
+): void {
+  const memory = state.remember(nodeId);
+  const known = new Set(here.map(({ id }) => id));
+  const foreign = reported.filter((held) => !known.has(held.replica_id) && !isOver(held.state));
+  memory.foreign = foreign.map(({ slot }) => slot);
+  const before = memory.reported;
+  memory.reported = new Set(reported.map(({ replica_id }) => replica_id));
+  if (before === null) return;
+  for (const held of foreign) {
+    if (!before.has(held.replica_id)) judge(state, nodeId, (trust) => afterStray(trust, now));
+  }
+}
+
+/** @returns whether it was news */
+function noteState(state: PodState, replica: SlotRecord, held: HeldReplica, node: NodeRecord, now: number): boolean {
+  const works = held.state === "ready" || held.state === "busy";
+  // Busy and ready follow each other with every job, and capacity does not care which it is.
+  const stated = held.state === "busy" ? "ready" : held.state;
+  const draining = replica.draining || isLeaving(node) || replica.slot >= node.slots || stated === "draining";
+  if (replica.reported && stated === replica.state && draining === replica.draining) return false;
+  state.store.updateReplica({
+    ...replica,
+    state: stated,
+    draining,
+    reported: true,
+    readyAt: replica.readyAt ?? (works ? now : null),
+  });
+  if (works && replica.readyAt === null) {
+    const history = state.store.history(replica.endpointId, node.id);
+    state.store.putHistory(replica.endpointId, node.id, {
+      failures: history?.failures ?? 0,
+      backoffUntil: history?.backoffUntil ?? 0,
+      crashedAt: history?.crashedAt ?? 0,
+      lastError: history?.lastError ?? null,
+      lastReadyAt: now,
+    });
+  }
+  return true;
+}
+
+function noteCrash(state: PodState, replica: SlotRecord, said: string | null | undefined, now: number): void {
+  const { endpointId, nodeId, readyAt } = replica;
+  const error = said ? cut(said) : null;
+  const known = state.store.history(endpointId, nodeId);
+  const after = afterCrash({ failures: known?.failures ?? 0, until: known?.backoffUntil ?? 0 }, readyAt, now);
+  state.store.putHistory(endpointId, nodeId, {
+    lastReadyAt: known?.lastReadyAt ?? 0,
+    failures: after.failures,
+    backoffUntil: after.until,
+    crashedAt: now,
+    lastError: error,
+  });
+  if (readyAt !== null && now - readyAt >= FAST_FAILURE_MS) {
+    judge(state, nodeId, afterLongLife);
+    return;
+  }
+  const failure = {
+    build: state.store.demand(endpointId)?.build ?? endpointId,
+    runsElsewhere: state.store
+      .histories()
+      .some(
+        (other) =>
+          other.endpointId === endpointId &&
+          other.nodeId !== nodeId &&
+          other.lastReadyAt > 0 &&
+          other.failures < FAST_FAILURES_MAX,
+      ),
+    worksHere: state.store
+      .replicasOn(nodeId)
+      .some((other) => other.id !== replica.id && other.readyAt !== null && now - other.readyAt >= FAST_FAILURE_MS),
+    error,
+  };
+  judge(state, nodeId, (trust) => afterFastFailure(trust, failure, now));
+}
+
+/** Changes how far a node is trusted; what stays as it was is not written. */
+export function judge(state: PodState, nodeId: NodeId, change: (trust: NodeTrust) => NodeTrust): void {
+  const node = state.nodes.get(nodeId);
+  if (node === null) return;
+  const trust = change(node.trust);
+  if (trust !== node.trust) state.nodes.putTrust(nodeId, trust);
+}
+
+/** No more than ERROR_LENGTH_MAX, and no half of a character at its end. */
+function cut(text: string): string {
+  return text.length <= ERROR_LENGTH_MAX ? text : text.slice(0, ERROR_LENGTH_MAX).replace(/[\uD800-\uDBFF]$/, "");
+}

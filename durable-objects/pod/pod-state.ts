@@ -1,0 +1,212 @@
+import type { HeldReplica, NodePollAnswer, PollOrder } from "#contract/agent";
+import { gpuTypeOf } from "#contract/gpu-types";
+import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
+import { NODE_LOST_MS } from "#contract/limits";
+import { type Refusal, refusal } from "#contract/problems";
+import {
+  DEFAULT_POD_SETTINGS,
+  type Gpu,
+  type NodeInventory,
+  type NodeMetrics,
+  type PodSettings,
+} from "#contract/replica";
+import { type NodeRecord, NodeStore } from "#durable-objects/pod/node-store";
+import { type Farewell, type PodRecord, PodStore, type SlotRecord } from "#durable-objects/pod/pod-store";
+import { retryDelayMs } from "#durable-objects/queue/retry";
+import { chance, type SqlDatabase, type World } from "#durable-objects/sql/database";
+
+/** What the outside must do or hear once a change is committed. */
+export type PodEffect =
+  | {
+      readonly type: "poll_answered";
+      readonly nodeId: NodeId;
+      readonly pollId: string;
+      readonly answer: NodePollAnswer;
+    }
+  | { readonly type: "arm"; readonly at: number }
+  /** Tell the endpoint that this replica is no more; then `farewellTaken`. Untaken, it comes again by the alarm. */
+  | { readonly type: "tell_gone"; readonly farewell: Farewell }
+  /** Ask the endpoint whether this replica is idle and may go; then `reclaimAnswered`. */
+  | { readonly type: "reclaim"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId }
+  /** The endpoint should ask again: its share of the warm floor or its idle time is another. Repeated by the alarm. */
+  | { readonly type: "terms_changed"; readonly endpointId: EndpointId };
+
+export interface NodeWaiter {
+  readonly pollId: string;
+  readonly reported: readonly HeldReplica[];
+  /** When it is answered at the latest, Unix ms. */
+  readonly until: number;
+}
+
+/** What this object remembers of a node and can do without. */
+export interface NodeMemory {
+  seenAt: number;
+  /** When its last poll came, or ended. Silence counts from here, unless a poll is open. */
+  quietAt: number;
+  /** The latest poll that was heard. */
+  order: PollOrder | null;
+  waiter: NodeWaiter | null;
+  /** Slots that hold something this pod does not know, until the node has stopped it. */
+  foreign: readonly number[];
+  /** What it reported last; null: nothing since this object woke, or since it was given up. */
+  reported: ReadonlySet<ReplicaId> | null;
+  /** The last answer and when: an unfulfilled wish is repeated, but not in a tight loop. */
+  told: { readonly signature: string; readonly at: number } | null;
+  /** Poll ids seen, newest last: an older one again is a copy that got stuck on its way. */
+  polls: readonly string[];
+  /** Read from the table when it is first needed. */
+  disk: NodeDisk | null;
+  /** It knows what an inventory is, and this pod has none of it. */
+  owesInventory: boolean;
+  metrics: { readonly figures: NodeMetrics; readonly at: number } | null;
+  /** When somebody last looked at its figures; 0: nobody did. */
+  watchedAt: number;
+}
+
+/** What a node has on its disk. */
+export interface NodeDisk {
+  readonly inventory: NodeInventory | null;
+  readonly builds: ReadonlySet<string>;
+  readonly models: ReadonlySet<string>;
+}
+
+/** A farewell that was not taken is repeated after about this, with backoff. */
+const FAREWELL_REPEAT_MS = 2_000;
+/** An alarm that is later than this was held up by the object's absence. */
+const ALARM_LATE_MS = 3_000;
+
+/** What the pod's parts share: its tables, its memory, and what they ask of the outside. */
+export class PodState {
+  readonly db: SqlDatabase;
+  readonly world: World;
+  readonly store: PodStore;
+  readonly nodes: NodeStore;
+  readonly memory = new Map<NodeId, NodeMemory>();
+  /** When endpoints were asked for replicas of theirs. */
+  readonly askedAt = new Map<ReplicaId, number>();
+  /** When endpoints were last told to ask again, and how often. */
+  readonly termsTold = new Map<EndpointId, { readonly tries: number; readonly again: number }>();
+  pod: PodRecord | null = null;
+  effects: PodEffect[] = [];
+  /** A node that this object has not heard itself counts as heard then. */
+  #heardFrom: number;
+
+  constructor(db: SqlDatabase, world: World) {
+    this.db = db;
+    this.world = world;
+    this.store = new PodStore(db);
+    this.nodes = new NodeStore(db);
+    this.#heardFrom = world.now();
+  }
+
+  get settings(): PodSettings {
+    return this.pod?.settings ?? DEFAULT_POD_SETTINGS;
+  }
+
+  get heardFrom(): number {
+    return this.#heardFrom;
+  }
+
+  /**
+   * Nodes are not lost because this object was away: each waking gives them the time to speak up. But not again and again
+   * without a word from any of them, or an object that is thrown out of memory and woken by its alarm would never lose one.
+   */
+  giveTime(now: number): void {
+    const wokeAt = this.store.wokeAt();
+    const online = this.nodes.all().filter((node) => node.online);
+    if (online.length === 0) return;
+    const missedAlarm = now > wokeAt + NODE_LOST_MS + ALARM_LATE_MS;
+    if (missedAlarm || online.some((node) => node.seenAt > wokeAt)) this.store.putWokeAt(now);
+    else this.#heardFrom = wokeAt;
+  }
+
+  remember(nodeId: NodeId): NodeMemory {
+    const known = this.memory.get(nodeId);
+    if (known !== undefined) return known;
+    const memory: NodeMemory = {
+      seenAt: this.#heardFrom,
+      quietAt: this.#heardFrom,
+      order: null,
+      waiter: null,
+      foreign: [],
+      reported: null,
+      told: null,
+      polls: [],
+      disk: null,
+      owesInventory: false,
+      metrics: null,
+      watchedAt: 0,
+    };
+    this.memory.set(nodeId, memory);
+    return memory;
+  }
+
+  /**
+   * Since when the node could have polled and did not. As long as a poll is open it has no reason to: a machine that has
+   * died meanwhile is noticed when the poll ends, and one whose agent alone has died at once, because its connection ends.
+   */
+  silentSince(node: NodeRecord): number {
+    const memory = this.memory.get(node.id);
+    return memory?.waiter?.until ?? Math.max(node.seenAt, memory?.quietAt ?? this.#heardFrom);
+  }
+
+  isOnline(node: NodeRecord, now: number): boolean {
+    return node.online && now - this.silentSince(node) < NODE_LOST_MS;
+  }
+
+  diskOf(nodeId: NodeId): NodeDisk {
+    const memory = this.remember(nodeId);
+    memory.disk ??= diskWith(this.nodes.inventory(nodeId));
+    return memory.disk;
+  }
+
+  putInventory(nodeId: NodeId, inventory: NodeInventory): void {
+    if (JSON.stringify(this.diskOf(nodeId).inventory) === JSON.stringify(inventory)) return;
+    this.nodes.putInventory(nodeId, inventory);
+    this.remember(nodeId).disk = diskWith(inventory);
+  }
+
+  /** The type of a card; null when neither the workspace nor the shipped table knows it. */
+  gpuType(gpu: Gpu): string | null {
+    return gpuTypeOf(gpu, this.pod?.ownTypes ?? []);
+  }
+
+  /** The card that a slot works on: slots go round the cards, as the agent deals them out. */
+  cardOf({ gpus }: NodeRecord, slot: number): { readonly card: number; readonly gpu: Gpu | null } {
+    const card = gpus.length === 0 ? slot : slot % gpus.length;
+    return { card, gpu: gpus[card] ?? null };
+  }
+
+  slotType(node: NodeRecord, slot: number): string | null {
+    const { gpu } = this.cardOf(node, slot);
+    return gpu === null ? null : this.gpuType(gpu);
+  }
+
+  /** What is on its way out is never taken back. */
+  drain(replica: SlotRecord): void {
+    if (!replica.draining) this.store.updateReplica({ ...replica, draining: true });
+  }
+
+  /** The replica is no more: its slot is free, and its endpoint will hear of it. */
+  end(replica: SlotRecord, reason: string, now: number, silent = false): void {
+    this.store.deleteReplica(replica.id);
+    this.askedAt.delete(replica.id);
+    this.say({ replicaId: replica.id, endpointId: replica.endpointId, reason, silent, tries: 0, dueAt: now }, now);
+  }
+
+  /** Says a farewell, and keeps it to be said again until it is taken. */
+  say(farewell: Farewell, now: number): void {
+    const tries = farewell.tries + 1;
+    const dueAt = now + FAREWELL_REPEAT_MS + retryDelayMs(tries, chance(this.world));
+    this.store.putFarewell({ ...farewell, tries, dueAt });
+    this.effects.push({ type: "tell_gone", farewell });
+  }
+}
+
+function diskWith(inventory: NodeInventory | null): NodeDisk {
+  return { inventory, builds: new Set(inventory?.builds), models: new Set(inventory?.models) };
+}
+
+export const noPod = (): Refusal => refusal("pod_not_found", "There is no such pod.");
+
+export const noNode = (): Refusal => refusal("node_not_found", "The pod has no such node. Join again.");
