@@ -3,6 +3,7 @@ import type { Gpu } from "#contract/replica";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { pause } from "./control/backoff.ts";
 import { ControlError, isSessionLost } from "./control/control-error.ts";
+import { beginJoin, endJoin } from "./control/join-id.ts";
 import { loadSession, nextStart, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
 import { type Log, messageOf } from "./log.ts";
 import type { ReplicaSet } from "./replica-set.ts";
@@ -72,6 +73,7 @@ export class NodeLoop {
         if (!isSessionLost(error)) throw this.#refused(error);
         log("node_session_lost", { error: messageOf(error) });
         this.#stored = null;
+        await this.#endJoin();
       }
     }
   }
@@ -100,14 +102,22 @@ export class NodeLoop {
     }
     const gpus = await this.#options.gpus();
     const comfyui = this.#options.comfyDescription();
-    const request = { name, agent_version: version, comfyui, gpus, slots, ...(region === undefined ? {} : { region }) };
+    const join_id = await this.#joinId(url, joinToken);
+    const request = {
+      join_id,
+      name,
+      agent_version: version,
+      comfyui,
+      gpus,
+      slots,
+      ...(region === undefined ? {} : { region }),
+    };
     let joined: Awaited<ReturnType<AgentCalls["join"]>>;
     try {
       joined = await calls.join(joinToken, request, stop);
     } catch (error) {
       stop.throwIfAborted();
-      if (isSessionLost(error))
-        throw new NodeRefused("The server does not take the join token: it is wrong, used up or expired.");
+      if (isSessionLost(error)) throw new NodeRefused(`The server does not take the join token: ${messageOf(error)}`);
       throw error;
     }
     const stored: StoredSession = {
@@ -118,16 +128,36 @@ export class NodeLoop {
       join_token_sha256: tokenHash(joinToken),
       start: this.#start,
     };
-    await this.#save(stored);
+    if (await this.#save(stored)) await this.#endJoin();
     log("node_joined", { nodeId: stored.node_id, podId: stored.pod_id });
     return stored;
   }
 
-  /** A session that cannot be kept works all the same, until the agent ends. */
-  async #save(stored: StoredSession): Promise<void> {
+  /** A session that cannot be kept works all the same, until the agent ends. @returns whether it is kept */
+  async #save(stored: StoredSession): Promise<boolean> {
     const { paths, log } = this.#options;
-    await saveSession(paths.session, stored).catch((error: unknown) => {
+    try {
+      await saveSession(paths.session, stored);
+      return true;
+    } catch (error) {
       log("node_session_not_saved", { error: messageOf(error) });
+      return false;
+    }
+  }
+
+  /** Without room on the disk an id lasts until the agent ends, which is better than not to join. */
+  async #joinId(url: string, joinToken: string): Promise<string> {
+    try {
+      return await beginJoin(this.#options.paths.joining, url, joinToken);
+    } catch (error) {
+      this.#options.log("join_id_not_kept", { error: messageOf(error) });
+      return newPollId();
+    }
+  }
+
+  async #endJoin(): Promise<void> {
+    await endJoin(this.#options.paths.joining).catch((error: unknown) => {
+      this.#options.log("join_id_not_removed", { error: messageOf(error) });
     });
   }
 

@@ -2,6 +2,7 @@
  * Everything the agent keeps on disk:
  *
  *   session.json        the node's credential
+ *   joining.json        while it joins: the id under which it asks
  *   agent.lock          the running agent's process
  *   slots/<slot>/       one ComfyUI's folders: input output temp user, comfyui.log, comfyui.pid
  *   spool/              outputs and inputs on their way, emptied at every start
@@ -15,6 +16,7 @@ import { isSameProcess, ProcessIdentity, processIdentity } from "./process-ident
 export interface StatePaths {
   readonly root: string;
   readonly session: string;
+  readonly joining: string;
   readonly lock: string;
   readonly slots: string;
   readonly spool: string;
@@ -24,6 +26,7 @@ export function statePaths(root: string): StatePaths {
   return {
     root,
     session: join(root, "session.json"),
+    joining: join(root, "joining.json"),
     lock: join(root, "agent.lock"),
     slots: join(root, "slots"),
     spool: join(root, "spool"),

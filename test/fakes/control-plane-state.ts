@@ -105,6 +105,7 @@ export class ControlPlaneState {
   /** Every session that works, with its node. */
   readonly sessions = new Map<string, NodeId>();
   readonly podId = makeId(PodId, "pod", Date.now(), random);
+  readonly #joined = new Map<string | undefined, NodeId>();
   #counter = 0;
   readonly #onChange: () => void;
 
@@ -114,8 +115,10 @@ export class ControlPlaneState {
     this.#onChange = onChange;
   }
 
-  join(): { nodeId: NodeId; session: string } {
-    const nodeId = makeId(NodeId, "node", Date.now(), random);
+  /** The same join again is the same node. */
+  join(joinId?: string): { nodeId: NodeId; session: string } {
+    const nodeId = this.#joined.get(joinId) ?? makeId(NodeId, "node", Date.now(), random);
+    if (joinId !== undefined) this.#joined.set(joinId, nodeId);
     const session = `pls_${randomBytes(24).toString("base64url")}`;
     this.sessions.set(session, nodeId);
     return { nodeId, session };

@@ -77,6 +77,8 @@ export class ControlPlane {
   /** The socket that each replica opened last, while it is open. */
   readonly sockets = new Map<ReplicaId, FakeSocket>();
   readonly polls: NodePoll[] = [];
+  /** The id of each join that was carried out, in order. */
+  readonly joinIds: string[] = [];
   /** Input files arrive with other bytes than promised. */
   alterInputs = false;
   readonly #options: ControlPlaneOptions;
@@ -311,7 +313,8 @@ export class ControlPlane {
     if (bearer !== this.joinToken) return call.refuse(refusal("unauthenticated", "no such join token"));
     const message = read(JoinNode, call);
     if (message === null) return;
-    const { nodeId, session } = this.state.join();
+    this.joinIds.push(message.join_id ?? "");
+    const { nodeId, session } = this.state.join(message.join_id);
     call.answer({ node_id: nodeId, pod_id: this.state.podId, session });
   }
 

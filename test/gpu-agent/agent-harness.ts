@@ -15,6 +15,8 @@ export interface HarnessOptions {
   readonly plane?: ControlPlaneOptions;
   readonly timings?: Partial<Timings>;
   readonly settings?: Partial<AgentSettings>;
+  /** The agent is not started yet: `startAgent` does it. */
+  readonly lateStart?: boolean;
 }
 
 export class AgentHarness {
@@ -29,7 +31,7 @@ export class AgentHarness {
   static async start(options: HarnessOptions = {}): Promise<AgentHarness> {
     const plane = await ControlPlane.start({ heartbeatMs: 500, ...options.plane });
     const harness = new AgentHarness(plane, options);
-    harness.startAgent();
+    if (options.lateStart !== true) harness.startAgent();
     return harness;
   }
 

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { isSameProcess } from "#gpu-agent/process-identity";
@@ -142,7 +142,33 @@ describe("a node's session", () => {
 
   it("is refused with a wrong join token: the agent ends and says why", async () => {
     harness = await AgentHarness.start({ settings: { joinToken: "plj_wrong" } });
-    await expect(harness.ended).rejects.toThrow("join token");
+    await expect(harness.ended).rejects.toThrow("join token: unauthenticated: no such join token");
+  });
+
+  it("is asked for again under the same id when the answer was lost, by the agent's next start too", async () => {
+    harness = await AgentHarness.start({ lateStart: true, timings: { callMs: 60_000 } });
+    harness.plane.plan(/^POST nodes$/, { type: "lose_answer" });
+    const { promise: never } = Promise.withResolvers<void>();
+    harness.plane.plan(/^POST nodes$/, { type: "hold", until: never });
+    harness.startAgent();
+    // The first try was carried out, the second one is on its way.
+    await comesTrue(
+      "it asked twice",
+      () => harness.plane.requests.filter((each) => each === "POST nodes").length === 2,
+    );
+    harness.drain();
+    harness.hurry();
+    await harness.ended.catch(() => undefined);
+    harness.startAgent();
+    await comesTrue("it has joined", () => harness.has("node_joined"));
+    expect(harness.plane.joinIds).toHaveLength(2);
+    expect(new Set(harness.plane.joinIds).size).toBe(1);
+    expect(new Set(harness.plane.state.sessions.values()).size).toBe(1);
+    expect(existsSync(join(harness.stateDirectory, "joining.json"))).toBe(false);
+    // A session that is not taken any more is another matter: then it is a new node.
+    harness.plane.state.sessions.clear();
+    await comesTrue("it joined anew", () => harness.plane.joinIds.length === 3);
+    expect(new Set(harness.plane.joinIds).size).toBe(2);
   });
 });
 
