@@ -152,6 +152,8 @@ export const ReplicaReport = z.strictObject({
   state: ReplicaState,
   error: z.string().max(4_000).optional(),
   phases: z.array(z.strictObject({ phase: z.string().max(40), ms: z.int().nonnegative() })).max(20),
+  /** The release that has run on this machine since the replica's start: it is proven on its type of card. */
+  proven: z.int().positive().optional(),
   /** What it is at right now, in words a person reads: `3.1 of 6.9 GB of model.safetensors`. */
   doing: z.string().max(300).optional(),
   /** Lines of its preparation and of ComfyUI's start since the last report, secrets taken out. */
@@ -175,6 +177,8 @@ export const ReplicaPoll = z.strictObject({
   poll_id: PollId,
   /** Leases the replica still works on; all others of it are given back to the queue. */
   leases: z.array(HeldLease).max(4),
+  /** It can try a release beside its work: an answer may have an errand. */
+  verifies: z.boolean().optional(),
   wait_ms: z.int().min(0).max(60_000),
 });
 export type ReplicaPoll = z.infer<typeof ReplicaPoll>;
@@ -215,8 +219,32 @@ export const ReplicaPollAnswer = z.object({
   ended: z.array(LeaseId),
   /** Stop this replica: it is no longer wanted. */
   stop: z.boolean(),
+  /** An errand, known by the poll's id: try this release, say what came of it, then ask for work again. */
+  verify: z.object({ release: z.int().positive() }).nullish(),
 });
 export type ReplicaPollAnswer = z.infer<typeof ReplicaPollAnswer>;
+
+/**
+ * How an errand goes: sent when something is new, and as a sign of life. A repeated one changes nothing.
+ * `POST replicas/{replica}/verifications`
+ */
+export const VerificationReport = z.strictObject({
+  /** The id of the poll that was answered with it. */
+  errand: PollId,
+  release: z.int().positive(),
+  state: z.enum(["building", "verifying", "ready", "failed"]),
+  error: z.string().max(4_000).optional(),
+  /** With `failed`: the same would come of it again. Left out: the machine had trouble of its own. */
+  final: z.boolean().optional(),
+  /** Lines since the last report, secrets taken out. */
+  log: z.array(z.string().max(LOG_LINE_LENGTH_MAX)).max(LOG_LINES_PER_REPORT_MAX).optional(),
+  /** The number of the first line of `log`; the first of an errand has 0. */
+  log_from: z.int().nonnegative().optional(),
+});
+export type VerificationReport = z.infer<typeof VerificationReport>;
+/** `stop` true: nobody waits for it any more. `log_next`: the number of the line that is wanted next. */
+export const VerificationReportAnswer = z.object({ stop: z.boolean(), log_next: z.int().nonnegative() });
+export type VerificationReportAnswer = z.infer<typeof VerificationReportAnswer>;
 
 // --- leases --------------------------------------------------------------------------------------------------------
 

@@ -35,19 +35,19 @@ CREATE TABLE release_log (
   PRIMARY KEY (release, n)
 ) STRICT, WITHOUT ROWID
 --
+-- The release that takes its place once it is ready; no row: none waits.
 CREATE TABLE release_wish (
   id INTEGER PRIMARY KEY CHECK (id = 1),
-  -- The release that becomes active, or gets the canary, once it is ready; NULL: none waits.
-  release INTEGER,
-  -- The release that was active when that was asked for; when another one is, the wish is over.
-  replaces INTEGER,
-  cause TEXT,
+  release INTEGER NOT NULL,
+  -- The release that was active when that was asked for.
+  replaces INTEGER NOT NULL,
+  cause TEXT NOT NULL CHECK (cause IN ('deploy', 'activate', 'rollback')),
   -- JSON; NULL: it becomes active.
   canary TEXT,
-  since INTEGER,
-  -- When the catalog is told (again); NULL while it is not ready.
+  since INTEGER NOT NULL,
+  -- When the catalog is told (again); NULL while the release is not ready.
   due_at INTEGER,
-  tries INTEGER NOT NULL DEFAULT 0
+  tries INTEGER NOT NULL
 ) STRICT
 --
 -- Releases that have been ready, or were made active before they were.
