@@ -154,6 +154,8 @@ export const ReplicaReport = z.strictObject({
   phases: z.array(z.strictObject({ phase: z.string().max(40), ms: z.int().nonnegative() })).max(20),
   /** The release that has run on this machine since the replica's start: it is proven on its type of card. */
   proven: z.int().positive().optional(),
+  /** The build its ComfyUI is of, by digest; null: it runs what its machine's owner installed. Left out while it has none. */
+  build: Sha256.nullish(),
   /** What it is at right now, in words a person reads: `3.1 of 6.9 GB of model.safetensors`. */
   doing: z.string().max(300).optional(),
   /** Lines of its preparation and of ComfyUI's start since the last report, secrets taken out. */

@@ -17,6 +17,8 @@ export interface Standing {
   readonly state: ReplicaState;
   readonly error: string | null;
   readonly phases: readonly PhaseTime[];
+  /** The build its ComfyUI is of; null: what its machine's owner installed. undefined: it has none yet. */
+  readonly build: string | null | undefined;
 }
 
 export interface ReplicaReporterOptions {
@@ -116,13 +118,14 @@ export class ReplicaReporter {
   }
 
   /** Never rejects. */
-  async #send({ state, error, phases }: Standing, signal: AbortSignal): Promise<void> {
+  async #send({ state, error, phases, build }: Standing, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     const message: ReplicaReport = {
       // Between two jobs there is nothing to tell: the endpoint knows its leases.
       state: state === "busy" ? "ready" : state,
       phases: [...phases],
       ...(error === null ? {} : { error }),
+      ...(build === undefined ? {} : { build }),
       ...(this.#doing === null ? {} : { doing: this.#doing }),
     };
     const text = JSON.stringify(message);

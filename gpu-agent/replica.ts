@@ -107,7 +107,12 @@ export class Replica {
     this.#releases = new ReleaseCache((release, signal) => options.calls.release(replicaId, release, signal));
     this.#reporter = new ReplicaReporter({
       send: (report, signal) => options.calls.reportReplica(replicaId, report, signal),
-      standing: () => ({ state: this.#state, error: this.#error, phases: this.#phases.times }),
+      standing: () => ({
+        state: this.#state,
+        error: this.#error,
+        phases: this.#phases.times,
+        build: this.#prepared?.build,
+      }),
       redacted: (text) => this.#redacted(text),
       onAnswer: ({ release, stop }) => {
         this.#release = release;

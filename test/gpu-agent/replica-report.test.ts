@@ -35,7 +35,7 @@ let stops: boolean[];
 beforeEach(() => {
   vi.useFakeTimers();
   server = new Server();
-  standing = { state: "preparing", error: null, phases: [] };
+  standing = { state: "preparing", error: null, phases: [], build: undefined };
   hurry = new AbortController();
   refused = [];
   stops = [];
@@ -63,7 +63,10 @@ describe("what a replica reports", () => {
     standing = { ...standing, state: "busy" };
     await reporter.now();
     expect(server.reports.at(-1)?.state).toBe("ready");
-    expect(stops).toEqual([false, false]);
+    standing = { ...standing, build: null };
+    await reporter.now();
+    expect(server.reports.at(-1)?.build).toBe(null);
+    expect(stops).toEqual([false, false, false]);
   });
 
   it("goes out every other second while what it is at changes, however often that is", async () => {
@@ -116,7 +119,7 @@ describe("what a replica reports", () => {
 
   it("ends with its last words, behind all lines", async () => {
     for (let n = 0; n < 250; n += 1) reporter.line(`line ${n}`);
-    standing = { state: "crashed", error: "it broke", phases: [] };
+    standing = { state: "crashed", error: "it broke", phases: [], build: undefined };
     await reporter.end();
     expect(server.lines).toHaveLength(250);
     expect(server.reports.map(({ state }) => state)).toEqual(["preparing", "preparing", "crashed"]);
