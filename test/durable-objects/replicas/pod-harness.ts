@@ -26,6 +26,8 @@ export class PodHarness {
   readonly waiting = new Map<NodeId, string>();
   readonly answers: { nodeId: NodeId; answer: NodePollAnswer }[] = [];
   readonly reclaims: { endpointId: EndpointId; replicaId: ReplicaId }[] = [];
+  /** Endpoints that were told to ask again. */
+  readonly termsChanged: EndpointId[] = [];
   /** Farewells said since they were last looked at. */
   #said: Farewell[] = [];
   core = this.#open();
@@ -51,6 +53,7 @@ export class PodHarness {
       if (effect.type === "arm") this.armedAt = effect.at;
       else if (effect.type === "tell_gone") this.#said.push(effect.farewell);
       else if (effect.type === "reclaim") this.reclaims.push(effect);
+      else if (effect.type === "terms_changed") this.termsChanged.push(effect.endpointId);
       else {
         this.waiting.delete(effect.nodeId);
         this.answers.push({ nodeId: effect.nodeId, answer: effect.answer });
