@@ -1,5 +1,13 @@
 import type { HeldReplica, NodePollAnswer, PollOrder } from "#contract/agent";
+import type { GpuMatch } from "#contract/gpu-types";
 import { EndpointId, makeId, type NodeId, PodId, type ReplicaId, WorkspaceId } from "#contract/ids";
+import {
+  DEFAULT_POD_SETTINGS,
+  type Gpu,
+  type NodeInventory,
+  type NodeSummary,
+  type PodSettings,
+} from "#contract/replica";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { Farewell } from "#durable-objects/pod/pod-store";
 import type { Demand } from "#durable-objects/pod/rpc";
@@ -13,6 +21,19 @@ interface PollMore {
   readonly slots?: number;
   readonly region?: string;
   readonly order?: PollOrder;
+  readonly gpus?: readonly Gpu[];
+  readonly slotsPerGpu?: number;
+  readonly inventory?: NodeInventory;
+}
+
+/** What a machine says when it joins. */
+interface JoinMore {
+  readonly name?: string;
+  readonly slots?: number;
+  readonly region?: string;
+  readonly gpus?: readonly Gpu[];
+  readonly slotsPerGpu?: number;
+  readonly inventory?: NodeInventory;
 }
 
 /** A pod's core with a clock of its own, and what it asked of the outside. */
@@ -74,11 +95,58 @@ export class PodHarness {
   }
 
   node(slots = 1, region?: string): NodeId {
-    const named = region === undefined ? {} : { region };
-    const machine = { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots, ...named };
-    const reply = this.call((core) => core.join(this.workspaceId, machine));
+    const reply = this.join({ slots, ...(region === undefined ? {} : { region }) });
     if (!reply.ok) throw new Error(reply.code);
     return reply.nodeId;
+  }
+
+  join({ name = "machine", slots = 1, region, gpus = [], slotsPerGpu, inventory }: JoinMore = {}) {
+    return this.call((core) =>
+      core.join(this.workspaceId, {
+        name,
+        agent_version: "1",
+        comfyui: "stand-in",
+        gpus: [...gpus],
+        slots,
+        ...(region === undefined ? {} : { region }),
+        ...(slotsPerGpu === undefined ? {} : { slots_per_gpu: slotsPerGpu }),
+        ...(inventory === undefined ? {} : { inventory }),
+      }),
+    );
+  }
+
+  /** A machine with cards. */
+  machine(more: JoinMore): NodeId {
+    const reply = this.join(more);
+    if (!reply.ok) throw new Error(reply.detail);
+    return reply.nodeId;
+  }
+
+  #settingsVersion = 0;
+
+  configure(settings: Partial<PodSettings>, gpuTypes?: readonly GpuMatch[]): void {
+    this.#settingsVersion += 1;
+    const told = { version: this.#settingsVersion, settings: { ...DEFAULT_POD_SETTINGS, ...settings } };
+    const reply = this.call((core) =>
+      core.configure(this.podId, this.workspaceId, { ...told, ...(gpuTypes === undefined ? {} : { gpuTypes }) }),
+    );
+    if (!reply.ok) throw new Error(reply.code);
+  }
+
+  /** The node as the API shows it. */
+  shown(nodeId: NodeId): NodeSummary {
+    const reply = this.core.listNodes(this.workspaceId);
+    const node = reply.ok ? reply.nodes.find(({ id }) => id === nodeId) : undefined;
+    if (node === undefined) throw new Error("the node is not listed");
+    return node;
+  }
+
+  /** Beats of an honest node until that much time is over. */
+  beat(nodeId: NodeId, ms: number, replicas: readonly HeldReplica[] = [], more: PollMore = {}): void {
+    for (let left = ms; left > 0; left -= 10_000) {
+      this.poll(nodeId, replicas, { waitMs: 0, ...more });
+      this.pass(Math.min(left, 10_000));
+    }
   }
 
   endpoint(): EndpointId {
@@ -99,7 +167,9 @@ export class PodHarness {
         ...(more.order === undefined ? {} : { order: more.order }),
         ...(more.region === undefined ? {} : { region: more.region }),
         comfyui: "stand-in",
-        gpus: [],
+        gpus: [...(more.gpus ?? [])],
+        ...(more.slotsPerGpu === undefined ? {} : { slots_per_gpu: more.slotsPerGpu }),
+        ...(more.inventory === undefined ? {} : { inventory: more.inventory }),
         slots: more.slots ?? 1,
         draining: more.draining ?? false,
         replicas: [...replicas],
@@ -159,3 +229,26 @@ export const held = (replica_id: ReplicaId, state: HeldReplica["state"] = "ready
   slot,
   state,
 });
+
+/** A card as nvidia-smi tells it. */
+export function card(name = "NVIDIA GeForce RTX 4090", vram_mb = 24_564, index = 0): Gpu {
+  return { index, name, uuid: `GPU-${name}-${index}`, vram_mb, driver: "570.1" };
+}
+
+/** A machine's inventory that says nothing but what it has on its disk. */
+export function disk(builds: readonly string[], models: readonly string[] = []): NodeInventory {
+  return {
+    os: null,
+    cpu: null,
+    cpu_cores: null,
+    memory_mb: null,
+    disk_total_mb: null,
+    disk_free_mb: null,
+    driver: null,
+    cuda: null,
+    python: null,
+    node: null,
+    builds: [...builds],
+    models: [...models],
+  };
+}

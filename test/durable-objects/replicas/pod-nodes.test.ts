@@ -1,0 +1,298 @@
+import { describe, expect, it } from "vitest";
+import { makeId, type NodeId, ownerKey, ReplicaId, type WorkspaceId } from "#contract/ids";
+import { METRICS_UNWATCHED_MS, METRICS_WATCH_MS, METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
+import { FLAPS_MAX, QUARANTINE_MS, STRAYS_MAX } from "#durable-objects/replicas/trust";
+import { seededBytes } from "../seeded-bytes.ts";
+import { card, held, PodHarness } from "./pod-harness.ts";
+
+const change = (
+  pod: PodHarness,
+  node: NodeId,
+  what: { cordoned?: boolean; draining?: boolean; quarantined?: false },
+) => {
+  const reply = pod.call((core) => core.changeNode(pod.workspaceId, node, what));
+  if (!reply.ok) throw new Error(reply.code);
+  return reply.node;
+};
+
+/** The next replica placed on the node is told, starts and dies at once. */
+function dies(pod: PodHarness, node: NodeId, error = "out of memory"): void {
+  const id = pod.wanted(node);
+  pod.poll(node, [{ ...held(id, "crashed"), error }], { waitMs: 0 });
+}
+
+describe("an operator", () => {
+  it("cordons a node: it gets nothing new, and what runs stays", () => {
+    const pod = new PodHarness();
+    const node = pod.node(2);
+    const endpoint = pod.endpoint();
+    const id = pod.demand(endpoint, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    const beat = () => pod.poll(node, [held(id)], { waitMs: 0, slots: 2 });
+    beat();
+    expect(change(pod, node, { cordoned: true })).toMatchObject({ cordoned: true, draining: false });
+    expect(pod.demand(endpoint, 2)).toMatchObject({ replicas: [{ replicaId: id }], room: 0 });
+    pod.restart();
+    expect(beat()).toMatchObject([{ replica_id: id, action: "run" }]);
+    change(pod, node, { cordoned: false });
+    expect(pod.demand(endpoint, 2).replicas).toHaveLength(2);
+  });
+
+  it("drains a node although its agent does not, and takes it back", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    const id = pod.demand(endpoint, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    pod.poll(node, [held(id, "busy")]);
+    expect(pod.waiting.has(node)).toBe(true);
+    expect(change(pod, node, { draining: true }).draining).toBe(true);
+    expect(pod.answers.at(-1)).toMatchObject({ nodeId: node, answer: { replicas: [{ action: "drain" }] } });
+    expect(pod.poll(node, [held(id, "stopped")], { waitMs: 0 })).toEqual([]);
+    expect(pod.demand(endpoint, 1).shortage.code).toBe("no_node_online");
+    change(pod, node, { draining: false });
+    expect(pod.wanted(node)).not.toBe(id);
+  });
+
+  it("removes a node: its replicas end, and its session is void", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    const id = pod.demand(endpoint, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    pod.poll(node, [held(id, "busy")]);
+    expect(pod.call((core) => core.removeNode(pod.workspaceId, node))).toEqual({ ok: true });
+    expect(pod.answers.at(-1)).toEqual({ nodeId: node, answer: { replicas: [] } });
+    // Its job goes on under its lease: nobody has said that the machine is dead.
+    expect(pod.farewells()).toMatchObject([{ replicaId: id, silent: true }]);
+    expect(pod.poll(node, [held(id, "busy")])).toBe("refused");
+    expect(pod.core.verifyReplica(endpoint, id, node)).toBe(false);
+    expect(pod.core.listNodes(pod.workspaceId)).toEqual({ ok: true, nodes: [] });
+    expect(pod.call((core) => core.removeNode(pod.workspaceId, node))).toMatchObject({ code: "node_not_found" });
+  });
+
+  it("may do so only in the own workspace", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const strangers = "ws_00000000000000000000000000" as WorkspaceId;
+    for (const reply of [
+      pod.core.changeNode(strangers, node, { cordoned: true }),
+      pod.core.removeNode(strangers, node),
+      pod.core.watchNode(strangers, node),
+    ]) {
+      expect(reply).toMatchObject({ ok: false, code: "node_not_found" });
+    }
+    expect(pod.core.remove(strangers)).toMatchObject({ ok: false, code: "pod_not_found" });
+  });
+
+  it("deletes a pod only when no machine of it is online", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    const id = pod.demand(endpoint, 1).replicas[0]?.replicaId;
+    expect(pod.call((core) => core.remove(pod.workspaceId))).toMatchObject({ ok: false, code: "pod_in_use" });
+    pod.now += NODE_LOST_MS;
+    expect(pod.call((core) => core.remove(pod.workspaceId))).toEqual({ ok: true });
+    expect(pod.farewells()).toMatchObject([{ replicaId: id }]);
+    expect(pod.poll(node)).toBe("refused");
+    expect(pod.join()).toMatchObject({ code: "pod_not_found" });
+    pod.restart();
+    expect(pod.join()).toMatchObject({ code: "pod_not_found" });
+    expect(() => pod.demand(endpoint, 1)).toThrow("pod_not_found");
+    pod.call((core) => core.farewellTaken(id ?? ("" as ReplicaId)));
+    pod.armedAt = null;
+    pod.pass(60_000);
+    expect(pod.farewells()).toEqual([]);
+    expect(pod.armedAt).toBeNull();
+  });
+});
+
+describe("a node in quarantine", () => {
+  it("because replicas of several endpoints died there: the others get them, and `why` says it", () => {
+    const pod = new PodHarness();
+    const bad = pod.machine({ name: "attic" });
+    const [first, second] = [pod.endpoint(), pod.endpoint()];
+    for (const endpoint of [first, second, first]) {
+      pod.demand(endpoint, 1);
+      dies(pod, bad, "CUDA error: unspecified launch failure");
+      pod.demand(endpoint, 0);
+      pod.pass(5_000);
+    }
+    const { quarantine } = pod.shown(bad);
+    expect(quarantine?.reason).toContain("unspecified launch failure");
+    pod.poll(bad, [], { waitMs: 0 });
+    const third = pod.endpoint();
+    const { shortage, room } = pod.demand(third, 1);
+    expect([shortage.code, room]).toEqual(["crash_looping", 0]);
+    expect(shortage.error).toContain("attic is in quarantine");
+    pod.restart();
+    pod.poll(bad, [], { waitMs: 0 });
+    expect(pod.shown(bad).quarantine).toEqual(quarantine);
+    const good = pod.node();
+    expect(pod.demand(third, 1).replicas).toMatchObject([{ nodeId: good }]);
+  });
+
+  it("gets work again when its time is over, by itself, with nobody asking", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoints = [pod.endpoint(), pod.endpoint(), pod.endpoint()];
+    for (const endpoint of endpoints) {
+      pod.demand(endpoint, 1);
+      dies(pod, node);
+      pod.demand(endpoint, 0);
+    }
+    const last = pod.endpoint();
+    expect(pod.demand(last, 1).replicas).toEqual([]);
+    pod.beat(node, QUARANTINE_MS - 10_000);
+    expect(pod.shown(node).slots).toEqual([{ slot: 0, replica_id: null }]);
+    pod.beat(node, 20_000);
+    expect(pod.shown(node)).toMatchObject({ quarantine: null, slots: [{ replica_id: expect.any(String) }] });
+  });
+
+  it("is for one endpoint only where nothing but its own replicas die, and takes others on", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const broken = pod.endpoint();
+    pod.demand(broken, 1);
+    for (const pause of [5_000, 10_000, 0]) {
+      dies(pod, node, "no such node: Foo");
+      pod.pass(pause);
+    }
+    expect(pod.shown(node).quarantine?.reason).toMatch(new RegExp(`For ${broken} only.*no such node: Foo`));
+    expect(pod.demand(pod.endpoint(), 1).replicas).toMatchObject([{ nodeId: node }]);
+  });
+
+  it("is trusted again when an operator says so", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    for (const endpoint of [pod.endpoint(), pod.endpoint(), pod.endpoint()]) {
+      pod.demand(endpoint, 1);
+      dies(pod, node);
+      pod.demand(endpoint, 0);
+    }
+    const waiting = pod.endpoint();
+    expect(pod.demand(waiting, 1).replicas).toEqual([]);
+    expect(change(pod, node, { quarantined: false }).quarantine).toBeNull();
+    expect(pod.demand(waiting, 1).replicas).toHaveLength(1);
+  });
+
+  it("because it comes and goes", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    for (let times = 0; times < FLAPS_MAX; times += 1) {
+      expect(pod.shown(node).quarantine).toBeNull();
+      pod.pass(NODE_LOST_MS);
+      pod.poll(node, [], { waitMs: 0 });
+    }
+    expect(pod.shown(node).quarantine?.reason).toContain("came back");
+  });
+
+  it("because it offers more slots than its cards hold, for as long as it does", () => {
+    const pod = new PodHarness();
+    const gpus = [card()];
+    const node = pod.machine({ gpus, slots: 8, slotsPerGpu: 2 });
+    expect(pod.shown(node).quarantine?.reason).toContain("8 slots on 1 cards");
+    pod.beat(node, 5 * QUARANTINE_MS, [], { gpus, slots: 8, slotsPerGpu: 2 });
+    expect(pod.demand(pod.endpoint(), 1).replicas).toEqual([]);
+    pod.beat(node, 2 * QUARANTINE_MS, [], { gpus, slots: 2, slotsPerGpu: 2 });
+    expect(pod.demand(pod.endpoint(), 1).replicas).toHaveLength(1);
+  });
+
+  it("because its cards change while its agent runs; with a new start they may", () => {
+    const pod = new PodHarness();
+    const [first, second] = [card(), card("NVIDIA L40S", 46_068)];
+    const node = pod.machine({ gpus: [first] });
+    const beat = (gpu: typeof first, start: number, seq: number) =>
+      pod.poll(node, [], { waitMs: 0, gpus: [gpu], order: { start, seq } });
+    beat(first, 1, 1);
+    beat(second, 2, 1);
+    expect(pod.shown(node).quarantine).toBeNull();
+    beat(first, 2, 2);
+    expect(pod.shown(node).quarantine?.reason).toContain("cards changed");
+  });
+
+  it("because it runs what it was never given, again and again", () => {
+    const pod = new PodHarness();
+    const node = pod.node(4);
+    const bytes = seededBytes(5);
+    const strays: ReplicaId[] = [];
+    const report = () =>
+      pod.poll(
+        node,
+        strays.map((id, slot) => held(id, "ready", slot)),
+        { waitMs: 0, slots: 4 },
+      );
+    report();
+    for (let times = 0; times < STRAYS_MAX; times += 1) {
+      expect(pod.shown(node).quarantine).toBeNull();
+      strays.push(makeId(ReplicaId, "rep", pod.now, bytes, ownerKey(pod.endpoint())));
+      // The same one again counts once: it may take its time to stop.
+      for (let beats = 0; beats < 3; beats += 1) report();
+      pod.pass(5_000);
+    }
+    expect(pod.shown(node).quarantine?.reason).toContain("never given");
+  });
+
+  it("is not what a node gets that comes back with what it ran, or that this object does not remember", () => {
+    const pod = new PodHarness();
+    const node = pod.node(4);
+    const endpoint = pod.endpoint();
+    const running = pod.demand(endpoint, 4).replicas.map(({ replicaId }, slot) => held(replicaId, "busy", slot));
+    const beat = () => pod.poll(node, running, { waitMs: 0, slots: 4 });
+    beat();
+    pod.pass(NODE_LOST_MS);
+    beat();
+    pod.restart();
+    beat();
+    expect(pod.shown(node).quarantine).toBeNull();
+  });
+});
+
+describe("a node's figures", () => {
+  const figures = {
+    gpus: [{ index: 0, busy_percent: 97, vram_used_mb: 1, vram_total_mb: 2, temperature_c: 71, power_w: 300 }],
+    cpu_percent: 12,
+    memory_used_mb: 1,
+    memory_total_mb: 2,
+    disk_free_mb: 3,
+    disk_total_mb: 4,
+    network_in_bytes_per_s: 5,
+    network_out_bytes_per_s: 6,
+  };
+
+  it("are shown as they came last, and asked for each second only while somebody looks", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const identity = { workspaceId: pod.workspaceId, podId: pod.podId, nodeId: node };
+    const report = () => pod.call((core) => core.reportMetrics(identity, figures));
+    expect(pod.shown(node).metrics).toBeNull();
+    expect(report()).toEqual({ ok: true, nextInMs: METRICS_UNWATCHED_MS });
+    expect(pod.shown(node).metrics).toEqual({ ...figures, at: new Date(pod.now).toISOString() });
+    pod.poll(node);
+    expect(pod.call((core) => core.watchNode(pod.workspaceId, node))).toMatchObject({ node: { metrics: figures } });
+    expect(pod.answers.at(-1)?.answer).toEqual({ replicas: [], metrics_every_ms: METRICS_WATCHED_MS });
+    expect(report()).toEqual({ ok: true, nextInMs: METRICS_WATCHED_MS });
+    // Looking on does not cut the next poll short.
+    pod.poll(node);
+    pod.call((core) => core.watchNode(pod.workspaceId, node));
+    expect(pod.answers).toHaveLength(1);
+    pod.now += METRICS_WATCH_MS;
+    expect(report()).toEqual({ ok: true, nextInMs: METRICS_UNWATCHED_MS });
+  });
+
+  it("are written nowhere, move no alarm, and go when the node does", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const identity = { workspaceId: pod.workspaceId, podId: pod.podId, nodeId: node };
+    const rows = () => pod.db.exec("SELECT total_changes() AS rows")[0]?.rows;
+    const [before, armed] = [rows(), pod.armedAt];
+    for (let second = 0; second < 10; second += 1) {
+      pod.now += 1_000;
+      pod.call((core) => core.reportMetrics(identity, figures));
+      pod.call((core) => core.watchNode(pod.workspaceId, node));
+    }
+    expect([rows(), pod.armedAt]).toEqual([before, armed]);
+    pod.pass(NODE_LOST_MS);
+    expect(pod.shown(node)).toMatchObject({ online: false, metrics: null });
+    expect(pod.call((core) => core.reportMetrics({ ...identity, nodeId: "node_0" as NodeId }, figures))).toMatchObject({
+      code: "node_not_found",
+    });
+  });
+});
