@@ -14,8 +14,11 @@ import { buildRoutes } from "#worker/routes/builds";
 import { documentRoutes } from "#worker/routes/documents";
 import { endpointRoutes } from "#worker/routes/endpoints";
 import { fileRoutes } from "#worker/routes/files";
+import { gpuTypeRoutes } from "#worker/routes/gpu-types";
 import { jobRoutes } from "#worker/routes/jobs";
+import { joinTokenRoutes } from "#worker/routes/join-tokens";
 import { modelRoutes } from "#worker/routes/models";
+import { nodeRoutes } from "#worker/routes/nodes";
 import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
@@ -36,6 +39,9 @@ const mounted: readonly Mounted[] = [
   ...fileRoutes,
   ...modelRoutes,
   ...podRoutes,
+  ...joinTokenRoutes,
+  ...nodeRoutes,
+  ...gpuTypeRoutes,
   ...webhookRoutes,
   ...accessRoutes,
   ...agentNodeRoutes,

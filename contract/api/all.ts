@@ -12,6 +12,7 @@ import {
   patchEndpoint,
 } from "#contract/api/endpoints";
 import { getFile, uploadFile } from "#contract/api/files";
+import { deleteGpuType, listGpuTypes, putGpuType } from "#contract/api/gpu-types";
 import { cancelJob, createJob, getJob, getJobEvents, getOutput, listJobs } from "#contract/api/jobs";
 import {
   beginModel,
@@ -22,7 +23,24 @@ import {
   listModels,
   putModelPart,
 } from "#contract/api/models";
-import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
+import {
+  cordonNode,
+  createJoinToken,
+  createPod,
+  deletePod,
+  drainNode,
+  getNode,
+  getPod,
+  listJoinTokens,
+  listNodes,
+  listPods,
+  patchPod,
+  removeNode,
+  revokeJoinToken,
+  trustNode,
+  uncordonNode,
+  undrainNode,
+} from "#contract/api/pods";
 import {
   cancelOperation,
   createOperation,
@@ -138,9 +156,25 @@ export const routes: readonly Route[] = [
   putModelPart,
   completeModel,
   deleteModel,
+  createPod,
   listPods,
-  listNodes,
+  getPod,
+  patchPod,
+  deletePod,
   createJoinToken,
+  listJoinTokens,
+  revokeJoinToken,
+  listNodes,
+  getNode,
+  drainNode,
+  undrainNode,
+  cordonNode,
+  uncordonNode,
+  trustNode,
+  removeNode,
+  listGpuTypes,
+  putGpuType,
+  deleteGpuType,
   getMe,
   createKey,
   listKeys,

@@ -21,10 +21,12 @@ export function joinNode(
   pod: PodRecord,
   request: JoinNode,
   now: number,
+  nodeId?: NodeId,
 ): { readonly ok: true; readonly nodeId: NodeId } | Refusal {
+  if (nodeId !== undefined && state.nodes.get(nodeId) !== null) return { ok: true, nodeId };
   const mismatch = mismatchOf(state, request);
   if (mismatch !== null) return refusal("gpu_mismatch", mismatch);
-  const id = makeId(NodeId, "node", now, (length) => state.world.randomBytes(length), ownerKey(pod.podId));
+  const id = nodeId ?? makeId(NodeId, "node", now, (length) => state.world.randomBytes(length), ownerKey(pod.podId));
   state.nodes.insert({
     id,
     name: request.name,

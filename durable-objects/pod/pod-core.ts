@@ -123,10 +123,11 @@ export class PodCore {
 
   // --- nodes -------------------------------------------------------------------------------------------------------
 
-  join(workspaceId: WorkspaceId, request: JoinNode): Reply<{ nodeId: NodeId }> {
+  /** @param nodeId the node it makes: the same one again is the same node */
+  join(workspaceId: WorkspaceId, request: JoinNode, nodeId?: NodeId): Reply<{ nodeId: NodeId }> {
     const pod = this.#podOf(workspaceId);
     if (pod === null) return noPod();
-    return this.#mutate((now) => joinNode(this.#state, pod, request, now));
+    return this.#mutate((now) => joinNode(this.#state, pod, request, now, nodeId));
   }
 
   pollNode(identity: NodeIdentity, poll: NodePoll): NodePollOutcome {

@@ -60,8 +60,8 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     return this.#turn((core) => core.reportMetrics(node, metrics));
   }
 
-  async join(workspaceId: WorkspaceId, request: JoinNode): Promise<Reply<{ nodeId: NodeId }>> {
-    return this.#turn((core) => core.join(workspaceId, request));
+  async join(workspaceId: WorkspaceId, request: JoinNode, nodeId?: NodeId): Promise<Reply<{ nodeId: NodeId }>> {
+    return this.#turn((core) => core.join(workspaceId, request, nodeId));
   }
 
   async pollNode(node: NodeIdentity, poll: NodePoll): Promise<Reply<{ answer: NodePollAnswer }>> {

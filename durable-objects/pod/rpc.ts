@@ -88,8 +88,11 @@ export interface PodRpc {
   /** The latest figures; asking for them makes the node send them each second for a while. */
   watchNode(workspaceId: WorkspaceId, nodeId: NodeId): Promise<Reply<{ node: NodeSummary }>>;
   reportMetrics(node: NodeIdentity, metrics: NodeMetrics): Promise<Reply<{ nextInMs: number }>>;
-  /** The join token was checked by the Worker. */
-  join(workspaceId: WorkspaceId, request: JoinNode): Promise<Reply<{ nodeId: NodeId }>>;
+  /**
+   * The join token was checked by the Worker.
+   * @param nodeId the node that this join makes, of this pod's key: the same one again is the same node. Left out: a fresh one
+   */
+  join(workspaceId: WorkspaceId, request: JoinNode, nodeId?: NodeId): Promise<Reply<{ nodeId: NodeId }>>;
   /** Heartbeat. Answers at once when the wanted replicas differ from those reported, else when they do or after wait_ms. */
   pollNode(node: NodeIdentity, poll: NodePoll): Promise<Reply<{ answer: NodePollAnswer }>>;
   /** The client of that poll is gone. */

@@ -10,7 +10,7 @@ CREATE TABLE `gpu_types` (
 CREATE TABLE `joins` (
 	`token_id` text NOT NULL,
 	`join_id` text NOT NULL,
-	`node_id` text,
+	`node_id` text NOT NULL,
 	`at` integer NOT NULL,
 	PRIMARY KEY(`token_id`, `join_id`),
 	FOREIGN KEY (`token_id`) REFERENCES `join_tokens`(`id`) ON UPDATE no action ON DELETE cascade

@@ -105,8 +105,8 @@ export const joins = sqliteTable(
       .references(() => joinTokens.id, { onDelete: "cascade" }),
     /** Drawn by the machine: a join of which the answer got lost is repeated under the same one. */
     joinId: text("join_id").notNull(),
-    /** Null until the pod has taken it. */
-    nodeId: text("node_id"),
+    /** The node it becomes: made with the row, so that the pod can tell a repeated join from another machine's. */
+    nodeId: text("node_id").notNull(),
     at: integer("at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.tokenId, table.joinId] })],

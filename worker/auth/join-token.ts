@@ -1,14 +1,57 @@
+/** What a machine that wants to join shows: a secret that opens a pod, to so many machines and so long. */
 import { isWellFormedSecret } from "#contract/access";
-import type { PodId, WorkspaceId } from "#contract/ids";
+import { makeId, NodeId, ownerKey } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import { sha256Hex } from "#worker/auth/digest";
-import { findJoinToken } from "#worker/catalog/pods";
+import { claimJoin, findJoin, findJoinToken, type HeldJoinToken } from "#worker/catalog/join-tokens";
 import type { Env } from "#worker/env";
+import { randomBytes } from "#worker/http/fresh-id";
 
-/** The pod a join token opens. @throws Problem unauthenticated; a malformed one is told before the catalog is asked */
-export async function verifyJoinToken(env: Env, token: string): Promise<{ workspaceId: WorkspaceId; podId: PodId }> {
-  if (!isWellFormedSecret("plj", token)) throw new Problem("unauthenticated", "The join token is malformed.");
-  const found = await findJoinToken(env.CATALOG, await sha256Hex(token), Date.now());
-  if (found === undefined) throw new Problem("unauthenticated", "The join token is unknown or has expired.");
-  return found;
+/**
+ * The token of a secret, living or not.
+ * @throws Problem unauthenticated for tokens nobody made: a malformed one is told before the catalog is asked
+ */
+export async function heldJoinToken(env: Env, secret: string): Promise<HeldJoinToken> {
+  if (!isWellFormedSecret("plj", secret)) throw new Problem("unauthenticated", "The join token is malformed.");
+  const token = await findJoinToken(env.CATALOG, await sha256Hex(secret));
+  if (token === undefined) throw new Problem("unauthenticated", "The join token is unknown.");
+  return token;
+}
+
+/**
+ * Lets a machine in with its token and counts it, once for each join id: whoever sends the same one again is the same
+ * machine. Where the pod then refuses it, it must be given back.
+ * @param joinId drawn by the machine
+ * @returns the node it becomes
+ * @throws Problem join_token_used, join_token_expired, join_token_revoked
+ */
+export async function admitJoin(env: Env, token: HeldJoinToken, joinId: string): Promise<NodeId> {
+  const now = Date.now();
+  const nodeId = makeId(NodeId, "node", now, randomBytes, ownerKey(token.podId));
+  if (await claimJoin(env.CATALOG, token.id, joinId, nodeId, now)) return nodeId;
+  // Counted before: an answer that got lost may come after the token's time, but a revoked one opens nothing any more.
+  const known = await findJoin(env.CATALOG, token.id, joinId);
+  if (known !== undefined && token.revokedAt === null) return known;
+  throw closed(token, now);
+}
+
+const ANOTHER = "Ask the pod's operator for another one (pilotlight pods tokens create).";
+
+/** Why a token lets nobody in. */
+function closed({ revokedAt, expiresAt, usesMax }: HeldJoinToken, now: number): Problem {
+  if (revokedAt !== null) {
+    return new Problem("join_token_revoked", `The join token was revoked at ${iso(revokedAt)}. ${ANOTHER}`);
+  }
+  if (expiresAt <= now) {
+    return new Problem("join_token_expired", `The join token expired at ${iso(expiresAt)}. ${ANOTHER}`);
+  }
+  // Open to any number, and yet it let nobody in: it was revoked after it was read.
+  if (usesMax === null) return new Problem("join_token_revoked", `The join token was revoked. ${ANOTHER}`);
+  const used =
+    usesMax === 1 ? "is for one machine, and one has joined" : `is for ${usesMax} machines, and so many have joined`;
+  return new Problem("join_token_used", `The join token ${used} with it. ${ANOTHER}`);
+}
+
+function iso(atMs: number): string {
+  return new Date(atMs).toISOString();
 }

@@ -50,7 +50,7 @@ export function bootstrapStatements(bootstrap: Bootstrap): Statement[] {
       ? []
       : [
           {
-            sql: "INSERT INTO join_tokens (id, workspace_id, pod_id, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at",
+            sql: "INSERT INTO join_tokens (id, workspace_id, pod_id, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at, revoked_at = NULL",
             params: [joinToken.id, workspaceId, podId, joinToken.hash, nowMs, joinToken.expiresAt],
           },
         ]),

@@ -14,7 +14,8 @@ export type CursorKind =
   | "deliveries"
   | "builds"
   | "models"
-  | "releases";
+  | "releases"
+  | "join-tokens";
 
 const MAC_BYTES = 12;
 

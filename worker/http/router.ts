@@ -140,6 +140,8 @@ const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
   key: "key_not_found",
   pod: "pod_not_found",
   node: "node_not_found",
+  token: "join_token_not_found",
+  gpu_type: "gpu_type_not_found",
   replica: "replica_not_found",
   batch: "batch_not_found",
   operation: "operation_not_found",

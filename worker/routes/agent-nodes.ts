@@ -1,18 +1,19 @@
-/** Nodes: joining a pod, and the heartbeat that says what a node should run. */
+/** Nodes: joining a pod, the heartbeat that says what a node should run, and how it fares. */
 import * as z from "zod";
-import { JoinedNode, JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
+import { JoinedNode, JoinNode, NodeMetricsAnswer, NodeMetricsReport, NodePoll, NodePollAnswer } from "#contract/agent";
 import { route } from "#contract/api/route";
 import { NodeId, ownerKey } from "#contract/ids";
 import { JSON_BODY_BYTES_MAX, LONG_POLL_MS } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { PodRpc } from "#durable-objects/pod/rpc";
-import { verifyJoinToken } from "#worker/auth/join-token";
-import { nearsItsEnd, signNodeSession } from "#worker/auth/node-session";
+import { admitJoin, heldJoinToken } from "#worker/auth/join-token";
+import { type NodeSession, nearsItsEnd, signNodeSession } from "#worker/auth/node-session";
+import { giveJoinBack } from "#worker/catalog/join-tokens";
 import { bearer, handleAgent, requireProtocol } from "#worker/http/agent-router";
 import { readJsonBody } from "#worker/http/json-body";
 import { pollAnswer } from "#worker/http/poll-stream";
 import { finished, type Mounted } from "#worker/http/router";
-import { introducePod } from "#worker/placement/introduce-pod";
+import { askToldPod, refreshPod } from "#worker/placement/introduce-pod";
 import { askPod } from "#worker/placement/objects";
 
 const tag = "Agent";
@@ -27,7 +28,7 @@ const joinNode = route({
   body: JoinNode,
   status: 201,
   returns: JoinedNode,
-  problems: [],
+  problems: ["join_token_used", "join_token_expired", "join_token_revoked", "gpu_mismatch", "pod_not_found"],
 });
 
 const pollNode = route({
@@ -44,28 +45,56 @@ const pollNode = route({
   problems: ["node_not_found"],
 });
 
+const reportNodeMetrics = route({
+  id: "reportNodeMetrics",
+  tag,
+  method: "post",
+  path: "/agent/v1/nodes/{node}/metrics",
+  summary: "Say how busy, full and hot the machine is; the answer says when the next figures are due",
+  scope: null,
+  params: z.object({ node: NodeId }),
+  body: NodeMetricsReport,
+  status: 200,
+  returns: NodeMetricsAnswer,
+  problems: ["node_not_found"],
+});
+
 /** Not `handleAgent`: who joins has no session yet. */
 const join: Mounted = {
   method: joinNode.method,
   path: joinNode.path,
   answer: async ({ env, request }) => {
     requireProtocol(request);
-    const { workspaceId, podId } = await verifyJoinToken(env, bearer(request));
+    const token = await heldJoinToken(env, bearer(request));
     const { body } = await readJsonBody(request, JoinNode, JSON_BODY_BYTES_MAX);
-    await introducePod(env, podId, workspaceId);
-    const { nodeId } = await askPod(env, podId, "once", (pod) => pod.join(workspaceId, body));
+    // An agent that draws no id is another machine each time.
+    const joinId = body.join_id ?? crypto.randomUUID();
+    const { podId, workspaceId } = token;
+    const nodeId = await admitJoin(env, token, joinId);
+    try {
+      await askToldPod(env, podId, workspaceId, "repeatable", (pod) => pod.join(workspaceId, body, nodeId));
+    } catch (error) {
+      // What the pod refuses does not count. Where its answer is lost, the machine counts, and comes again by its id.
+      if (error instanceof Problem) await giveJoinBack(env.CATALOG, token.id, joinId);
+      throw error;
+    }
     const session = await signNodeSession(env.SIGNING_SECRET, { nodeId, podId, workspaceId });
     return finished(joinNode, { node_id: nodeId, pod_id: podId, session });
   },
 };
 
+/** A session speaks for one node; another one's name is as unknown as an invented one. */
+function requireOwnName(node: NodeSession, named: NodeId): void {
+  if (named !== node.nodeId) throw new Problem("node_not_found", "This session is another node's.");
+}
+
 const poll = handleAgent(pollNode, async (call) => {
   const { env, node, params, body } = call;
-  // A session speaks for one node; another one's name is as unknown as an invented one.
-  if (params.node !== node.nodeId) throw new Problem("node_not_found", "This session is another node's.");
+  requireOwnName(node, params.node);
   const identity = { workspaceId: node.workspaceId, podId: node.podId, nodeId: node.nodeId };
   const message = { ...body, wait_ms: Math.min(body.wait_ms, LONG_POLL_MS) };
   const work = async () => {
+    call.waitUntil(refreshPod(call, node.podId, node.workspaceId));
     const { answer } = await askPod(env, node.podId, "repeatable", (pod) => pod.pollNode(identity, message));
     return nearsItsEnd(node, Date.now())
       ? { ...answer, session: await signNodeSession(env.SIGNING_SECRET, identity) }
@@ -76,4 +105,11 @@ const poll = handleAgent(pollNode, async (call) => {
   );
 });
 
-export const agentNodeRoutes = [join, poll];
+const metrics = handleAgent(reportNodeMetrics, async ({ env, node, params, body }) => {
+  requireOwnName(node, params.node);
+  const identity = { workspaceId: node.workspaceId, podId: node.podId, nodeId: node.nodeId };
+  const { nextInMs } = await askPod(env, node.podId, "repeatable", (pod) => pod.reportMetrics(identity, body.metrics));
+  return { next_in_ms: nextInMs };
+});
+
+export const agentNodeRoutes = [join, poll, metrics];

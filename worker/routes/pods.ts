@@ -1,49 +1,162 @@
-/** Pods as callers see them: which there are, their nodes, and how machines join. */
-import { makeSecret } from "#contract/access";
-import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
-import { JoinTokenId, makeId, type PodId, type WorkspaceId } from "#contract/ids";
+/** Pods: allotments of GPUs, with the settings that their objects are told of. */
+import { createPod, deletePod, getPod, listPods, type PodPatch, patchPod } from "#contract/api/pods";
+import { makeId, PodId, type WorkspaceId } from "#contract/ids";
+import { PODS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
-import { sha256Hex } from "#worker/auth/digest";
-import { hasPod, insertJoinToken, selectPods } from "#worker/catalog/pods";
+import { DEFAULT_POD_SETTINGS, type PodSettings } from "#contract/replica";
+import { isUniqueViolation } from "#worker/catalog/database";
+import { selectGpuTypes } from "#worker/catalog/gpu-types";
+import {
+  countPods,
+  endpointsOnPod,
+  findPod,
+  findUntoldDeletion,
+  insertPod,
+  markPodDeleted,
+  type PodRow,
+  podView,
+  selectPods,
+  updatePod,
+} from "#worker/catalog/pods";
 import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { iso } from "#worker/jobs/job-view";
-import { introducePod } from "#worker/placement/introduce-pod";
-import { askPod } from "#worker/placement/objects";
+import { askToldPod, endDeletion, tellPods, unknownPod } from "#worker/placement/introduce-pod";
+import { requireKnownGpuTypes } from "#worker/pods/known-gpu-types";
 
-async function requirePod(env: Env, workspaceId: WorkspaceId, podId: PodId): Promise<void> {
-  if (!(await hasPod(env.CATALOG, workspaceId, podId))) {
-    throw new Problem("pod_not_found", "Your workspace has no such pod.");
+/** Somebody who changes a pod between our reading and our writing makes us read again; more than this is no accident. */
+const ROUNDS_MAX = 5;
+/** So many are named in a refusal. */
+const NODES_NAMED_MAX = 5;
+
+const create = handleOnce(createPod, async (call) => {
+  const { env, principal, body } = call;
+  const { workspaceId } = principal;
+  const settings = await settingsWith(env, workspaceId, DEFAULT_POD_SETTINGS, body);
+  if ((await countPods(env.CATALOG, workspaceId)) >= PODS_PER_WORKSPACE_MAX) {
+    throw new Problem("pod_limit", `A workspace may have ${PODS_PER_WORKSPACE_MAX} pods.`);
   }
-}
+  const now = Date.now();
+  const id = makeId(PodId, "pod", now, randomBytes);
+  const row: PodRow = {
+    id,
+    workspaceId,
+    name: body.name,
+    settings,
+    version: 1,
+    appliedVersion: 0,
+    createdAt: now,
+    updatedAt: now,
+  };
+  await naming(body.name, () => insertPod(env.CATALOG, row));
+  await tellPods(call, [row]);
+  return podView(row);
+});
 
 const list = handle(listPods, async ({ env, principal }) => ({
-  data: await selectPods(env.CATALOG, principal.workspaceId),
+  data: (await selectPods(env.CATALOG, principal.workspaceId)).map(podView),
 }));
 
-const nodes = handle(listNodes, async ({ env, principal, params }) => {
-  await requirePod(env, principal.workspaceId, params.pod);
-  await introducePod(env, params.pod, principal.workspaceId);
-  const reply = await askPod(env, params.pod, "repeatable", (pod) => pod.listNodes(principal.workspaceId));
-  return { data: reply.nodes };
+const get = handle(getPod, async ({ env, principal, params }) =>
+  podView(await ownPod(env, principal.workspaceId, params.pod)),
+);
+
+const patch = handle(patchPod, async (call) => {
+  const { env, principal, params, body } = call;
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const pod = await ownPod(env, principal.workspaceId, params.pod);
+    const settings = await settingsWith(env, principal.workspaceId, pod.settings, body);
+    const name = body.name ?? pod.name;
+    const change = { name, settings, updatedAt: Date.now() };
+    const changed = await naming(name, () => updatePod(env.CATALOG, pod, change));
+    if (changed === undefined) continue;
+    await tellPods(call, [changed]);
+    return podView(changed);
+  }
+  throw new Problem("unavailable", "The pod is being changed by others all the time; try again.", { retryAfterS: 1 });
 });
 
-const joinToken = handleOnce(createJoinToken, async ({ env, principal, params, body }) => {
-  await requirePod(env, principal.workspaceId, params.pod);
-  const token = makeSecret("plj", randomBytes);
-  const now = Date.now();
-  const row = {
-    id: makeId(JoinTokenId, "jt", now, randomBytes),
-    workspaceId: principal.workspaceId,
-    podId: params.pod,
-    hash: await sha256Hex(token),
-    createdAt: now,
-    expiresAt: now + body.expires_in * 1000,
+const remove = handle(deletePod, async ({ env, principal, params }) => {
+  const { workspaceId } = principal;
+  // Deleted before, but its object did not hear of it: the same call again finishes the work.
+  const unfinished = await findUntoldDeletion(env.CATALOG, workspaceId, params.pod);
+  if (unfinished !== undefined) {
+    await endDeletion(env, workspaceId, params.pod, unfinished);
+    return undefined;
+  }
+  const pod = await ownPod(env, workspaceId, params.pod);
+  await refuseUsed(env, pod);
+  await refuseOnline(env, pod);
+  // The row goes first, so that no endpoint begins to use a pod whose object is being removed.
+  const version = await markPodDeleted(env.CATALOG, workspaceId, pod.id, Date.now());
+  if (version === undefined) {
+    await refuseUsed(env, pod);
+    throw unknownPod();
+  }
+  await endDeletion(env, workspaceId, pod.id, version);
+  return undefined;
+});
+
+export const podRoutes = [create, list, get, patch, remove];
+
+/** @throws Problem pod_not_found */
+export async function ownPod(env: Env, workspaceId: WorkspaceId, podId: PodId): Promise<PodRow> {
+  const pod = await findPod(env.CATALOG, workspaceId, podId);
+  if (pod === undefined) throw unknownPod();
+  return pod;
+}
+
+async function refuseUsed(env: Env, pod: PodRow): Promise<void> {
+  const users = await endpointsOnPod(env.CATALOG, pod.workspaceId, pod.id);
+  if (users.length === 0) return;
+  throw new Problem("pod_in_use", `Endpoints use it: ${users.join(", ")}. Move them to another pod or delete them.`);
+}
+
+/** The object says so too when it is removed; asked before, a pod with machines is not gone even for a moment. */
+async function refuseOnline(env: Env, { id, workspaceId }: PodRow): Promise<void> {
+  const { nodes } = await askToldPod(env, id, workspaceId, "repeatable", (pod) => pod.listNodes(workspaceId));
+  const online = nodes.filter((node) => node.online);
+  if (online.length === 0) return;
+  const names = online.slice(0, NODES_NAMED_MAX).map(({ name, id }) => `${name} (${id})`);
+  const more = online.length > names.length ? `, and ${online.length - names.length} more` : "";
+  throw new Problem("pod_in_use", `Nodes of it are online: ${names.join(", ")}${more}. Drain and remove them first.`);
+}
+
+/** Settings with the fields that a body gives. @throws Problem invalid_body for GPU types that nobody knows */
+async function settingsWith(
+  env: Env,
+  workspaceId: WorkspaceId,
+  settings: PodSettings,
+  { name: _, ...given }: PodPatch,
+): Promise<PodSettings> {
+  if ((given.gpu_types?.length ?? 0) > 0 || Object.keys(given.prices ?? {}).length > 0) {
+    const known = await selectGpuTypes(env.CATALOG, workspaceId);
+    requireKnownGpuTypes(
+      given,
+      known.map((type) => type.name),
+    );
+  }
+  const changed = { ...settings, ...definedOf(given) };
+  return {
+    ...changed,
+    gpu_types: [...new Set(changed.gpu_types)],
+    regions: [...new Set(changed.regions)],
   };
-  await insertJoinToken(env.CATALOG, row);
-  return { id: row.id, pod_id: row.podId, created_at: iso(now), expires_at: iso(row.expiresAt), token };
-});
+}
 
-export const podRoutes = [list, nodes, joinToken];
+function definedOf<T extends object>(fields: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [Key in keyof T]?: Exclude<T[Key], undefined>;
+  };
+}
+
+/** Runs what may find the name taken. @throws Problem pod_name_taken */
+async function naming<T>(name: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    throw new Problem("pod_name_taken", `There is already a pod called "${name}"; take another name.`);
+  }
+}

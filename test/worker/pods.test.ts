@@ -1,0 +1,217 @@
+import { env } from "cloudflare:workers";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { JsonObject } from "#contract/exact-json";
+import { makeId, OwnerKey, PodId } from "#contract/ids";
+import { PODS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { until } from "#test/until";
+import { agentHeaders, joinNode, joinToken, pollNode } from "#test/worker/agent-node";
+import { jsonOf, makeEndpoint, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
+import { randomBytes } from "#worker/http/fresh-id";
+
+let workspace: TestWorkspace;
+let stranger: TestWorkspace;
+beforeAll(async () => {
+  workspace = await makeWorkspace();
+  stranger = await makeWorkspace();
+});
+
+const post = (json: JsonObject, key = workspace.key) => send("POST", "/v1/pods", { key, json });
+const patch = (pod: unknown, json: JsonObject, key = workspace.key) =>
+  send("PATCH", `/v1/pods/${String(pod)}`, { key, json });
+const read = (pod: unknown, key = workspace.key) => send("GET", `/v1/pods/${String(pod)}`, { key });
+const remove = (pod: unknown, key = workspace.key) => send("DELETE", `/v1/pods/${String(pod)}`, { key });
+const notFound = { status: 404, code: "pod_not_found" };
+const appliedOf = (id: unknown) =>
+  env.CATALOG.prepare("SELECT version, applied_version AS applied FROM pods WHERE id = ?")
+    .bind(String(id))
+    .first<{ version: number; applied: number }>();
+
+describe("a pod", () => {
+  it("is made with what is given and defaults for the rest, and its object is told", async () => {
+    const made = await post({
+      name: "rack",
+      description: "two machines in the cellar",
+      gpu_types: ["rtx-4090", "rtx-3090", "rtx-4090"],
+      regions: ["home"],
+      prices: { "rtx-4090": 0.08 },
+    });
+    expect(made.status).toBe(201);
+    const pod = await jsonOf(made);
+    expect(pod).toMatchObject({
+      name: "rack",
+      description: "two machines in the cellar",
+      gpu_types: ["rtx-4090", "rtx-3090"],
+      containers_max: null,
+      regions: ["home"],
+      min_replicas: 0,
+      idle_timeout_s: null,
+      prices: { "rtx-4090": 0.08 },
+    });
+    expect(pod.updated_at).toBe(pod.created_at);
+    expect(await jsonOf(await read(pod.id))).toEqual(pod);
+    expect(await appliedOf(pod.id)).toEqual({ version: 1, applied: 1 });
+  });
+
+  it("is made once for one Idempotency-Key", async () => {
+    const headers = { "idempotency-key": "the-same-pod" };
+    const first = await send("POST", "/v1/pods", { key: workspace.key, json: { name: "once" }, headers });
+    const again = await send("POST", "/v1/pods", { key: workspace.key, json: { name: "once" }, headers });
+    expect([first.status, again.status]).toEqual([201, 201]);
+    expect((await jsonOf(again)).id).toBe((await jsonOf(first)).id);
+  });
+
+  it("is changed field by field, and keeps what is left out", async () => {
+    const { id } = await jsonOf(await post({ name: "changing", containers_max: 4, prices: { l4: 0.4, t4: 0.3 } }));
+    const changed = await jsonOf(await patch(id, { name: "changed", min_replicas: 1, prices: { l4: 0.5 } }));
+    expect(changed).toMatchObject({ name: "changed", containers_max: 4, min_replicas: 1, prices: { l4: 0.5 } });
+    expect(await jsonOf(await patch(id, { containers_max: null }))).toMatchObject({ containers_max: null });
+    expect(await appliedOf(id)).toEqual({ version: 3, applied: 3 });
+  });
+
+  it("has a name of its own in the workspace", async () => {
+    const { id } = await jsonOf(await post({ name: "first of the name" }));
+    const taken = { status: 409, code: "pod_name_taken" };
+    expect(await refusalOf(await post({ name: "first of the name" }))).toEqual(taken);
+    const { id: other } = await jsonOf(await post({ name: "another" }));
+    expect(await refusalOf(await patch(other, { name: "first of the name" }))).toEqual(taken);
+    expect((await post({ name: "first of the name" }, stranger.key)).status).toBe(201);
+    expect((await remove(id)).status).toBe(204);
+    expect((await post({ name: "first of the name" })).status).toBe(201);
+  });
+
+  it.each([
+    [{}, ["/name"]],
+    [{ name: "  " }, ["/name"]],
+    [{ name: "x", containers_max: 0 }, ["/containers_max"]],
+    [{ name: "x", regions: ["EU West"] }, ["/regions/0"]],
+    [{ name: "x", prices: { l4: -1 } }, ["/prices/l4"]],
+    [{ name: "x", id: "pod_0" }, ["/id"]],
+  ])("is refused with the fields that are wrong: %j", async (json, paths) => {
+    expect(await refusalOf(await post(json))).toEqual({ status: 422, code: "invalid_body", paths });
+  });
+
+  it("is refused with cards that nobody knows, and the near ones are named", async () => {
+    const refused = await post({ name: "x", gpu_types: ["l4", "4090", "a100"], prices: { "h-200": 1 } });
+    expect(refused.status).toBe(422);
+    const { errors } = (await jsonOf(refused)) as unknown as { errors: { path: string; reason: string }[] };
+    expect(errors.map(({ path }) => path)).toEqual(["/gpu_types/1", "/gpu_types/2", "/prices/h-200"]);
+    expect(errors[0]?.reason).toContain("rtx-4090");
+    expect(errors[1]?.reason).toContain("a100-40 or a100-80");
+    expect(errors[2]?.reason).toContain("h200");
+  });
+
+  it("is one of at most so many", async () => {
+    const full = await makeWorkspace();
+    const key = OwnerKey.parse("00000000");
+    const rows = Array.from({ length: PODS_PER_WORKSPACE_MAX - 1 }, (_, index) =>
+      env.CATALOG.prepare("INSERT INTO pods (id, workspace_id, name, created_at) VALUES (?, ?, ?, 1)").bind(
+        makeId(PodId, "pod", index, randomBytes, key),
+        full.workspaceId,
+        `pod ${index}`,
+      ),
+    );
+    await env.CATALOG.batch(rows);
+    expect(await refusalOf(await post({ name: "one more" }, full.key))).toEqual({ status: 409, code: "pod_limit" });
+  });
+});
+
+describe("strangers", () => {
+  it("see, change and delete nothing", async () => {
+    const { id } = await jsonOf(await post({ name: "mine alone" }));
+    expect(await refusalOf(await read(id, stranger.key))).toEqual(notFound);
+    expect(await refusalOf(await patch(id, { name: "theirs" }, stranger.key))).toEqual(notFound);
+    expect(await refusalOf(await remove(id, stranger.key))).toEqual(notFound);
+    const listed = JSON.stringify(await jsonOf(await send("GET", "/v1/pods", { key: stranger.key })));
+    expect(listed).not.toContain(String(id));
+    expect(await jsonOf(await read(id))).toMatchObject({ name: "mine alone" });
+  });
+
+  it("learn of invented names what they learn of others'", async () => {
+    for (const name of ["pod_0dpx4n3m8k7q2wz6tgr1vyc5ha", "default", "pod_"]) {
+      expect(await refusalOf(await read(name))).toEqual(notFound);
+    }
+  });
+});
+
+describe("deleting a pod", () => {
+  it("is refused while an endpoint uses it, by its one pod or among several", async () => {
+    const own = await makeWorkspace();
+    const { id } = await jsonOf(await post({ name: "second" }, own.key));
+    await makeEndpoint(own.key, "fox", { pod_id: id });
+    const refused = await remove(id, own.key);
+    expect(refused.status).toBe(409);
+    expect(await jsonOf(refused)).toMatchObject({ code: "pod_in_use", detail: expect.stringContaining("fox") });
+    const pods = JSON.stringify([
+      { pod_id: own.podId, lanes: ["batch"] },
+      { pod_id: id, lanes: ["interactive"] },
+    ]);
+    await env.CATALOG.prepare("UPDATE endpoints SET pod_id = ?, pods = ? WHERE workspace_id = ?")
+      .bind(own.podId, pods, own.workspaceId)
+      .run();
+    expect(await refusalOf(await remove(id, own.key))).toEqual({ status: 409, code: "pod_in_use" });
+    expect((await send("DELETE", "/v1/endpoints/fox", { key: own.key })).status).toBe(204);
+    expect((await remove(id, own.key)).status).toBe(204);
+    expect(await refusalOf(await read(id, own.key))).toEqual(notFound);
+  });
+
+  it("is refused while a node is online, and names it; then its tokens open nothing", async () => {
+    const own = await makeWorkspace();
+    const node = await joinNode(own);
+    await pollNode(node, []);
+    const token = await joinToken(own);
+    const refused = await remove(own.podId, own.key);
+    expect(refused.status).toBe(409);
+    expect(await jsonOf(refused)).toMatchObject({ code: "pod_in_use", detail: expect.stringContaining(node.nodeId) });
+    expect((await read(own.podId, own.key)).status).toBe(200);
+    const path = `/v1/pods/${own.podId}/nodes/${node.nodeId}`;
+    expect((await send("DELETE", path, { key: own.key })).status).toBe(204);
+    expect((await remove(own.podId, own.key)).status).toBe(204);
+    const joined = await send("POST", "/agent/v1/nodes", {
+      key: token,
+      headers: agentHeaders(),
+      json: { name: "late", agent_version: "1", comfyui: "test", gpus: [], slots: 1 },
+    });
+    expect(await refusalOf(joined)).toEqual({ status: 401, code: "unauthenticated" });
+  });
+
+  it("that the object did not hear of is finished by the same call, and not undone", async () => {
+    const own = await makeWorkspace();
+    await env.CATALOG.prepare("UPDATE pods SET deleted_at = 1, version = version + 1 WHERE id = ?")
+      .bind(own.podId)
+      .run();
+    expect((await remove(own.podId, own.key)).status).toBe(204);
+    const told = await appliedOf(own.podId);
+    expect(told?.applied).toBe(told?.version);
+    expect(await refusalOf(await remove(own.podId, own.key))).toEqual(notFound);
+  });
+});
+
+describe("a change that the pod's object did not hear of", () => {
+  it("is told when the pod is next used", async () => {
+    const { id } = await jsonOf(await post({ name: "unheard" }));
+    await env.CATALOG.prepare(`UPDATE pods SET settings = '{"gpu_types":["l4"]}', version = 5 WHERE id = ?`)
+      .bind(String(id))
+      .run();
+    expect((await send("GET", `/v1/pods/${String(id)}/nodes`, { key: workspace.key })).status).toBe(200);
+    expect(await appliedOf(id)).toEqual({ version: 5, applied: 5 });
+    const join = await send("POST", "/agent/v1/nodes", {
+      key: await joinToken({ ...workspace, podId: PodId.parse(id) }),
+      headers: agentHeaders(),
+      json: { name: "wrong card", agent_version: "1", comfyui: "test", gpus: [card("Tesla T4", 15_360)], slots: 1 },
+    });
+    expect(await refusalOf(join)).toEqual({ status: 409, code: "gpu_mismatch" });
+  });
+
+  it("is told by a node's heartbeat, although nobody asks", async () => {
+    const own = await makeWorkspace();
+    const node = await joinNode(own);
+    await env.CATALOG.prepare("UPDATE pods SET version = 7 WHERE id = ?").bind(own.podId).run();
+    await pollNode(node, []);
+    const confirmed = async () => ((await appliedOf(own.podId))?.applied === 7 ? true : undefined);
+    expect(await until("the object has confirmed it", confirmed)).toBe(true);
+  });
+});
+
+function card(name: string, vram_mb: number): JsonObject {
+  return { index: 0, name, uuid: null, vram_mb, driver: null };
+}
