@@ -8,9 +8,9 @@ import {
   getEndpoint,
   getEndpointSchema,
   listEndpoints,
-  listReplicas,
   patchEndpoint,
 } from "#contract/api/endpoints";
+import { listReplicas } from "#contract/api/replicas";
 import type { Endpoint, EndpointPatch, EndpointSchema, NewEndpoint } from "#contract/endpoint";
 import type { Replica } from "#contract/replica";
 
@@ -46,6 +46,7 @@ export class Endpoints {
     return this.#transport.call(getEndpointSchema, { params: { endpoint }, ...options });
   }
 
+  /** Those that run, and those that crashed within the hour. */
   async replicas(endpoint: string, options: CallOptions = {}): Promise<Replica[]> {
     return (await this.#transport.call(listReplicas, { params: { endpoint }, ...options })).data;
   }

@@ -46,6 +46,7 @@ export const problems = {
   // 409
   slug_taken: { status: 409, retryable: false, title: "The workspace has an endpoint of that name" },
   request_in_flight: { status: 409, retryable: true, title: "A request with this Idempotency-Key is still running" },
+  replica_ended: { status: 409, retryable: false, title: "The replica has ended" },
   job_finished: { status: 409, retryable: false, title: "The job has already ended" },
   job_running: { status: 409, retryable: false, title: "The job has already started" },
   job_not_finished: { status: 409, retryable: false, title: "The job has not ended yet" },

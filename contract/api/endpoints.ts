@@ -4,7 +4,6 @@ import { route } from "#contract/api/route";
 import { Endpoint, EndpointPatch, EndpointSchema, NewEndpoint, Slug } from "#contract/endpoint";
 import { EndpointId } from "#contract/ids";
 import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
-import { Replica } from "#contract/replica";
 
 /** An endpoint's slug or its id. */
 export const EndpointParams = z.object({ endpoint: z.union([EndpointId, Slug]) });
@@ -85,17 +84,5 @@ export const getEndpointSchema = route({
   params: EndpointParams,
   status: 200,
   returns: EndpointSchema,
-  problems: ["endpoint_not_found"],
-});
-export const listReplicas = route({
-  id: "listReplicas",
-  tag,
-  method: "get",
-  path: "/v1/endpoints/{endpoint}/replicas",
-  summary: "Replicas of the endpoint, with states and timed phases",
-  scope: "read",
-  params: EndpointParams,
-  status: 200,
-  returns: z.object({ data: z.array(Replica) }),
   problems: ["endpoint_not_found"],
 });

@@ -1,30 +1,46 @@
 import type { ReplicaReport } from "#contract/agent";
-import type { NodeId, ReplicaId } from "#contract/ids";
+import type { EndpointId, PodId, ReplicaId } from "#contract/ids";
 import { REPLICA_LOST_MS } from "#contract/limits";
 import type { Replica } from "#contract/replica";
 import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
+import { isOnErrand } from "#durable-objects/endpoint/release-gate";
+import { noteBooted } from "#durable-objects/endpoint/scaling-events";
 import type { PlacedReplica } from "#durable-objects/pod/rpc";
 import { loseLease } from "#durable-objects/queue/transition";
 import { enter, isCapacity, isOver, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import { chance } from "#durable-objects/sql/database";
 
-/** Crashed replicas are shown for this long, with their error. */
-const CRASHED_SHOWN_MS = 60 * 60_000;
+/** Replicas that have ended are shown for this long: crashed ones with their error, all with their log. */
+const ENDED_SHOWN_MS = 60 * 60_000;
+/** And no more than so many of them. */
+const ENDED_KEPT = 50;
+
+/** Which replicas a list holds: those that run or have crashed lately, those that have ended lately, or both. */
+export type Listed = "current" | "ended" | "all";
 
 /** A replica the pod has placed becomes known, unless the news of its end was faster. */
-export function admit(state: EndpointState, id: ReplicaId, nodeId: NodeId, now: number, gpuType?: string | null): void {
+export function admit(
+  state: EndpointState,
+  { id, nodeId, podId, gpuType }: Pick<ReplicaRecord, "id" | "nodeId" | "podId" | "gpuType">,
+  now: number,
+): void {
   if (state.hasEnded(id)) return;
-  const { raisedAt } = state.demand;
+  const raisedAt = state.demands.get(podId)?.raisedAt ?? 0;
   const requestedAt = raisedAt > 0 && raisedAt < now ? raisedAt : now;
   state.replicas.put({
     id,
     nodeId,
+    podId,
     gpuType,
+    build: undefined,
     state: "placed",
     release: state.config?.release ?? 1,
     error: null,
-    draining: state.config?.removed ?? true,
+    draining: state.config === null || state.config.removed || poolOfPod(state, podId) === null,
+    replacedSince: null,
+    inPlaceOf: null,
     startedAt: now,
     changes: [
       { state: "requested", at: requestedAt },
@@ -41,10 +57,16 @@ export function report(
   message: ReplicaReport,
   now: number,
 ): ReplicaRecord | null {
-  if (isOver(known.state)) return null;
+  // The pod was faster to say that it is over; why, it says itself.
+  const isCrashToo = known.state === "stopped" && message.state === "crashed";
+  if (isOver(known.state) && !isCrashToo) {
+    if (message.log !== undefined) state.news.save(known.id);
+    state.news.ended(known.id);
+    return null;
+  }
   if (message.state === "stopped") {
     loseLeases(state, known.id, message.error ?? "The replica stopped.", now);
-    gone(state, known.id);
+    gone(state, known.id, now, message.error ?? null);
     return null;
   }
   const stated = message.state === "busy" ? "ready" : message.state === "requested" ? "placed" : message.state;
@@ -55,23 +77,40 @@ export function report(
     ...entered,
     error: message.error ?? (stated === "crashed" ? "The replica crashed." : null),
     phases: message.phases.length > 0 ? message.phases : known.phases,
+    ...remade(state, known, message),
   };
   if (
     entered !== known ||
     replica.error !== known.error ||
+    replica.build !== known.build ||
     JSON.stringify(replica.phases) !== JSON.stringify(known.phases)
   ) {
     state.replicas.put(replica);
   }
   if (stated === "crashed") {
+    ended(state, known.id, now);
     loseLeases(state, known.id, replica.error ?? "The replica crashed.", now);
-    state.due(now + CRASHED_SHOWN_MS);
+    state.due(now + ENDED_SHOWN_MS);
     dismiss(state, known.id);
     return null;
   }
   if (stated === "draining") dismiss(state, known.id);
-  if (stated === "ready" && entered !== known) state.used(known.id, now);
+  if (stated === "ready" && entered !== known) {
+    if (isStarting(known.state)) noteBooted(state, known, now);
+    state.used(known.id, now);
+    state.news.save(known.id);
+  }
   return replica;
+}
+
+/** The build it says it runs. One that has made itself one of the active release's needs no other in its place. */
+function remade(
+  state: EndpointState,
+  known: ReplicaRecord,
+  { build = known.build }: ReplicaReport,
+): Pick<ReplicaRecord, "build" | "replacedSince"> {
+  const isRemade = build !== known.build && known.build !== undefined && build === state.config?.needs?.build;
+  return { build, replacedSince: isRemade ? null : known.replacedSince };
 }
 
 /** A replica that asks for work is ready. @returns null when it should stop */
@@ -81,7 +120,9 @@ export function polled(state: EndpointState, known: ReplicaRecord, now: number):
   if (!isStarting(known.state)) return known;
   const ready = enter(known, "ready", now);
   state.replicas.put(ready);
+  noteBooted(state, known, now);
   state.used(ready.id, now);
+  state.news.save(ready.id);
   return ready;
 }
 
@@ -95,66 +136,71 @@ export function drain(state: EndpointState, replica: ReplicaRecord): void {
 /** The pod needs the slot. Given up only when the replica is idle and not needed here, judged now. */
 export function reclaim(state: EndpointState, id: ReplicaId): boolean {
   const replica = state.replicas.get(id);
-  if (replica === null || isOver(replica.state) || state.held(id) > 0) return false;
+  if (replica === null || isOver(replica.state) || state.held(id) > 0 || isOnErrand(state, id)) return false;
   if (replica.draining) return true;
   if (capacityOf(state).length <= numbersOf(state).needed) return false;
   drain(state, replica);
   return true;
 }
 
-/** The replica is no more. Its leases live on, for as long as somebody is heard under them, unless they are lost apart. */
-export function gone(state: EndpointState, id: ReplicaId): void {
+/**
+ * The replica is no more. Its leases live on, for as long as somebody is heard under them, unless they are lost apart.
+ * @param at when its process was over, as far as anybody knows
+ * @param error null: it went as it was told to
+ */
+export function gone(state: EndpointState, id: ReplicaId, at: number, error: string | null): void {
   state.replicaEnded(id);
   dismiss(state, id);
   const replica = state.replicas.get(id);
-  if (replica !== null && replica.state !== "crashed") state.forgetReplica(id);
+  if (replica === null || isOver(replica.state)) return;
+  state.replicas.put({ ...enter(replica, "stopped", at), error: error ?? replica.error });
+  ended(state, id, at);
 }
 
-/** Takes the pod's word for which replicas there are. Those admitted since the question was sent are not missing. */
-export function reconcile(state: EndpointState, placed: readonly PlacedReplica[], sentAt: number, now: number): void {
+/** Its log is kept, and of those that ended long ago nothing. */
+function ended(state: EndpointState, id: ReplicaId, now: number): void {
+  state.news.save(id);
+  state.news.ended(id);
+  const over = state.replicas
+    .all()
+    .filter((replica) => isOver(replica.state))
+    .toSorted((a, b) => endedAt(b) - endedAt(a));
+  for (const [index, replica] of over.entries()) {
+    if (index >= ENDED_KEPT || endedAt(replica) + ENDED_SHOWN_MS <= now) state.forgetReplica(replica.id);
+  }
+}
+
+function endedAt(replica: ReplicaRecord): number {
+  return replica.changes.at(-1)?.at ?? replica.startedAt;
+}
+
+/** Takes a pod's word for which replicas it has. Those admitted since the question was sent are not missing. */
+export function reconcile(
+  state: EndpointState,
+  podId: PodId,
+  placed: readonly PlacedReplica[],
+  sentAt: number,
+  now: number,
+): void {
   const there = new Set(placed.map(({ replicaId }) => replicaId));
   for (const { replicaId, nodeId, gpuType } of placed) {
     const known = state.replicas.get(replicaId);
-    if (known === null) admit(state, replicaId, nodeId, now, gpuType);
+    if (known === null) admit(state, { id: replicaId, nodeId, podId, gpuType }, now);
     else if (known.gpuType !== gpuType) state.replicas.put({ ...known, gpuType });
   }
   for (const replica of state.replicas.all()) {
-    if (!there.has(replica.id) && !isOver(replica.state) && replica.startedAt < sentAt) {
-      gone(state, replica.id);
+    if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;
+    if (replica.startedAt < sentAt) {
+      gone(state, replica.id, Math.min(now, state.aliveUntil(replica.id) ?? now), "The pod no longer has the replica.");
     }
   }
 }
 
-/** Drains what is above max_replicas: idle replicas first, then starting ones, then those at work. */
-export function drainSurplus(state: EndpointState): void {
-  const max = state.config === null || state.config.removed ? 0 : state.config.settings.max_replicas;
-  const capacity = capacityOf(state);
-  const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 1 : 0);
-  const surplus = capacity.toSorted((a, b) => cost(a) - cost(b) || state.usedAt(a.id) - state.usedAt(b.id));
-  for (const replica of surplus.slice(0, Math.max(0, capacity.length - max))) drain(state, replica);
-}
-
-/**
- * Drains replicas that have idled for too long and are not needed, the longest idle first.
- * @returns when the next one will have idled for too long
- */
-export function drainIdle(state: EndpointState, now: number): number | null {
-  const { config } = state;
-  if (config === null) return null;
-  const capacity = capacityOf(state);
-  const timeout = config.settings.idle_timeout_s * 1_000;
-  let spare = capacity.length - numbersOf(state).needed;
-  const idle = capacity
-    .filter((replica) => replica.state === "ready" && state.held(replica.id) === 0)
-    .toSorted((a, b) => state.usedAt(a.id) - state.usedAt(b.id));
-  for (const replica of idle) {
-    if (spare <= 0) return null;
-    const until = state.usedAt(replica.id) + timeout;
-    if (until > now) return until;
-    drain(state, replica);
-    spare -= 1;
+/** Drains what is on pods that the endpoint has left. */
+export function drainLeft(state: EndpointState): void {
+  for (const replica of state.replicas.all()) {
+    if (state.config?.pods.every(({ podId }) => podId !== replica.podId)) drain(state, replica);
   }
-  return null;
 }
 
 /**
@@ -168,9 +214,10 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
   };
   for (const replica of state.replicas.all()) {
     if (isOver(replica.state)) {
-      const until = (replica.changes.at(-1)?.at ?? replica.startedAt) + CRASHED_SHOWN_MS;
+      const until = endedAt(replica) + ENDED_SHOWN_MS;
       if (until <= now) state.forgetReplica(replica.id);
-      else later(until);
+      // One that stopped as it should is worth no waking.
+      else if (replica.state === "crashed") later(until);
     } else if (isCapacity(replica) && !isStarting(replica.state)) {
       // One that holds a lease is watched by the lease.
       if (state.held(replica.id) > 0) continue;
@@ -183,13 +230,29 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
 }
 
 /** The replicas as the API shows them. */
-export function listed(state: EndpointState): Replica[] {
+export function listed(state: EndpointState, which: Listed, now: number): Replica[] {
   const { config } = state;
   if (config === null) return [];
-  return state.replicas.all().map((replica) => ({
+  return state.replicas
+    .all()
+    .filter((replica) => isListed(replica, which, now))
+    .map((replica) => shown(state, replica, config.endpointId, now));
+}
+
+function isListed(replica: ReplicaRecord, which: Listed, now: number): boolean {
+  if (!isOver(replica.state)) return which !== "ended";
+  if (endedAt(replica) + ENDED_SHOWN_MS <= now) return false;
+  return which !== "current" || replica.state === "crashed";
+}
+
+function shown(state: EndpointState, replica: ReplicaRecord, endpointId: EndpointId, now: number): Replica {
+  const { cold, idle, busy } = state.replicas.accounts.used(replica, now);
+  return {
     id: replica.id,
-    endpoint_id: config.endpointId,
+    endpoint_id: endpointId,
     node_id: replica.nodeId,
+    pod_id: replica.podId,
+    gpu_type: replica.gpuType ?? null,
     state: isOver(replica.state)
       ? replica.state
       : replica.draining
@@ -199,10 +262,15 @@ export function listed(state: EndpointState): Replica[] {
           : replica.state,
     release: replica.release,
     error: replica.error,
-    started_at: new Date(replica.startedAt).toISOString(),
+    doing: state.news.doing(replica.id),
+    started_at: iso(replica.startedAt),
+    seconds: { cold: cold / 1_000, idle: idle / 1_000, busy: busy / 1_000 },
+    states: replica.changes.map(({ state: entered, at }) => ({ state: entered, at: iso(at) })),
     phases: [...replica.phases],
-  }));
+  };
 }
+
+const iso = (at: number): string => new Date(at).toISOString();
 
 /** All leases of the replica are lost. */
 export function loseLeases(state: EndpointState, id: ReplicaId, reason: string, now: number): void {

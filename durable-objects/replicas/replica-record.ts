@@ -1,5 +1,5 @@
 /** What an endpoint remembers of a replica. */
-import type { NodeId, ReplicaId } from "#contract/ids";
+import type { NodeId, PodId, ReplicaId } from "#contract/ids";
 import type { ReplicaState } from "#contract/replica";
 
 /** When the replica entered each state, by the server's clock, oldest first. */
@@ -11,6 +11,7 @@ export interface StateChange {
 export interface ReplicaRecord {
   readonly id: ReplicaId;
   readonly nodeId: NodeId;
+  readonly podId: PodId;
   /** Type of the card it is on; null: none, or one without a name. undefined until the pod has said it. */
   readonly gpuType: string | null | undefined;
   /** `busy` is never stored: it follows from the leases. */
@@ -19,6 +20,12 @@ export interface ReplicaRecord {
   readonly error: string | null;
   /** The endpoint has let it go: it finishes its job and stops. */
   readonly draining: boolean;
+  /** One that starts after this, Unix ms, takes its place; until that one is ready, it works. null: none does. */
+  readonly replacedSince: number | null;
+  /** The replica whose place it took. */
+  readonly inPlaceOf: ReplicaId | null;
+  /** The build that the active release had when it was placed, by digest; null: none. undefined: nobody knows. */
+  readonly build: string | null | undefined;
   readonly startedAt: number;
   readonly changes: readonly StateChange[];
   /** Measured by the agent, for show. */

@@ -1,0 +1,134 @@
+/** The replicas of an endpoint: how they stand, what they write, what their time went to, and how one is sent away. */
+import * as z from "zod";
+import { EndpointParams } from "#contract/api/endpoints";
+import { route } from "#contract/api/route";
+import { PodId, ReplicaId } from "#contract/ids";
+import { GpuTypeName, Replica } from "#contract/replica";
+
+const tag = "Replicas";
+const ReplicaParams = EndpointParams.extend({ replica: ReplicaId });
+
+/** A line that a replica wrote while it was prepared and started. */
+export const ReplicaLogLine = z
+  .object({
+    number: z.int().nonnegative(),
+    at: z.iso.datetime().meta({ description: "When the server heard of it" }),
+    line: z.string(),
+  })
+  .meta({ id: "ReplicaLogLine" });
+export type ReplicaLogLine = z.infer<typeof ReplicaLogLine>;
+
+/** What the replicas of a pod and a type of card did on a day, in seconds by the server's clock. */
+export const ReplicaDay = z
+  .object({
+    day: z.iso.date().meta({ description: "UTC" }),
+    pod_id: PodId,
+    gpu_type: GpuTypeName.nullable(),
+    seconds: z.object({
+      cold: z.number().nonnegative().meta({ description: "Started, and not ready yet" }),
+      idle: z.number().nonnegative(),
+      busy: z.number().nonnegative().meta({ description: "Had a job on their GPU" }),
+    }),
+    started: z.int().nonnegative().meta({ description: "Replicas that were placed on this day" }),
+    crashed: z.int().nonnegative().meta({ description: "Replicas that crashed on this day" }),
+  })
+  .meta({ id: "ReplicaDay" });
+export type ReplicaDay = z.infer<typeof ReplicaDay>;
+
+export const listReplicas = route({
+  id: "listReplicas",
+  tag,
+  method: "get",
+  path: "/v1/endpoints/{endpoint}/replicas",
+  summary: "Replicas of the endpoint, with states and timed phases",
+  description: "Replicas that have ended are kept for an hour, the last 50 of them.",
+  scope: "read",
+  params: EndpointParams,
+  query: z.object({
+    state: z.enum(["current", "ended", "all"]).default("current").meta({
+      description:
+        "`current`: those that run, and those that crashed within the hour; `ended`: stopped and crashed ones",
+    }),
+  }),
+  status: 200,
+  returns: z.object({ data: z.array(Replica) }),
+  problems: ["endpoint_not_found"],
+});
+export const getReplica = route({
+  id: "getReplica",
+  tag,
+  method: "get",
+  path: "/v1/endpoints/{endpoint}/replicas/{replica}",
+  summary: "Get a replica",
+  scope: "read",
+  params: ReplicaParams,
+  status: 200,
+  returns: Replica,
+  problems: ["endpoint_not_found", "replica_not_found"],
+});
+export const getReplicaLogs = route({
+  id: "getReplicaLogs",
+  tag,
+  method: "get",
+  path: "/v1/endpoints/{endpoint}/replicas/{replica}/logs",
+  summary: "What a replica wrote while it was prepared and started",
+  description:
+    "The last 1,000 lines of the steps of its build and of ComfyUI's start, without passwords, tokens, prompts and inputs. Lines have numbers: ask again from `next` for those that have come since.",
+  scope: "read",
+  params: ReplicaParams,
+  query: z.object({
+    from: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).meta({
+      description: "Only lines with this number or a higher one",
+    }),
+  }),
+  status: 200,
+  returns: z.object({
+    data: z.array(ReplicaLogLine),
+    next: z.int().nonnegative().meta({ description: "The number of the line that comes next" }),
+  }),
+  problems: ["endpoint_not_found", "replica_not_found"],
+});
+export const stopReplica = route({
+  id: "stopReplica",
+  tag,
+  method: "post",
+  path: "/v1/endpoints/{endpoint}/replicas/{replica}/stop",
+  summary: "Stop a replica after the job in hand",
+  description: "Another one is started only when it is needed: for waiting jobs, or for the warm floor.",
+  scope: "deploy",
+  params: ReplicaParams,
+  status: 200,
+  returns: Replica,
+  problems: ["endpoint_not_found", "replica_not_found", "replica_ended"],
+});
+export const replaceReplica = route({
+  id: "replaceReplica",
+  tag,
+  method: "post",
+  path: "/v1/endpoints/{endpoint}/replicas/{replica}/replace",
+  summary: "Start a new replica, and stop this one when that one is ready",
+  description: "Where its pod has no room for one more, this one stops first, after the job in hand.",
+  scope: "deploy",
+  params: ReplicaParams,
+  status: 200,
+  returns: Replica,
+  problems: ["endpoint_not_found", "replica_not_found", "replica_ended"],
+});
+export const listReplicaSeconds = route({
+  id: "listReplicaSeconds",
+  tag,
+  method: "get",
+  path: "/v1/endpoints/{endpoint}/replica-seconds",
+  summary: "What the time of an endpoint's replicas went to, by day",
+  description:
+    "One entry for each UTC day, pod and type of card, replicas that run included until now. Days are kept for 400 days.",
+  scope: "read",
+  params: EndpointParams,
+  query: z.object({
+    from: z.iso.date().optional().meta({ description: "First UTC day; 30 days ago when left out" }),
+    to: z.iso.date().optional().meta({ description: "Last UTC day; today when left out" }),
+  }),
+  status: 200,
+  returns: z.object({ data: z.array(ReplicaDay) }),
+  problems: ["endpoint_not_found"],
+});

@@ -1,0 +1,83 @@
+/** Replicas as operators see them: how they stand, what they write, what their time went to. */
+import {
+  getReplica,
+  getReplicaLogs,
+  listReplicaSeconds,
+  listReplicas,
+  replaceReplica,
+  stopReplica,
+} from "#contract/api/replicas";
+import { handle } from "#worker/http/router";
+import { askEndpoint } from "#worker/placement/objects";
+import { ownEndpoint } from "#worker/placement/own-endpoint";
+
+/** A month, when nobody says how far back. */
+const DAYS_DEFAULT = 30;
+const DAY_MS = 86_400_000;
+
+const list = handle(listReplicas, async ({ env, principal: { workspaceId }, params, query }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.listReplicas(workspaceId, query.state),
+  );
+  return { data: reply.replicas };
+});
+
+const get = handle(getReplica, async ({ env, principal: { workspaceId }, params }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.getReplica(workspaceId, params.replica),
+  );
+  return reply.replica;
+});
+
+const logs = handle(getReplicaLogs, async ({ env, principal: { workspaceId }, params, query }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const { lines, next } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.replicaLog(workspaceId, params.replica, query.from),
+  );
+  const data = lines.map(({ number, at, line }) => ({ number, at: new Date(at).toISOString(), line }));
+  return { data, next };
+});
+
+const stop = handle(stopReplica, async ({ env, principal: { workspaceId }, params }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.stopReplica(workspaceId, params.replica),
+  );
+  return reply.replica;
+});
+
+const replace = handle(replaceReplica, async ({ env, principal: { workspaceId }, params }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.replaceReplica(workspaceId, params.replica),
+  );
+  return reply.replica;
+});
+
+const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceId }, params, query }) => {
+  const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  const today = Math.floor(Date.now() / DAY_MS);
+  const to = query.to === undefined ? today : dayOf(query.to);
+  const from = query.from === undefined ? to - DAYS_DEFAULT : dayOf(query.from);
+  const { days } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.replicaDays(workspaceId, from, to),
+  );
+  const data = days.map(({ day, podId, gpuType, used, started, crashed }) => ({
+    day: new Date(day * DAY_MS).toISOString().slice(0, 10),
+    pod_id: podId,
+    gpu_type: gpuType === "" ? null : gpuType,
+    seconds: { cold: used.cold / 1_000, idle: used.idle / 1_000, busy: used.busy / 1_000 },
+    started,
+    crashed,
+  }));
+  return { data };
+});
+
+export const replicaRoutes = [list, get, logs, stop, replace, seconds];
+
+/** Days since 1970, UTC. */
+function dayOf(date: string): number {
+  return Math.floor(Date.parse(`${date}T00:00:00Z`) / DAY_MS);
+}
