@@ -131,7 +131,7 @@ async function keyAndNodes(client: Pilotlight, options: DoctorOptions): Promise<
     };
     if (!me.scopes.some((scope) => scope === "read" || scope === "admin")) return [key];
     const nodes: NodeSummary[] = [];
-    for (const pod of await client.pods.list({ signal })) nodes.push(...(await client.pods.nodes(pod.id, { signal })));
+    for (const pod of await client.pods.list({ signal })) nodes.push(...(await client.nodes.list(pod.id, { signal })));
     return [key, ...nodeFindings(nodes)];
   } catch (error) {
     signal.throwIfAborted();

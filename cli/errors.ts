@@ -37,6 +37,7 @@ export const cliErrors = {
     hint: "Set PILOTLIGHT_TOKEN, give --token, or run `npm start` here, which makes a key.",
   },
   no_pod: { exitCode: ExitCode.notFound, hint: null },
+  no_node: { exitCode: ExitCode.notFound, hint: "`pilotlight nodes ls` lists them." },
   server_failed: { exitCode: ExitCode.failed, hint: "`pilotlight doctor` looks for the cause." },
   server_running: { exitCode: ExitCode.failed, hint: "Use it, stop it, or choose another PILOTLIGHT_STATE_DIR." },
   agent_failed: { exitCode: ExitCode.failed, hint: "Its last lines are above." },

@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 100;
 export async function nodeOnline(client: Pilotlight, pod: string, signal: AbortSignal): Promise<NodeSummary> {
   const deadline = performance.now() + ONLINE_MS_MAX;
   for (;;) {
-    const node = (await client.pods.nodes(pod, { signal })).find(({ online }) => online);
+    const node = (await client.nodes.list(pod, { signal })).find(({ online }) => online);
     if (node !== undefined) return node;
     if (performance.now() > deadline) {
       throw new CliError("agent_not_ready", `No node is online after ${ONLINE_MS_MAX / 1_000} s; agent.log says why`);

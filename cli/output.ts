@@ -31,6 +31,7 @@ export class Output {
   readonly #options: OutputOptions;
   #progressShown = false;
   #lastPlain = "";
+  #frameLines = 0;
 
   constructor(options: OutputOptions) {
     this.format = options.format;
@@ -66,6 +67,24 @@ export class Output {
       this.#lastPlain = phase;
       this.#options.stderr.write(`${line}\n`);
     }
+  }
+
+  /**
+   * Lines that take the place of the last ones, for what changes all the time. Where they cannot (no terminal), and where
+   * people do not read them, nothing is shown.
+   * @returns whether they are shown
+   */
+  frame(lines: readonly string[]): boolean {
+    const { stdout, animate, quiet } = this.#options;
+    if (!animate || quiet || this.format !== "text" || stdout.isTTY !== true) return false;
+    this.#clearProgress();
+    const columns = Math.max((stdout.columns ?? 80) - 1, 20);
+    const back = this.#frameLines === 0 ? "" : `\u001b[${this.#frameLines}A`;
+    const text = lines.map((line) => `\u001b[2K${[...shown(line)].slice(0, columns).join("")}\n`).join("");
+    // What is left of a longer one goes as well.
+    stdout.write(`${back}${text}\u001b[J`);
+    this.#frameLines = lines.length;
+    return true;
   }
 
   /** Something that happened, for `--json-stream`; shown in no other format. */

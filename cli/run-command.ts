@@ -90,14 +90,23 @@ function isFamily(word: string): boolean {
 }
 
 function unknownCommand(argv: readonly string[]): CliError {
-  const typed = argv.filter((word) => !word.startsWith("-")).slice(0, 2);
-  const family = commands.filter((command) => command.path.length > 1 && command.path[0] === typed[0]);
-  if (family.length > 0) {
-    const verbs = family.map((command) => command.path[1] ?? "");
-    const near = nearestWord(typed[1] ?? "", verbs);
+  const words = argv.filter((word) => !word.startsWith("-"));
+  const typed = words.slice(0, 2);
+  // The longest beginning that commands have: `pods`, or `pods tokens`.
+  for (const known of [words.slice(0, 2), words.slice(0, 1)]) {
+    const family = commands.filter(
+      ({ path }) => path.length > known.length && known.every((word, index) => path[index] === word),
+    );
+    if (family.length === 0) continue;
+    const verbs = [...new Set(family.map(({ path }) => path[known.length] ?? ""))];
+    const near = nearestWord(words[known.length] ?? "", verbs);
     const hint =
-      near === undefined ? `It takes: ${verbs.join(", ")}` : `Did you mean \`pilotlight ${typed[0]} ${near}\`?`;
-    return new CliError("unknown_command", `There is no command \`${typed.join(" ")}\``, hint);
+      near === undefined ? `It takes: ${verbs.join(", ")}` : `Did you mean \`pilotlight ${known.join(" ")} ${near}\`?`;
+    return new CliError(
+      "unknown_command",
+      `There is no command \`${words.slice(0, known.length + 1).join(" ")}\``,
+      hint,
+    );
   }
   const near = nearestWord(typed[0] ?? "", [...new Set(commands.map((command) => command.path[0] ?? ""))]);
   return new CliError(

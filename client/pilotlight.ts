@@ -4,8 +4,10 @@ import { Batches } from "#client/batches";
 import { Builds } from "#client/builds";
 import { Endpoints } from "#client/endpoints";
 import { Files } from "#client/files";
+import { GpuTypes } from "#client/gpu-types";
 import { Jobs } from "#client/jobs";
 import { Models } from "#client/models";
+import { Nodes } from "#client/nodes";
 import { Operations } from "#client/operations";
 import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
@@ -42,6 +44,8 @@ export class Pilotlight {
   readonly outputs: Outputs;
   readonly keys: Keys;
   readonly pods: Pods;
+  readonly nodes: Nodes;
+  readonly gpuTypes: GpuTypes;
   readonly webhooks: Webhooks;
   readonly #transport: Transport;
 
@@ -60,6 +64,8 @@ export class Pilotlight {
     this.outputs = new Outputs(transport);
     this.keys = new Keys(transport);
     this.pods = new Pods(transport);
+    this.nodes = new Nodes(transport);
+    this.gpuTypes = new GpuTypes(transport);
     this.webhooks = new Webhooks(transport);
     this.#transport = transport;
   }

@@ -30,7 +30,7 @@ export async function startProduct(folder: string, say: (line: string) => void):
   });
   let node: Promise<FakeNode> | undefined;
   const join = async (): Promise<FakeNode> => {
-    const { token } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, JOIN_TOKEN_S);
+    const { token } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, { expires_in: JOIN_TOKEN_S });
     if (token === undefined) throw new Error("the server made no join token");
     return await joinFakeNode(stack.url, token, SLOTS);
   };

@@ -9,13 +9,35 @@ import { dev } from "#cli/commands/dev";
 import { doctor } from "#cli/commands/doctor";
 import { endpointsGet, endpointsList, endpointsRemove, endpointsSet, schema } from "#cli/commands/endpoints";
 import { filesPut } from "#cli/commands/files";
+import { gpusList, gpusReset, gpusSet } from "#cli/commands/gpus";
 import { helpAbout } from "#cli/commands/help";
 import { importWorkflowFile } from "#cli/commands/import";
 import { jobsCancel, jobsGet, jobsList, jobsRetry, jobsWatch, jobsWhy } from "#cli/commands/jobs";
 import { keysCreate, keysList, keysRevoke } from "#cli/commands/keys";
 import { listen } from "#cli/commands/listen";
 import { modelsImport, modelsList, modelsPush, modelsRemove, modelsShow } from "#cli/commands/models";
-import { nodeJoin, nodeList, nodeToken } from "#cli/commands/node";
+import { nodeJoin, nodeToken } from "#cli/commands/node";
+import {
+  nodesCordon,
+  nodesDrain,
+  nodesList,
+  nodesRemove,
+  nodesShow,
+  nodesTrust,
+  nodesUncordon,
+  nodesUndrain,
+  nodesWatch,
+} from "#cli/commands/nodes";
+import {
+  podsCreate,
+  podsList,
+  podsRemove,
+  podsSet,
+  podsShow,
+  podsTokensCreate,
+  podsTokensList,
+  podsTokensRevoke,
+} from "#cli/commands/pods";
 import {
   queueBump,
   queueDead,
@@ -119,9 +141,28 @@ export const commands: readonly Command[] = [
   keysCreate,
   keysList,
   keysRevoke,
+  gpusList,
+  gpusSet,
+  gpusReset,
+  podsList,
+  podsShow,
+  podsCreate,
+  podsSet,
+  podsRemove,
+  podsTokensList,
+  podsTokensCreate,
+  podsTokensRevoke,
   nodeJoin,
-  nodeList,
   nodeToken,
+  nodesList,
+  nodesShow,
+  nodesWatch,
+  nodesDrain,
+  nodesUndrain,
+  nodesCordon,
+  nodesUncordon,
+  nodesTrust,
+  nodesRemove,
   doctor,
   version,
   helpAbout(() => commands),

@@ -1,16 +1,13 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Command } from "#cli/command";
+import { makeToken, tokenOptionHelp, tokenOptions } from "#cli/commands/pods";
 import { CliError } from "#cli/errors";
 import { agentArguments, chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
-import { textTable } from "#cli/text-table";
-import type { Pilotlight } from "#client/pilotlight";
 import { Region } from "#contract/region";
-import type { NodeSummary } from "#contract/replica";
 
 const AGENT_PROGRAM = fileURLToPath(new URL("../../gpu-agent/main.ts", import.meta.url));
 const END_WITH_PARENT = new URL("../local/end-with-parent.ts", import.meta.url).href;
-const TOKEN_S_MAX = 365 * 86_400;
 
 export const nodeJoin: Command = {
   path: ["node", "join"],
@@ -86,60 +83,12 @@ export const nodeJoin: Command = {
   },
 };
 
-export const nodeList: Command = {
-  path: ["node", "ls"],
-  summary: "List nodes with their GPUs and what they run",
-  examples: ["pilotlight node ls"],
-  positionals: [],
-  options: { pod: { type: "string" } },
-  optionHelp: { pod: "of this pod alone" },
-  run: async (call) => {
-    const client = await call.connect();
-    const pods = await podIds(client, call.text("pod"), call.interrupts.signal);
-    const data: NodeSummary[] = [];
-    for (const pod of pods) data.push(...(await client.pods.nodes(pod, { signal: call.interrupts.signal })));
-    const rows = data.map((node) => [
-      node.id,
-      node.name,
-      node.region ?? "–",
-      node.online ? (node.draining ? "draining" : "online") : "offline",
-      node.gpus.map(({ name }) => name).join(", ") || "none",
-      `${node.slots.filter(({ replica_id }) => replica_id !== null).length} of ${node.slots.length}`,
-      node.comfyui,
-      node.last_seen_at,
-    ]);
-    const text = textTable(["node", "name", "region", "state", "gpus", "slots used", "comfyui", "last seen"], rows);
-    return { data: { data }, ids: data.map(({ id }) => id), text };
-  },
-};
-
 export const nodeToken: Command = {
   path: ["node", "token"],
   summary: "Make a join token for another machine; it is shown once",
-  examples: ["pilotlight node token --expires-in 3600"],
+  examples: ["pilotlight node token --uses 1"],
   positionals: [],
-  options: { pod: { type: "string" }, "expires-in": { type: "string" } },
-  optionHelp: { pod: "which pod; the first when left out", "expires-in": "seconds; a day when left out" },
-  run: async (call) => {
-    const expiresIn = call.integer("expires-in", 60, TOKEN_S_MAX);
-    const client = await call.connect();
-    const { signal } = call.interrupts;
-    const [pod] = await podIds(client, call.text("pod"), signal);
-    if (pod === undefined) throw new CliError("no_pod", "The workspace has no pod");
-    const token = await client.pods.createJoinToken(pod, expiresIn, { signal });
-    return {
-      data: { join_token: token },
-      ids: [token.id],
-      text: [
-        token.token ?? "",
-        `  valid until ${token.expires_at}; not shown again. On the other machine:`,
-        `  npm run pilotlight -- node join --url ${client.baseUrl} --join-token ${token.token ?? "…"}`,
-      ],
-    };
-  },
+  options: { pod: { type: "string" }, ...tokenOptions },
+  optionHelp: { pod: "which pod, by id or name; the first when left out", ...tokenOptionHelp },
+  run: (call) => makeToken(call, call.text("pod")),
 };
-
-async function podIds(client: Pilotlight, named: string | undefined, signal: AbortSignal): Promise<string[]> {
-  if (named !== undefined) return [named];
-  return (await client.pods.list({ signal })).map(({ id }) => id);
-}

@@ -162,7 +162,7 @@ async function joinToken(
 ): Promise<string> {
   const saved = mayReuse ? await readJsonFile(state.joinToken, SavedJoinToken) : null;
   if (saved !== null && Date.parse(saved.expires_at) > Date.now()) return saved.token;
-  const { token, expires_at } = await client.pods.createJoinToken(pod, JOIN_TOKEN_S, { signal });
+  const { token, expires_at } = await client.pods.createJoinToken(pod, { expires_in: JOIN_TOKEN_S }, { signal });
   if (token === undefined) throw new CliError("server_failed", "The server made no join token");
   await writeJsonFile(state.joinToken, { token, expires_at });
   return token;

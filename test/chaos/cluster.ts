@@ -69,7 +69,7 @@ export class Cluster {
     });
     try {
       const server = () => ({ host: "127.0.0.1", port: Number(new URL(stack.url).port) });
-      const { token: joinToken } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, 86_400);
+      const { token: joinToken } = await stack.client.pods.createJoinToken(stack.credentials.pod_id);
       if (joinToken === undefined) throw new Error("no join token");
       const started: AgentProcess[] = [];
       for (let number = 1; number <= agents; number += 1) {

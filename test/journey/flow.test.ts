@@ -54,7 +54,7 @@ describe("an endpoint without work", () => {
       expect.arrayContaining(["placement", "booting", "loading"]),
     );
     await until("the replica stops", async () => ((await states("scaling")).length === 0 ? true : undefined));
-    const [node] = await system.client.pods.nodes(system.podId);
+    const [node] = await system.client.nodes.list(system.podId);
     expect(node?.slots.map(({ replica_id }) => replica_id)).toEqual([null, null]);
     const again = await system.client.jobs.submit("scaling", { inputs: { width: 65 } });
     expect((await system.client.jobs.wait(again.id)).state).toBe("succeeded");
