@@ -13,6 +13,7 @@ import { Outputs } from "#client/outputs";
 import { Pods } from "#client/pods";
 import { Queues } from "#client/queues";
 import { Releases } from "#client/releases";
+import { Replicas } from "#client/replicas";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
 import { Usage } from "#client/usage";
 import { Webhooks } from "#client/webhooks";
@@ -33,6 +34,7 @@ import type { Me } from "#contract/access";
 export class Pilotlight {
   readonly endpoints: Endpoints;
   readonly releases: Releases;
+  readonly replicas: Replicas;
   readonly builds: Builds;
   readonly jobs: Jobs;
   readonly batches: Batches;
@@ -53,6 +55,7 @@ export class Pilotlight {
     const transport = new Transport(options);
     this.endpoints = new Endpoints(transport);
     this.releases = new Releases(transport);
+    this.replicas = new Replicas(transport);
     this.builds = new Builds(transport);
     this.jobs = new Jobs(transport);
     this.batches = new Batches(transport);

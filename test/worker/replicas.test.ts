@@ -1,0 +1,104 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import type { JsonObject } from "#contract/exact-json";
+import {
+  agentHeaders,
+  joinNode,
+  readyReplica,
+  report,
+  sendLease,
+  type TestReplica,
+  takeLease,
+} from "#test/worker/agent-node";
+import {
+  jsonOf,
+  makeEndpoint,
+  makeWorkspace,
+  refusalOf,
+  send,
+  submitJob,
+  type TestWorkspace,
+  textGraph,
+} from "#test/worker/workspace";
+
+let workspace: TestWorkspace;
+let stranger: TestWorkspace;
+let replica: TestReplica;
+beforeAll(async () => {
+  workspace = await makeWorkspace();
+  stranger = await makeWorkspace();
+  for (const { key } of [workspace, stranger])
+    await makeEndpoint(key, "fox", { workflow: textGraph(1), settings: { min_replicas: 1 } });
+  await submitJob(workspace.key, "fox", { seed: 1 });
+  replica = await readyReplica(await joinNode(workspace));
+});
+
+const below = (path = "") => `/v1/endpoints/fox/replicas/${replica.replicaId}${path}`;
+const get = async (path: string): Promise<JsonObject> => {
+  const answer = await send("GET", path, { key: workspace.key });
+  expect(answer.status).toBe(200);
+  return jsonOf(answer);
+};
+const tell = (json: JsonObject) =>
+  send("POST", `/agent/v1/replicas/${replica.replicaId}/state`, {
+    key: replica.node.session,
+    headers: agentHeaders(),
+    json,
+  });
+
+describe("a replica", () => {
+  it("is shown with where it runs, its states and what its time went to", async () => {
+    const lease = await takeLease(replica);
+    const [listed = {}] = (await get("/v1/endpoints/fox/replicas")).data as JsonObject[];
+    expect(listed).toEqual({ ...(await get(below())), seconds: listed.seconds });
+    expect(listed).toMatchObject({ id: replica.replicaId, pod_id: workspace.podId, state: "busy", doing: null });
+    const states = (listed.states as JsonObject[]).map(({ state }) => state);
+    expect(states).toEqual(expect.arrayContaining(["placed", "ready"]));
+    const done = await sendLease(replica, lease, "POST", "complete", { json: { outputs: [], phases: [] } });
+    expect(done.status).toBe(200);
+    const { seconds } = await get(below());
+    const sum = Object.values(seconds as JsonObject).reduce((total: number, each) => total + Number(each), 0);
+    expect(sum).toBeGreaterThan(0);
+    const today = new Date().toISOString().slice(0, 10);
+    const days = (await get(`/v1/endpoints/fox/replica-seconds?from=${today}`)).data as JsonObject[];
+    expect(days.at(-1)).toMatchObject({ pod_id: workspace.podId, gpu_type: null, crashed: 0 });
+    expect(days.reduce((total, { started }) => total + Number(started), 0)).toBe(1);
+  });
+
+  it("has a log, which comes in by number, and a report that says too much is refused", async () => {
+    const lines = { state: "ready", phases: [], log: ["nodes: $ git clone", "python: done"], log_from: 0 };
+    for (let times = 0; times < 2; times += 1) {
+      expect(await jsonOf(await tell(lines))).toMatchObject({ log_next: 2, stop: false });
+    }
+    const log = await get(below("/logs"));
+    expect(log).toMatchObject({ next: 2, data: [{ number: 0, line: "nodes: $ git clone" }, { line: "python: done" }] });
+    expect(await get(below("/logs?from=1"))).toMatchObject({ next: 2, data: [{ number: 1 }] });
+    const flood = { ...lines, log: Array.from({ length: 101 }, () => "x") };
+    expect((await refusalOf(await tell(flood))).status).toBe(422);
+  });
+
+  it("is replaced and stopped by hand, and says so when it has ended", async () => {
+    const post = (what: string, key = workspace.key) => send("POST", below(what), { key });
+    expect(await jsonOf(await post("/replace"))).toMatchObject({ id: replica.replicaId });
+    expect(await jsonOf(await post("/stop"))).toMatchObject({ state: "draining" });
+    expect(await report(replica, "draining")).toMatchObject({ stop: true });
+    await report(replica, "stopped");
+    expect(await refusalOf(await post("/stop"))).toEqual({ status: 409, code: "replica_ended" });
+    const ended = (await get("/v1/endpoints/fox/replicas?state=ended")).data as JsonObject[];
+    expect(ended).toMatchObject([{ id: replica.replicaId, state: "stopped", error: null }]);
+    expect((await get(below("/logs"))).next).toBe(2);
+  });
+
+  it("is nobody else's", async () => {
+    for (const [method, path] of [
+      ["GET", ""],
+      ["GET", "/logs"],
+      ["POST", "/stop"],
+      ["POST", "/replace"],
+    ] as const) {
+      const refusal = await refusalOf(await send(method, below(path), { key: stranger.key }));
+      expect(refusal).toEqual({ status: 404, code: "replica_not_found" });
+    }
+    const nothing = await send("GET", "/v1/endpoints/fox/replica-seconds", { key: stranger.key });
+    expect(await jsonOf(nothing)).toEqual({ data: [] });
+  });
+});
