@@ -15,6 +15,7 @@ const RESTART_PAUSE_MS = 500;
 const SLOTS = 2;
 /** What `__slow__` costs a job. */
 export const SLOW_MS = 1_500;
+const COMFY_ARGS = [`--fault-slow-marker-ms`, String(SLOW_MS)];
 
 export interface AgentPlan {
   readonly name: string;
@@ -22,6 +23,8 @@ export interface AgentPlan {
   readonly folder: string;
   readonly joinToken: string;
   readonly target: () => { host: string; port: number };
+  /** Flags of its stand-ins; when left out, slow jobs take SLOW_MS. */
+  readonly comfyArgs?: readonly string[];
 }
 
 /** A job in an agent's hands, as its log tells. */
@@ -41,6 +44,7 @@ export class AgentProcess {
   readonly #plan: AgentPlan;
   #child: Child | null = null;
   #stopping = false;
+  #away = false;
   #readTo = 0;
   #rest = "";
   readonly #comfyPids = new Map<number, number>();
@@ -69,7 +73,7 @@ export class AgentProcess {
   }
 
   #launch(): void {
-    const { folder, name, joinToken } = this.#plan;
+    const { folder, name, joinToken, comfyArgs = COMFY_ARGS } = this.#plan;
     const child = startChild({
       program: PROGRAM,
       args: [
@@ -78,7 +82,7 @@ export class AgentProcess {
       ],
       env: {
         PILOTLIGHT_JOIN_TOKEN: joinToken,
-        COMFYUI_ARGS: `--fault-slow-marker-ms ${SLOW_MS}`,
+        COMFYUI_ARGS: comfyArgs.join(" "),
         COMFYUI_DIR: undefined,
         COMFYUI_URL: undefined,
         COMFYUI_STAND_IN: undefined,
@@ -93,7 +97,7 @@ export class AgentProcess {
       this.#readLog();
       this.#inHand.clear();
       this.#comfyPids.clear();
-      if (!this.#stopping) setTimeout(() => this.#stopping || this.#launch(), RESTART_PAUSE_MS);
+      if (!this.#stopping && !this.#away) setTimeout(() => this.#stopping || this.#launch(), RESTART_PAUSE_MS);
     });
   }
 
@@ -116,6 +120,26 @@ export class AgentProcess {
     if (pid === null) return false;
     process.kill(pid, name);
     return true;
+  }
+
+  /** The machine is gone at once, with all that ran on it, until it comes back. */
+  async leave(): Promise<void> {
+    this.#away = true;
+    this.signal("SIGKILL");
+    await this.#child?.ended;
+    await killComfyUis(this.slotsFolder);
+  }
+
+  comeBack(): void {
+    this.#away = false;
+    this.#launch();
+  }
+
+  /** Ids of the ComfyUIs that live on this machine, as the system knows them. */
+  livingComfys(): number[] {
+    return Array.from({ length: SLOTS }, (_, slot) => join(this.slotsFolder, String(slot), "comfyui.pid"))
+      .map(readIdentity)
+      .flatMap((identity) => (identity !== null && isSameProcess(identity) ? [identity.pid] : []));
   }
 
   async stop(): Promise<void> {
