@@ -28,6 +28,7 @@ const post = (path: string, key: string | undefined, json: unknown, as = workspa
 /** A body for each route that is marked `idempotent`. */
 const BODIES: Readonly<Record<string, () => unknown>> = {
   createKey: () => newKey,
+  createPod: () => ({ name: "rack" }),
   createEndpoint: () => ({ slug: "fox", workflow: textGraph() }),
   createBuild: () => exampleBuild,
   createJoinToken: () => ({ expires_in: 600 }),
