@@ -1,5 +1,6 @@
 /** The GPU agent: `node gpu-agent/main.ts --url https://… --join-token plj_… --comfyui-dir ~/ComfyUI`. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { SLOTS_PER_NODE_MAX } from "#contract/limits";
 import { type AgentBuilds, openAgentBuilds } from "./builds/agent-builds.ts";
 import { adoptedHosts } from "./builds/release-hosts.ts";
 import { AttachHost } from "./comfy/attach-host.ts";
@@ -9,6 +10,9 @@ import { AgentCalls } from "./control/agent-calls.ts";
 import { ControlClient } from "./control/control-client.ts";
 import { hasOnlyCpu, listGpus, type RunProgram, runProgram, visibleGpus } from "./inventory.ts";
 import { createLog, type Log, messageOf } from "./log.ts";
+import { MachineMeter } from "./machine-meter.ts";
+import { MetricsLoop } from "./metrics-loop.ts";
+import { Inventory } from "./node-inventory.ts";
 import { NodeLoop, NodeRefused } from "./node-loop.ts";
 import { Replica } from "./replica.ts";
 import { ReplicaSet } from "./replica-set.ts";
@@ -51,7 +55,7 @@ export async function runAgent(
     if (leftovers > 0) log("leftovers_ended", { processes: leftovers });
 
     const gpus = visibleGpus(await listGpus(runner), environment.CUDA_VISIBLE_DEVICES);
-    const slots = slotCount(settings, gpus.length);
+    const { slots, slotsPerGpu } = slotCount(settings, gpus.length);
     const stop = new AbortController();
     const client = new ControlClient({
       url: settings.url,
@@ -60,7 +64,7 @@ export async function runAgent(
       timings: settings.timings,
     });
     const calls = new AgentCalls(client);
-    const { hosts, close } = await releaseHosts({
+    const { hosts, stores, close } = await releaseHosts({
       settings,
       environment,
       gpus,
@@ -73,6 +77,19 @@ export async function runAgent(
       slots,
       (wanted) => new Replica({ wanted, calls, hosts, settings, paths, log, onChange: () => loop.changed() }),
     );
+    const meter = new MachineMeter({ gpus, folder: settings.stateDirectory, runner });
+    const metrics = new MetricsLoop({
+      measure: () => meter.measure(),
+      send: (figures) => loop.sendMetrics(figures),
+      log,
+    });
+    const inventory = new Inventory({
+      gpus,
+      folder: settings.stateDirectory,
+      python: pythonOf(settings),
+      stores,
+      runner,
+    });
     const loop: NodeLoop = new NodeLoop({
       settings,
       paths,
@@ -81,12 +98,16 @@ export async function runAgent(
       gpus: () => Promise.resolve(gpus),
       comfyDescription: () => hosts.description,
       slots,
+      slotsPerGpu,
+      inventory,
+      onMetricsPace: (everyMs) => metrics.paceAsked(everyMs),
       version: AGENT_VERSION,
       log,
       drain: AbortSignal.any([signals.drain, signals.hurry]),
       stop: stop.signal,
     });
     const polling = loop.run();
+    const measuring = metrics.run(stop.signal);
     try {
       await Promise.race([polling, whenToEnd(settings, signals, replicas, log)]);
     } finally {
@@ -94,6 +115,7 @@ export async function runAgent(
       await replicas.ended();
       stop.abort(new Error("the agent ends"));
       await polling.catch(() => undefined);
+      await measuring;
       close();
     }
     await loop.farewell();
@@ -127,9 +149,20 @@ function fired(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
-function slotCount(settings: AgentSettings, gpus: number): number {
-  if (settings.comfy.kind === "attach") return settings.comfy.urls.length;
-  return settings.slots ?? Math.max(1, gpus);
+/** How many replicas at once, and how many of them share a card: they go round the cards. */
+export function slotCount(
+  settings: Pick<AgentSettings, "comfy" | "slots" | "slotsPerGpu">,
+  gpus: number,
+): { readonly slots: number; readonly slotsPerGpu: number } {
+  const cards = Math.max(1, gpus);
+  const asked = settings.comfy.kind === "attach" ? settings.comfy.urls.length : settings.slots;
+  const slots = Math.min(SLOTS_PER_NODE_MAX, asked ?? cards * settings.slotsPerGpu);
+  return { slots, slotsPerGpu: Math.ceil(slots / cards) };
+}
+
+/** The interpreter of the one ComfyUI of this machine; null where there is none, or each build has its own. */
+function pythonOf({ comfy }: AgentSettings): string | null {
+  return comfy.kind === "spawn" ? comfy.python : null;
 }
 
 function releaseHosts(
@@ -139,12 +172,14 @@ function releaseHosts(
   const { comfy, timings } = settings;
   if (comfy.kind === "builds") return openAgentBuilds({ ...options, comfy });
   const close = () => undefined;
-  if (comfy.kind === "attach") return { hosts: adoptedHosts(new AttachHost(comfy.urls, timings)), close };
+  // What its owner installed has no digest, and its models are not asked for by theirs.
+  const stores = { builds: () => Promise.resolve([]), models: () => Promise.resolve([]) };
+  if (comfy.kind === "attach") return { hosts: adoptedHosts(new AttachHost(comfy.urls, timings)), stores, close };
   const launch =
     comfy.kind === "spawn"
       ? comfyLaunch(comfy, hasOnlyCpu(gpus), settings.stateDirectory, environment)
       : standInLaunch(comfy.args, environment);
-  return { hosts: adoptedHosts(new SpawnHost({ launch, gpus, slots, timings })), close };
+  return { hosts: adoptedHosts(new SpawnHost({ launch, gpus, slots, timings })), stores, close };
 }
 
 async function readStdin(): Promise<string> {

@@ -1,11 +1,13 @@
 /** The node's side of its pod: joins, polls, and keeps its replicas to what the answers say. */
-import type { Gpu } from "#contract/replica";
+import { NodeMetricsAnswer } from "#contract/agent";
+import type { Gpu, NodeMetrics } from "#contract/replica";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { pause } from "./control/backoff.ts";
 import { ControlError, isSessionLost } from "./control/control-error.ts";
 import { beginJoin, endJoin } from "./control/join-id.ts";
 import { loadSession, nextStart, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
 import { type Log, messageOf } from "./log.ts";
+import type { Inventory } from "./node-inventory.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 import type { AgentSettings } from "./settings.ts";
 import type { StatePaths } from "./state-directory.ts";
@@ -24,6 +26,10 @@ export interface NodeLoopOptions {
   readonly gpus: () => Promise<Gpu[]>;
   readonly comfyDescription: () => string;
   readonly slots: number;
+  readonly slotsPerGpu: number;
+  readonly inventory: Inventory;
+  /** The server asks for figures at this pace, ms. */
+  readonly onMetricsPace: (everyMs: number) => void;
   readonly version: string;
   readonly log: Log;
   /** The agent drains: the pod is told to give it nothing new. */
@@ -73,6 +79,9 @@ export class NodeLoop {
         if (!isSessionLost(error)) throw this.#refused(error);
         log("node_session_lost", { error: messageOf(error) });
         this.#stored = null;
+        // Whoever answers for it now, nobody wants what it ran: jobs in hand are finished.
+        this.#options.replicas.apply([]);
+        this.#options.inventory.forgotten();
         await this.#endJoin();
       }
     }
@@ -83,7 +92,8 @@ export class NodeLoop {
     const { calls, settings, log } = this.#options;
     if (this.#stored === null) return;
     try {
-      const message = { ...(await this.#message()), draining: true, wait_ms: 0 };
+      const { message: last } = await this.#message();
+      const message = { ...last, draining: true, wait_ms: 0 };
       await calls.pollNode(
         this.#stored.node_id,
         message,
@@ -95,14 +105,17 @@ export class NodeLoop {
   }
 
   async #join(): Promise<StoredSession> {
-    const { settings, calls, stop, log, version, slots } = this.#options;
+    const { settings, calls, stop, log, version, slots, slotsPerGpu, inventory } = this.#options;
     const { joinToken, url, name, region } = settings;
     if (joinToken === undefined) {
-      throw new NodeRefused("This node has no session: give it a join token (--join-token or PILOTLIGHT_JOIN_TOKEN).");
+      throw new NodeRefused(
+        "This node has no session: it never joined, or it was removed from its pod. Make a join token and give it to the agent (--join-token or PILOTLIGHT_JOIN_TOKEN).",
+      );
     }
     const gpus = await this.#options.gpus();
     const comfyui = this.#options.comfyDescription();
     const join_id = await this.#joinId(url, joinToken);
+    const disk = await inventory.current();
     const request = {
       join_id,
       name,
@@ -110,6 +123,8 @@ export class NodeLoop {
       comfyui,
       gpus,
       slots,
+      slots_per_gpu: slotsPerGpu,
+      inventory: disk,
       ...(region === undefined ? {} : { region }),
     };
     let joined: Awaited<ReturnType<AgentCalls["join"]>>;
@@ -128,6 +143,7 @@ export class NodeLoop {
       join_token_sha256: tokenHash(joinToken),
       start: this.#start,
     };
+    inventory.told(disk);
     if (await this.#save(stored)) await this.#endJoin();
     log("node_joined", { nodeId: stored.node_id, podId: stored.pod_id });
     return stored;
@@ -162,12 +178,13 @@ export class NodeLoop {
   }
 
   async #poll(stored: StoredSession): Promise<void> {
-    const { calls, replicas, stop, settings } = this.#options;
+    const { calls, replicas, stop, settings, inventory, onMetricsPace } = this.#options;
     // News that comes while the message is made must cut the poll short, so the listener is there first.
     const changed = new AbortController();
     this.#changed = changed;
     const startedAt = performance.now();
-    const message = { ...(await this.#message()), wait_ms: settings.timings.pollWaitMs };
+    const { message: said, disk } = await this.#message();
+    const message = { ...said, wait_ms: settings.timings.pollWaitMs };
     let answer: Awaited<ReturnType<AgentCalls["pollNode"]>>;
     try {
       answer = await calls.pollNode(stored.node_id, message, AbortSignal.any([stop, changed.signal]));
@@ -179,6 +196,9 @@ export class NodeLoop {
       this.#stored = { ...stored, session: answer.session };
       await this.#save(this.#stored);
     }
+    if (disk !== null) inventory.told(disk);
+    if (answer.send_inventory === true) inventory.forgotten();
+    if (answer.metrics_every_ms !== undefined) onMetricsPace(answer.metrics_every_ms);
     const acted = replicas.apply(answer.replicas);
     const tookMs = performance.now() - startedAt;
     if (!acted && tookMs < IDLE_ANSWER_MS) {
@@ -188,20 +208,34 @@ export class NodeLoop {
   }
 
   async #message() {
-    const { replicas, slots, drain, settings } = this.#options;
+    const { replicas, slots, slotsPerGpu, drain, settings, inventory } = this.#options;
     const gpus = await this.#options.gpus();
+    const disk = await inventory.news();
     // Numbered and filled in one turn: a higher number never carries older news.
     this.#polls += 1;
-    return {
+    const message = {
       poll_id: newPollId(),
       order: { start: this.#start, seq: this.#polls },
       comfyui: this.#options.comfyDescription(),
       gpus,
       slots,
+      slots_per_gpu: slotsPerGpu,
+      ...(disk === null ? {} : { inventory: disk }),
       ...(settings.region === undefined ? {} : { region: settings.region }),
       draining: drain.aborted,
       replicas: replicas.held,
     };
+    return { message, disk };
+  }
+
+  /** One try. @returns ms until the next figures are due; null while the node has no session */
+  async sendMetrics(metrics: NodeMetrics): Promise<number | null> {
+    const stored = this.#stored;
+    if (stored === null) return null;
+    const { calls, stop: signal } = this.#options;
+    const path = `nodes/${stored.node_id}/metrics`;
+    const request = { method: "POST", path, json: { metrics }, signal } as const;
+    return (await calls.client.json(NodeMetricsAnswer, request)).next_in_ms;
   }
 
   #refused(error: unknown): unknown {

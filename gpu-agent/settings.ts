@@ -78,8 +78,10 @@ export const AgentSettings = z.strictObject({
   region: Region.optional(),
   stateDirectory: z.string().min(1),
   comfy: ComfySettings,
-  /** Left out: one per GPU, or one. */
+  /** Left out: `slotsPerGpu` for each GPU, or for the CPU where there is none. */
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX).optional(),
+  /** Replicas that share a card. Their models share its memory, so more than one is for small ones. */
+  slotsPerGpu: z.int().min(1).max(SLOTS_PER_NODE_MAX).default(1),
   /** The next job is fetched, and waits in ComfyUI's queue, while one runs. Off: one after the other. */
   leaseAhead: z.boolean().default(true),
   /** No work is taken with less free disk than this. */
@@ -102,7 +104,8 @@ export const USAGE = `Usage: node gpu-agent/main.ts --url URL [options]
   --region NAME           where this machine is, as endpoints PILOTLIGHT_REGION
                           name it in their regions
   --state-directory DIR   session, logs, working files        PILOTLIGHT_STATE_DIRECTORY
-  --slots N               replicas at once (one per GPU)      PILOTLIGHT_SLOTS
+  --slots-per-gpu N       replicas that share a card (1)      PILOTLIGHT_SLOTS_PER_GPU
+  --slots N               replicas at once on all cards       PILOTLIGHT_SLOTS
   --no-lease-ahead        hold no job while another one runs  PILOTLIGHT_NO_LEASE_AHEAD=1
 
 One of:
@@ -149,6 +152,7 @@ export async function readSettings(
         region: string,
         "state-directory": string,
         slots: string,
+        "slots-per-gpu": string,
         "no-lease-ahead": boolean,
         "comfyui-dir": string,
         "comfyui-python": string,
@@ -201,6 +205,7 @@ export async function readSettings(
     ),
     comfy: comfySettings(text, yes),
     slots: number("slots", "PILOTLIGHT_SLOTS"),
+    slotsPerGpu: number("slots-per-gpu", "PILOTLIGHT_SLOTS_PER_GPU"),
     leaseAhead: !yes("no-lease-ahead", "PILOTLIGHT_NO_LEASE_AHEAD"),
     ...(freeGb === undefined ? {} : { freeBytesMin: Math.round(freeGb * 1024 ** 3) }),
     timings: {

@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import { ModelStore } from "../models/model-store.ts";
 import { serverRegistry } from "../models/server-registry.ts";
 import { readModelSettings } from "../models/store-settings.ts";
+import type { DiskStores } from "../node-inventory.ts";
 import type { AgentSettings, ComfySettings } from "../settings.ts";
 import { buildLaunch } from "./build-launch.ts";
 import { BuildStore } from "./build-store.ts";
@@ -28,6 +29,8 @@ export interface AgentBuildsOptions {
 
 export interface AgentBuilds {
   readonly hosts: ReleaseHosts;
+  /** What is whole on the disk, for the pod to know. */
+  readonly stores: DiskStores;
   close(): void;
 }
 
@@ -62,5 +65,9 @@ export async function openAgentBuilds(options: AgentBuildsOptions): Promise<Agen
     launch: (build) => buildLaunch(build, { cpuOnly, metadata: comfy.metadata, environment }),
     hostOf: (launch) => new SpawnHost({ launch, gpus, slots, timings: settings.timings }),
   });
-  return { hosts, close: () => models.close() };
+  const stores = {
+    builds: () => store.list(),
+    models: async () => (await models.list()).toReversed().map(({ sha256 }) => sha256),
+  };
+  return { hosts, stores, close: () => models.close() };
 }

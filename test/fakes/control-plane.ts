@@ -14,7 +14,9 @@ import {
   LEASE_TOKEN_HEADER,
   LeaseProgress,
   NewMultipart,
+  NodeMetricsReport,
   NodePoll,
+  type NodePollAnswer,
   PROTOCOL_HEADER,
   ReleaseLease,
   ReplicaPoll,
@@ -23,8 +25,9 @@ import {
 } from "#contract/agent";
 import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketCall, unpackOutput } from "#contract/agent-socket";
 import type { ReplicaId } from "#contract/ids";
-import { POLL_HEARTBEAT_MS } from "#contract/limits";
+import { METRICS_WATCHED_MS, POLL_HEARTBEAT_MS } from "#contract/limits";
 import { type ProblemCode, problems, type Refusal, refusal } from "#contract/problems";
+import type { NodeMetrics } from "#contract/replica";
 import { settlesWithin } from "#gpu-agent/control/backoff";
 import { acceptKey, WebSocketConnection } from "#gpu-agent/stand-in/websocket";
 import { type Call, FakeSocket, HttpCall, SocketCallReply } from "./control-plane-replies.ts";
@@ -77,6 +80,12 @@ export class ControlPlane {
   /** The socket that each replica opened last, while it is open. */
   readonly sockets = new Map<ReplicaId, FakeSocket>();
   readonly polls: NodePoll[] = [];
+  readonly joins: JoinNode[] = [];
+  readonly metrics: NodeMetrics[] = [];
+  /** How soon it wants the next figures, ms. */
+  metricsEveryMs = METRICS_WATCHED_MS;
+  /** Said with each answer to a node's poll, once somebody sets it. */
+  pollExtras: Pick<NodePollAnswer, "send_inventory" | "metrics_every_ms"> = {};
   /** The id of each join that was carried out, in order. */
   readonly joinIds: string[] = [];
   /** Input files arrive with other bytes than promised. */
@@ -186,7 +195,9 @@ export class ControlPlane {
     }
     const stranger = this.#protocolRefusal(request) ?? this.#sessionRefusal(bearer);
     if (stranger !== null) return call.refuse(stranger);
-    if (parts[0] === "nodes") return this.#pollNode(call, this.state.sessions.get(bearer) === parts[1]);
+    const isNode = this.state.sessions.get(bearer) === parts[1];
+    if (parts[0] === "nodes")
+      return parts[2] === "metrics" ? this.#metrics(call, isNode) : this.#pollNode(call, isNode);
     if (parts[0] === "replicas") return this.#replica(call, parts[1] ?? "", parts[2] ?? "");
     if (parts[0] === "leases") return this.#lease(call, parts[1] ?? "", parts.slice(2));
     return call.refuse(refusal("not_found", path));
@@ -313,9 +324,18 @@ export class ControlPlane {
     if (bearer !== this.joinToken) return call.refuse(refusal("unauthenticated", "no such join token"));
     const message = read(JoinNode, call);
     if (message === null) return;
+    this.joins.push(message);
     this.joinIds.push(message.join_id ?? "");
     const { nodeId, session } = this.state.join(message.join_id);
     call.answer({ node_id: nodeId, pod_id: this.state.podId, session });
+  }
+
+  #metrics(call: Call, isNode: boolean): undefined {
+    if (!isNode) return call.refuse(refusal("node_not_found", ""));
+    const message = read(NodeMetricsReport, call);
+    if (message === null) return;
+    this.metrics.push(message.metrics);
+    call.answer({ next_in_ms: this.metricsEveryMs });
   }
 
   async #pollNode(call: Call, isNode: boolean): Promise<void> {
@@ -335,6 +355,7 @@ export class ControlPlane {
         ) || message.replicas.some((held) => !wanted.some((replica) => replica.id === held.replica_id));
       if (!differs && !isLast) return null;
       return {
+        ...this.pollExtras,
         replicas: wanted.map(({ id, slot, endpointId, action }) => ({
           replica_id: id,
           slot,

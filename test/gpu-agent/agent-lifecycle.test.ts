@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { saveSession, tokenHash } from "#gpu-agent/control/node-session";
 import { isSameProcess } from "#gpu-agent/process-identity";
 import { readIdentity } from "#gpu-agent/state-directory";
 import { AgentHarness, type HarnessOptions, output, pictureGraph } from "#test/gpu-agent/agent-harness";
@@ -138,6 +139,36 @@ describe("a node's session", () => {
     );
     const node = [...harness.plane.state.sessions.values()][0];
     await comesTrue("it polls as the new node", () => harness.plane.requests.includes(`POST nodes/${node}/poll`));
+  });
+
+  it("tells what the machine has when it joins and again when it is asked, and how it fares", async () => {
+    await withEndpoint({ timings: { pollWaitMs: 300 } });
+    const { plane } = harness;
+    expect(plane.joins[0]).toMatchObject({ slots: 1, slots_per_gpu: 1, inventory: { builds: [], models: [] } });
+    const told = () => plane.polls.filter(({ inventory }) => inventory !== undefined).length;
+    plane.pollExtras = { send_inventory: true, metrics_every_ms: 1_000 };
+    await comesTrue("it sends its inventory again", () => told() > 0);
+    plane.pollExtras = {};
+    await comesTrue("it sends its figures", () => plane.metrics.length >= 2);
+    expect(plane.metrics.at(-1)).toMatchObject({ gpus: [], memory_total_mb: expect.any(Number) });
+  });
+
+  it("is over when it was removed: without another token the agent ends, and says how to join again", async () => {
+    harness = await AgentHarness.start({
+      lateStart: true,
+      timings: { pollWaitMs: 300 },
+      settings: { joinToken: undefined },
+    });
+    const { url, state } = harness.plane;
+    const { nodeId, session } = state.join();
+    const known = { node_id: nodeId, pod_id: state.podId, session, join_token_sha256: tokenHash("used up"), start: 1 };
+    await saveSession(join(harness.stateDirectory, "session.json"), { url, ...known });
+    harness.startAgent();
+    const endpointId = state.addEndpoint({ graph: JSON.stringify(pictureGraph), inputs: [], ...specs });
+    const replicaId = state.place(endpointId, 0);
+    await comesTrue("it runs a replica", () => harness.stateOf(replicaId) === "ready");
+    state.sessions.clear();
+    await expect(harness.ended).rejects.toThrow("removed from its pod");
   });
 
   it("is refused with a wrong join token: the agent ends and says why", async () => {

@@ -40,6 +40,16 @@ describe("the agent's settings", () => {
     expect(await region([])).toBeUndefined();
   });
 
+  it("say how many replicas share a card", async () => {
+    const shared = async (argv: string[], environment: Record<string, string> = {}) =>
+      (await readSettings([...base, "--stand-in", ...argv], environment, noStdin)).slotsPerGpu;
+    expect(await shared([])).toBe(1);
+    expect(await shared([], { PILOTLIGHT_SLOTS_PER_GPU: "3" })).toBe(3);
+    expect(await shared(["--slots-per-gpu", "2"], { PILOTLIGHT_SLOTS_PER_GPU: "3" })).toBe(2);
+    await expect(shared(["--slots-per-gpu", "0"])).rejects.toThrow("slotsPerGpu");
+    await expect(shared(["--slots-per-gpu", "two"])).rejects.toThrow("--slots-per-gpu must be a number");
+  });
+
   it("read the join token from standard input", async () => {
     const settings = await readSettings([...base, "--stand-in", "--join-token", "-"], {}, () =>
       Promise.resolve("plj_x\n"),
