@@ -8,6 +8,7 @@ import {
   ATTEMPTS_MAX,
   BATCH_TARGET_WAIT_S_DEFAULT,
   IDLE_TIMEOUT_S_MAX,
+  MAX_REPLICAS_DEFAULT,
   PODS_PER_ENDPOINT_MAX,
   QUEUE_DEPTH_DEFAULT,
   QUEUE_DEPTH_MAX,
@@ -21,6 +22,7 @@ import {
 } from "#contract/limits";
 import { PersonText } from "#contract/person-text";
 import { Region } from "#contract/region";
+import { Force, PendingActivation, ReleaseState, Verification } from "#contract/verification";
 import { InputSpec, OutputSpec, Overrides } from "#contract/workflow";
 
 /** A stable name callers use; unique in the workspace. Never of an id's form, so that both fit in one path. */
@@ -89,7 +91,7 @@ export type EndpointSettings = z.infer<typeof EndpointSettings>;
 
 export const DEFAULT_SETTINGS: EndpointSettings = {
   min_replicas: 0,
-  max_replicas: 1,
+  max_replicas: MAX_REPLICAS_DEFAULT,
   idle_timeout_s: null,
   policy: "predictive",
   wait_value: WAIT_VALUE_DEFAULT,
@@ -124,6 +126,7 @@ export const EndpointPods = z
     error: "Must name each pod once",
   })
   .meta({ description: "Pods its replicas run on, the preferred one first, and which lanes each serves" });
+export type EndpointPods = z.infer<typeof EndpointPods>;
 
 export const Release = z
   .object({
@@ -136,6 +139,12 @@ export const Release = z
       description: "Digest of what it needs on a GPU; null: it runs on what the machines' owners have installed",
     }),
     warnings: z.array(z.string()).meta({ description: "What the importer was not sure of" }),
+    state: ReleaseState.nullable().meta({
+      description:
+        "Whether it has run on the cards it is to run on; null in lists of endpoints, and while the endpoint's queue does not answer",
+    }),
+    forced: z.boolean().meta({ description: "It was used by force, before it was ready" }),
+    verification: z.array(Verification).meta({ description: "Each type of card on which it was, or is to be, tried" }),
     created_at: z.iso.datetime(),
   })
   .meta({ id: "Release" });
@@ -151,6 +160,10 @@ export const Endpoint = z
     settings: EndpointSettings,
     release: Release,
     canary: Canary.nullable().meta({ description: "The release that gets a part of the new jobs; null: none does" }),
+    pending: PendingActivation.nullable().meta({
+      description:
+        "The release that takes its place by itself once it is ready; null: none, in lists, and while the endpoint's queue does not answer",
+    }),
     newest_release: z.int().positive().meta({ description: "Its number; another one than `release` may be active" }),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
@@ -201,7 +214,10 @@ export const NewEndpoint = z
   .meta({ id: "NewEndpoint" });
 export type NewEndpoint = z.infer<typeof NewEndpoint>;
 
-/** With a workflow, overrides, object_info or a form, a new release is made and, unless told otherwise, activated. */
+/**
+ * With a workflow, overrides, object_info or a form, a new release is made and, unless told otherwise, activated: at once
+ * where the active release has never run on a GPU, else as soon as the new one has (`pending`).
+ */
 export const EndpointPatch = z
   .strictObject({
     name: PersonText.min(1).max(200).optional(),
@@ -217,6 +233,7 @@ export const EndpointPatch = z
       description:
         "false: the new release is only made, for its diff, a canary or a later activation. Its number is newest_release",
     }),
+    force: Force.optional(),
   })
   .meta({ id: "EndpointPatch" });
 export type EndpointPatch = z.infer<typeof EndpointPatch>;
@@ -225,7 +242,7 @@ export type EndpointPatch = z.infer<typeof EndpointPatch>;
 const { name: _name, settings: _settings, pods: _pods, ...releaseFields } = EndpointPatch.shape;
 export const NewRelease = z
   .strictObject(releaseFields)
-  .refine(({ activate: _, ...given }) => Object.values(given).some((field) => field !== undefined), {
+  .refine(({ activate: _, force: _forced, ...given }) => Object.values(given).some((field) => field !== undefined), {
     error: "Must have at least one of workflow, overrides, object_info and view_comfy",
   })
   .meta({ id: "NewRelease" });

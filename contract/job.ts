@@ -209,6 +209,7 @@ export const WaitReasonCode = z.enum([
   "crash_looping",
   "replica_starting",
   "all_slots_busy",
+  "batch_lane",
   "retry_backoff",
   "prefers_another_node",
   "about_to_start",
@@ -223,6 +224,7 @@ export const WaitReason = z
     until: z.iso.datetime().nullable(),
     replica_id: z.string().optional(),
     phase: z.string().optional().meta({ description: "Of the replica that starts" }),
+    doing: z.string().optional().meta({ description: "What the replica that starts is at, in words" }),
     error: z.string().optional().meta({ description: "The last error of a replica that keeps crashing" }),
     ahead: z.int().nonnegative().optional().meta({ description: "Jobs that go first" }),
   })

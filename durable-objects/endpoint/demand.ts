@@ -1,11 +1,15 @@
-import type { ReplicaId } from "#contract/ids";
-import type { StoredDemand } from "#durable-objects/endpoint/config-store";
+import type { PodId, ReplicaId } from "#contract/ids";
+import type { StoredDemand } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
+import { trialsWanted, verifyingNeed } from "#durable-objects/endpoint/release-gate";
+import { newcomers, withReplacements } from "#durable-objects/endpoint/replacement";
+import type { PoolScaling } from "#durable-objects/endpoint/scaling";
 import type { DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { isCapacity, isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
-import { type DemandNumbers, demandNumbers } from "#durable-objects/replicas/wanted";
+import { type DemandNumbers, type PodStanding, splitDemand } from "#durable-objects/replicas/wanted";
 import { chance } from "#durable-objects/sql/database";
 
 /**
@@ -19,90 +23,240 @@ const DEMAND_REPEAT_MS = 2_000;
 const DEMAND_REFRESH_MS = 60_000;
 /** While jobs wait for replicas that the pod does not have, it is asked again at this pace, so that `why` is up to date. */
 const SHORTAGE_REFRESH_MS = 10_000;
+/** What a pod said of its room is believed for this long: then the preferred pod is asked again before the next one. */
+const ROOM_BELIEVED_MS = 10_000;
 
 export function capacityOf(state: EndpointState): ReplicaRecord[] {
   return state.replicas.all().filter(isCapacity);
 }
 
-export function numbersOf(state: EndpointState): DemandNumbers {
-  const { config } = state;
-  if (config === null) return { needed: 0, wanted: 0 };
-  return demandNumbers({
-    settings: config.settings,
-    removed: config.removed,
-    // What may not start for now needs no machine. The warm floor stays.
-    queued: startsAreStopped(state) ? 0 : state.queuedTotal,
-    running: state.running.size,
-  });
+/** Replicas that count, of a group of pods: of two of which one is to take the other's place, the one that works. */
+export function capacityIn(state: EndpointState, { pool }: Pick<PoolScaling, "pool">): ReplicaRecord[] {
+  const extra = newcomers(state);
+  return capacityOf(state).filter(({ id, podId }) => !extra.has(id) && pool.pods.some((pod) => pod.podId === podId));
 }
 
-/** Tells the pod, after this turn, when what the endpoint wants is no longer what the pod was told. */
+/** What the endpoint needs and wants on all of its pods together. */
+export function numbersOf(state: EndpointState): DemandNumbers {
+  const numbers = state.scaling.pools.map((known) => poolNumbers(state, known));
+  return {
+    needed: numbers.reduce((sum, { needed }) => sum + needed, 0),
+    wanted: numbers.reduce((sum, { wanted }) => sum + wanted, 0),
+  };
+}
+
+/**
+ * @returns `needed` counts the jobs themselves: what is beyond it may go to others at once, whatever the scaler hopes for.
+ * Batch jobs that have not waited long make no need: they take what idles.
+ */
+export function poolNumbers(state: EndpointState, { pool, last, batchDueAt }: PoolScaling): DemandNumbers {
+  const { config } = state;
+  if (config === null || config.removed) return { needed: 0, wanted: 0 };
+  const now = state.world.now();
+  const isFirst = pool.lanes.includes("interactive");
+  const floor = isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0;
+  const ceiling = config.settings.max_replicas;
+  const isHeld = startsAreStopped(state);
+  const isOverdue = batchDueAt !== null && batchDueAt <= now;
+  let work = 0;
+  for (const lane of pool.lanes) {
+    work += state.runningIn(lane);
+    if (!isHeld && (lane === "interactive" || isOverdue)) work += state.waiting.queued(lane);
+  }
+  const wanted = Math.max(Math.min(floor, ceiling), last?.wanted ?? 0);
+  return { needed: Math.min(wanted, Math.max(floor, work)), wanted };
+}
+
+/** Tells the pods, after this turn, when what the endpoint wants is no longer what they were told. */
 export function planDemand(state: EndpointState, now: number): void {
   if (state.config === null) return;
-  const told = state.demand;
-  const numbers = numbersOf(state);
-  const drain = state.replicas
-    .all()
-    .filter((replica) => replica.draining && !isOver(replica.state))
-    .map(({ id }) => id)
-    .sort();
-  const more =
-    numbers.wanted > told.wanted || numbers.needed > told.needed || drain.some((id) => !told.drain.includes(id));
-  const less =
-    numbers.wanted < told.wanted || numbers.needed < told.needed || told.drain.some((id) => !drain.includes(id));
-  if (!less) state.lowerSince = null;
-  else state.lowerSince ??= now;
-  if (more || (state.lowerSince !== null && now - state.lowerSince >= DEMAND_SETTLE_MS)) {
-    state.lowerSince = null;
-    tell(state, { ...numbers, drain }, now);
-  } else if (state.lowerSince !== null) state.due(state.lowerSince + DEMAND_SETTLE_MS);
+  const wishes = wishesOf(state, now);
+  for (const podId of podsOf(state)) {
+    const told = state.demands.get(podId) ?? untold(podId, now);
+    const numbers = wishes.get(podId) ?? { needed: 0, wanted: 0, trials: [] };
+    const drain = state.replicas
+      .all()
+      .filter((replica) => replica.podId === podId && replica.draining && !isOver(replica.state))
+      .map(({ id }) => id)
+      .sort();
+    const isNew = state.demands.get(podId) === null && numbers.wanted + numbers.trials.length + drain.length > 0;
+    const more =
+      isNew ||
+      numbers.wanted > told.wanted ||
+      numbers.needed > told.needed ||
+      numbers.trials.join() !== told.trials.join() ||
+      drain.some((id) => !told.drain.includes(id));
+    const less =
+      numbers.wanted < told.wanted || numbers.needed < told.needed || told.drain.some((id) => !drain.includes(id));
+    const lowerSince = less ? (state.lowerSince.get(podId) ?? now) : null;
+    if (more || (lowerSince !== null && now - lowerSince >= DEMAND_SETTLE_MS)) {
+      state.lowerSince.delete(podId);
+      tell(state, told, { ...numbers, drain }, now);
+    } else if (lowerSince !== null) {
+      state.lowerSince.set(podId, lowerSince);
+      state.due(lowerSince + DEMAND_SETTLE_MS);
+    } else state.lowerSince.delete(podId);
+  }
 }
 
-/** Tells the pod the same numbers again as a new version, because where replicas may run has changed. */
+interface PodWish extends DemandNumbers {
+  readonly trials: readonly (string | null)[];
+}
+
+/** What is wanted of each pod; nothing of those that are being left. */
+function wishesOf(state: EndpointState, now: number): Map<PodId, PodWish> {
+  const wishes = new Map<PodId, PodWish>();
+  const asked = new Set<string | null>();
+  const cards = trialsWanted(state);
+  for (const known of state.scaling.pools) {
+    const standings = known.pool.pods.map(({ podId }) => standingOf(state, podId, now));
+    const shares = shared(state, known, standings, poolNumbers(state, known));
+    known.pool.pods.forEach(({ podId }, index) => {
+      // A card is tried on the first pod that has one; on the first pod of all where none has said so yet.
+      const here = state.cards.get(podId) ?? [];
+      const trials = cards.filter((card) => here.includes(card) && !asked.has(card));
+      for (const card of trials) asked.add(card);
+      wishes.set(podId, { ...withReplacements(state, podId, shares[index] ?? { needed: 0, wanted: 0 }), trials });
+    });
+  }
+  return wishes;
+}
+
+/**
+ * Shares out what is wanted, and sees to it that what waits has a replica that may take it: jobs of a lane that the
+ * preferred pods do not serve need one elsewhere.
+ */
+function shared(
+  state: EndpointState,
+  { pool }: PoolScaling,
+  standings: readonly PodStanding[],
+  total: DemandNumbers,
+): readonly DemandNumbers[] {
+  const lanes = pool.lanes.filter((lane) => !pool.pods.every((pod) => pod.lanes.includes(lane)));
+  const [odd] = lanes.filter((lane) => {
+    const serves = (index: number): boolean => pool.pods[index]?.lanes.includes(lane) === true;
+    return state.waiting.queued(lane) > 0 && standings.every(({ have }, index) => have === 0 || !serves(index));
+  });
+  if (odd === undefined || total.wanted === 0) return splitDemand(standings, total);
+  const first = pool.pods.findIndex((pod) => pod.lanes.includes(odd));
+  const rest = splitDemand(standings, { needed: Math.max(0, total.needed - 1), wanted: total.wanted - 1 });
+  return rest.map(({ needed, wanted }, index) =>
+    index === first ? { needed: needed + Math.min(1, total.needed), wanted: wanted + 1 } : { needed, wanted },
+  );
+}
+
+function standingOf(state: EndpointState, podId: PodId, now: number): PodStanding {
+  const here = capacityOf(state).filter((replica) => replica.podId === podId);
+  const room = state.room.get(podId);
+  const believed = room !== undefined && now - room.at < ROOM_BELIEVED_MS;
+  return {
+    podId,
+    have: here.length,
+    busy: here.filter(({ id }) => state.held(id) > 0).length,
+    // Those that were placed since it said so have taken some of it.
+    room: believed ? Math.max(0, room.replicas - here.filter(({ startedAt }) => startedAt > room.at).length) : null,
+    floor: state.demands.get(podId)?.floor ?? 0,
+  };
+}
+
+/** A pod that has not been told anything. Its versions begin with the clock, above all it was told in an earlier time. */
+function untold(podId: PodId, now: number): StoredDemand {
+  return {
+    podId,
+    version: now,
+    wanted: 0,
+    needed: 0,
+    drain: [],
+    trials: [],
+    raisedAt: 0,
+    acknowledged: 0,
+    tries: 0,
+    dueAt: null,
+    shortage: null,
+    floor: 0,
+    idleTimeoutMs: null,
+  };
+}
+
+/** Tells every pod the same again as a new version, because where replicas may run, or what they need, has changed. */
 export function retellDemand(state: EndpointState, now: number): void {
-  const { wanted, needed, drain } = state.demand;
-  tell(state, { wanted, needed, drain: [...drain] }, now);
+  for (const told of state.demands.all()) tell(state, told, told, now);
 }
 
-function tell(state: EndpointState, wish: DemandNumbers & { drain: ReplicaId[] }, now: number): void {
-  const told = state.demand;
+function tell(
+  state: EndpointState,
+  told: StoredDemand,
+  wish: DemandNumbers & { readonly drain: readonly ReplicaId[]; readonly trials: readonly (string | null)[] },
+  now: number,
+): void {
+  const { wanted, needed, drain, trials } = wish;
   const dueAt = now + DEMAND_REPEAT_MS;
-  state.demand = {
+  state.demands.put({
     ...told,
-    ...wish,
+    wanted,
+    needed,
+    drain,
+    trials,
     version: told.version + 1,
-    raisedAt: wish.wanted > told.wanted ? now : told.raisedAt,
+    raisedAt: wanted > told.wanted ? now : told.raisedAt,
     tries: 1,
     dueAt,
-  };
+  });
   state.due(dueAt);
-  state.effect({ type: "send_demand" });
+  state.effect({ type: "send_demand", podId: told.podId });
 }
 
-/** From the alarm: sends again what the pod has not answered, or what it should have fulfilled by now. */
+/** From the alarm: sends again what a pod has not answered, or what it should have fulfilled by now. */
 export function repeatDemand(state: EndpointState, now: number): void {
-  const told = state.demand;
-  if (told.dueAt === null || told.dueAt > now) return;
-  const tries = told.tries + 1;
-  state.demand = { ...told, tries, dueAt: now + DEMAND_REPEAT_MS + retryDelayMs(tries, chance(state.world)) };
-  state.effect({ type: "send_demand" });
+  for (const told of state.demands.all()) {
+    if (told.dueAt === null || told.dueAt > now) continue;
+    const tries = told.tries + 1;
+    state.demands.put({ ...told, tries, dueAt: now + DEMAND_REPEAT_MS + retryDelayMs(tries, chance(state.world)) });
+    state.effect({ type: "send_demand", podId: told.podId });
+  }
+}
+
+/** When a demand has to be told, or told again; null: never. */
+export function demandDue({ demands, lowerSince }: EndpointState): number | null {
+  const dues = [
+    ...demands.all().map(({ dueAt }) => dueAt),
+    ...Array.from(lowerSince.values(), (since) => since + DEMAND_SETTLE_MS),
+  ].filter((due) => due !== null);
+  return dues.length === 0 ? null : Math.min(...dues);
 }
 
 /** The pod has answered a version. An older answer says nothing about the present one. */
 export function acknowledgeDemand(
   state: EndpointState,
-  version: number,
-  { code, error }: DemandReply["shortage"],
+  { podId, version }: Pick<StoredDemand, "podId" | "version">,
+  reply: Omit<DemandReply, "replicas">,
   now: number,
 ): void {
-  const told: StoredDemand = state.demand;
-  if (version !== told.version) return;
-  const satisfied = capacityOf(state).length >= told.needed && told.drain.length === 0;
+  state.room.set(podId, { replicas: reply.room, at: now });
+  state.scaling.changed();
+  const told = state.demands.get(podId);
+  if (told === null || version !== told.version) return;
+  const here = capacityOf(state).filter((replica) => replica.podId === podId);
+  const satisfied = here.length >= Math.max(told.needed, told.wanted) && told.drain.length === 0;
+  const { code, error } = reply.shortage;
   const shortage = code === "none" ? null : { code, error, at: now };
   const waits = shortage !== null && state.queuedTotal > 0;
   const dueAt = satisfied ? null : now + (waits ? SHORTAGE_REFRESH_MS : DEMAND_REFRESH_MS);
-  const same = shortage === null && told.shortage === null;
+  const { floor, idleTimeoutMs } = reply;
+  const same =
+    shortage === null && told.shortage === null && floor === told.floor && idleTimeoutMs === told.idleTimeoutMs;
   if (told.acknowledged === version && told.dueAt === null && dueAt === null && same) return;
-  state.demand = { ...told, acknowledged: version, tries: 0, dueAt, shortage };
+  state.demands.put({ ...told, acknowledged: version, tries: 0, dueAt, shortage, floor, idleTimeoutMs });
   if (dueAt !== null) state.due(dueAt);
+}
+
+/** Forgets the pods that the endpoint has left, once they have heard it and nothing of it runs there. */
+export function forgetLeftPods(state: EndpointState): void {
+  const { config, demands, replicas } = state;
+  for (const { podId, wanted, needed, dueAt } of demands.all()) {
+    if (config === null || config.pods.some((pod) => pod.podId === podId)) continue;
+    const isDone = wanted === 0 && needed === 0 && dueAt === null;
+    if (isDone && !replicas.all().some((replica) => replica.podId === podId && !isOver(replica.state)))
+      demands.delete(podId);
+  }
 }

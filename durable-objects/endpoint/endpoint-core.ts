@@ -6,9 +6,11 @@ import type {
   ReplicaPoll,
   ReplicaReport,
   ReplicaReportAnswer,
+  VerificationReport,
+  VerificationReportAnswer,
 } from "#contract/agent";
 import type { CanaryResults } from "#contract/canary";
-import type { BatchId, JobId, KeyId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
+import type { BatchId, EndpointId, JobId, KeyId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { JobPatch, JobWhy, Lane } from "#contract/job";
 import { type Refusal, refusal } from "#contract/problems";
 import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
@@ -17,7 +19,7 @@ import type { UsageRow } from "#contract/usage";
 import * as batches from "#durable-objects/endpoint/batches";
 import type { Outcome } from "#durable-objects/endpoint/call-group";
 import { cancelLiving } from "#durable-objects/endpoint/cancel";
-import type { PurgeMark } from "#durable-objects/endpoint/config-store";
+import { onePod, type PurgeMark } from "#durable-objects/endpoint/config-store";
 import { acknowledgeDemand, planDemand, retellDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointEffect, EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf, watchReplyOf } from "#durable-objects/endpoint/job-snapshots";
@@ -28,9 +30,16 @@ import { dispatch } from "#durable-objects/endpoint/matcher";
 import { admission, drawnRelease, rememberKey, takeJob } from "#durable-objects/endpoint/new-jobs";
 import * as operations from "#durable-objects/endpoint/operations";
 import { patchJob } from "#durable-objects/endpoint/patch-job";
+import { isPodOf, podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { pause, resume } from "#durable-objects/endpoint/queue-control";
 import { queueSummary } from "#durable-objects/endpoint/queue-summary";
+import * as gate from "#durable-objects/endpoint/release-gate";
+import type { ReleaseWish } from "#durable-objects/endpoint/release-store";
+import { gateView, releaseLog } from "#durable-objects/endpoint/release-views";
+import { advanceReplacements, replace } from "#durable-objects/endpoint/replacement";
+import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
 import * as replicas from "#durable-objects/endpoint/replica-life";
+import type { LogLine } from "#durable-objects/endpoint/replica-news";
 import type { PollOutcome, Unverified } from "#durable-objects/endpoint/replica-polls";
 import * as polls from "#durable-objects/endpoint/replica-polls";
 import { retryJob } from "#durable-objects/endpoint/retry-job";
@@ -40,6 +49,7 @@ import type {
   EndpointConfig,
   EnqueueBatchRequest,
   EnqueueRequest,
+  GateView,
   Idempotency,
   JobFilter,
   JobSnapshot,
@@ -48,11 +58,13 @@ import type {
   OperationRequest,
   OutputGrant,
   QueuePlace,
+  ReleaseLogReply,
   Reply,
   StoredInputFile,
   StoredOutput,
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
+import { decideScaling } from "#durable-objects/endpoint/scaling-decide";
 import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
 import {
   type HandOver,
@@ -63,8 +75,9 @@ import {
 } from "#durable-objects/endpoint/telling";
 import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
-import type { Demand, DemandReply, PlacedReplica } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
+import { isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { LateWrites } from "#durable-objects/sql/late-writes";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -199,15 +212,17 @@ export class EndpointCore {
     if (known?.removed) return refusal("endpoint_not_found", "The endpoint has been deleted.");
     if (known === null) migrate(this.#db, endpointMigrations, this.#world.now());
     return this.#mutate((now) => {
-      const stored = { ...config, removed: false };
+      const stored = { ...config, pods: config.pods ?? onePod(config.podId), removed: false };
       this.#state.configs.put(stored);
       this.#state.config = stored;
       this.#state.stats.configured(stored.settings);
       if (known?.canary?.id !== stored.canary?.id) this.#state.canary.begin(stored.canary);
-      replicas.drainSurplus(this.#state);
-      const moved = known !== null && known.settings.regions.join() !== stored.settings.regions.join();
-      if (moved) retellDemand(this.#state, now);
+      replicas.drainLeft(this.#state);
+      if (known !== null && placing(known) !== placing(stored)) retellDemand(this.#state, now);
+      advanceReplacements(this.#state, now);
+      gate.gateConfigured(this.#state, now);
       dispatch(this.#state, now);
+      polls.sendErrands(this.#state, now);
       repeatHandOver(this.#state, now);
       this.#dueNext(now);
       return DONE;
@@ -228,6 +243,70 @@ export class EndpointCore {
       this.#dueNext(now);
       return DONE;
     });
+  }
+
+  // --- releases ----------------------------------------------------------------------------------------------------
+
+  releaseGate(workspaceId: WorkspaceId, releases: readonly number[]): Reply<{ gate: GateView }> {
+    return this.#read(workspaceId, () => ({ ok: true, gate: gateView(this.#state, releases) }));
+  }
+
+  wishRelease(workspaceId: WorkspaceId, wish: gate.WishRequest): Reply<{ decision: gate.WishDecision }> {
+    return this.#write(workspaceId, (now) => {
+      const reply = gate.wishRelease(this.#state, wish, now);
+      polls.sendErrands(this.#state, now);
+      return reply;
+    });
+  }
+
+  releaseLog(workspaceId: WorkspaceId, release: number, after: number): Reply<ReleaseLogReply> {
+    return this.#read(workspaceId, () => ({ ok: true, ...releaseLog(this.#state, release, after) }));
+  }
+
+  reportVerification(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: VerificationReport,
+  ): Reply<{ answer: VerificationReportAnswer }> | Unverified {
+    if (!leases.isOfEndpoint(this.#state, node)) return noReplica();
+    const known = this.#state.replicas.get(replicaId);
+    if (known === null) return { type: "unverified" };
+    if (known.nodeId !== node.nodeId) return noReplica();
+    return this.#mutate((now) => {
+      this.#state.seen(replicaId, now);
+      const reply = gate.reportVerification(this.#state, known, report, now);
+      polls.sendErrands(this.#state, now);
+      return reply;
+    });
+  }
+
+  /** A pod has said which cards it has online. */
+  cardsHeard(podId: PodId, cards: readonly (string | null)[]): void {
+    if (this.#state.config === null) return;
+    this.#mutate((now) => {
+      gate.cardsHeard(this.#state, podId, cards, now);
+      polls.sendErrands(this.#state, now);
+    });
+  }
+
+  /** The release that is ready to take its place, for the catalog; null: none is. */
+  readyWish(): { readonly wish: ReleaseWish; readonly endpointId: EndpointId } | null {
+    const wish = this.#state.config === null ? null : gate.readyWish(this.#state);
+    return wish === null || this.#state.config === null ? null : { wish, endpointId: this.#state.config.endpointId };
+  }
+
+  /**
+   * What the catalog holds after it was told.
+   * @param held null: there is no such endpoint any more
+   */
+  catalogTold(wish: ReleaseWish, held: Pick<EndpointConfig, "release" | "canary"> | null): void {
+    const { config } = this.#state;
+    if (config === null || config.removed) return;
+    // The rest of the configuration is as the Worker last said it: it says all of it at the next call, as the catalog has
+    // a new version. What the release needs on a machine is not known until then.
+    const needs = held?.release === config.release ? config.needs : undefined;
+    if (held !== null) this.configure({ ...config, ...held, needs });
+    this.#mutate((now) => gate.wishIsVoid(this.#state, wish, held?.release ?? null, now));
   }
 
   // --- jobs --------------------------------------------------------------------------------------------------------
@@ -421,8 +500,60 @@ export class EndpointCore {
     return this.#read(workspaceId, (now) => queueSummary(this.#state, now));
   }
 
-  listReplicas(workspaceId: WorkspaceId): Reply<{ replicas: Replica[] }> {
-    return this.#stranger(workspaceId) ?? { ok: true, replicas: replicas.listed(this.#state) };
+  listReplicas(workspaceId: WorkspaceId, which: replicas.Listed = "current"): Reply<{ replicas: Replica[] }> {
+    return this.#read(workspaceId, (now) => ({ ok: true, replicas: replicas.listed(this.#state, which, now) }));
+  }
+
+  getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Reply<{ replica: Replica }> {
+    return this.#read(workspaceId, (now) => this.#shown(replicaId, now));
+  }
+
+  /** Lines of a replica's log from a number on. */
+  replicaLog(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    from: number,
+  ): Reply<{ lines: readonly LogLine[]; next: number }> {
+    return this.#read(workspaceId, () => {
+      if (this.#state.replicas.get(replicaId) === null) return noReplicaHere();
+      const lines = this.#state.news.lines(replicaId, from);
+      return { ok: true, lines, next: (lines.at(-1)?.number ?? from - 1) + 1 };
+    });
+  }
+
+  stopReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Reply<{ replica: Replica }> {
+    return this.#change(workspaceId, replicaId, (replica) => replicas.drain(this.#state, replica));
+  }
+
+  replaceReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Reply<{ replica: Replica }> {
+    return this.#change(workspaceId, replicaId, (replica) => replace(this.#state, replica));
+  }
+
+  /** What the time of all replicas went to. @param from first day @param to last day */
+  replicaDays(workspaceId: WorkspaceId, from: number, to: number): Reply<{ days: readonly ReplicaDay[] }> {
+    return this.#read(workspaceId, (now) => {
+      const { replicas: store } = this.#state;
+      return { ok: true, days: store.accounts.days(store.all(), from, to, now) };
+    });
+  }
+
+  #change(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    work: (replica: ReplicaRecord, now: number) => void,
+  ): Reply<{ replica: Replica }> {
+    return this.#write(workspaceId, (now) => {
+      const replica = this.#state.replicas.get(replicaId);
+      if (replica === null) return noReplicaHere();
+      if (isOver(replica.state)) return refusal("replica_ended", `The replica has ${replica.state} already.`);
+      work(replica, now);
+      return this.#shown(replicaId, now);
+    });
+  }
+
+  #shown(replicaId: ReplicaId, now: number): Reply<{ replica: Replica }> {
+    const replica = replicas.listed(this.#state, "all", now).find(({ id }) => id === replicaId);
+    return replica === undefined ? noReplicaHere() : { ok: true, replica };
   }
 
   // --- replicas ----------------------------------------------------------------------------------------------------
@@ -430,7 +561,8 @@ export class EndpointCore {
   /** The pod confirms that it placed this replica there. */
   admitReplica(node: NodeIdentity, replicaId: ReplicaId): void {
     if (!leases.isOfEndpoint(this.#state, node) || this.#state.replicas.get(replicaId) !== null) return;
-    this.#mutate((now) => replicas.admit(this.#state, replicaId, node.nodeId, now));
+    const { nodeId, podId } = node;
+    this.#mutate((now) => replicas.admit(this.#state, { id: replicaId, nodeId, podId, gpuType: undefined }, now));
   }
 
   reportReplica(
@@ -445,9 +577,14 @@ export class EndpointCore {
     if (known.nodeId !== node.nodeId) return noReplica();
     return this.#mutate((now) => {
       this.#state.seen(replicaId, now);
+      const logNext = this.#state.news.heard(replicaId, report, now);
       const replica = replicas.report(this.#state, known, report, now);
+      advanceReplacements(this.#state, now);
+      if (replica !== null) gate.noteStart(this.#state, replica, report, now);
       dispatch(this.#state, now);
-      return { ok: true, answer: { release: config.release, stop: replica === null || replica.draining } };
+      polls.sendErrands(this.#state, now);
+      const stop = replica === null || replica.draining;
+      return { ok: true, answer: { release: config.release, stop, log_next: logNext } };
     });
   }
 
@@ -461,23 +598,34 @@ export class EndpointCore {
 
   /** The poll is no longer waited for; a lease that was already granted to it runs out by itself. */
   abandonPoll(replicaId: ReplicaId, pollId: string): void {
-    if (this.#state.waiters.get(replicaId)?.pollId === pollId) this.#state.waiters.delete(replicaId);
+    if (this.#state.waiters.get(replicaId)?.pollId !== pollId) return;
+    this.#state.waiters.delete(replicaId);
+    this.#state.alive(replicaId, this.#world.now());
   }
 
   reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
-    if (this.#state.config?.podId !== podId) return false;
+    if (this.#state.replicas.get(replicaId)?.podId !== podId) return false;
     return this.#mutate(() => replicas.reclaim(this.#state, replicaId));
   }
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {
-    if (this.#state.config?.podId !== podId) return;
+    if (!isPodOf(this.#state, podId)) return;
     this.#state.replicaEnded(replicaId);
     if (this.#state.replicas.get(replicaId) === null && this.#state.held(replicaId) === 0) return;
     this.#mutate((now) => {
       if (!silent) replicas.loseLeases(this.#state, replicaId, reason, now);
-      replicas.gone(this.#state, replicaId);
+      const at = silent ? Math.min(now, this.#state.aliveUntil(replicaId) ?? now) : now;
+      const isAsTold = !silent && this.#state.replicas.get(replicaId)?.draining === true;
+      replicas.gone(this.#state, replicaId, at, isAsTold ? null : reason);
       dispatch(this.#state, now);
+      polls.sendErrands(this.#state, now);
     });
+  }
+
+  /** What the pod leaves to this endpoint has changed: its share of the warm floor, its idle time. It is asked again. */
+  podChanged(podId: PodId): void {
+    if (!isPodOf(this.#state, podId)) return;
+    this.#mutate(() => this.#state.effect({ type: "send_demand", podId }));
   }
 
   // --- leases ------------------------------------------------------------------------------------------------------
@@ -521,6 +669,7 @@ export class EndpointCore {
       this.#mutate((now) => {
         sweep(this.#state, now);
         dispatch(this.#state, now);
+        polls.sendErrands(this.#state, now);
         this.#dueNext(now);
       });
     } catch (error) {
@@ -548,29 +697,43 @@ export class EndpointCore {
     if (this.#stranger(workspaceId) === null) this.#mutate(() => this.#state.outbox.learn(interest));
   }
 
-  /** The wish to send to the pod; null when there is no endpoint. */
-  demand(): Demand | null {
-    const { config } = this.#state;
+  /** The wish to send to a pod, the preferred one when none is named; null when there is no endpoint. */
+  demand(pod?: PodId): Demand | null {
+    const { config, demands } = this.#state;
     if (config === null) return null;
-    const { version, wanted, needed, drain } = this.#state.demand;
-    const { podId, endpointId, workspaceId } = config;
-    return { podId, endpointId, workspaceId, version, wanted, needed, drain, regions: config.settings.regions };
+    const podId = pod ?? config.podId;
+    const told = demands.get(podId);
+    const { endpointId, workspaceId, settings, needs } = config;
+    return {
+      podId,
+      endpointId,
+      workspaceId,
+      version: told?.version ?? 0,
+      wanted: told?.wanted ?? 0,
+      needed: told?.needed ?? 0,
+      drain: told?.drain ?? [],
+      trials: told?.trials ?? [],
+      regions: settings.regions,
+      build: needs?.build ?? null,
+      models: needs?.models ?? [],
+    };
+  }
+
+  /** The pods that are told what the endpoint wants, those it is leaving included. */
+  pods(): readonly PodId[] {
+    return podsOf(this.#state);
   }
 
   /**
-   * The pod has answered the wish.
+   * A pod has answered the wish.
    * @param sentAt when it was sent: replicas admitted since are not missing from the answer
    */
-  demandAnswered(
-    version: number,
-    placed: readonly PlacedReplica[],
-    sentAt: number,
-    shortage: DemandReply["shortage"] = { code: "none", error: null },
-  ): void {
+  demandAnswered(asked: Pick<Demand, "podId" | "version">, reply: DemandReply, sentAt: number): void {
     if (this.#state.config === null) return;
     this.#mutate((now) => {
-      replicas.reconcile(this.#state, placed, sentAt, now);
-      acknowledgeDemand(this.#state, version, shortage, now);
+      replicas.reconcile(this.#state, asked.podId, reply.replicas, sentAt, now);
+      acknowledgeDemand(this.#state, asked, reply, now);
+      advanceReplacements(this.#state, now);
     });
   }
 
@@ -600,7 +763,7 @@ export class EndpointCore {
     this.#state.dueAt = null;
     if (this.#isInCommon) {
       const value = work(now);
-      planDemand(this.#state, now);
+      this.#settle(now);
       this.#db.settle();
       this.#arm(now);
       return value;
@@ -612,7 +775,7 @@ export class EndpointCore {
     try {
       result = this.#db.transaction(() => {
         const value = work(now);
-        planDemand(this.#state, now);
+        this.#settle(now);
         return value;
       });
     } catch (error) {
@@ -623,6 +786,12 @@ export class EndpointCore {
     this.#state.effects = [...earlier, ...this.#state.effects];
     this.#arm(now);
     return result;
+  }
+
+  /** What follows from the turn: how many replicas are worth having now, and what the pods are told of it. */
+  #settle(now: number): void {
+    decideScaling(this.#state, now);
+    planDemand(this.#state, now);
   }
 
   /** Looks through everything for the next moment; single changes only say what they add. */
@@ -664,6 +833,12 @@ export class EndpointCore {
   }
 }
 
+/** What decides where replicas are placed, beside how many. */
+function placing({ settings, needs }: EndpointConfig): string {
+  return JSON.stringify([settings.regions, needs ?? null]);
+}
+
 const noEndpoint = (): Refusal => refusal("endpoint_not_found", "There is no such endpoint.");
 const noJob = (): Refusal => refusal("job_not_found", "There is no such job.");
+const noReplicaHere = (): Refusal => refusal("replica_not_found", "The endpoint has no such replica.");
 const noReplica = (): Refusal => refusal("replica_not_found", "The pod has no such replica on this node.");

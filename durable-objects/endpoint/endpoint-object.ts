@@ -9,6 +9,8 @@ import type {
   ReplicaPollAnswer,
   ReplicaReport,
   ReplicaReportAnswer,
+  VerificationReport,
+  VerificationReportAnswer,
 } from "#contract/agent";
 import type { SocketOutput } from "#contract/agent-socket";
 import type { CanaryResults } from "#contract/canary";
@@ -31,10 +33,15 @@ import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
+import { tellActivation } from "#durable-objects/endpoint/catalog-activation";
 import { ALARM_RETRY_MS, EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
+import type { WishDecision, WishRequest } from "#durable-objects/endpoint/release-gate";
+import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
+import type { Listed } from "#durable-objects/endpoint/replica-life";
+import type { LogLine } from "#durable-objects/endpoint/replica-news";
 import type { Unverified } from "#durable-objects/endpoint/replica-polls";
 import { type CompletedHere, ReplicaSockets, type SocketCalls } from "#durable-objects/endpoint/replica-sockets";
 import type {
@@ -44,6 +51,7 @@ import type {
   EndpointRpc,
   EnqueueBatchRequest,
   EnqueueRequest,
+  GateView,
   Idempotency,
   JobFilter,
   JobSnapshot,
@@ -52,6 +60,7 @@ import type {
   OperationRequest,
   OutputGrant,
   QueuePlace,
+  ReleaseLogReply,
   Reply,
   StoredInputFile,
   StoredOutput,
@@ -74,6 +83,8 @@ const DELETE_KEYS_MAX = 1_000;
  * takes next to nothing, and brings in what has arrived. Measured: with four, jobs end to end are 7 % more than with one.
  */
 const GATHER_TURNS = 4;
+/** Requests that follow the releases of one endpoint at a time; a person or two, and their tools, do. */
+const RELEASE_FOLLOWERS_MAX = 100;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
 /**
@@ -97,10 +108,15 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   );
   readonly #sockets = new ReplicaSockets(this.ctx, this);
   #opened: EndpointCore | null = null;
-  #sendingDemand = false;
+  /** Pods that are being told. */
+  readonly #sendingDemands = new Set<PodId>();
   #handingOver = false;
-  #demandChanged = false;
+  readonly #demandsChanged = new Set<PodId>();
   #deletingOutputs = false;
+  /** The catalog is being told of a release that is ready. */
+  #activating: Promise<void> | null = null;
+  /** Who follows the log of a release. */
+  readonly #followers = new Set<() => void>();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -259,12 +275,86 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.#turn((core) => core.canaryResults(workspaceId));
   }
 
+  async releaseGate(workspaceId: WorkspaceId, releases: readonly number[]): Promise<Reply<{ gate: GateView }>> {
+    return this.#turn((core) => core.releaseGate(workspaceId, releases));
+  }
+
+  async wishRelease(workspaceId: WorkspaceId, wish: WishRequest): Promise<Reply<{ decision: WishDecision }>> {
+    // Which release is active is about to change: who asked before that reads the catalog again.
+    await this.#activating;
+    return this.#enter((core) => core.wishRelease(workspaceId, wish));
+  }
+
+  async watchReleaseLog(
+    workspaceId: WorkspaceId,
+    release: number,
+    after: number,
+    waitMs: number,
+  ): Promise<Reply<ReleaseLogReply>> {
+    const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
+    for (;;) {
+      const reply = this.#turn((core) => core.releaseLog(workspaceId, release, after));
+      const leftMs = deadline - Date.now();
+      if (!reply.ok || reply.lines.length > 0 || reply.ended || leftMs <= 0) return reply;
+      if (this.#followers.size >= RELEASE_FOLLOWERS_MAX) {
+        return refusal("too_many_watchers", "Too many requests follow this endpoint's releases.", { retryAfterS: 5 });
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, leftMs);
+      this.#followers.add(resolve);
+      await promise;
+      this.#followers.delete(resolve);
+      clearTimeout(timer);
+    }
+  }
+
+  async reportVerification(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: VerificationReport,
+  ): Promise<Reply<{ answer: VerificationReportAnswer }>> {
+    return this.#verified(
+      node,
+      replicaId,
+      (core) => core.reportVerification(node, replicaId, report),
+      (reply) => reply,
+    );
+  }
+
   async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
     return this.#turn((core) => core.queueSummary(workspaceId));
   }
 
-  async listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>> {
-    return this.#turn((core) => core.listReplicas(workspaceId));
+  async listReplicas(workspaceId: WorkspaceId, which?: Listed): Promise<Reply<{ replicas: Replica[] }>> {
+    return this.#turn((core) => core.listReplicas(workspaceId, which));
+  }
+
+  async getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
+    return this.#turn((core) => core.getReplica(workspaceId, replicaId));
+  }
+
+  async replicaLog(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    from: number,
+  ): Promise<Reply<{ lines: readonly LogLine[]; next: number }>> {
+    return this.#turn((core) => core.replicaLog(workspaceId, replicaId, from));
+  }
+
+  async stopReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
+    return this.#enter((core) => core.stopReplica(workspaceId, replicaId));
+  }
+
+  async replaceReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
+    return this.#enter((core) => core.replaceReplica(workspaceId, replicaId));
+  }
+
+  async replicaDays(
+    workspaceId: WorkspaceId,
+    from: number,
+    to: number,
+  ): Promise<Reply<{ days: readonly ReplicaDay[] }>> {
+    return this.#turn((core) => core.replicaDays(workspaceId, from, to));
   }
 
   async reportReplica(
@@ -369,6 +459,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     await this.#enter((core) => core.replicaGone(podId, replicaId, reason, silent));
   }
 
+  async podChanged(podId: PodId): Promise<void> {
+    await this.#enter((core) => core.podChanged(podId));
+  }
+
   /** Never throws: the platform gives up on an alarm that fails too often. */
   override async alarm(): Promise<void> {
     try {
@@ -456,7 +550,9 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
         void this.ctx.storage.setAlarm(effect.at);
         return;
       case "send_demand":
-        this.ctx.waitUntil(this.#sendDemand());
+        for (const podId of effect.podId === undefined ? this.#turn((core) => core.pods()) : [effect.podId]) {
+          this.ctx.waitUntil(this.#sendDemand(podId));
+        }
         return;
       case "hand_over":
         this.ctx.waitUntil(this.#handOver());
@@ -466,6 +562,15 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
         console.warn(JSON.stringify({ event, endpoint: this.ctx.id.name, release, reason }));
         return;
       }
+      case "release_changed":
+        for (const resolve of this.#followers) resolve();
+        return;
+      case "activate_release":
+        this.#activating ??= this.#activate().finally(() => {
+          this.#activating = null;
+        });
+        this.ctx.waitUntil(this.#activating);
+        return;
       case "erase":
         this.ctx.waitUntil(this.#erase());
         return;
@@ -529,26 +634,41 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.env.PODS.getByName(ownerKey(podId)) as unknown as PodRpc;
   }
 
-  /** Tells the pod what the endpoint wants, one message at a time. What fails is repeated by the alarm. */
-  async #sendDemand(): Promise<void> {
-    this.#demandChanged = true;
-    if (this.#sendingDemand) return;
-    this.#sendingDemand = true;
+  /** Tells a pod what the endpoint wants, one message at a time. What fails is repeated by the alarm. */
+  async #sendDemand(podId: PodId): Promise<void> {
+    this.#demandsChanged.add(podId);
+    if (this.#sendingDemands.has(podId)) return;
+    this.#sendingDemands.add(podId);
     try {
-      while (this.#demandChanged) {
-        this.#demandChanged = false;
-        const demand = this.#turn((core) => core.demand());
+      while (this.#demandsChanged.delete(podId)) {
+        const demand = this.#turn((core) => core.demand(podId));
         if (demand === null) return;
         const sentAt = Date.now();
         const reply = await this.#pod(demand.podId).setDemand(demand);
-        if (reply.ok) this.#turn((core) => core.demandAnswered(demand.version, reply.replicas, sentAt, reply.shortage));
-        else
+        if (reply.ok) {
+          this.#turn((core) => core.demandAnswered(demand, reply, sentAt));
+          this.#turn((core) => core.cardsHeard(demand.podId, reply.gpuTypes));
+        } else
           console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
       }
     } catch (error) {
       console.error(JSON.stringify({ event: "demand_not_sent", endpoint: this.ctx.id.name, error: String(error) }));
     } finally {
-      this.#sendingDemand = false;
+      this.#sendingDemands.delete(podId);
+    }
+  }
+
+  /** Tells the catalog that a release which was waited for is the active one now. What fails is repeated by the alarm. */
+  async #activate(): Promise<void> {
+    const ready = this.#turn((core) => core.readyWish());
+    if (ready === null) return;
+    try {
+      const held = await tellActivation(this.env.CATALOG, ready.endpointId, ready.wish, Date.now());
+      this.#turn((core) => core.catalogTold(ready.wish, held));
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "release_not_activated", endpoint: this.ctx.id.name, error: String(error) }),
+      );
     }
   }
 

@@ -8,14 +8,16 @@ import {
   leastIdAt,
   type NodeId,
   ownerKey,
+  type PodId,
   type ReplicaId,
 } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/limits";
 import { BatchStore } from "#durable-objects/endpoint/batch-store";
 import { CanaryWatch } from "#durable-objects/endpoint/canary-watch";
-import { ConfigStore, type StoredConfig, type StoredDemand } from "#durable-objects/endpoint/config-store";
+import { ConfigStore, type StoredConfig } from "#durable-objects/endpoint/config-store";
 import { ControlStore, type Pause } from "#durable-objects/endpoint/control-store";
+import { DemandStore } from "#durable-objects/endpoint/demand-store";
 import { ExpiryWatch } from "#durable-objects/endpoint/expiry";
 import { IdempotencyStore } from "#durable-objects/endpoint/idempotency-store";
 import { JobIds } from "#durable-objects/endpoint/job-ids";
@@ -26,8 +28,12 @@ import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
 import { QueueStats } from "#durable-objects/endpoint/queue-stats";
+import { ReleaseStore } from "#durable-objects/endpoint/release-store";
+import { ReplicaNews } from "#durable-objects/endpoint/replica-news";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import { RunningJobs, type RunningNote } from "#durable-objects/endpoint/running-jobs";
+import { EndpointScaling } from "#durable-objects/endpoint/scaling";
+import { noteArrived, noteMoved } from "#durable-objects/endpoint/scaling-events";
 import { tellMoved, tellQueued } from "#durable-objects/endpoint/telling";
 import { WaitingJobs } from "#durable-objects/endpoint/waiting-jobs";
 import {
@@ -39,6 +45,7 @@ import {
 } from "#durable-objects/queue/job-record";
 import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
+import type { Card } from "#durable-objects/replicas/release-gate";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
 
@@ -52,11 +59,16 @@ export type EndpointEffect =
     }
   | { readonly type: "job_changed"; readonly jobId: JobId }
   | { readonly type: "arm"; readonly at: number }
-  | { readonly type: "send_demand" }
+  /** @param podId left out: to each of its pods */
+  | { readonly type: "send_demand"; readonly podId?: PodId }
   /** Events wait for the workspace's WebhooksObject. */
   | { readonly type: "hand_over" }
   /** For the log. */
   | { readonly type: "canary_rolled_back"; readonly release: number; readonly reason: string }
+  /** Something is new of a release: who follows its log looks again. */
+  | { readonly type: "release_changed" }
+  /** A release that was waited for is ready: the catalog is to be told. */
+  | { readonly type: "activate_release" }
   /** Nothing is left of a removed endpoint: its storage may go. */
   | { readonly type: "erase" };
 
@@ -92,6 +104,7 @@ export class EndpointState {
   readonly jobs: JobStore;
   readonly idempotency: IdempotencyStore;
   readonly replicas: ReplicaStore;
+  readonly news: ReplicaNews;
   readonly controls: ControlStore;
   readonly batches: BatchStore;
   readonly operations: OperationStore;
@@ -99,23 +112,35 @@ export class EndpointState {
   readonly stats: QueueStats;
   readonly outbox: OutboxStore;
   readonly canary: CanaryWatch;
+  readonly demands: DemandStore;
+  readonly scaling: EndpointScaling;
+  readonly releases: ReleaseStore;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
   readonly waiting: WaitingJobs;
   readonly waiters = new Map<ReplicaId, Waiter>();
   /** When webhooks last heard of a running job's progress. */
   readonly progressTold = new Map<JobId, number>();
+  /** Types of card that each pod has online, as it last said; a pod that is not in it has not said yet. */
+  readonly cards = new Map<PodId, readonly Card[]>();
+  /** When the pods were last asked for them because a release waits. */
+  cardsAskedAt = 0;
+  /** Replicas whose polls may be answered with an errand. */
+  readonly verifiers = new Set<ReplicaId>();
+  /** Releases that starts have proven on cards whose type the pod has not said yet. */
+  readonly provenStarts = new Map<ReplicaId, number>();
   /** When the alarm last asked for events to be handed over; 0 once that was answered. */
   handOverAskedAt = 0;
   /** When this object woke: before that, nothing is remembered of who was heard when. */
   readonly wokeAt: number;
-  /** Since when the pod could be told of a smaller demand, see demand.ts. */
-  lowerSince: number | null = null;
+  /** Since when each pod could be told of a smaller demand, and what room each has, see demand.ts. */
+  readonly lowerSince = new Map<PodId, number>();
+  readonly room = new Map<PodId, { readonly replicas: number; readonly at: number }>();
 
   /** Until then no attempt has overrun: what its agent had to say may have had nobody to hear it. */
   graceUntil = 0;
 
-  config: StoredConfig | null = null;
+  #config: StoredConfig | null = null;
   /** While it is not null, nothing is started. */
   pause: Pause | null = null;
   effects: EndpointEffect[] = [];
@@ -127,11 +152,11 @@ export class EndpointState {
   #rates: EventRates | null = null;
   #services: ServiceTimes | null = null;
   #dead: number | null = null;
-  #demand: StoredDemand | null = null;
   #counter: { next: number; reserved: number } | null = null;
   readonly #ended = new Set<ReplicaId>();
   readonly #seenAt = new Map<ReplicaId, number>();
   readonly #usedAt = new Map<ReplicaId, number>();
+  readonly #aliveAt = new Map<ReplicaId, number>();
 
   constructor(db: LateWrites, world: World) {
     this.world = world;
@@ -141,7 +166,15 @@ export class EndpointState {
     this.idempotency = new IdempotencyStore(db.beside);
     this.expiry = new ExpiryWatch(this.jobs);
     this.waiting = new WaitingJobs(db);
-    this.replicas = new ReplicaStore(db);
+    this.replicas = new ReplicaStore(db, {
+      now: () => world.now(),
+      works: (id) => this.works(id),
+      firstPod: () => {
+        if (this.config === null) throw new Error("the endpoint is not configured");
+        return this.config.podId;
+      },
+    });
+    this.news = new ReplicaNews(db);
     this.controls = new ControlStore(db);
     this.batches = new BatchStore(db);
     this.operations = new OperationStore(db);
@@ -149,6 +182,9 @@ export class EndpointState {
     this.stats = new QueueStats(this.queries, this.controls);
     this.outbox = new OutboxStore(db);
     this.canary = new CanaryWatch(db);
+    this.demands = new DemandStore(db);
+    this.scaling = new EndpointScaling(db);
+    this.releases = new ReleaseStore(db);
   }
 
   /** Reads what survived from before this object woke. */
@@ -198,15 +234,26 @@ export class EndpointState {
     this.#rates = null;
     this.#services = null;
     this.#dead = null;
-    this.#demand = null;
+    this.demands.forget();
+    this.scaling.forget();
     this.#counter = null;
     this.replicas.forget();
     this.expiry.forget();
     this.stats.forget();
     this.outbox.forget();
     this.canary.forget();
+    this.releases.forget();
     this.effects = [];
     this.load();
+  }
+
+  get config(): StoredConfig | null {
+    return this.#config;
+  }
+
+  set config(config: StoredConfig | null) {
+    this.#config = config;
+    if (config !== null) this.scaling.configured(config);
   }
 
   due(at: number): void {
@@ -230,6 +277,11 @@ export class EndpointState {
 
   get running(): ReadonlyMap<JobId, RunningNote> {
     return this.#runningJobs().notes;
+  }
+
+  /** Running jobs of a lane. */
+  runningIn(lane: Lane): number {
+    return this.#runningJobs().inLane(lane);
   }
 
   /** Leases that the replica holds. */
@@ -304,21 +356,22 @@ export class EndpointState {
     return taken;
   }
 
-  get demand(): StoredDemand {
-    this.#demand ??= this.configs.readDemand();
-    return this.#demand;
-  }
-
-  set demand(demand: StoredDemand) {
-    this.#demand = demand;
-    this.configs.putDemand(demand);
-  }
-
   // --- replicas ----------------------------------------------------------------------------------------------------
 
   /** The replica was heard of. */
   seen(replicaId: ReplicaId, now: number): void {
     this.#seenAt.set(replicaId, now);
+  }
+
+  /** Its connection was there until now, whatever it said last. */
+  alive(replicaId: ReplicaId, now: number): void {
+    this.#aliveAt.set(replicaId, now);
+  }
+
+  /** Until when it is known to have lived; null when nothing was heard of it since this object woke. */
+  aliveUntil(replicaId: ReplicaId): number | null {
+    const at = Math.max(this.#aliveAt.get(replicaId) ?? 0, this.#seenAt.get(replicaId) ?? 0);
+    return at === 0 ? null : at;
   }
 
   seenAt(replicaId: ReplicaId): number {
@@ -328,7 +381,6 @@ export class EndpointState {
   /** The replica has, or had, work: from now on it may begin to idle. */
   used(replicaId: ReplicaId, now: number): void {
     this.#usedAt.set(replicaId, now);
-    if (this.config !== null) this.due(now + this.config.settings.idle_timeout_s * 1_000);
   }
 
   /** When the replica last had work or, without any since this object woke, began to wait for it. */
@@ -353,6 +405,7 @@ export class EndpointState {
   forgetReplica(replicaId: ReplicaId): void {
     this.#seenAt.delete(replicaId);
     this.#usedAt.delete(replicaId);
+    this.verifiers.delete(replicaId);
     this.replicas.delete(replicaId);
   }
 
@@ -363,6 +416,7 @@ export class EndpointState {
     this.#rates?.arrived(job.createdAt);
     this.jobs.insert(job, payload);
     this.waiting.entered(job);
+    noteArrived(this, job.lane, job.createdAt);
     this.#announce(job);
     tellQueued(this, job, payload);
   }
@@ -383,6 +437,9 @@ export class EndpointState {
       this.#judgeCanary(after);
     }
     if (this.config !== null) this.stats.moved(before, after, this.config.settings);
+    noteMoved(this, before, after);
+    if (before.state === "running") this.replicas.turned(before.lease.replicaId);
+    if (after.state === "running") this.replicas.turned(after.lease.replicaId);
     this.#announce(after);
     tellMoved(this, before, after);
   }
@@ -405,6 +462,7 @@ export class EndpointState {
   /** An agent has spoken under the job's lease for the first time, or of another phase. */
   heard(job: RunningJob): void {
     this.#runningJobs().add(job);
+    this.replicas.turned(job.lease.replicaId);
   }
 
   /** A lease and its job as they stand; null when there never was such a lease. */

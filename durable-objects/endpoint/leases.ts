@@ -5,6 +5,7 @@ import { LEASE_MS, OUTPUT_RETENTION_DAYS, PROGRESS_PERSIST_MS } from "#contract/
 import { type Refusal, refusal } from "#contract/problems";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { dispatch, nextFor } from "#durable-objects/endpoint/matcher";
+import { isPodOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { grantedTo, waitOn } from "#durable-objects/endpoint/replica-polls";
 import type {
   Completed,
@@ -139,9 +140,9 @@ export function outputPrefix({ config }: EndpointState, jobId: JobId): string {
   return `out/d${OUTPUT_RETENTION_DAYS}/${config.workspaceId}/${jobId}/`;
 }
 
-/** Whether the node is one of the endpoint's own pod. */
-export function isOfEndpoint({ config }: EndpointState, node: NodeIdentity): boolean {
-  return config !== null && config.workspaceId === node.workspaceId && config.podId === node.podId;
+/** Whether the node is of one of the endpoint's pods, those it is leaving included. */
+export function isOfEndpoint(state: EndpointState, node: NodeIdentity): boolean {
+  return state.config?.workspaceId === node.workspaceId && isPodOf(state, node.podId);
 }
 
 /** Whether the message may speak for its lease, judged now; a living one as long as it really is. */

@@ -2,11 +2,15 @@ import type { Lease } from "#contract/agent";
 import type { NodeId, ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
+import { keptFree } from "#durable-objects/autoscaler/batch-reserve";
+import { capacityOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
+import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
+import { isKeptForErrand } from "#durable-objects/endpoint/release-gate";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
@@ -18,7 +22,7 @@ import { lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
 import { type Candidate, inOrderOfChoice, mayTake, suitedFor } from "#durable-objects/replicas/choose";
-import { isCapacity } from "#durable-objects/replicas/replica-record";
+import { isCapacity, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
 /** How many jobs from the head of a lane are looked at when the first ones avoid every waiting node. */
 const LOOK_AHEAD = 16;
@@ -28,7 +32,7 @@ export function dispatch(state: EndpointState, now: number): void {
   while (state.waiters.size > 0 && state.queuedTotal > 0 && !holdsStarts(state, now)) {
     const candidates: Candidate[] = [];
     for (const waiter of state.waiters.values()) {
-      if (mayWork(state, waiter.replicaId)) candidates.push(candidateOf(state, waiter.replicaId, waiter.nodeId));
+      if (mayWork(state, waiter.replicaId, now)) candidates.push(candidateOf(state, waiter.replicaId, waiter.nodeId));
     }
     if (candidates.length === 0) return;
     const match = bestMatch(state, inOrderOfChoice(candidates), now);
@@ -44,13 +48,13 @@ export function nextFor(
   replica: Pick<Waiter, "replicaId" | "nodeId" | "pollId">,
   now: number,
 ): Lease | null {
-  if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId) || holdsStarts(state, now)) return null;
+  if (state.queuedTotal === 0 || !mayWork(state, replica.replicaId, now) || holdsStarts(state, now)) return null;
   const match = bestMatch(state, [candidateOf(state, replica.replicaId, replica.nodeId)], now);
   return match === null ? null : grant(state, match.ready, replica, now);
 }
 
 /** Whether the replica may get one more lease. */
-function mayWork(state: EndpointState, replicaId: ReplicaId): boolean {
+function mayWork(state: EndpointState, replicaId: ReplicaId, now: number): boolean {
   const replica = state.replicas.get(replicaId);
   return (
     replica !== null &&
@@ -58,7 +62,8 @@ function mayWork(state: EndpointState, replicaId: ReplicaId): boolean {
     !replica.draining &&
     state.config?.removed === false &&
     state.held(replicaId) < LEASES_PER_REPLICA_MAX &&
-    (!state.works(replicaId) || mayTakeAhead(state))
+    (!state.works(replicaId) || mayTakeAhead(state)) &&
+    !isKeptForErrand(state, replicaId, now)
   );
 }
 
@@ -79,14 +84,18 @@ function bestMatch(
   now: number,
 ): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
-  for (const lane of lanesInOrder(state.peekCounter(), readyAt(state, "batch", 0)?.job.createdAt ?? null, now)) {
+  const isStarving = state.runningIn("batch") === 0;
+  const batchSince = isStarving ? (readyAt(state, "batch", 0)?.job.createdAt ?? null) : null;
+  for (const lane of lanesInOrder(state.peekCounter(), batchSince, now)) {
+    const serving = candidatesFor(state, lane, candidates, batchSince, now);
+    if (serving.length === 0) continue;
     for (let place = 0; place < LOOK_AHEAD; place += 1) {
       const ready = readyAt(state, lane, place);
       if (ready === null) break;
       const { job } = ready;
       // So many have expired at once that the next turn ends the rest.
       if (job.startedAt === null && job.expiresAt <= now) continue;
-      const suited = suitedFor(job, candidates);
+      const suited = suitedFor(job, serving);
       // It goes first, so nothing behind it goes ahead of it either.
       if (suited.length === 0) return null;
       const candidate = suited.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
@@ -106,6 +115,57 @@ function readyAt(state: EndpointState, lane: Lane, place: number): ReadyJob | nu
 /** Whether the endpoint has capacity on a node that is not this one. */
 function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
   return state.replicas.all().some((replica) => replica.nodeId !== nodeId && isCapacity(replica));
+}
+
+/**
+ * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
+ * batch job. That holds no longer where a batch job has its turn because none runs.
+ * @param batchSince see {@link lanesInOrder}
+ */
+function candidatesFor(
+  state: EndpointState,
+  lane: Lane,
+  candidates: readonly Candidate[],
+  batchSince: number | null,
+  now: number,
+): readonly Candidate[] {
+  const serving = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
+  if (lane === "interactive" || serving.length === 0 || state.waiting.queued(lane) === 0) return serving;
+  const hasTurn = lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch";
+  const kept = hasTurn ? 0 : keptForInteractive(state, now);
+  if (kept === 0) return serving;
+  const idle = readyOf(state).filter(({ id }) => serves(state, id, "interactive") && !state.works(id)).length;
+  return idle > kept ? serving : serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));
+}
+
+/** Whether the pod of a replica takes jobs of a lane. */
+function serves(state: EndpointState, id: ReplicaId, lane: Lane): boolean {
+  const podId = state.config?.pods.length === 1 ? state.config.podId : state.replicas.get(id)?.podId;
+  return podId !== undefined && lanesOf(state, podId).includes(lane);
+}
+
+/** Idle replicas that batch jobs leave free now. */
+function keptForInteractive(state: EndpointState, now: number): number {
+  const { config, scaling } = state;
+  const pool = scaling.poolOf("interactive");
+  if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return 0;
+  const level = pool.reserve.level(now);
+  if (level === 0) return 0;
+  const ready = readyOf(state).filter(({ id }) => serves(state, id, "interactive")).length;
+  const ceiling = config.settings.max_replicas;
+  const isShort = pool.pool.pods.every(({ podId }) => (state.demands.get(podId)?.shortage ?? null) !== null);
+  return keptFree({
+    level,
+    interactiveBusy: state.runningIn("interactive"),
+    ready,
+    ceiling,
+    batchIsOverdue: pool.batchDueAt !== null && pool.batchDueAt <= now,
+    isFull: isShort || capacityOf(state).length >= ceiling,
+  });
+}
+
+function readyOf(state: EndpointState): ReplicaRecord[] {
+  return state.replicas.all().filter(({ state: stands, draining }) => stands === "ready" && !draining);
 }
 
 function grant(

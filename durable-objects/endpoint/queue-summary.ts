@@ -24,7 +24,7 @@ export function queueSummary(state: EndpointState, now: number): { ok: true; sum
       oldest_wait_ms: oldest === null ? null : Math.max(0, now - oldest),
       eta_ms: etaOf(state, queued.interactive + 1, null, now),
       in_flight: inFlight(state),
-      replicas: listed(state),
+      replicas: listed(state, "current", now),
       arrived_last_minute: rates.arrivedLastMinute(now),
       finished_last_minute: { ...rates.finishedLastMinute(now) },
       finished_last_hour: { ...rates.finishedLastHour(now) },

@@ -4,6 +4,7 @@ import type { LeaseId, ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LONG_POLL_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
 import { dispatch, presentLease, wireLease } from "#durable-objects/endpoint/matcher";
+import { errandOfPoll, notePoller, takeErrand, turnGate } from "#durable-objects/endpoint/release-gate";
 import { polled } from "#durable-objects/endpoint/replica-life";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import type { RunningJob } from "#durable-objects/queue/job-record";
@@ -38,6 +39,9 @@ export function pollReplica(state: EndpointState, known: ReplicaRecord, poll: Re
   const again = reconcile(state, id, poll, now);
   const ended = poll.leases.filter((held) => !lives(state, held.lease_id, held.token, id)).map((held) => held.lease_id);
   if (again !== null) return answered({ lease: again, ended, stop: false });
+  notePoller(state, id, poll.verifies === true);
+  const errand = errandOfPoll(state, id, poll.poll_id, now);
+  if (errand !== null) return answered({ lease: null, ended, stop: false, verify: { release: errand } });
   const waiter: Waiter = {
     replicaId: id,
     nodeId: known.nodeId,
@@ -48,7 +52,11 @@ export function pollReplica(state: EndpointState, known: ReplicaRecord, poll: Re
     dispatch(state, now);
     return answered({ lease: null, ended, stop: true });
   }
+  const overdue = takeErrand(state, replica, poll.poll_id, false, now);
+  if (overdue !== null) return answered({ lease: null, ended, stop: false, verify: { release: overdue } });
   const lease = poll.leases.length < LEASES_PER_REPLICA_MAX ? matchNow(state, waiter, now) : null;
+  const idle = lease === null && poll.leases.length === 0 ? takeErrand(state, replica, poll.poll_id, true, now) : null;
+  if (idle !== null) return answered({ lease: null, ended, stop: false, verify: { release: idle } });
   const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
   if (lease !== null || ended.length > 0 || ms === 0) return answered({ lease, ended, stop: false });
   state.waiters.set(id, waiter);
@@ -108,6 +116,17 @@ export function grantedTo(state: EndpointState, replicaId: ReplicaId, pollId: st
 
 function lives(state: EndpointState, leaseId: LeaseId, token: string, replicaId: ReplicaId): boolean {
   return state.jobs.runningOf(replicaId).some((job) => job.lease.id === leaseId && presentLease(job)?.token === token);
+}
+
+/** Gives what is to be tried to replicas that wait for work. */
+export function sendErrands(state: EndpointState, now: number): void {
+  turnGate(state, now);
+  for (const waiter of [...state.waiters.values()]) {
+    const replica = state.replicas.get(waiter.replicaId);
+    if (replica === null || waiter.listed.length > 0) continue;
+    const release = takeErrand(state, replica, waiter.pollId, true, now);
+    if (release !== null) state.answer(waiter, { lease: null, ended: [], stop: false, verify: { release } });
+  }
 }
 
 /** Lets this poll take part in a match with those that wait already. */

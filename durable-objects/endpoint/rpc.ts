@@ -14,6 +14,8 @@ import type {
   ReplicaPollAnswer,
   ReplicaReport,
   ReplicaReportAnswer,
+  VerificationReport,
+  VerificationReportAnswer,
 } from "#contract/agent";
 import type { CanaryResults } from "#contract/canary";
 import type { EndpointSettings } from "#contract/endpoint";
@@ -45,16 +47,34 @@ import type { Refusal } from "#contract/problems";
 import type { JobSelection, Operation, OperationKind, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
+import type { PendingActivation, ReleaseLogLine, ReleaseState, Verification } from "#contract/verification";
 import type { CanaryConfig } from "#durable-objects/endpoint/canary";
+import type { WishDecision, WishRequest } from "#durable-objects/endpoint/release-gate";
+import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
+import type { Listed } from "#durable-objects/endpoint/replica-life";
+import type { LogLine } from "#durable-objects/endpoint/replica-news";
+import type { PodLanes } from "#durable-objects/replicas/pods-and-lanes";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 
 export type Reply<T> = ({ readonly ok: true } & T) | Refusal;
+
+/** What a release needs on a machine: nodes that have it come first. */
+export interface ReleaseNeeds {
+  /** Digest of its build; null: it runs on what is installed. */
+  readonly build: string | null;
+  /** sha256 of the weights it loads. */
+  readonly models: readonly string[];
+}
 
 /** Sent by the Worker when an endpoint is made or changed; the last one wins. */
 export interface EndpointConfig {
   readonly endpointId: EndpointId;
   readonly workspaceId: WorkspaceId;
   readonly podId: PodId;
+  /** The pods its replicas run on, the preferred one first; left out: `podId` alone, for both lanes. */
+  readonly pods?: readonly PodLanes[] | undefined;
+  /** What its active release needs on a machine; left out: nothing in particular. */
+  readonly needs?: ReleaseNeeds | undefined;
   readonly slug: string;
   readonly release: number;
   readonly settings: EndpointSettings;
@@ -245,6 +265,31 @@ export interface Completed {
   readonly waits: { readonly replicaId: ReplicaId; readonly ms: number } | null;
 }
 
+/** How far one release is. */
+export interface ReleaseStanding {
+  readonly release: number;
+  readonly state: ReleaseState;
+  /** It was used before it was ready, by force. */
+  readonly forced: boolean;
+  readonly verification: readonly Verification[];
+}
+
+/** How the releases stand, and which of them waits for its place. */
+export interface GateView {
+  /** The active release has run on a GPU: it is only replaced by one that has, too. */
+  readonly isActiveProven: boolean;
+  readonly pending: PendingActivation | null;
+  /** Those that were asked for. */
+  readonly releases: readonly ReleaseStanding[];
+}
+
+/** Lines after the one that was named. `ended`: nothing more will come of this try. */
+export interface ReleaseLogReply {
+  readonly lines: readonly ReleaseLogLine[];
+  readonly state: ReleaseState;
+  readonly ended: boolean;
+}
+
 export interface EndpointRpc {
   configure(config: EndpointConfig): Promise<Reply<object>>;
   /** The endpoint is deleted: ends every living job as canceled, gives back its replicas, takes no more. */
@@ -329,14 +374,45 @@ export interface EndpointRpc {
   ): Promise<Reply<{ rows: UsageRow[]; next: JobId | null }>>;
   /** What has come of the endpoint's canary; null when it has none. */
   canaryResults(workspaceId: WorkspaceId): Promise<Reply<{ results: CanaryResults | null }>>;
+  /** @param releases those that are asked about */
+  releaseGate(workspaceId: WorkspaceId, releases: readonly number[]): Promise<Reply<{ gate: GateView }>>;
+  /** Somebody wants another release to take its place; the last wish counts. Repeated, it gets the same answer. */
+  wishRelease(workspaceId: WorkspaceId, wish: WishRequest): Promise<Reply<{ decision: WishDecision }>>;
+  /** Answers when there is a line after `after`, when the release is ready or has failed, or after `waitMs`. */
+  watchReleaseLog(
+    workspaceId: WorkspaceId,
+    release: number,
+    after: number,
+    waitMs: number,
+  ): Promise<Reply<ReleaseLogReply>>;
   queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
-  listReplicas(workspaceId: WorkspaceId): Promise<Reply<{ replicas: Replica[] }>>;
+  /** Those that run or have crashed within the hour, unless others are asked for. */
+  listReplicas(workspaceId: WorkspaceId, which?: Listed): Promise<Reply<{ replicas: Replica[] }>>;
+  getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>>;
+  /** Lines with this number or a higher one, oldest first. */
+  replicaLog(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    from: number,
+  ): Promise<Reply<{ lines: readonly LogLine[]; next: number }>>;
+  /** It finishes the job in hand and stops. */
+  stopReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>>;
+  /** It works until another one is ready in its place, or, without room for one, goes first. */
+  replaceReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>>;
+  /** What the time of its replicas went to, by days since 1970, both inclusive. */
+  replicaDays(workspaceId: WorkspaceId, from: number, to: number): Promise<Reply<{ days: readonly ReplicaDay[] }>>;
 
   reportReplica(
     node: NodeIdentity,
     replicaId: ReplicaId,
     report: ReplicaReport,
   ): Promise<Reply<{ answer: ReplicaReportAnswer }>>;
+  /** How a replica's errand goes. */
+  reportVerification(
+    node: NodeIdentity,
+    replicaId: ReplicaId,
+    report: VerificationReport,
+  ): Promise<Reply<{ answer: VerificationReportAnswer }>>;
   /** Waits up to poll.wait_ms for a lease. The same poll id again gets the same lease again. */
   pollReplica(
     node: NodeIdentity,
@@ -369,4 +445,6 @@ export interface EndpointRpc {
    * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.
    */
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void>;
+  /** The pod's answer to this endpoint's demand would be another now (`floor`, `idleTimeoutMs`): ask it again. */
+  podChanged(podId: PodId): Promise<void>;
 }

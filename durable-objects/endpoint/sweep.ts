@@ -1,12 +1,14 @@
 import { JOB_RETENTION_DAYS } from "#contract/limits";
 import { forgetBatch } from "#durable-objects/endpoint/batches";
-import { DEMAND_SETTLE_MS, repeatDemand } from "#durable-objects/endpoint/demand";
+import { demandDue, forgetLeftPods, repeatDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
 import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
 import { holdsUntil } from "#durable-objects/endpoint/queue-control";
-import { drainIdle, giveUpSilent } from "#durable-objects/endpoint/replica-life";
+import { gateDue, sweepGate } from "#durable-objects/endpoint/release-gate";
+import { giveUpSilent } from "#durable-objects/endpoint/replica-life";
+import { scalingDue } from "#durable-objects/endpoint/scaling-decide";
 import { handOverDue, repeatHandOver } from "#durable-objects/endpoint/telling";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import { cancel, loseLease, overrun } from "#durable-objects/queue/transition";
@@ -25,15 +27,18 @@ export function sweep(state: EndpointState, now: number): void {
   if (state.config?.removed) cancelLiving(state, now);
   runOperations(state, now);
   giveUpSilent(state, now);
-  drainIdle(state, now);
+  sweepGate(state, now);
+  state.scaling.save(now);
   repeatDemand(state, now);
+  forgetLeftPods(state);
   repeatHandOver(state, now);
   forgetOldJobs(state, now);
   state.idempotency.deleteOver(now, SWEEP_ROWS_MAX);
   const idle = state.replicas.all().every((replica) => isOver(replica.state));
   // The pod must have heard it, or it would start replicas for an endpoint that nobody remembers.
-  const { wanted, needed, dueAt } = state.demand;
-  const isForgotten = wanted === 0 && needed === 0 && dueAt === null;
+  const isForgotten = state.demands
+    .all()
+    .every(({ wanted, needed, dueAt }) => wanted === 0 && needed === 0 && dueAt === null);
   const isQuiet = isForgotten && state.outbox.isEmpty;
   if (state.config?.removed && idle && isQuiet && state.jobs.isEmpty()) state.effect({ type: "erase" });
 }
@@ -46,16 +51,16 @@ export function nextDue(state: EndpointState, now: number): number | null {
     state.idempotency.nextDue(),
     operationsDue(state, now),
     holdsUntil(state, now),
-    state.demand.dueAt,
+    demandDue(state),
     handOverDue(state, now),
-    drainIdle(state, now),
+    gateDue(state),
+    scalingDue(state, now),
     giveUpSilent(state, now),
   ];
   for (const stored of state.jobs.running()) {
     const job = state.live.renewed(stored);
     dues.push(job.lease.until, overrunAt(state, job));
   }
-  if (state.lowerSince !== null) dues.push(state.lowerSince + DEMAND_SETTLE_MS);
   if (state.config?.removed && state.jobs.living(1).length > 0) dues.push(now + 1);
   const mark = state.configs.readPurgeMark();
   const ended = state.jobs.firstEndedAfter(mark);

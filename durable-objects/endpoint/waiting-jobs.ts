@@ -1,8 +1,9 @@
 import type { JobId } from "#contract/ids";
 import type { Lane } from "#contract/job";
+import { madeAt } from "#durable-objects/endpoint/job-ids";
 import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
-import { LaneHead } from "#durable-objects/queue/lane-head";
+import { HEAD_KEYS, LaneHead } from "#durable-objects/queue/lane-head";
 import { PlaceList } from "#durable-objects/queue/place-list";
 import { type Key, type LaneReader, QueueIndex } from "#durable-objects/queue/queue-index";
 import { integer, integerOrNull, type SqlDatabase, type SqlRow, text, textOrNull } from "#durable-objects/sql/database";
@@ -138,6 +139,26 @@ export class WaitingJobs {
     return this.load()
       [lane].head.after(place, limit)
       .map(({ id }) => id as JobId);
+  }
+
+  /**
+   * When the next of the ready jobs of a lane came, oldest first, as far as their places are in memory.
+   * @param limit at most HEAD_KEYS are known
+   */
+  arrivals(lane: Lane, limit: number): number[] {
+    const { head } = this.load()[lane];
+    const first = head.at(0);
+    if (first === null) return [];
+    const keys = [first, ...head.after(0, limit - 1)];
+    return keys.map(({ id }) => madeAt(id as JobId)).sort((a, b) => a - b);
+  }
+
+  /**
+   * When the oldest of the next ready jobs of a lane came, for those who may be a little wrong: one of a low priority may
+   * stand behind so many others that it is not looked at. null when none waits.
+   */
+  oldestSeen(lane: Lane): number | null {
+    return this.arrivals(lane, HEAD_KEYS)[0] ?? null;
   }
 
   queued(lane: Lane): number {

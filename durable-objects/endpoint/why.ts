@@ -2,11 +2,14 @@
 import type { JobId } from "#contract/ids";
 import { isTerminal, type JobWhy } from "#contract/job";
 import { refusal } from "#contract/problems";
-import { capacityOf } from "#durable-objects/endpoint/demand";
+import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
+import type { StoredShortage } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { positionOf } from "#durable-objects/endpoint/job-snapshots";
+import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
 import type { Reply } from "#durable-objects/endpoint/rpc";
+import { coldStartMs, type PoolScaling } from "#durable-objects/endpoint/scaling";
 import { etaMs } from "#durable-objects/queue/eta";
 import { phaseOf, type QueuedJob } from "#durable-objects/queue/job-record";
 import { type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
@@ -42,6 +45,11 @@ export function whyJob(state: EndpointState, jobId: JobId, now: number): Reply<{
  */
 export function etaOf(state: EndpointState, place: number, availableAt: number | null, now: number): number | null {
   const { ready, idle } = working(state);
+  const pool = state.scaling.poolOf("interactive");
+  const starts = pool === null ? [] : capacityOf(state).filter((replica) => isStarting(replica.state));
+  const readies = starts
+    .flatMap((replica) => (pool === null ? [] : [readyAt(pool, replica)]))
+    .filter((at) => at !== null);
   const until = Math.max(
     availableAt ?? now,
     budgetHold(state, now)?.until ?? now,
@@ -52,6 +60,8 @@ export function etaOf(state: EndpointState, place: number, availableAt: number |
     place,
     ready: ready.length,
     idle: idle.length,
+    starting: starts.length,
+    readyInMs: readies.length === 0 ? null : Math.max(0, Math.min(...readies) - now),
     serviceMs: state.services.median(),
     heldMs: state.pause === null ? until - now : null,
   });
@@ -64,8 +74,9 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     .filter((replica) => isStarting(replica.state))
     .toSorted((a, b) => START.indexOf(b.state) - START.indexOf(a.state) || a.startedAt - b.startedAt);
   const crashes = fastCrashes(state.replicas.all(), now);
-  const { demand, config } = state;
-  const short = capacity.length < demand.needed ? demand.shortage : null;
+  const { config } = state;
+  const short = capacity.length < numbersOf(state).wanted ? shortageOf(state) : null;
+  const pool = state.scaling.poolOf(job.lane);
   return {
     now,
     place,
@@ -80,16 +91,40 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
       starting:
         starting === undefined
           ? null
-          : { id: starting.id, phase: starting.state, since: starting.changes.at(-1)?.at ?? starting.startedAt },
+          : {
+              id: starting.id,
+              phase: starting.state,
+              since: starting.changes.at(-1)?.at ?? starting.startedAt,
+              doing: state.news.doing(starting.id) ?? undefined,
+              readyAt: pool === null ? null : readyAt(pool, starting),
+            },
+      coldStartMs: pool === null ? null : coldStartMs(pool),
       elsewhere: capacity.some(({ nodeId }) => nodeId !== job.avoid?.nodeId),
       max: config?.settings.max_replicas ?? 0,
       crashes: crashes.length,
       crashError: crashes.at(-1)?.error ?? null,
     },
     shortage: short,
+    scaling: pool?.last == null ? null : pool.last.reason,
+    batch: job.lane === "batch" && pool !== null ? { ownReplicaAt: pool.batchDueAt } : null,
     regions: config?.settings.regions ?? [],
     job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
+}
+
+/** What the pods lack: what the preferred one says counts first. */
+function shortageOf(state: EndpointState): StoredShortage | null {
+  for (const podId of podsOf(state)) {
+    const shortage = state.demands.get(podId)?.shortage ?? null;
+    if (shortage !== null) return shortage;
+  }
+  return null;
+}
+
+/** When a starting replica should be ready; null before any has been. */
+function readyAt(pool: PoolScaling, replica: ReplicaRecord): number | null {
+  const cold = coldStartMs(pool);
+  return cold === null ? null : replica.startedAt + cold;
 }
 
 /** Replicas that take jobs, and those of them without one. */

@@ -24,7 +24,17 @@ export interface WaitFacts {
     /** Nodes of the idle ones. */
     readonly idleNodes: readonly NodeId[];
     /** The one that has come farthest on its way to ready. */
-    readonly starting: { readonly id: string; readonly phase: string; readonly since: number } | null;
+    readonly starting: {
+      readonly id: string;
+      readonly phase: string;
+      readonly since: number;
+      /** What it is at, in words. */
+      readonly doing?: string | undefined;
+      /** When it should be ready, by what starts have taken; null: nobody knows. */
+      readonly readyAt: number | null;
+    } | null;
+    /** How long starts have taken, p50; null before the first. */
+    readonly coldStartMs: number | null;
     /** Capacity on nodes other than the avoided one. */
     readonly elsewhere: boolean;
     readonly max: number;
@@ -35,6 +45,10 @@ export interface WaitFacts {
   /** What the pod said last; null when it has all that was asked for, or has not answered. */
   readonly shortage: { readonly code: Shortage; readonly error: string | null; readonly at: number } | null;
   readonly regions: readonly string[];
+  /** What the scaler last said of how many replicas are worth having; null: it has not been asked. */
+  readonly scaling: string | null;
+  /** Of batch jobs only: when one more replica is started for them; null: not known. */
+  readonly batch: { readonly ownReplicaAt: number | null } | null;
   readonly job: {
     readonly availableAt: number | null;
     readonly avoid: { readonly nodeId: NodeId; readonly until: number } | null;
@@ -86,6 +100,8 @@ function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
 
 function capacity(facts: WaitFacts): WaitReason[] {
   const { ready, starting, idle } = facts.replicas;
+  const lane = batchLane(facts);
+  if (lane !== null && starting === null) return [lane];
   if (idle > 0 && idle >= facts.place) return [];
   const reasons: WaitReason[] = [];
   if (ready > 0) reasons.push(busyHere(facts));
@@ -97,11 +113,13 @@ function capacity(facts: WaitFacts): WaitReason[] {
   return reasons.length > 0 ? reasons : [requested()];
 }
 
-function busyHere({ replicas, place, etaMs, now }: WaitFacts): WaitReason {
+function busyHere(facts: WaitFacts): WaitReason {
+  const { replicas, place, etaMs, now } = facts;
   const ahead = place - 1;
   const works = replicas.idle > 0 ? standing(replicas.ready) : working(replicas.ready);
   const first = ahead === 0 ? "the next one that is free takes this job" : `${jobs(ahead)} before this one`;
-  const top = replicas.ready >= replicas.max ? " More cannot run than max_replicas allows." : "";
+  const scaling = facts.scaling === null ? "" : ` Scaling: ${facts.scaling}.`;
+  const top = replicas.ready >= replicas.max ? " More cannot run than max_replicas allows." : scaling;
   const until = etaMs === null ? null : iso(now + etaMs);
   return { code: "all_slots_busy", detail: `${works}; ${first}.${top}`, until, ahead };
 }
@@ -111,8 +129,22 @@ const working = (ready: number): string =>
 const standing = (ready: number): string => (ready === 1 ? "One replica is ready" : `${ready} replicas are ready`);
 
 function startingUp(facts: WaitFacts, starting: NonNullable<WaitFacts["replicas"]["starting"]>): WaitReason {
-  const detail = `A replica starts: ${starting.phase} for ${seconds(facts.now - starting.since)}.`;
-  return { code: "replica_starting", detail, until: null, replica_id: starting.id, phase: starting.phase };
+  const { coldStartMs } = facts.replicas;
+  const usual = coldStartMs === null ? "" : ` Starts take ${seconds(coldStartMs)} (p50).`;
+  const { doing } = starting;
+  const now = doing === undefined ? "" : ` Now: ${doing}.`;
+  const detail = `A replica starts: ${starting.phase} for ${seconds(facts.now - starting.since)}.${now}${usual}`;
+  const until = starting.readyAt === null || starting.readyAt < facts.now ? null : iso(starting.readyAt);
+  const said = doing === undefined ? {} : { doing };
+  return { code: "replica_starting", detail, until, replica_id: starting.id, phase: starting.phase, ...said };
+}
+
+/** A batch job for which nothing is started yet: it takes what interactive jobs leave idle, or its own replica later. */
+function batchLane({ batch, now, replicas, place }: WaitFacts): WaitReason | null {
+  if (batch === null || batch.ownReplicaAt === null || batch.ownReplicaAt <= now) return null;
+  const idle = replicas.idle > 0 ? "what idles is kept free for interactive jobs" : "no replica idles";
+  const detail = `Batch jobs take replicas that idle, and ${idle}; from ${iso(batch.ownReplicaAt)} on one is started for them (batch_target_wait_s).`;
+  return { code: "batch_lane", detail, until: iso(batch.ownReplicaAt), ahead: place - 1 };
 }
 
 /** Nothing ready, nothing starting, and the pod has no complaint: it was just asked. */

@@ -1,11 +1,16 @@
-/** How many replicas an endpoint wants: as many as it has work for, within its bounds. */
-import type { EndpointSettings } from "#contract/endpoint";
+/** What an endpoint asks of each of its pods, out of how many replicas it wants in all. */
+import type { PodId } from "#contract/ids";
 
-export interface DemandInput {
-  readonly settings: Pick<EndpointSettings, "min_replicas" | "max_replicas">;
-  readonly removed: boolean;
-  readonly queued: number;
-  readonly running: number;
+export interface PodStanding {
+  readonly podId: PodId;
+  /** Replicas it has there that count as capacity. */
+  readonly have: number;
+  /** Of those, the ones at work. */
+  readonly busy: number;
+  /** Replicas that could still be started there, as the pod said lately; null: nobody knows. */
+  readonly room: number | null;
+  /** Replicas of the pod's own warm floor that fall to this endpoint. */
+  readonly floor: number;
 }
 
 export interface DemandNumbers {
@@ -18,10 +23,37 @@ export interface DemandNumbers {
   readonly wanted: number;
 }
 
-/** @returns whole numbers, 0 ≤ needed ≤ wanted ≤ max_replicas */
-export function demandNumbers(input: DemandInput): DemandNumbers {
-  if (input.removed) return { needed: 0, wanted: 0 };
-  const { min_replicas, max_replicas } = input.settings;
-  const needed = Math.min(max_replicas, Math.max(min_replicas, input.queued + input.running));
-  return { needed, wanted: needed };
+/**
+ * Shares out what is wanted. What a pod has already stays where it is; what is missing goes to the preferred pod as far
+ * as it has room, then to the next. What fits nowhere is asked of the preferred one, which fills it once it can.
+ * @param pods in the order of preference, at least one
+ * @param total whole numbers, 0 ≤ needed ≤ wanted
+ * @returns for each pod, in the same order, 0 ≤ needed ≤ wanted
+ */
+export function splitDemand(pods: readonly PodStanding[], total: DemandNumbers): readonly DemandNumbers[] {
+  const { wanted, left } = pods.reduce(
+    (sum, { have }) => {
+      const kept = Math.min(have, sum.left);
+      return { wanted: [...sum.wanted, kept], left: sum.left - kept };
+    },
+    { wanted: [] as readonly number[], left: total.wanted },
+  );
+  const placed = pods.reduce(
+    (sum, { room }, index) => {
+      const more = Math.min(room ?? Number.POSITIVE_INFINITY, sum.left);
+      return { wanted: [...sum.wanted, (wanted[index] ?? 0) + more], left: sum.left - more };
+    },
+    { wanted: [] as readonly number[], left },
+  );
+  const asked = pods.map(({ floor }, index) =>
+    Math.max(floor, (placed.wanted[index] ?? 0) + (index === 0 ? placed.left : 0)),
+  );
+  const working = pods.map(({ busy }, index) => Math.min(busy, asked[index] ?? 0));
+  let more = Math.max(0, total.needed - working.reduce((sum, count) => sum + count, 0));
+  return asked.map((most, index) => {
+    const busy = working[index] ?? 0;
+    const needed = busy + Math.min(more, most - busy);
+    more -= needed - busy;
+    return { needed, wanted: most };
+  });
 }

@@ -5,6 +5,8 @@ import { control } from "./0004-control.ts";
 import { outbox } from "./0005-outbox.ts";
 import { canary } from "./0006-canary.ts";
 import { releaseGate } from "./0007-release-gate.ts";
+import { replicaTimes } from "./0008-replica-times.ts";
+import { scaling } from "./0009-scaling.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
-export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary, releaseGate];
+export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary, releaseGate, replicaTimes, scaling];

@@ -4,7 +4,7 @@ import type { JobRecord, QueuedJob } from "#durable-objects/queue/job-record";
 import type { KnownLease, Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
 
-/** Decision 0008: an old batch job gets each tenth lease. */
+/** Decisions 0008 and 0034: an old batch job gets each tenth lease while none of its lane runs. */
 const BATCH_TURN = 10;
 const BATCH_PATIENCE_MS = 10 * 60_000;
 
@@ -73,7 +73,12 @@ function goesBefore(
     for (const { record } of waiting.values()) {
       if (record.lane === "batch" && (head === null || isEarlier(record, head))) head = record;
     }
-    const batchFirst = number % BATCH_TURN === 0 && head !== null && oracle.now - head.createdAt >= BATCH_PATIENCE_MS;
+    // Those in `waiting` that run got their leases in this operation, at this grant or later.
+    const isStarving = ![...oracle.living.values()].some(
+      ({ record }) => record.lane === "batch" && record.state === "running" && !waiting.has(record.id),
+    );
+    const isOld = head !== null && oracle.now - head.createdAt >= BATCH_PATIENCE_MS;
+    const batchFirst = number % BATCH_TURN === 0 && isOld && isStarving;
     if (batchFirst) oracle.world.coverage.path("an old batch job gets its turn");
     return batchFirst ? a.lane === "batch" : a.lane === "interactive";
   }

@@ -5,6 +5,9 @@ import type { RunningJob } from "#durable-objects/queue/job-record";
 import type { Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
 
+/** Without an interactive job for this long, batch jobs take every idle replica. */
+const INTERACTIVE_LATELY_MS = 10 * 60_000;
+
 /** Leases of one replica: the one it executes and one ahead. */
 const LEASES_PER_REPLICA = 2;
 
@@ -74,13 +77,15 @@ function checkAlarm(oracle: Oracle, due: number): void {
 
 /**
  * L2: nothing that is ready waits beside a replica that has nothing to do and waits for work. One that works takes a job
- * ahead, or not: that is checked where it is granted.
+ * ahead, or not: that is checked where it is granted. Batch jobs leave replicas to interactive ones, as long as there have
+ * been any lately.
  */
 function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
   let ready = false;
   for (const { record } of oracle.living.values()) {
     if (record.state !== "queued" || record.availableAt !== null || record.avoid !== null) continue;
     if (record.startedAt === null && record.expiresAt <= oracle.now) continue;
+    if (record.lane === "batch" && isInteractiveLately(oracle)) continue;
     ready = true;
     break;
   }
@@ -92,6 +97,15 @@ function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
   const hasRoom = (id: string): boolean => (held.get(id) ?? 0) < LEASES_PER_REPLICA && !working.has(id);
   const idle = oracle.world.pod.idleAtTheObject().find(hasRoom);
   promise("L2", idle === undefined, () => `a job is ready and ${idle} waits for work`);
+}
+
+function isInteractiveLately(oracle: Oracle): boolean {
+  for (const { record } of oracle.jobs.values()) {
+    if (record.lane !== "interactive") continue;
+    const lastAt = record.state === "queued" || record.state === "running" ? oracle.now : record.finishedAt;
+    if (lastAt > oracle.now - INTERACTIVE_LATELY_MS) return true;
+  }
+  return false;
 }
 
 /** I11: what the object counts is what is there. */

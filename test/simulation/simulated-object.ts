@@ -525,7 +525,7 @@ export class SimulatedObject {
         if (this.#core !== core || core === null) return;
         this.#sendingDemand = false;
         if (reply !== NO_ANSWER) {
-          this.turn({ type: "demand" }, (alive) => alive.demandAnswered(demand.version, reply, sentAt));
+          this.turn({ type: "demand" }, (alive) => alive.demandAnswered(demand, reply, sentAt));
         }
         if (this.#demandChanged && this.#core === core) this.#sendDemand();
       },

@@ -1,7 +1,7 @@
 import { NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { NODE_LOST_MS } from "#contract/limits";
 import type { NodeIdentity } from "#durable-objects/endpoint/rpc";
-import type { Demand, PlacedReplica } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { type Answer, NO_ANSWER } from "./network.ts";
 import { SimulatedAgent } from "./simulated-agent.ts";
 import type { Simulation } from "./simulation.ts";
@@ -47,7 +47,7 @@ export class SimulatedPod {
   }
 
   /** Answers a demand, which may be an old one. */
-  demand(demand: Demand): Answer<readonly PlacedReplica[]> {
+  demand(demand: Demand): Answer<DemandReply> {
     const { dice, faults } = this.#world;
     if (dice.chance(faults.podDown)) {
       this.#world.hit("pod does not answer", null);
@@ -59,7 +59,15 @@ export class SimulatedPod {
       this.#wanted = demand.wanted;
       this.#fill();
     }
-    return [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId, gpuType: null }));
+    const room = this.#nodes.length * SLOTS - this.#placed.size;
+    return {
+      replicas: [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId, gpuType: null })),
+      floor: 0,
+      idleTimeoutMs: null,
+      room,
+      gpuTypes: [null],
+      shortage: { code: room === 0 && this.#placed.size < this.#wanted ? "all_slots_busy" : "none", error: null },
+    };
   }
 
   /** Places what is wanted and missing. */

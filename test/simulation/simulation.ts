@@ -166,7 +166,9 @@ export class Simulation {
       ...DEFAULT_SETTINGS,
       min_replicas: minReplicas,
       max_replicas: maxReplicas,
+      policy: swarm.policy,
       idle_timeout_s: swarm.idleTimeoutS,
+      batch_target_wait_s: swarm.batchTargetWaitS,
       attempts_max: swarm.attemptsMax,
       queue_depth_max: swarm.queueDepthMax,
     };

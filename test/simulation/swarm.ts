@@ -1,3 +1,4 @@
+import type { ScalingPolicy } from "#contract/endpoint";
 import type { WebhookEvent } from "#contract/webhook";
 import type { Dice } from "./dice.ts";
 
@@ -51,7 +52,9 @@ export interface Swarm {
   readonly maxReplicas: number;
   readonly nodes: number;
   readonly queueDepthMax: number;
-  readonly idleTimeoutS: number;
+  readonly idleTimeoutS: number | null;
+  readonly policy: ScalingPolicy;
+  readonly batchTargetWaitS: number;
   /** Mean time between two submissions, ms. */
   readonly arrivalMs: number;
   readonly batchShare: number;
@@ -152,7 +155,9 @@ export function drawSwarm(dice: Dice): Swarm {
     maxReplicas,
     nodes: dice.int(1, 3),
     queueDepthMax: oneOf(40, 5, 15, 25),
-    idleTimeoutS: oneOf(20, 5, 60),
+    idleTimeoutS: oneOf<number | null>(20, 5, 60, null),
+    policy: oneOf<ScalingPolicy>("predictive", "queue_delay", "request_count"),
+    batchTargetWaitS: oneOf(0, 10, 60),
     arrivalMs: oneOf(2_500, 700, 1_500, 6_000, 15_000),
     batchShare: oneOf(0, 0.2, 0.5, 0.9),
     prioritySpread: oneOf(0, 2, 9),

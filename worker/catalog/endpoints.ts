@@ -2,7 +2,12 @@
 import { and, asc, count, desc, eq, gt, gte, isNull, lt, or, sql } from "drizzle-orm";
 import * as z from "zod";
 import { NewCanary } from "#contract/canary";
-import { DEFAULT_SETTINGS, type EndpointSettings, EndpointSettings as SettingsSchema } from "#contract/endpoint";
+import {
+  DEFAULT_SETTINGS,
+  EndpointPods,
+  type EndpointSettings,
+  EndpointSettings as SettingsSchema,
+} from "#contract/endpoint";
 import { type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, OwnerKey, PodId, WorkspaceId } from "#contract/ids";
 import { CATALOG_CACHE_MS } from "#contract/limits";
@@ -27,7 +32,9 @@ export interface EndpointRow {
   readonly id: EndpointId;
   readonly key: OwnerKey;
   readonly workspaceId: WorkspaceId;
+  /** The first of `pods`. */
   readonly podId: PodId;
+  readonly pods: EndpointPods;
   readonly slug: string;
   readonly name: string;
   readonly settings: EndpointSettings;
@@ -65,6 +72,12 @@ export interface EndpointSummary {
   readonly canary?: ReleaseSummary | undefined;
 }
 
+/** The preferred one. @throws RangeError when there is none, which the contract rules out */
+export function preferredPod([first]: EndpointPods): PodId {
+  if (first === undefined) throw new RangeError("an endpoint has at least one pod");
+  return first.pod_id;
+}
+
 function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
   return {
     ...row,
@@ -72,6 +85,7 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
     key: OwnerKey.parse(row.key),
     workspaceId: WorkspaceId.parse(row.workspaceId),
     podId: PodId.parse(row.podId),
+    pods: EndpointPods.parse(row.pods === null ? [{ pod_id: row.podId }] : JSON.parse(row.pods)),
     // Settings that came later are not in older rows.
     settings: SettingsSchema.parse({ ...DEFAULT_SETTINGS, ...(parseExactJson(row.settings) as JsonObject) }),
     overrides: Overrides.parse(parseExactJson(row.overrides)),
@@ -82,6 +96,7 @@ function endpointRow(row: typeof endpoints.$inferSelect): EndpointRow {
 function endpointValues(row: EndpointRow): typeof endpoints.$inferInsert {
   return {
     ...row,
+    pods: JSON.stringify(row.pods),
     settings: stringifyExactJson(row.settings),
     overrides: stringifyExactJson(row.overrides),
     canary: row.canary === null ? null : JSON.stringify(row.canary),
@@ -91,6 +106,9 @@ function endpointValues(row: EndpointRow): typeof endpoints.$inferInsert {
 const joined = and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease));
 const living = isNull(endpoints.deletedAt);
 const named = (name: string) => or(eq(endpoints.slug, name), eq(endpoints.id, name));
+
+const ENDPOINTS_CACHED_MAX = 1_000;
+const byName = new ExpiringCache<EndpointSummary>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
 
 /** A living endpoint of the workspace by slug or id, straight from D1. */
 export async function findEndpoint(
@@ -103,11 +121,12 @@ export async function findEndpoint(
     .from(endpoints)
     .innerJoin(releases, joined)
     .where(and(eq(endpoints.workspaceId, workspaceId), named(name), living));
-  return row === undefined ? undefined : { endpoint: endpointRow(row.endpoints), release: releaseRow(row.releases) };
+  if (row === undefined) return undefined;
+  const endpoint = endpointRow(row.endpoints);
+  // The object activates releases that have become ready: no isolate hears of it but by looking.
+  byName.deleteWhere((cached) => cached.endpoint.id === endpoint.id && cached.endpoint.version < endpoint.version);
+  return { endpoint, release: releaseRow(row.releases) };
 }
-
-const ENDPOINTS_CACHED_MAX = 1_000;
-const byName = new ExpiringCache<EndpointSummary>(CATALOG_CACHE_MS, ENDPOINTS_CACHED_MAX);
 
 /** As {@link findEndpoint}, without the large texts, remembered for CATALOG_CACHE_MS: for the hot path. */
 export async function findEndpointCached(
@@ -254,6 +273,7 @@ export async function insertEndpoint(database: D1Database, endpoint: EndpointRow
 
 export interface EndpointChange {
   readonly name: string;
+  readonly pods: EndpointPods;
   readonly settings: EndpointSettings;
   readonly overrides: Overrides;
   readonly updatedAt: number;
@@ -281,6 +301,8 @@ export async function updateEndpoint(
     .update(endpoints)
     .set({
       name: change.name,
+      podId: preferredPod(change.pods),
+      pods: JSON.stringify(change.pods),
       settings: stringifyExactJson(change.settings),
       overrides: stringifyExactJson(change.overrides),
       updatedAt: change.updatedAt,

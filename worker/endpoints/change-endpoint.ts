@@ -16,7 +16,10 @@ import {
 } from "#worker/catalog/endpoints";
 import { findSource, type NewRelease } from "#worker/catalog/releases";
 import { knownBuild } from "#worker/endpoints/chosen-build";
+import { knownPods } from "#worker/endpoints/chosen-pods";
 import { importedRelease, reimportedRelease } from "#worker/endpoints/import-release";
+import { releaseGate } from "#worker/endpoints/object-words";
+import { placeRelease } from "#worker/endpoints/place-release";
 import { changedSettings } from "#worker/endpoints/settings";
 import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
@@ -51,26 +54,41 @@ export async function changeEndpoint(
     const before = await ownEndpoint(env, workspaceId, name);
     const { endpoint } = before;
     const settings = changedSettings(endpoint.settings, patch.settings);
+    const pods = patch.pods === undefined ? endpoint.pods : await knownPods(env, workspaceId, patch.pods);
     const overrides = patch.overrides ?? endpoint.overrides;
     const now = Date.now();
     const asked = await askedRelease(env, before, patch, document, overrides, now);
-    const activate = patch.activate ?? true;
+    const isActivated = asked?.made !== undefined && (await mayReplaceNow(env, before, patch));
+    const isOther = asked !== undefined && asked.number !== endpoint.activeRelease;
+    const isLater = patch.activate === false || (isOther && !isActivated);
     const change = {
       name: patch.name ?? endpoint.name,
+      pods,
       settings,
-      // Those of a release that is only made are kept with it, until it is activated.
-      overrides: activate ? overrides : endpoint.overrides,
+      // Those of a release that is not active yet are kept with it, until it is.
+      overrides: isLater ? endpoint.overrides : overrides,
       updatedAt: now,
     };
-    const made = asked?.made === undefined ? undefined : { ...asked.made, activate };
+    const made = asked?.made === undefined ? undefined : { ...asked.made, activate: isActivated };
     if (!(await isChanged(env, endpoint, change, made))) continue;
     await tellObject(call, workspaceId, endpoint.id);
-    return {
-      found: await ownEndpoint(env, workspaceId, endpoint.id),
-      release: asked === undefined ? undefined : { number: asked.number, isNew: asked.made !== undefined },
-    };
+    const release = asked === undefined ? undefined : { number: asked.number, isNew: asked.made !== undefined };
+    if (release === undefined || patch.activate === false) {
+      return { found: await ownEndpoint(env, workspaceId, endpoint.id), release };
+    }
+    // Whether it waits is for the endpoint's object to say, which also ends what it waited for until now.
+    const placement = { cause: "deploy", force: patch.force ?? false, choose: async () => release.number } as const;
+    return { found: await placeRelease(call, workspaceId, endpoint.id, placement), release };
   }
   throw new Problem("unavailable", "The endpoint is being changed by others at the same time; try again.");
+}
+
+/** Whether a release that is made now may be the active one at once, with the same write. */
+async function mayReplaceNow(env: Env, found: EndpointWithRelease, patch: EndpointPatch): Promise<boolean> {
+  if (patch.activate === false) return false;
+  if (patch.force === true) return true;
+  const gate = await releaseGate(env, found, []);
+  return gate?.isActiveProven === false;
 }
 
 interface AskedRelease {
@@ -116,7 +134,6 @@ async function askedRelease(
         )
       : await importedRelease(document, overrides, plan);
   if (made.row.digest === active.digest) return { number: active.number };
-  if (patch.activate !== false) return { number, made };
   const newest = await findRelease(env.CATALOG, endpoint.id, endpoint.newestRelease);
   return made.row.digest === newest?.release.digest ? { number: newest.release.number } : { number, made };
 }

@@ -1,18 +1,20 @@
 import type { Canary, CanaryResults } from "#contract/canary";
 import type { Endpoint, Release } from "#contract/endpoint";
 import type { EndpointRelease } from "#contract/release";
+import type { GateView } from "#durable-objects/endpoint/rpc";
 import type { EndpointRow, EndpointSummary } from "#worker/catalog/endpoints";
 import type { ReleaseSummary } from "#worker/catalog/releases";
+import { NO_WORDS, type ObjectWords } from "#worker/endpoints/object-words";
 import { iso } from "#worker/jobs/job-view";
 
 /**
  * The endpoint as callers see it, with its active release.
- * @param results of its canary, as its object knows them
+ * @param words what its object knows; left out in lists
  */
 export function endpointView(
   { endpoint, release }: EndpointSummary,
   origin: string,
-  results: CanaryResults | null = null,
+  { results, gate }: ObjectWords = NO_WORDS,
 ): Endpoint {
   const self = `${origin}/v1/endpoints/${endpoint.slug}`;
   return {
@@ -20,9 +22,11 @@ export function endpointView(
     slug: endpoint.slug,
     name: endpoint.name,
     pod_id: endpoint.podId,
+    pods: [...endpoint.pods],
     settings: endpoint.settings,
-    release: releaseFields(release),
+    release: releaseFields(release, gate),
     canary: canaryView(endpoint, results),
+    pending: gate?.pending ?? null,
     newest_release: endpoint.newestRelease,
     created_at: iso(endpoint.createdAt),
     updated_at: iso(endpoint.updatedAt),
@@ -31,7 +35,8 @@ export function endpointView(
 }
 
 /** A release as callers see it, wherever it is shown. */
-export function releaseFields(release: ReleaseSummary): Release {
+export function releaseFields(release: ReleaseSummary, gate: GateView | null): Release {
+  const standing = gate?.releases.find((one) => one.release === release.number);
   return {
     number: release.number,
     digest: release.digest,
@@ -40,6 +45,9 @@ export function releaseFields(release: ReleaseSummary): Release {
     classes: release.classes,
     build: release.build,
     warnings: release.warnings,
+    state: standing?.state ?? null,
+    forced: standing?.forced ?? false,
+    verification: [...(standing?.verification ?? [])],
     created_at: iso(release.createdAt),
   };
 }
@@ -54,10 +62,10 @@ function canaryView({ canary }: EndpointRow, results: CanaryResults | null): Can
 export function releaseView(
   endpoint: EndpointRow,
   release: ReleaseSummary,
-  results: CanaryResults | null = null,
+  { results, gate }: ObjectWords,
 ): EndpointRelease {
   return {
-    ...releaseFields(release),
+    ...releaseFields(release, gate),
     endpoint_id: endpoint.id,
     active: endpoint.activeRelease === release.number,
     canary: endpoint.canary?.release === release.number ? canaryView(endpoint, results) : null,

@@ -1,5 +1,6 @@
 import type { EndpointSettings } from "#contract/endpoint";
 import { Problem } from "#contract/problems";
+import { isTimeZone } from "#durable-objects/autoscaler/warm-floor";
 
 type SettingsChange = { readonly [Field in keyof EndpointSettings]?: EndpointSettings[Field] | undefined };
 
@@ -21,5 +22,19 @@ export function changedSettings(before: EndpointSettings, change: SettingsChange
       ],
     });
   }
+  settings.warm_schedule.forEach((window, index) => {
+    const path = `/settings/warm_schedule/${index}`;
+    if (!isTimeZone(window.time_zone)) {
+      throw invalid("A time zone is unknown.", `${path}/time_zone`, "Must be an IANA name, such as Europe/Berlin.");
+    }
+    if (window.replicas > settings.max_replicas) {
+      const reason = `Must be at most max_replicas, which is ${settings.max_replicas}.`;
+      throw invalid("A warm floor is above the most replicas there may be.", `${path}/replicas`, reason);
+    }
+  });
   return settings;
+}
+
+function invalid(detail: string, path: string, reason: string): Problem {
+  return new Problem("invalid_body", detail, { errors: [{ path, reason }] });
 }

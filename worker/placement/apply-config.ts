@@ -1,7 +1,14 @@
 import type { EndpointId, WorkspaceId } from "#contract/ids";
 import type { CanaryConfig } from "#durable-objects/endpoint/canary";
-import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
-import { type EndpointRow, findEndpoint, markApplied, type StoredCanary } from "#worker/catalog/endpoints";
+import type { EndpointConfig, ReleaseNeeds } from "#durable-objects/endpoint/rpc";
+import { findBuild } from "#worker/catalog/builds";
+import {
+  type EndpointRow,
+  type EndpointWithRelease,
+  findEndpoint,
+  markApplied,
+  type StoredCanary,
+} from "#worker/catalog/endpoints";
 import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
 import { introducePod } from "#worker/placement/introduce-pod";
@@ -19,9 +26,10 @@ export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: Endpoi
     const found = await findEndpoint(env.CATALOG, workspaceId, id);
     if (found === undefined) return;
     const { endpoint } = found;
-    // The object will ask its pod for replicas at once.
-    await introducePod(env, endpoint.podId, workspaceId);
-    await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint)));
+    // The object will ask its pods for replicas at once.
+    await Promise.all(endpoint.pods.map(({ pod_id }) => introducePod(env, pod_id, workspaceId)));
+    const needs = await needsOf(env, found);
+    await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint, needs)));
     const after = await findEndpoint(env.CATALOG, workspaceId, id);
     if (after === undefined || after.endpoint.version === endpoint.version) {
       await markApplied(env.CATALOG, id, endpoint.version);
@@ -51,11 +59,21 @@ function canaryOf(stored: StoredCanary): CanaryConfig {
   };
 }
 
-function configOf(endpoint: EndpointRow): EndpointConfig {
+/** What the active release needs on a machine; undefined when it has no build. */
+async function needsOf(env: Env, { endpoint, release }: EndpointWithRelease): Promise<ReleaseNeeds | undefined> {
+  if (release.build === null) return undefined;
+  const build = await findBuild(env.CATALOG, endpoint.workspaceId, release.build);
+  const models = new Set(build?.manifest.models.map(({ sha256 }) => sha256) ?? []);
+  return { build: release.build, models: [...models] };
+}
+
+function configOf(endpoint: EndpointRow, needs: ReleaseNeeds | undefined): EndpointConfig {
   return {
     endpointId: endpoint.id,
     workspaceId: endpoint.workspaceId,
     podId: endpoint.podId,
+    pods: endpoint.pods.map(({ pod_id, lanes }) => ({ podId: pod_id, lanes })),
+    ...(needs === undefined ? {} : { needs }),
     slug: endpoint.slug,
     release: endpoint.activeRelease,
     settings: endpoint.settings,

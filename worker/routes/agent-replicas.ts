@@ -1,6 +1,14 @@
 /** Replicas: how they stand, what they run, and their asking for work. */
 import * as z from "zod";
-import { ReleaseForAgent, ReplicaPoll, ReplicaPollAnswer, ReplicaReport, ReplicaReportAnswer } from "#contract/agent";
+import {
+  ReleaseForAgent,
+  ReplicaPoll,
+  ReplicaPollAnswer,
+  ReplicaReport,
+  ReplicaReportAnswer,
+  VerificationReport,
+  VerificationReportAnswer,
+} from "#contract/agent";
 import { route } from "#contract/api/route";
 import { ReplicaId } from "#contract/ids";
 import { LONG_POLL_MS } from "#contract/limits";
@@ -60,6 +68,20 @@ const pollReplica = route({
   problems: ["replica_not_found"],
 });
 
+const reportVerification = route({
+  id: "reportVerification",
+  tag,
+  method: "post",
+  path: "/agent/v1/replicas/{replica}/verifications",
+  summary: "Say how the try of a release goes",
+  scope: null,
+  params: ReplicaParams,
+  body: VerificationReport,
+  status: 200,
+  returns: VerificationReportAnswer,
+  problems: ["replica_not_found"],
+});
+
 const openSocket = route({
   id: "openReplicaSocket",
   tag,
@@ -80,12 +102,20 @@ const report = handleAgent(reportReplica, async ({ env, node, params, body }) =>
   return answer;
 });
 
+const verification = handleAgent(reportVerification, async ({ env, node, params, body }) => {
+  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
+  const { answer } = await askEndpoint(env, key, "repeatable", (endpoint) =>
+    endpoint.reportVerification(identityOf(node), params.replica, body),
+  );
+  return answer;
+});
+
 const release = handleAgent(getRelease, async ({ env, node, params, query }) => {
   const key = await agentEndpointKey(env, node.workspaceId, params.replica);
   const owner = await findKeyOwner(env.CATALOG, key);
   const found = owner === undefined ? undefined : await findRelease(env.CATALOG, owner.endpointId, query.release);
   // The pod is checked too: a machine of one pod has no business with the workflows of another.
-  if (found === undefined || found.endpoint.podId !== node.podId) {
+  if (found === undefined || !found.endpoint.pods.some(({ pod_id }) => pod_id === node.podId)) {
     throw new Problem("release_not_found", "The replica's endpoint has no such release.");
   }
   const { endpoint, release: made } = found;
@@ -129,7 +159,7 @@ const socket = handleAgent(openSocket, async ({ env, node, params, request }) =>
   return new Response(null, { status: 101, webSocket: opened.webSocket });
 });
 
-export const agentReplicaRoutes = [report, release, poll, socket];
+export const agentReplicaRoutes = [report, verification, release, poll, socket];
 
 function identityOf(node: NodeSession): NodeIdentity {
   return { workspaceId: node.workspaceId, podId: node.podId, nodeId: node.nodeId };

@@ -5,11 +5,10 @@ import {
   getEndpoint,
   getEndpointSchema,
   listEndpoints,
-  listReplicas,
   patchEndpoint,
 } from "#contract/api/endpoints";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
-import { EndpointId, makeId, ownerKey, type PodId, type WorkspaceId } from "#contract/ids";
+import { EndpointId, makeId, ownerKey } from "#contract/ids";
 import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import { isUniqueViolation } from "#worker/catalog/database";
@@ -20,16 +19,16 @@ import {
   insertEndpoint,
   markApplied,
   markEndpointDeleted,
+  preferredPod,
   selectEndpoints,
 } from "#worker/catalog/endpoints";
-import { hasPod, selectPods } from "#worker/catalog/pods";
-import { canaryResults } from "#worker/endpoints/canary-results";
 import { changeEndpoint } from "#worker/endpoints/change-endpoint";
 import { knownBuild } from "#worker/endpoints/chosen-build";
+import { chosenPods } from "#worker/endpoints/chosen-pods";
 import { endpointView } from "#worker/endpoints/endpoint-view";
 import { importedRelease } from "#worker/endpoints/import-release";
+import { objectWords } from "#worker/endpoints/object-words";
 import { changedSettings } from "#worker/endpoints/settings";
-import type { Env } from "#worker/env";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
@@ -43,7 +42,7 @@ const create = handleOnce(createEndpoint, async (call) => {
   const { env, principal, body } = call;
   const { workspaceId } = principal;
   const settings = changedSettings(DEFAULT_SETTINGS, body.settings);
-  const podId = await podFor(env, workspaceId, body.pod_id);
+  const pods = await chosenPods(env, workspaceId, body);
   if ((await findEndpoint(env.CATALOG, workspaceId, body.slug)) !== undefined) throw slugTaken(body.slug);
   if ((await countEndpoints(env.CATALOG, workspaceId)) >= ENDPOINTS_PER_WORKSPACE_MAX) {
     throw new Problem("endpoint_limit", `A workspace may have ${ENDPOINTS_PER_WORKSPACE_MAX} endpoints.`);
@@ -52,13 +51,14 @@ const create = handleOnce(createEndpoint, async (call) => {
   const id = makeId(EndpointId, "ep", now, randomBytes);
   const overrides = body.overrides ?? {};
   const build = await knownBuild(env, workspaceId, body.build ?? null);
-  const made = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? null };
-  const release = await importedRelease(call.raw.document, overrides, made);
+  const plan = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? null };
+  const release = await importedRelease(call.raw.document, overrides, plan);
   const endpoint: EndpointRow = {
     id,
     key: ownerKey(id),
     workspaceId,
-    podId,
+    podId: preferredPod(pods),
+    pods,
     slug: body.slug,
     name: body.name ?? body.slug,
     settings,
@@ -79,13 +79,14 @@ const create = handleOnce(createEndpoint, async (call) => {
     throw error;
   }
   await tellObject(call, workspaceId, id);
-  return endpointView({ endpoint, release: release.row }, call.url.origin);
+  const made = { endpoint, release: release.row };
+  return endpointView(made, call.url.origin, await objectWords(env, made, [release.row.number]));
 });
 
 const patch = handle(patchEndpoint, async (call) => {
   const { env, principal, params, body, raw } = call;
   const { found } = await changeEndpoint(call, principal.workspaceId, params.endpoint, body, raw.document);
-  return endpointView(found, call.url.origin, await canaryResults(env, found));
+  return endpointView(found, call.url.origin, await objectWords(env, found, [found.release.number]));
 });
 
 const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
@@ -105,7 +106,7 @@ const list = handle(listEndpoints, async ({ env, principal, query, url }) => {
 
 const get = handle(getEndpoint, async ({ env, principal, params, url }) => {
   const found = await ownEndpoint(env, principal.workspaceId, params.endpoint);
-  return endpointView(found, url.origin, await canaryResults(env, found));
+  return endpointView(found, url.origin, await objectWords(env, found, [found.release.number]));
 });
 
 const remove = handle(deleteEndpoint, async ({ env, principal, params }) => {
@@ -128,29 +129,11 @@ const schema = handle(getEndpointSchema, async ({ env, principal, params }) => {
   };
 });
 
-const replicas = handle(listReplicas, async ({ env, principal, params }) => {
-  const { endpoint } = await ownEndpoint(env, principal.workspaceId, params.endpoint);
-  const reply = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
-    object.listReplicas(principal.workspaceId),
-  );
-  return { data: reply.replicas };
-});
-
-export const endpointRoutes = [create, list, get, patch, remove, schema, replicas];
+export const endpointRoutes = [create, list, get, patch, remove, schema];
 
 function slugTaken(slug: string): Problem {
   return new Problem(
     "slug_taken",
     `There is already an endpoint called "${slug}"; change that one, or take another name.`,
   );
-}
-
-async function podFor(env: Env, workspaceId: WorkspaceId, asked: PodId | undefined): Promise<PodId> {
-  if (asked !== undefined) {
-    if (await hasPod(env.CATALOG, workspaceId, asked)) return asked;
-    throw new Problem("pod_not_found", "Your workspace has no such pod.");
-  }
-  const [oldest] = await selectPods(env.CATALOG, workspaceId);
-  if (oldest === undefined) throw new Problem("pod_not_found", "Your workspace has no pod yet.");
-  return oldest.id;
 }

@@ -101,7 +101,7 @@ describe("the day's account", () => {
 });
 
 describe("the estimate of a wait", () => {
-  const facts = { place: 1, ready: 2, idle: 0, serviceMs: 10_000, heldMs: 0 };
+  const facts = { place: 1, ready: 2, idle: 0, starting: 0, readyInMs: null, serviceMs: 10_000, heldMs: 0 };
 
   it("is one finished job of all replicas for each place", () => {
     expect([1, 2, 3, 4].map((place) => etaMs({ ...facts, place }))).toEqual([5_000, 10_000, 15_000, 20_000]);
@@ -118,8 +118,17 @@ describe("the estimate of a wait", () => {
     expect(etaMs({ ...facts, place: 100, heldMs: 60_000 })).toBe(500_000);
   });
 
+  it("is the rest of a start where no replica is ready, and then one job of each that starts", () => {
+    const cold = { ...facts, ready: 0, starting: 2, readyInMs: 3_000 };
+    expect([1, 2, 3, 4, 5].map((place) => etaMs({ ...cold, place }))).toEqual([3_000, 3_000, 13_000, 13_000, 23_000]);
+    expect(etaMs({ ...cold, heldMs: 60_000 })).toBe(60_000);
+    expect(etaMs({ ...cold, serviceMs: null })).toBe(3_000);
+  });
+
   it.each([
-    ["no replica is ready", { ready: 0 }],
+    ["no replica is ready or starts", { ready: 0 }],
+    ["no start has been measured yet", { ready: 0, starting: 1 }],
+    ["no run has succeeded yet, behind others", { ready: 0, starting: 1, readyInMs: 5, place: 2, serviceMs: null }],
     ["no run has succeeded yet", { serviceMs: null }],
     ["somebody must act first", { heldMs: null }],
   ])("is unknown when %s", (_, more) => {

@@ -19,6 +19,7 @@ const FACTS: WaitFacts = {
     idle: 0,
     idleNodes: [],
     starting: null,
+    coldStartMs: null,
     elsewhere: false,
     max: 4,
     crashes: 0,
@@ -26,11 +27,13 @@ const FACTS: WaitFacts = {
   },
   shortage: null,
   regions: [],
+  scaling: null,
+  batch: null,
   job: { availableAt: null, avoid: null, lastError: null },
 };
 const replicas = (more: Partial<WaitFacts["replicas"]>): WaitFacts["replicas"] => ({ ...FACTS.replicas, ...more });
 const none = replicas({ ready: 0 });
-const starting = { id: "rep_1", phase: "loading", since: NOW - 12_000 };
+const starting = { id: "rep_1", phase: "loading", since: NOW - 12_000, readyAt: null };
 const shortage = (code: NonNullable<WaitFacts["shortage"]>["code"], error: string | null = null) => ({
   code,
   error,

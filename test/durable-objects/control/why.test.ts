@@ -16,9 +16,7 @@ function podSays(
   error: string | null = null,
   placed: readonly FakeReplica[] = [],
 ): void {
-  const version = world.core.demand()?.version ?? 0;
-  const replicas = placed.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId }));
-  world.call((core) => core.demandAnswered(version, replicas, world.now, { code, error }));
+  world.answerDemand(placed, { shortage: { code, error } });
 }
 const report = (world: EndpointHarness, replica: FakeReplica, state: "loading" | "crashed", error?: string) =>
   world.call((core) =>
@@ -83,7 +81,7 @@ describe("why a job waits", () => {
   });
 
   it("crash_looping, with the last error, which the pod says or the endpoint has seen itself", () => {
-    const world = new EndpointHarness();
+    const world = new EndpointHarness({ max_replicas: 3 });
     const id = world.submit();
     const replica = world.replica();
     report(world, replica, "crashed", "CUDA driver is too old");
@@ -190,7 +188,7 @@ describe("what the pod said", () => {
     expect(world.demandsToSend).toBe(1);
     podSays(world, "no_node_online");
     world.pass(10_000);
-    expect(world.demandsToSend).toBe(2);
+    expect(world.demandsToSend).toBe(1);
   });
 
   it("is asked no oftener than before when nobody waits", () => {

@@ -13,6 +13,8 @@ import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import { Objects, randomBytes } from "./objects.ts";
 
 const DAY_MS = 86_400_000;
+/** It is kept, whatever the default policy learns of its starts, which take no time here. */
+const ONE_REPLICA = { min_replicas: 1, max_replicas: 1 };
 
 interface Rows {
   readonly read: number;
@@ -35,7 +37,7 @@ class CountedQueue {
     this.#db = new ObjectStorageDatabase(storage);
     this.core = this.#open();
     const { endpointId, workspaceId, podId } = this.objects;
-    const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 200_000 };
+    const settings = { ...DEFAULT_SETTINGS, ...ONE_REPLICA, queue_depth_max: 200_000 };
     this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });
     // Nobody subscribes to anything; what webhooks cost is counted with them.
     this.core.setInterest(workspaceId, { version: 1, events: [] });
@@ -46,8 +48,12 @@ class CountedQueue {
     // The first job of all also writes the demand and reserves tokens; its own rows are not to be counted later.
     this.enqueue();
     this.core.complete(this.take(), { outputs: [], phases: [] }, []);
-    const placed = [{ replicaId: this.#replicaId, nodeId }];
-    this.core.demandAnswered(this.core.demand()?.version ?? 0, placed, this.now);
+    const asked = this.core.demand();
+    if (asked === null) throw new Error("no endpoint");
+    const shortage = { code: "none", error: null } as const;
+    const replicas = [{ replicaId: this.#replicaId, nodeId, gpuType: null }];
+    const reply = { replicas, floor: 0, idleTimeoutMs: null, room: 0, gpuTypes: [null], shortage };
+    this.core.demandAnswered(asked, reply, this.now);
     for (const table of ["jobs", "idempotency"]) this.#db.exec(`DELETE FROM ${table}`);
   }
 
@@ -58,7 +64,7 @@ class CountedQueue {
   beginCanary(): void {
     const { endpointId, workspaceId, podId } = this.objects;
     const canary = { id: 2, release: 2, weight: 0.5, maxErrorRateIncrease: 1, maxLatencyRatio: 100, minJobs: 10_000 };
-    const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 200_000 };
+    const settings = { ...DEFAULT_SETTINGS, ...ONE_REPLICA, queue_depth_max: 200_000 };
     this.core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings, canary });
   }
 
@@ -138,9 +144,18 @@ class CountedQueue {
     if (!this.core.queueSummary(this.objects.workspaceId).ok) throw new Error("no summary");
   }
 
+  /** What the scaler has learned is written once in ten seconds, whatever the number of jobs: no job's own row. */
+  save(): void {
+    this.now += 10_000;
+    const before = this.#db.rowsWritten;
+    this.core.wake();
+    if (this.#db.rowsWritten - before !== 1) throw new Error("one row should have been written");
+  }
+
   /** A job's rows are gone when this returns: its output has been deleted, its retention is over. */
   forget(id: JobId): void {
     const finishedAt = this.now;
+    this.save();
     this.now += JOB_RETENTION_DAYS * DAY_MS + 1;
     this.core.outputsDeleted({ finishedAt, jobId: id });
     this.count("deletion", () => this.core.wake());
@@ -194,8 +209,9 @@ describe("rows", () => {
       const first = queue.count("lease", () => queue.take());
       queue.run(first);
       const error = { code: "out_of_memory" as const, message: "no memory" };
+      queue.save();
       queue.count("fail", () => queue.core.fail(first, { error, phases: [] }));
-      queue.now += 10_000;
+      queue.now += 9_000;
       queue.count("ready again", () => queue.core.wake());
       const second = queue.count("lease 2", () => queue.take());
       queue.run(second, " 2");

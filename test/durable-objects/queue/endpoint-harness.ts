@@ -4,6 +4,7 @@ import { EndpointId, type JobId, KeyId, makeId, NodeId, ownerKey, PodId, Replica
 import type { WebhookEvent } from "#contract/webhook";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointConfig, EnqueueRequest, LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import type { DemandReply } from "#durable-objects/pod/rpc";
 import type { World } from "#durable-objects/sql/database";
 import type { OutboxEvent } from "#durable-objects/webhooks/rpc";
 import { seededBytes } from "../seeded-bytes.ts";
@@ -12,6 +13,22 @@ import { NodeDatabase } from "./node-database.ts";
 export interface FakeReplica {
   readonly id: ReplicaId;
   readonly node: NodeIdentity;
+}
+
+/** One replica at most, for as long as there is work and a minute more: what a test is not about, it can foresee. */
+export const PLAIN_SETTINGS: EndpointSettings = { ...DEFAULT_SETTINGS, policy: "request_count", max_replicas: 1 };
+
+/** What a pod with plenty of room and no wishes of its own answers to a demand. */
+export function podReply(replicas: readonly FakeReplica[], more: Partial<DemandReply> = {}): DemandReply {
+  return {
+    replicas: replicas.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: null })),
+    floor: 0,
+    idleTimeoutMs: null,
+    room: 100,
+    gpuTypes: [null],
+    shortage: { code: "none", error: null },
+    ...more,
+  };
 }
 
 /** An endpoint's core over SQLite in memory, with a clock and an alarm that only the test moves. */
@@ -54,10 +71,13 @@ export class EndpointHarness {
     return { now: () => this.now, randomBytes: this.#randomBytes };
   }
 
-  configure(settings: Partial<EndpointSettings>, more: Partial<Pick<EndpointConfig, "release" | "canary">> = {}): void {
+  configure(
+    settings: Partial<EndpointSettings>,
+    more: Partial<Pick<EndpointConfig, "release" | "canary" | "pods" | "needs">> = {},
+  ): void {
     const { endpointId, workspaceId, podId } = this;
     const config = { endpointId, workspaceId, podId, slug: "picture", release: 1, ...more };
-    this.call((core) => core.configure({ ...config, settings: { ...DEFAULT_SETTINGS, ...settings } }));
+    this.call((core) => core.configure({ ...config, settings: { ...PLAIN_SETTINGS, ...settings } }));
   }
 
   /** One call, then its effects. */
@@ -118,12 +138,11 @@ export class EndpointHarness {
     this.call((core) => core.wake());
   }
 
-  /** The pod answers that it placed these, and nothing else. */
-  answerDemand(replicas: readonly FakeReplica[]): void {
-    const demand = this.core.demand();
+  /** The pod answers that it placed these, and nothing else. @param more what else it says */
+  answerDemand(replicas: readonly FakeReplica[], more: Partial<DemandReply> = {}, podId = this.podId): void {
+    const demand = this.core.demand(podId);
     if (demand === null) return;
-    const placed = replicas.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId }));
-    this.call((core) => core.demandAnswered(demand.version, placed, this.now));
+    this.call((core) => core.demandAnswered(demand, podReply(replicas, more), this.now));
     this.demandsToSend = 0;
   }
 

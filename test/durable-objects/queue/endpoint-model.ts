@@ -15,6 +15,7 @@ import type { SqlRow } from "#durable-objects/sql/database";
 import { EndpointHarness, type FakeReplica } from "./endpoint-harness.ts";
 
 const ATTEMPTS_MAX = 2;
+const INTERACTIVE_LATELY_MS = 10 * 60_000;
 
 export const operation = fc.oneof(
   {
@@ -92,6 +93,7 @@ export class EndpointModel {
     max_replicas: 4,
     attempts_max: ATTEMPTS_MAX,
     idle_timeout_s: 20,
+    batch_target_wait_s: 30,
     queue_depth_max: 25,
   });
   readonly replicas: FakeReplica[] = [];
@@ -445,9 +447,15 @@ export class EndpointModel {
       const row = inOrder[at];
       if (row !== undefined) must(world.job(row.id as JobId).position === at + 1, "I12: the shown position");
     }
-    // Nothing that is ready waits beside a replica that may take it.
+    // Nothing that is ready waits beside a replica that may take it. Batch jobs leave some to interactive ones, as long as
+    // there have been any lately; how many, batch-reserve.test.ts says.
+    const [lately] = world.db.exec(
+      "SELECT 1 AS found FROM jobs WHERE lane = 0 AND (finished_at IS NULL OR finished_at > ?)",
+      world.now - INTERACTIVE_LATELY_MS,
+    );
     const fresh = queued.some(
       (row) =>
+        (row.lane === 0 || lately === undefined) &&
         row.available_at === null &&
         row.avoid_node === null &&
         (row.started_at !== null || Number(row.expires_at) > world.now),
@@ -510,6 +518,8 @@ export class EndpointModel {
         world.call((core) => core.replicaGone(world.podId, replica.id, "replaced", false));
         this.replicas[at] = world.replica(replica.node);
       });
+      // There is no fourth machine: batch jobs that have waited long enough must do with these.
+      world.answerDemand(this.replicas, { room: 0, shortage: { code: "all_slots_busy", error: null } });
       for (const replica of this.replicas) {
         const answer = world.poll(replica, [], { waitMs: 0 });
         if (typeof answer === "string" || answer.lease === null) continue;

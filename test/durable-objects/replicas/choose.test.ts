@@ -1,11 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
 import { bootWithin } from "#durable-objects/replicas/boot";
 import { inOrderOfChoice, mayTake } from "#durable-objects/replicas/choose";
 import { afterCrash, FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
 import { type Claim, FAIR_TURN_MS, type Holder, reclaim, turnsOver } from "#durable-objects/replicas/reclaim";
-import { demandNumbers } from "#durable-objects/replicas/wanted";
 
 describe("the choice of a replica", () => {
   it("is an idle one before one at work, the last used before the others", () => {
@@ -27,28 +25,6 @@ describe("the choice of a replica", () => {
     expect(mayTake(avoid, avoid.nodeId, true, 99)).toBe(false);
     expect(mayTake(avoid, avoid.nodeId, true, 100)).toBe(true);
     expect(mayTake(avoid, avoid.nodeId, false, 0)).toBe(true);
-  });
-});
-
-describe("the wanted number of replicas", () => {
-  const input = fc.record({
-    settings: fc.record({ min_replicas: fc.integer({ min: 0, max: 5 }), max_replicas: fc.integer({ min: 5, max: 9 }) }),
-    removed: fc.constant(false),
-    queued: fc.nat({ max: 20 }),
-    running: fc.nat({ max: 20 }),
-  });
-
-  it("lies between floor and ceiling, and is something as long as there is work", () => {
-    fc.assert(
-      fc.property(input, (demand) => {
-        const { needed, wanted } = demandNumbers(demand);
-        expect(needed).toBeGreaterThanOrEqual(demand.settings.min_replicas);
-        expect(needed).toBeLessThanOrEqual(demand.settings.max_replicas);
-        expect(wanted).toBe(needed);
-        if (demand.queued + demand.running > 0) expect(needed).toBeGreaterThan(0);
-        expect(demandNumbers({ ...demand, removed: true })).toEqual({ needed: 0, wanted: 0 });
-      }),
-    );
   });
 });
 

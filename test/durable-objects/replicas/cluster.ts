@@ -1,5 +1,5 @@
 import type { HeldReplica, Lease, NodePoll } from "#contract/agent";
-import { DEFAULT_SETTINGS, type EndpointSettings } from "#contract/endpoint";
+import type { EndpointSettings } from "#contract/endpoint";
 import {
   EndpointId,
   type JobId,
@@ -15,6 +15,7 @@ import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { Farewell } from "#durable-objects/pod/pod-store";
+import { PLAIN_SETTINGS } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
 import { seededBytes } from "../seeded-bytes.ts";
 
@@ -114,7 +115,7 @@ export class Cluster {
         podId: this.podId,
         slug: "picture",
         release: 1,
-        settings: { ...DEFAULT_SETTINGS, idle_timeout_s: 10, ...settings },
+        settings: { ...PLAIN_SETTINGS, idle_timeout_s: 10, ...settings },
       }),
     );
     return box;
@@ -208,7 +209,7 @@ export class Cluster {
     if (demand === null || this.happens(this.faults.lostMessage)) return;
     const reply = this.#podTurn((pod) => pod.setDemand(demand));
     if (!reply.ok || this.happens(this.faults.lostMessage)) return;
-    this.#turn(box, (core) => core.demandAnswered(demand.version, reply.replicas, this.now, reply.shortage));
+    this.#turn(box, (core) => core.demandAnswered(demand, reply, this.now));
   }
 
   #podTurn<T>(work: (pod: PodCore) => T): T {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { LEASE_MS, REPLICA_LOST_MS } from "#contract/limits";
 import { DEMAND_SETTLE_MS } from "#durable-objects/endpoint/demand";
-import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts";
+import { EndpointHarness, type FakeReplica, podReply } from "../queue/endpoint-harness.ts";
 
 /** The replica polls as a live agent does, so that it is not taken for lost. */
 function idle(world: EndpointHarness, replicas: readonly FakeReplica[], ms: number): void {
@@ -66,7 +66,10 @@ describe("the demand", () => {
     expect(world.demandsToSend).toBe(1);
     expect(wish(world)).toEqual([1, 1, 0]);
     world.pass(DEMAND_SETTLE_MS);
-    expect(wish(world)).toEqual([0, 0, 0]);
+    // It idles for a minute, and is kept for that long; nobody needs it.
+    expect(wish(world)).toEqual([0, 1, 0]);
+    idle(world, [replica], 58_000);
+    expect(wish(world)).toEqual([0, 0, 1]);
   });
 
   it("is repeated until the pod has answered it, also after a restart", () => {
@@ -92,9 +95,10 @@ describe("the demand", () => {
   it("is an older one's answer when it was sent before: then it is still repeated", () => {
     const world = new EndpointHarness({ max_replicas: 2 });
     world.submit();
-    const old = world.core.demand()?.version ?? 0;
+    const old = world.core.demand();
+    if (old === null) throw new Error("no endpoint");
     world.submit();
-    world.call((core) => core.demandAnswered(old, [], world.now));
+    world.call((core) => core.demandAnswered(old, podReply([]), world.now));
     world.demandsToSend = 0;
     world.pass(10_000);
     expect(world.demandsToSend).toBeGreaterThan(0);
@@ -195,8 +199,9 @@ describe("a replica", () => {
     world.pass(1);
     const sentAt = world.now;
     const young = world.replica();
-    const { version } = world.core.demand() ?? { version: 0 };
-    world.call((core) => core.demandAnswered(version, [], sentAt));
+    const asked = world.core.demand();
+    if (asked === null) throw new Error("no endpoint");
+    world.call((core) => core.demandAnswered(asked, podReply([]), sentAt));
     expect(world.core.listReplicas(world.workspaceId)).toMatchObject({ replicas: [{ id: young.id }] });
     // Its lease lives on for as long as its agent is heard under it, which it is not.
     expect(world.job(id).state).toBe("running");

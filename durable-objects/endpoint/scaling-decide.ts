@@ -1,0 +1,202 @@
+/** Asks the policies how many replicas are worth having, and does what they say: lets go by name, starts by demand. */
+import {
+  type ScalerDecision,
+  type ScalerObservation,
+  type ScalerReplica,
+  type ScalerSettings,
+  WAITING_SEEN_MAX,
+} from "#durable-objects/autoscaler/scaler";
+import { capacityIn, poolNumbers } from "#durable-objects/endpoint/demand";
+import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
+import { isOnErrand, verifyingNeed } from "#durable-objects/endpoint/release-gate";
+import { drain } from "#durable-objects/endpoint/replica-life";
+import type { PoolScaling } from "#durable-objects/endpoint/scaling";
+import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+
+/** At the end of each turn: decides anew when something has happened that matters, as often as is worth it. */
+export function decideScaling(state: EndpointState, now: number): void {
+  const { config, scaling, replicas } = state;
+  if (config === null || config.removed) return;
+  const saveDue = scaling.saveDue();
+  if (saveDue !== null) state.due(Math.max(saveDue, now + 1));
+  const surroundings = { replicas: replicas.changes, isHeld: startsAreStopped(state) };
+  if (!scaling.mustDecide(now, surroundings)) return;
+  const turn = scaling.takeTurn(now, surroundings);
+  if (turn !== "now") {
+    state.due(turn.at);
+    return;
+  }
+  let taken = 0;
+  let to = 0;
+  let reason: string | null = null;
+  for (const known of scaling.pools) {
+    known.batchDueAt = batchDueAt(state, known);
+    const had = capacityIn(state, known).length;
+    const before = targetOf(known, had);
+    const decision = decide(state, known, Math.max(0, config.settings.max_replicas - taken), now);
+    known.last = decision;
+    const after = targetOf(known, capacityIn(state, known).length);
+    if (after !== before || reason === null) reason = worded(known, decision.reason, scaling.pools.length);
+    to += after;
+    taken += Math.max(after, 0);
+  }
+  if (reason !== null) scaling.decided(to, reason, now);
+  drainOverstayed(state, now);
+  // The replicas that were let go are no news: this decision was made of them.
+  scaling.seen(replicas.changes);
+  const due = scalingDue(state, now);
+  if (due !== null) state.due(due);
+}
+
+function worded({ pool }: PoolScaling, reason: string, pools: number): string {
+  return pools === 1 ? reason : `${pool.name} lane: ${reason}`;
+}
+
+/** How many replicas there will be, if nothing else happens. */
+function targetOf({ last }: PoolScaling, have: number): number {
+  return Math.max(last?.wanted ?? 0, have);
+}
+
+/** When a decision may be another one, or has to be made; null: only when something happens. */
+export function scalingDue(state: EndpointState, now: number): number | null {
+  const { config, scaling } = state;
+  if (config === null || config.removed) return null;
+  const dues = [scaling.lookAgainAt(now), overstayedDue(state, now), scaling.saveDue()];
+  for (const { pool, batchDueAt: due, reserve } of scaling.pools) {
+    if (!pool.lanes.includes("batch") || state.waiting.queued("batch") === 0) continue;
+    dues.push(due, reserve.quietAt(now));
+  }
+  // What is due now is done at the end of this turn.
+  const later = dues.filter((due) => due !== null && due > now) as number[];
+  return later.length === 0 ? null : Math.min(...later);
+}
+
+function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerDecision {
+  const settings = settingsOf(state, known, ceiling, now);
+  const decision = known.scaler.decide(settings, observationOf(state, known, now));
+  known.last = decision;
+  for (const id of decision.letGo) {
+    const replica = state.replicas.all().find((one) => one.id === id);
+    if (replica !== undefined && mayLetGo(state, known, replica, settings.floor)) drain(state, replica);
+  }
+  if (capacityIn(state, known).length > ceiling) drainBeyond(state, known, ceiling);
+  return decision;
+}
+
+function settingsOf(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerSettings {
+  const { config, scaling, demands } = state;
+  if (config === null) throw new Error("the endpoint is not configured");
+  const { settings } = config;
+  const ofPods = known.pool.pods.reduce((sum, { podId }) => sum + (demands.get(podId)?.floor ?? 0), 0);
+  const isFirst = known.pool.lanes.includes("interactive");
+  const own = isFirst ? Math.max(scaling.floor(now).replicas, verifyingNeed(state)) : 0;
+  return {
+    policy: settings.policy,
+    waitValue: settings.wait_value,
+    targetP95WaitS: settings.target_p95_wait_s,
+    floor: Math.min(ceiling, Math.max(own, ofPods, batchFloor(state, known, now))),
+    ceiling,
+    idleTimeoutMs: settings.idle_timeout_s === null ? null : settings.idle_timeout_s * 1_000,
+    queueDelayMs: settings.queue_delay_s * 1_000,
+    jobsPerReplica: settings.jobs_per_replica,
+    batchTargetWaitMs: settings.batch_target_wait_s * 1_000,
+  };
+}
+
+/**
+ * Batch jobs that have waited for long enough get a replica of their own beside those that are kept free for interactive
+ * ones: to a policy, which knows nothing of what is kept free, an idle replica looks as if it were enough.
+ */
+function batchFloor(state: EndpointState, known: PoolScaling, now: number): number {
+  const isOverdue = known.batchDueAt !== null && known.batchDueAt <= now && !startsAreStopped(state);
+  if (!known.pool.lanes.includes("batch") || !isOverdue || state.waiting.queued("batch") === 0) return 0;
+  return Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1;
+}
+
+/** When the oldest batch job will have waited too long; null when none waits. */
+function batchDueAt(state: EndpointState, { pool }: PoolScaling): number | null {
+  const oldest = pool.lanes.includes("batch") ? state.waiting.oldestSeen("batch") : null;
+  return oldest === null || state.config === null ? null : oldest + state.config.settings.batch_target_wait_s * 1_000;
+}
+
+function observationOf(state: EndpointState, known: PoolScaling, now: number): ScalerObservation {
+  const { pool } = known;
+  const { waiting } = state;
+  // What may not start for now needs no machine.
+  const isHeld = startsAreStopped(state);
+  const total = isHeld || !pool.lanes.includes("interactive") ? 0 : waiting.queued("interactive");
+  const seen = total === 0 ? [] : waiting.arrivals("interactive", WAITING_SEEN_MAX);
+  // Of those further back only the number is at hand: they count as coming after the ones in front.
+  const rest = Array.from({ length: Math.min(total, WAITING_SEEN_MAX) - seen.length }, () => seen.at(-1) ?? now);
+  const batchWaiting = isHeld || !pool.lanes.includes("batch") ? 0 : waiting.queued("batch");
+  const lanes = new Map(
+    Array.from(state.running.values(), ({ replicaId, lane, beganAt }) => [replicaId, { lane, beganAt }]),
+  );
+  return {
+    now,
+    waiting: [...seen, ...rest],
+    waitingTotal: total,
+    batchWaiting,
+    batchOldestAt: batchWaiting === 0 ? null : (waiting.oldestSeen("batch") ?? now),
+    replicas: capacityIn(state, known).map((replica): ScalerReplica => {
+      const { id } = replica;
+      if (isStarting(replica.state)) return { id, state: "starting", since: replica.startedAt, lane: null };
+      const job = lanes.get(id);
+      if (job === undefined && !isOnErrand(state, id)) {
+        return { id, state: "idle", since: state.usedAt(id), lane: null };
+      }
+      return { id, state: "busy", since: job?.beganAt ?? state.usedAt(id), lane: job?.lane ?? "interactive" };
+    }),
+  };
+}
+
+/** Never one that works or tries a release, never below the warm floor, and never an idle one that work is there for. */
+function mayLetGo(state: EndpointState, known: PoolScaling, replica: ReplicaRecord, floor: number): boolean {
+  if (replica.draining || state.held(replica.id) > 0 || isOnErrand(state, replica.id)) return false;
+  const capacity = capacityIn(state, known);
+  if (!capacity.includes(replica) || capacity.length <= floor) return false;
+  const podFloor = state.demands.get(replica.podId)?.floor ?? 0;
+  if (capacity.filter(({ podId }) => podId === replica.podId).length <= podFloor) return false;
+  return isStarting(replica.state) || capacity.length > poolNumbers(state, known).needed;
+}
+
+/** Drains what is above the ceiling: idle replicas first, then starting ones, then those at work. */
+export function drainBeyond(state: EndpointState, known: PoolScaling, ceiling: number): void {
+  const capacity = capacityIn(state, known);
+  const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 1 : 0);
+  const surplus = capacity.toSorted((a, b) => cost(a) - cost(b) || state.usedAt(a.id) - state.usedAt(b.id));
+  for (const replica of surplus.slice(0, Math.max(0, capacity.length - ceiling))) drain(state, replica);
+}
+
+/** Lets go of replicas that have idled for longer than their pod allows, the longest idle first. */
+export function drainOverstayed(state: EndpointState, now: number): void {
+  for (const known of state.scaling.pools) {
+    for (const { replica, until } of overstaying(state, known)) {
+      if (until <= now && mayLetGo(state, known, replica, ownFloor(state, known, now))) drain(state, replica);
+    }
+  }
+}
+
+function overstayedDue(state: EndpointState, now: number): number | null {
+  const dues = state.scaling.pools.flatMap((known) => overstaying(state, known).map(({ until }) => until));
+  const later = dues.filter((due) => due > now);
+  return later.length === 0 ? null : Math.min(...later);
+}
+
+function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
+  return pool.lanes.includes("interactive") ? state.scaling.floor(now).replicas : 0;
+}
+
+/** Idle replicas of pods that bound how long one idles, with until when they may. */
+function overstaying(state: EndpointState, known: PoolScaling): { replica: ReplicaRecord; until: number }[] {
+  const bounds = new Map(known.pool.pods.map(({ podId }) => [podId, state.demands.get(podId)?.idleTimeoutMs ?? null]));
+  if ([...bounds.values()].every((bound) => bound === null)) return [];
+  return capacityIn(state, known)
+    .filter((replica) => replica.state === "ready" && state.held(replica.id) === 0)
+    .toSorted((a, b) => state.usedAt(a.id) - state.usedAt(b.id))
+    .flatMap((replica) => {
+      const bound = bounds.get(replica.podId) ?? null;
+      return bound === null ? [] : [{ replica, until: state.usedAt(replica.id) + bound }];
+    });
+}

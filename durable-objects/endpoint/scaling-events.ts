@@ -1,0 +1,45 @@
+/** What jobs and replicas do, told to scaling in the turn in which it happens. On every job's way: nothing is written. */
+import type { ReplicaId } from "#contract/ids";
+import type { Lane } from "#contract/job";
+import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
+import type { JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import type { ReplicaRecord } from "#durable-objects/replicas/replica-record";
+
+/** A job waits, anew or again. Its place in the queue is taken already. */
+export function noteArrived(state: EndpointState, lane: Lane, at: number): void {
+  const atOnce = lane === "interactive" ? state.waiting.queued(lane) + state.runningIn(lane) : 0;
+  state.scaling.arrived(lane, at, atOnce);
+}
+
+/** A job has gone on. The counts have changed already. */
+export function noteMoved(state: EndpointState, before: QueuedJob | RunningJob, after: JobRecord): void {
+  const { scaling } = state;
+  if (before.state === "queued") {
+    if (after.state !== "running") {
+      scaling.changed();
+      return;
+    }
+    const { replicaId, grantedAt } = after.lease;
+    // One that comes back waits anew: the time before was its first attempt's.
+    const since = before.leases.at(-1)?.endedAt ?? before.createdAt;
+    const readyAt = readySince(state, replicaId);
+    scaling.started(after.lane, grantedAt, Math.max(0, grantedAt - since), readyAt !== null && readyAt > since);
+    return;
+  }
+  const lease = after.leases.at(-1);
+  const endedAt = lease?.endedAt ?? null;
+  if (lease === undefined || endedAt === null) return;
+  scaling.finished(after.lane, endedAt, Math.max(0, endedAt - (lease.beganAt ?? lease.grantedAt)));
+  if (after.state === "queued") noteArrived(state, after.lane, endedAt);
+}
+
+/** A replica has got ready, so long after the pod placed it. */
+export function noteBooted(state: EndpointState, replica: ReplicaRecord, now: number): void {
+  const pool = poolOfPod(state, replica.podId);
+  if (pool !== null) state.scaling.booted(pool.name, now, Math.max(0, now - replica.startedAt));
+}
+
+function readySince(state: EndpointState, id: ReplicaId): number | null {
+  return state.replicas.get(id)?.changes.findLast((change) => change.state === "ready")?.at ?? null;
+}
