@@ -19,6 +19,8 @@ export interface Standing {
   readonly phases: readonly PhaseTime[];
   /** The build its ComfyUI is of; null: what its machine's owner installed. undefined: it has none yet. */
   readonly build: string | null | undefined;
+  /** The release that has run here since the start; null: none has. */
+  readonly proven?: number | null;
 }
 
 export interface ReplicaReporterOptions {
@@ -118,7 +120,7 @@ export class ReplicaReporter {
   }
 
   /** Never rejects. */
-  async #send({ state, error, phases, build }: Standing, signal: AbortSignal): Promise<void> {
+  async #send({ state, error, phases, build, proven }: Standing, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     const message: ReplicaReport = {
       // Between two jobs there is nothing to tell: the endpoint knows its leases.
@@ -126,6 +128,7 @@ export class ReplicaReporter {
       phases: [...phases],
       ...(error === null ? {} : { error }),
       ...(build === undefined ? {} : { build }),
+      ...(proven == null ? {} : { proven }),
       ...(this.#doing === null ? {} : { doing: this.#doing }),
     };
     const text = JSON.stringify(message);

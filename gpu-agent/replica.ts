@@ -3,15 +3,18 @@ import { randomUUID } from "node:crypto";
 import type { HeldReplica, Lease, ReleaseForAgent, WantedReplica } from "#contract/agent";
 import type { ReplicaState } from "#contract/replica";
 import type { PreparedHost, ReleaseHosts } from "./builds/release-hosts.ts";
+import { isFinal, reasonOf, tryRelease } from "./builds/try-release.ts";
 import { isVerified, verifyRelease } from "./builds/verify-release.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
-import { drivePrompt } from "./comfy/drive-prompt.ts";
+import { drivePrompt, PromptStuck } from "./comfy/drive-prompt.ts";
+import { JobFailure } from "./comfy/job-failure.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
 import { stopPrompt } from "./comfy/stop-prompt.ts";
 import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { isGone } from "./control/control-error.ts";
 import { ReplicaSocket } from "./control/replica-socket.ts";
+import { Errand } from "./errand.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { hasEnded } from "./reconcile.ts";
@@ -21,7 +24,7 @@ import { ReplicaReporter } from "./replica-report.ts";
 import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
-import { warmUp } from "./warm-up.ts";
+import { type WarmUpEnd, warmUp } from "./warm-up.ts";
 
 /** ComfyUI failing this often without a finished job in between is the machine's trouble, not the jobs'. */
 const RESTARTS_MAX = 3;
@@ -65,6 +68,12 @@ export class Replica {
   #comfy: ComfySession | null = null;
   #prepared: PreparedHost | null = null;
   #release: number | null = null;
+  /** The release that has run here since the start. */
+  #proven: number | null = null;
+  /** The errand that came with the answer to a poll. */
+  #asked: { readonly id: string; readonly release: number } | null = null;
+  /** The one that it is on. */
+  #errand: Errand | null = null;
   /** The jobs that it has leases for, in the order in which they run: those before the last may still send outputs. */
   readonly #hand: RunningJob[] = [];
   /** The lease that came with the answer to a complete. */
@@ -112,6 +121,7 @@ export class Replica {
         error: this.#error,
         phases: this.#phases.times,
         build: this.#prepared?.build,
+        proven: this.#proven,
       }),
       redacted: (text) => this.#redacted(text),
       onAnswer: ({ release, stop }) => {
@@ -188,10 +198,12 @@ export class Replica {
   /**
    * From nothing to a ComfyUI that has shown it can run the release, or a prompt where the release asks for no more.
    * @param number of the release; null: the one that the server names
+   * @param errand the release is only tried: it has to show more, and nobody may wait for it any more
    */
-  async #start(number: number | null = null): Promise<void> {
+  async #start(number: number | null = null, errand: Errand | null = null): Promise<void> {
     const { hosts, settings, wanted } = this.#options;
-    const { signal } = this.#drain;
+    const signal = errand === null ? this.#drain.signal : AbortSignal.any([this.#drain.signal, errand.stopped]);
+    this.#proven = null;
     this.#phases.begin("preparing");
     this.#enter("preparing");
     await this.#refuseFullDisk();
@@ -200,7 +212,7 @@ export class Replica {
       signal,
       onStep: (step) => this.#part(step === "models" ? "weights" : step),
       onDoing: (doing) => this.#reporter.doing(doing),
-      onLine: (step, line) => this.#reporter.line(`${step}: ${line}`),
+      onLine: (step, line) => this.#line(`${step}: ${line}`),
     });
     const server = await this.#prepared.host.start({
       slot: wanted.slot,
@@ -211,19 +223,15 @@ export class Replica {
         this.#reporter.doing("starting ComfyUI");
         this.#enter(phase);
       },
-      onLine: (line) => this.#reporter.line(line),
+      onLine: (line) => this.#line(line),
     });
     try {
       this.#phases.begin("loading");
       this.#reporter.doing(null);
       this.#enter("loading");
       this.#comfy = await openSession(server, settings.timings, this.#log, signal);
-      if (release !== null && isVerified(release)) await this.#verify(this.#comfy, release);
-      // A smoke test has shown all that these would.
-      if (release?.smoke_test == null) {
-        if (server.folders !== null) await this.#tryOut(this.#comfy);
-        if (release !== null) await this.#warmUp(this.#comfy, release);
-      }
+      if (errand !== null && release !== null) await this.#try(this.#comfy, release, errand, signal);
+      else await this.#show(this.#comfy, release);
       this.#phases.end();
       this.#reporter.doing(null);
       // The endpoint must know the replica before it polls.
@@ -235,6 +243,29 @@ export class Replica {
       if (this.#comfy === null) await server.stop();
       throw error;
     }
+  }
+
+  /** What a replica shows before it is ready. @throws when it is no use */
+  async #show(comfy: ComfySession, release: ReleaseForAgent | null): Promise<void> {
+    if (release !== null && isVerified(release)) await this.#verify(comfy, release);
+    // A smoke test has shown all that these would.
+    if (release?.smoke_test != null) {
+      this.#proven = release.release;
+      return;
+    }
+    if (comfy.server.folders !== null) await this.#tryOut(comfy);
+    if (release === null) return;
+    const { type } = await this.#warmUp(comfy, release);
+    // One that could not be run without a caller has at least all that it asks for.
+    const { signal } = this.#drain;
+    const isFit = isVerified(release) || (await comfy.classes.missing(release.classes, signal)).length === 0;
+    if (type !== "failed" && isFit) this.#proven = release.release;
+  }
+
+  /** A line for the replica's own log, and for that of the release that it tries. */
+  #line(text: string): void {
+    this.#reporter.line(text);
+    this.#errand?.line(text);
   }
 
   async #closeComfy(): Promise<void> {
@@ -306,7 +337,7 @@ export class Replica {
   }
 
   /** The first job after `ready` is to take no longer than the second. */
-  #warmUp(session: ComfySession, release: ReleaseForAgent): Promise<void> {
+  #warmUp(session: ComfySession, release: ReleaseForAgent): Promise<WarmUpEnd> {
     this.#part("warm_up", "running the release once");
     return warmUp({
       session,
@@ -343,6 +374,9 @@ export class Replica {
         await this.#refuseFullDisk();
       }
       const lease = await this.#nextLease(comfy);
+      const asked = this.#asked;
+      this.#asked = null;
+      if (asked !== null && lease === null) await this.#goOnErrand(asked, comfy);
       if (lease === null) continue;
       if (await this.#canRun(lease)) this.#begin(lease, comfy);
       else await this.#changeBuild(lease);
@@ -374,6 +408,73 @@ export class Replica {
     await this.#start(lease.release);
   }
 
+  /**
+   * Tries a release that is to take another one's place, and says what came of it. What goes wrong is the release's, or
+   * this machine's, and no reason to end: the replica goes back to what it can run.
+   */
+  async #goOnErrand({ id, release: number }: { id: string; release: number }, comfy: ComfySession): Promise<void> {
+    const { calls, wanted } = this.#options;
+    this.#log("errand_begins", { release: number });
+    const errand = new Errand({
+      id,
+      release: number,
+      send: (report, signal) => calls.reportVerification(wanted.replica_id, report, signal),
+      redacted: (text) => this.#redacted(text),
+      onRefused: (error) => this.#log("verification_report_refused", { error: messageOf(error) }),
+      signal: AbortSignal.any([this.#drain.signal, this.#hurry.signal]),
+    });
+    this.#errand = errand;
+    const signal = AbortSignal.any([this.#drain.signal, errand.stopped]);
+    let isElsewhere = false;
+    try {
+      const release = await this.#releases.get(number, signal);
+      const build = this.#prepared?.build ?? null;
+      isElsewhere = build !== null && build !== release.build?.digest;
+      if (isElsewhere) {
+        this.#line("The release has another build, which is being prepared.");
+        this.#socket.takeBackPolls();
+        await this.#closeComfy();
+        await this.#start(number, errand);
+      } else {
+        this.#phases.begin("errand");
+        await this.#try(comfy, release, errand, signal);
+      }
+      this.#log("errand_done", { release: number });
+      await errand.end({ state: "ready" });
+    } catch (error) {
+      this.#drain.signal.throwIfAborted();
+      const died = (this.#comfy ?? comfy).server.died;
+      const cause = died.aborted && !isElsewhere ? died.reason : error;
+      const reason = this.#redacted(reasonOf(cause));
+      this.#log("errand_failed", { release: number, error: reason.split("\n", 1)[0] });
+      await errand.end({ state: "failed", error: reason, final: cause === error && isFinal(error) });
+      if (isElsewhere) {
+        this.#errand = null;
+        await this.#closeComfy();
+        await this.#start();
+      } else if (needsRestart(error)) this.#broke.abort(new Error("ComfyUI has to be restarted"));
+    } finally {
+      errand.close();
+      this.#errand = null;
+      this.#phases.end();
+      this.#reporter.doing(null);
+    }
+  }
+
+  #try(comfy: ComfySession, release: ReleaseForAgent, errand: Errand, signal: AbortSignal): Promise<void> {
+    errand.enter("verifying");
+    return tryRelease({
+      session: comfy,
+      release,
+      timings: this.#options.settings.timings,
+      signal,
+      log: this.#log,
+      redacted: (text) => this.#redacted(text),
+      onPart: (part) => this.#part(part, `trying release ${release.release}`),
+      onLine: (line) => this.#line(line),
+    });
+  }
+
   /** @returns null when something has changed that comes first: the replica drains, ComfyUI died, a job has ended */
   async #nextLease(comfy: ComfySession): Promise<Lease | null> {
     const { died } = comfy.server;
@@ -389,7 +490,7 @@ export class Replica {
     try {
       const lease = await this.#poll(this.#pollId, signal);
       // An unanswered poll keeps its id: the lease in an answer that was lost comes again.
-      if (lease !== null || !signal.aborted) this.#pollId = newPollId();
+      if (lease !== null || this.#asked !== null || !signal.aborted) this.#pollId = newPollId();
       this.#othersWait = lease !== null && this.#hand.length > 0;
       return lease;
     } finally {
@@ -544,11 +645,12 @@ export class Replica {
     const startedAt = performance.now();
     try {
       const leases = this.#hand.map(({ lease: { lease_id, token } }) => ({ lease_id, token }));
-      const poll = { poll_id: pollId, leases, wait_ms: settings.timings.pollWaitMs };
+      const poll = { poll_id: pollId, leases, verifies: true, wait_ms: settings.timings.pollWaitMs };
       const answer = await this.#calls.pollReplica(wanted.replica_id, poll, signal);
       if (answer.stop) this.drain();
+      if (answer.verify != null) this.#asked = { id: pollId, release: answer.verify.release };
       for (const job of this.#hand) if (answer.ended.includes(job.lease.lease_id)) job.revoke();
-      if (answer.lease === null && performance.now() - startedAt < IDLE_ANSWER_MS) {
+      if (answer.lease === null && this.#asked === null && performance.now() - startedAt < IDLE_ANSWER_MS) {
         await this.#changedOr(IDLE_ANSWER_MS, signal);
       }
       return answer.lease;
@@ -604,4 +706,9 @@ export class Replica {
     // The end of a log says more than its beginning.
     return result.length <= ERROR_LENGTH_MAX ? result : `…${result.slice(-(ERROR_LENGTH_MAX - 1))}`;
   }
+}
+
+/** After this, the ComfyUI at hand takes no other prompt. */
+function needsRestart(error: unknown): boolean {
+  return error instanceof PromptStuck || (error instanceof JobFailure && error.comfy === "restart");
 }

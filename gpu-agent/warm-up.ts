@@ -1,6 +1,7 @@
 /**
  * One run of a release's graph before the first job, so that the first job finds what later ones find: weights in memory,
- * kernels compiled, custom nodes awake. Proves nothing: a graph that fails here fails its jobs, which say why.
+ * kernels compiled, custom nodes awake. A graph that fails here fails its jobs, which say why; what that means for the
+ * replica, or for a release that is tried, is for the caller to say.
  */
 import { randomUUID } from "node:crypto";
 import type { ReleaseForAgent } from "#contract/agent";
@@ -19,18 +20,25 @@ export interface WarmUpOptions {
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly redacted: (text: string) => string;
+  /** The run may execute so long, ms; `warmUpMs` when left out. */
+  readonly timeoutMs?: number;
 }
+
+export type WarmUpEnd =
+  | { readonly type: "ran" }
+  | { readonly type: "skipped"; readonly reason: string }
+  | { readonly type: "failed"; readonly failure: JobFailure };
 
 /**
  * Runs the graph as its author saved it, to its end or for `warmUpMs`. One that needs a caller's file, or calls somebody's paid service, is left alone.
  * @throws what ends the replica's start: ComfyUI has died or hangs (JobFailure, PromptStuck), the signal has fired
  */
-export async function warmUp(options: WarmUpOptions): Promise<void> {
+export async function warmUp(options: WarmUpOptions): Promise<WarmUpEnd> {
   const { session, timings, signal, log, redacted } = options;
   const reason = await whyNot(options);
   if (reason !== null) {
     log("warm_up_skipped", { reason });
-    return;
+    return { type: "skipped", reason };
   }
   const promptId = randomUUID();
   const folder = `warm-ups/${promptId}`;
@@ -42,7 +50,7 @@ export async function warmUp(options: WarmUpOptions): Promise<void> {
       graph,
       promptId,
       timings,
-      timeoutMs: timings.warmUpMs,
+      timeoutMs: options.timeoutMs ?? timings.warmUpMs,
       signal,
       log,
       redacted,
@@ -51,10 +59,12 @@ export async function warmUp(options: WarmUpOptions): Promise<void> {
       onPreview: () => undefined,
     });
     log("warmed_up", { ms: Math.round(performance.now() - startedAt) });
+    return { type: "ran" };
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof JobFailure) || error.comfy === "restart") throw error;
     log("warm_up_failed", { code: error.jobError.code, nodeId: error.jobError.node_id });
+    return { type: "failed", failure: error };
   } finally {
     await cleanTrial(session, promptId, folder, "warm_up_not_cleaned", log);
   }

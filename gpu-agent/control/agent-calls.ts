@@ -17,6 +17,8 @@ import {
   ReplicaPollAnswer,
   type ReplicaReport,
   ReplicaReportAnswer,
+  type VerificationReport,
+  VerificationReportAnswer,
 } from "#contract/agent";
 import type { SocketOutput } from "#contract/agent-socket";
 import type { LeaseId, NodeId, ReplicaId } from "#contract/ids";
@@ -97,6 +99,15 @@ export class AgentCalls {
   reportReplica(replicaId: ReplicaId, report: ReplicaReport, signal: AbortSignal): Promise<ReplicaReportAnswer> {
     const request = { method: "POST", path: `replicas/${replicaId}/state`, json: report, signal } as const;
     return this.client.persist("replica_state", () => this.client.json(ReplicaReportAnswer, request), signal);
+  }
+
+  reportVerification(
+    replicaId: ReplicaId,
+    report: VerificationReport,
+    signal: AbortSignal,
+  ): Promise<VerificationReportAnswer> {
+    const request = { method: "POST", path: `replicas/${replicaId}/verifications`, json: report, signal } as const;
+    return this.client.persist("verification", () => this.client.json(VerificationReportAnswer, request), signal);
   }
 
   release(replicaId: ReplicaId, release: number, signal: AbortSignal): Promise<ReleaseForAgent> {
