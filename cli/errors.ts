@@ -52,6 +52,11 @@ export const cliErrors = {
     exitCode: ExitCode.failed,
     hint: "Fill them in in the written file, or give another file that says them; --draft takes it as it is.",
   },
+  release_failed: {
+    exitCode: ExitCode.failed,
+    hint: "The old release stays active. `pilotlight releases logs` shows what its machines said; --force activates it nevertheless.",
+  },
+  release_replaced: { exitCode: ExitCode.failed, hint: "The last wish counts: `pilotlight endpoints get` shows it." },
   scan_failed: { exitCode: ExitCode.failed, hint: null },
   file_unusable: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_STATE_DIR chooses another state directory." },
   internal: { exitCode: ExitCode.failed, hint: "PILOTLIGHT_LOG=debug shows where." },

@@ -118,7 +118,8 @@ function parametersOf(
 function requestBodyOf(route: Route, components: Components): JsonSchema {
   if (route.body !== undefined) {
     const schema = components.schema(route.body, "input");
-    return { requestBody: { required: true, content: { "application/json": { schema } } } };
+    const required = route.bodyOptional !== true;
+    return { requestBody: { required, content: { "application/json": { schema } } } };
   }
   if (route.bodyTypes === undefined) return {};
   const content = route.bodyTypes.map((type) => [

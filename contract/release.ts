@@ -4,6 +4,7 @@ import { Canary } from "#contract/canary";
 import { Release } from "#contract/endpoint";
 import { EndpointId } from "#contract/ids";
 import { Sha256 } from "#contract/job";
+import { Force } from "#contract/verification";
 import { InputSpec, OutputSpec } from "#contract/workflow";
 
 /** A release in its endpoint's list, or by its number. */
@@ -63,11 +64,16 @@ export const ReleaseDiff = z
   .meta({ id: "ReleaseDiff" });
 export type ReleaseDiff = z.infer<typeof ReleaseDiff>;
 
+/** Body of an activation. */
+export const Activation = z.strictObject({ force: Force.default(false) }).meta({ id: "Activation" });
+export type Activation = z.infer<typeof Activation>;
+
 export const Rollback = z
   .strictObject({
     from: z.int().positive().optional().meta({
       description: "The release that you see as active; when another one is, nothing changes and the answer is 409",
     }),
+    force: Force.default(false),
   })
   .meta({ id: "Rollback" });
 export type Rollback = z.infer<typeof Rollback>;

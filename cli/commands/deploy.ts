@@ -5,6 +5,7 @@ import type { Call, Command, Outcome } from "#cli/command";
 import { chosenBuild } from "#cli/commands/builds";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
+import { placed, placeHelp, placeOptions, standingLines } from "#cli/follow-release";
 import { readLocalFile } from "#cli/input-values";
 import { givenObjectInfo, objectInfoHelp, objectInfoOptions, readJsonFile } from "#cli/json-file";
 import { textTable } from "#cli/text-table";
@@ -37,6 +38,7 @@ export const deploy: Command = {
     build: { type: "string" },
     "smoke-test": { type: "string" },
     "no-activate": { type: "boolean" },
+    ...placeOptions,
     ...settingOptions,
   },
   optionHelp: {
@@ -49,6 +51,7 @@ export const deploy: Command = {
     "smoke-test":
       'JSON: {"inputs": {…}, "outputs": ["image"]}, what must run on a machine before it gets jobs; or none',
     "no-activate": "make the new release of an endpoint without running new jobs on it",
+    ...placeHelp,
     ...settingHelp,
   },
   run: async (call) => {
@@ -80,8 +83,11 @@ export const deploy: Command = {
       if (!(error instanceof PilotlightError && error.code === "slug_taken")) throw error;
       isNew = false;
       const activate = !call.flag("no-activate");
-      endpoint = await client.endpoints.patch(slug, activate ? release : { ...release, activate }, { signal });
+      const how = { ...(activate ? {} : { activate }), ...(call.flag("force") ? { force: true } : {}) };
+      endpoint = await client.endpoints.patch(slug, { ...release, ...how }, { signal });
       if (!activate) return onlyMade(endpoint);
+      endpoint = await placed(call, client, endpoint);
+      if (endpoint.pending !== null) return waits(endpoint);
     }
     return deployed(endpoint, isNew, client.baseUrl);
   },
@@ -102,6 +108,11 @@ function onlyMade(endpoint: Endpoint): Outcome {
   };
 }
 
+/** It was not to be waited for. */
+function waits(endpoint: Endpoint): Outcome {
+  return { data: { endpoint, created: false }, ids: [endpoint.id], text: standingLines(endpoint) };
+}
+
 function deployed(endpoint: Endpoint, isNew: boolean, baseUrl: string): Outcome {
   const { release, slug } = endpoint;
   const example = release.inputs.find((input) => input.type === "string") ?? release.inputs[0];
@@ -112,6 +123,7 @@ function deployed(endpoint: Endpoint, isNew: boolean, baseUrl: string): Outcome 
     text: [
       `${isNew ? "Created" : "Updated"} ${slug}, release ${release.number} (${release.digest.slice(0, 12)}).`,
       ...release.warnings.map((warning) => `warning: ${warning}`),
+      ...standingLines(endpoint),
       "",
       ...inputTable(release.inputs),
       "",

@@ -2,11 +2,13 @@ import { canaryLines } from "#cli/canary-text";
 import type { Call, Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
 import { CliError } from "#cli/errors";
+import { logLine, placed, placeHelp, placeOptions, standingLines } from "#cli/follow-release";
 import { releaseDiffLines } from "#cli/release-diff-text";
 import { textTable } from "#cli/text-table";
 import type { Endpoint } from "#contract/endpoint";
 import { stringifyExactJson } from "#contract/exact-json";
 import type { EndpointRelease } from "#contract/release";
+import type { ReleaseLogLine } from "#contract/verification";
 
 const endpoint = { name: "endpoint", required: true };
 const number = { name: "number", required: true };
@@ -25,7 +27,7 @@ export const releasesList: Command = {
     for await (const each of client.releases.list(nameOf(call), { signal: call.interrupts.signal })) data.push(each);
     const rows = data.map((release) => [
       String(release.number),
-      release.active ? "active" : release.canary === null ? "" : "canary",
+      standing(release),
       release.digest.slice(0, DIGEST_SHOWN),
       String(release.inputs.length),
       release.outputs.map(({ name }) => name).join(", "),
@@ -62,6 +64,7 @@ export const releasesShow: Command = {
         : [
             `release ${release.number} (${release.digest.slice(0, DIGEST_SHOWN)}), made ${release.created_at}${release.active ? ", active" : ""}`,
             ...release.warnings.map((warning) => `warning: ${warning}`),
+            ...verificationLines(release),
             "",
             ...inputTable(release.inputs),
             "",
@@ -88,17 +91,39 @@ export const releasesDiff: Command = {
   },
 };
 
-export const releasesActivate: Command = {
-  path: ["releases", "activate"],
-  summary: "Make new jobs run on this release; jobs already accepted keep theirs",
-  examples: ["pilotlight releases activate text-to-image 3"],
+export const releasesLogs: Command = {
+  path: ["releases", "logs"],
+  summary: "Show what came of trying a release on the machines, and follow it until that is known",
+  examples: ["pilotlight releases logs text-to-image 4"],
   positionals: [endpoint, number],
   options: {},
   optionHelp: {},
   run: async (call) => {
+    const release = numberOf(call);
     const client = await call.connect();
     const { signal } = call.interrupts;
-    return activated(await client.releases.activate(nameOf(call), numberOf(call), { signal }));
+    const data: ReleaseLogLine[] = [];
+    for await (const line of client.releases.logs(nameOf(call), release, { signal })) {
+      call.output.event({ event: "release_log", release, data: line });
+      if (call.output.format === "text") call.output.say(`${line.at}  ${logLine(line)}`);
+      data.push(line);
+    }
+    return { data: { data }, ids: [String(release)], text: [] };
+  },
+};
+
+export const releasesActivate: Command = {
+  path: ["releases", "activate"],
+  summary: "Make new jobs run on this release, as soon as it is ready; jobs already accepted keep theirs",
+  examples: ["pilotlight releases activate text-to-image 3", "pilotlight releases activate text-to-image 3 --force"],
+  positionals: [endpoint, number],
+  options: placeOptions,
+  optionHelp: placeHelp,
+  run: async (call) => {
+    const client = await call.connect();
+    const { signal } = call.interrupts;
+    const asked = await client.releases.activate(nameOf(call), numberOf(call), { force: call.flag("force"), signal });
+    return activated(await placed(call, client, asked));
   },
 };
 
@@ -107,14 +132,16 @@ export const releasesRollback: Command = {
   summary: "Activate the release that was active before the present one",
   examples: ["pilotlight releases rollback text-to-image"],
   positionals: [endpoint],
-  options: {},
-  optionHelp: {},
+  options: placeOptions,
+  optionHelp: placeHelp,
   run: async (call) => {
     const client = await call.connect();
     const { signal } = call.interrupts;
     // The release the person sees: if somebody else is faster, nothing is rolled back twice.
     const { release } = await client.endpoints.get(nameOf(call), { signal });
-    return activated(await client.releases.rollback(nameOf(call), release.number, { signal }));
+    const force = call.flag("force");
+    const asked = await client.releases.rollback(nameOf(call), release.number, { force, signal });
+    return activated(await placed(call, client, asked));
   },
 };
 
@@ -132,12 +159,14 @@ export const releasesCanary: Command = {
     "max-error-increase": { type: "string" },
     "max-latency-ratio": { type: "string" },
     "min-jobs": { type: "string" },
+    ...placeOptions,
   },
   optionHelp: {
     weight: "part of the new jobs, 0 to 1; 0 ends the canary",
     "max-error-increase": "its share of failed jobs may be above the active release's by this, 0 to 1",
     "max-latency-ratio": "its jobs may execute this many times as long, 1 or more",
     "min-jobs": "so many of its jobs must have ended before it is judged",
+    ...placeHelp,
   },
   run: async (call) => {
     const weight = decimal(call, "weight");
@@ -146,7 +175,7 @@ export const releasesCanary: Command = {
     const ratio = decimal(call, "max-latency-ratio");
     const minJobs = call.integer("min-jobs", 1, Number.MAX_SAFE_INTEGER);
     const client = await call.connect();
-    const changed = await client.releases.canary(
+    const asked = await client.releases.canary(
       nameOf(call),
       numberOf(call),
       {
@@ -154,10 +183,13 @@ export const releasesCanary: Command = {
         ...(increase === undefined ? {} : { max_error_rate_increase: increase }),
         ...(ratio === undefined ? {} : { max_latency_ratio: ratio }),
         ...(minJobs === undefined ? {} : { min_jobs: minJobs }),
+        ...(call.flag("force") ? { force: true } : {}),
       },
       { signal: call.interrupts.signal },
     );
-    return { data: { endpoint: changed }, ids: [changed.id], text: canaryLines(changed) };
+    const changed = await placed(call, client, asked);
+    const text = changed.pending === null ? canaryLines(changed) : standingLines(changed);
+    return { data: { endpoint: changed }, ids: [changed.id], text };
   },
 };
 
@@ -173,8 +205,27 @@ function activated(changed: Endpoint) {
   return {
     data: { endpoint: changed },
     ids: [changed.id],
-    text: `${changed.slug} runs new jobs on release ${changed.release.number}.`,
+    text:
+      changed.pending === null
+        ? [`${changed.slug} runs new jobs on release ${changed.release.number}.`, ...standingLines(changed)]
+        : standingLines(changed),
   };
+}
+
+/** What it is used for, or how far it is: `active`, `canary`, `verifying`. */
+function standing({ active, canary, state, forced }: EndpointRelease): string {
+  const role = active ? "active" : canary === null ? "" : "canary";
+  const shown = state === null || state === "untried" || (state === "ready" && role !== "") ? "" : state;
+  const words = [role, shown, forced && state !== "ready" ? "forced" : ""].filter((word) => word !== "");
+  return words.join(", ");
+}
+
+/** Where it was tried, and what came of it. */
+function verificationLines({ verification }: EndpointRelease): string[] {
+  return verification.map(({ gpu_type: card, state, error }) => {
+    const reason = error === null ? "" : `: ${error.split("\n", 1)[0]}`;
+    return `${card ?? "machines without a known card"}: ${state}${reason}`;
+  });
 }
 
 function nameOf(call: Call): string {

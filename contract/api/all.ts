@@ -8,7 +8,6 @@ import {
   getEndpoint,
   getEndpointSchema,
   listEndpoints,
-  listReplicas,
   patchEndpoint,
 } from "#contract/api/endpoints";
 import { getFile, uploadFile } from "#contract/api/files";
@@ -62,10 +61,19 @@ import {
   createRelease,
   diffReleases,
   getRelease,
+  getReleaseLogs,
   listReleases,
   rollbackRelease,
   setCanary,
 } from "#contract/api/releases";
+import {
+  getReplica,
+  getReplicaLogs,
+  listReplicaSeconds,
+  listReplicas,
+  replaceReplica,
+  stopReplica,
+} from "#contract/api/replicas";
 import type { Route } from "#contract/api/route";
 import { listUsage } from "#contract/api/usage";
 import {
@@ -95,6 +103,11 @@ export const routes: readonly Route[] = [
   deleteEndpoint,
   getEndpointSchema,
   listReplicas,
+  getReplica,
+  getReplicaLogs,
+  stopReplica,
+  replaceReplica,
+  listReplicaSeconds,
   createBuild,
   listBuilds,
   getBuild,
@@ -102,6 +115,7 @@ export const routes: readonly Route[] = [
   createRelease,
   listReleases,
   getRelease,
+  getReleaseLogs,
   diffReleases,
   activateRelease,
   setCanary,

@@ -19,6 +19,8 @@ export interface Route {
   readonly headers?: z.ZodObject;
   /** A JSON body. */
   readonly body?: z.ZodType;
+  /** A request without a body, and without its content type, counts as one with `{}`. */
+  readonly bodyOptional?: true;
   /** Most bytes of the body; JSON_BODY_BYTES_MAX when left out. */
   readonly bodyBytesMax?: number;
   /** Content types of a body that is not JSON; such a body is streamed, not parsed. */

@@ -17,6 +17,9 @@ const release = (number: number): Record<keyof EndpointRelease, unknown> => ({
   created_at: "2026-01-01T00:00:00.000Z",
   graph: undefined,
   canary: null,
+  state: "ready",
+  forced: false,
+  verification: [],
 });
 
 describe("releases", () => {

@@ -11,7 +11,7 @@ import type { AppEnv, Arrival, Call } from "#worker/http/call";
 import { errorAnswer } from "#worker/http/error-handler";
 import { fieldErrors } from "#worker/http/field-errors";
 import { freshRequestId } from "#worker/http/fresh-id";
-import { readJsonBody, summary } from "#worker/http/json-body";
+import { checked, readJsonBody, summary } from "#worker/http/json-body";
 import { secured } from "#worker/http/security-headers";
 
 /** One address and method with what answers it. */
@@ -55,8 +55,16 @@ export async function readCall(
   const { body, raw } =
     route.body === undefined
       ? { body: undefined, raw: undefined }
-      : await readJsonBody(arrival.request, route.body, route.bodyBytesMax ?? JSON_BODY_BYTES_MAX);
+      : route.bodyOptional === true && isEmpty(arrival.request)
+        ? { body: checked({}, route.body), raw: { bytes: new Uint8Array(), document: {} } }
+        : await readJsonBody(arrival.request, route.body, route.bodyBytesMax ?? JSON_BODY_BYTES_MAX);
   return { params, query, headers, body, raw };
+}
+
+/** Nothing is sent, and nothing is said about it. A chunked body has no length, and is one. */
+function isEmpty({ headers, body }: Request): boolean {
+  const isSent = body !== null && headers.get("content-length") !== "0";
+  return headers.get("content-type") === null && !isSent;
 }
 
 /** The answer of a handler, with the route's status where it gave a value. */
