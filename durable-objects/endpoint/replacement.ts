@@ -4,6 +4,7 @@
  */
 import type { PodId, ReplicaId } from "#contract/ids";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { isOnErrand } from "#durable-objects/endpoint/release-gate";
 import { drain } from "#durable-objects/endpoint/replica-life";
 import { isCapacity, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { DemandNumbers } from "#durable-objects/replicas/wanted";
@@ -88,15 +89,39 @@ function hasNoRoom(state: EndpointState, { podId }: ReplicaRecord, have: number)
   return told.shortage?.code === "all_slots_busy";
 }
 
+/** The one build that replicas should have; undefined: nobody can tell, or two releases are at work side by side. */
+function buildWanted({ config }: EndpointState): string | null | undefined {
+  if (config === null || config.removed || config.canary !== undefined) return undefined;
+  return config.needs?.build;
+}
+
+/** One that runs what its machine's owner installed takes any release. */
+function isOutdated({ build }: ReplicaRecord, wanted: string | null): boolean {
+  return build != null && build !== wanted;
+}
+
+/**
+ * Whether a replica may take a job of a release. While builds change, jobs of the active release go to replicas that have
+ * its build, and those of earlier ones to the others: else each replica that asks would remake itself at once.
+ */
+export function suitsBuild(state: EndpointState, replicaId: ReplicaId, release: number): boolean {
+  const wanted = buildWanted(state);
+  const replica = wanted === undefined ? null : state.replicas.get(replicaId);
+  if (wanted === undefined || replica === null || replica.build == null) return true;
+  const isOld = isOutdated(replica, wanted);
+  if (release === state.config?.release) {
+    return !isOld || !capacity(state).some((other) => isStarting(other.state) || !isOutdated(other, wanted));
+  }
+  return isOld || !capacity(state).some((other) => !isStarting(other.state) && isOutdated(other, wanted));
+}
+
 /** One replica at a time whose build is not the active release's, an idle one before the others; null: none, or not now. */
 function nextOutdated(state: EndpointState, now: number): ReplicaRecord | null {
-  const { config } = state;
-  // Without a word of what the release needs, nobody can tell.
-  if (config === null || config.removed || config.needs === undefined) return null;
-  const { build } = config.needs;
+  const build = buildWanted(state);
+  // A replica that has tried a release which is to become active has its build already.
+  if (build === undefined || state.releases.wish !== null) return null;
   const here = capacity(state);
-  // One that runs what its machine's owner installed takes any release.
-  const outdated = here.filter((replica) => replica.build != null && replica.build !== build);
+  const outdated = here.filter((replica) => isOutdated(replica, build) && !isOnErrand(state, replica.id));
   if (outdated.length === 0 || here.length < wantedOf(state)) return null;
   if (here.some((replica) => isStarting(replica.state))) return null;
   const works = here.some((replica) => replica.build === build);

@@ -198,6 +198,31 @@ describe("an active release of another build", () => {
     expect([wanted(world), world.core.demand()?.drain]).toEqual([2, []]);
   });
 
+  it("has its jobs done by replicas of its build, and earlier jobs by the others", () => {
+    const { world, replicas } = running();
+    const early = world.submit();
+    const busy = replicas.find((each) => stateOf(world, each) === "busy");
+    if (busy === undefined) throw new Error("nobody works");
+    activate(world, NEW, 2);
+    const third = world.replica();
+    report(world, third, "preparing", NEW);
+    const job = world.submit({ release: 2 });
+    expect(world.job(job).state).toBe("queued");
+    report(world, third, "ready", NEW);
+    world.poll(third);
+    expect(world.job(job).state).toBe("running");
+    expect(world.answers.find(({ answer: { lease } }) => lease?.job_id === job)?.replicaId).toBe(third.id);
+    expect(world.job(early).state).toBe("running");
+  });
+
+  it("has its jobs done by replicas that remake themselves where there are no others", () => {
+    const { world, replicas } = running();
+    activate(world, NEW, 2);
+    const job = world.submit({ release: 2 });
+    expect(world.job(job).state).toBe("running");
+    expect(replicas.map(({ id }) => id)).toContain(world.answers.at(-1)?.replicaId);
+  });
+
   it("takes no further place while its replicas crash", () => {
     const { world, replicas } = running();
     activate(world, NEW, 2);
