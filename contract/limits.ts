@@ -140,6 +140,8 @@ export const PODS_PER_WORKSPACE_MAX = 200;
 export const JOIN_TOKENS_PER_POD_MAX = 1_000;
 export const JOIN_TOKEN_S_DEFAULT = 86_400;
 export const JOIN_TOKEN_S_MAX = 365 * 86_400;
+/** Machines that join with one token, whatever it allows: whoever finds one cannot fill a pod with nodes for ever. */
+export const JOIN_TOKEN_USES_MAX = 10_000;
 /** Join tokens that are over are listed for so long. */
 export const JOIN_TOKEN_RETENTION_DAYS = 30;
 /** Types of card that a workspace has changed or added; each pod is told of the added ones. */

@@ -198,7 +198,11 @@ export const JoinToken = z
     name: z.string().meta({ description: "What it is for" }),
     created_at: z.iso.datetime(),
     expires_at: z.iso.datetime(),
-    uses_max: z.int().positive().nullable().meta({ description: "Machines that may join with it; null: any number" }),
+    uses_max: z
+      .int()
+      .positive()
+      .nullable()
+      .meta({ description: "Machines that may join with it; null: as many as ever may, 10,000" }),
     uses: z.int().nonnegative(),
     revoked_at: z.iso.datetime().nullable(),
     token: z.string().optional().meta({ description: "Shown once, when it is made" }),

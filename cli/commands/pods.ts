@@ -6,11 +6,10 @@ import { podNamed } from "#cli/pod-names";
 import { podOptionHelp, podOptions, podSettingsOf } from "#cli/pod-settings";
 import { textTable } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
-import { JOIN_TOKEN_S_MAX } from "#contract/limits";
+import { JOIN_TOKEN_S_MAX, JOIN_TOKEN_USES_MAX } from "#contract/limits";
 import type { JoinToken, Pod } from "#contract/replica";
 
 const pod = { name: "pod", required: true };
-const USES_MAX = 10_000;
 
 export const podsList: Command = {
   path: ["pods", "ls"],
@@ -221,7 +220,7 @@ export const podsTokensCreate: Command = {
 export async function makeToken(call: Call, named: string | undefined) {
   const { signal } = call.interrupts;
   const expiresIn = call.integer("expires-in", 60, JOIN_TOKEN_S_MAX);
-  const uses = call.integer("uses", 1, USES_MAX);
+  const uses = call.integer("uses", 1, JOIN_TOKEN_USES_MAX);
   const name = call.text("name");
   const client = await call.connect();
   const { id, name: podName } = await podNamed(client, named, signal);

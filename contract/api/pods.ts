@@ -2,7 +2,7 @@ import * as z from "zod";
 import { PageQuery, page } from "#contract/api/page";
 import { route } from "#contract/api/route";
 import { JoinTokenId, NodeId, PodId } from "#contract/ids";
-import { JOIN_TOKEN_S_DEFAULT, JOIN_TOKEN_S_MAX } from "#contract/limits";
+import { JOIN_TOKEN_S_DEFAULT, JOIN_TOKEN_S_MAX, JOIN_TOKEN_USES_MAX } from "#contract/limits";
 import { PersonText } from "#contract/person-text";
 import { JoinToken, NodeSummary, Pod, PodSettings } from "#contract/replica";
 
@@ -179,8 +179,8 @@ export const NewJoinToken = z
       .max(JOIN_TOKEN_S_MAX)
       .default(JOIN_TOKEN_S_DEFAULT)
       .meta({ description: "Seconds; a day when left out" }),
-    uses_max: z.int().min(1).max(10_000).nullable().default(null).meta({
-      description: "Machines that may join with it: 1 for a one-time token; null: any number until it expires",
+    uses_max: z.int().min(1).max(JOIN_TOKEN_USES_MAX).nullable().default(null).meta({
+      description: "Machines that may join with it: 1 for a one-time token; null: as many as ever may, 10,000",
     }),
   })
   .meta({ id: "NewJoinToken" });

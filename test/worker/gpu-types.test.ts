@@ -1,3 +1,4 @@
+import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { WorkspaceGpuType } from "#contract/api/gpu-types";
 import type { JsonObject } from "#contract/exact-json";
@@ -107,6 +108,22 @@ describe("the types of GPU", () => {
     // A change of the type reaches the pods by itself.
     await put("rtx-4090-48", { ...doubled, vram_mb: 24_576 }, own.key);
     await expect.poll(async () => (await join(24_564)).status).toBe(201);
+  });
+
+  it("stay what the workspace made of them when the shipped table changes", async () => {
+    const own = await makeWorkspace();
+    const row = (name: string, settings: JsonObject) =>
+      env.CATALOG.prepare("INSERT INTO gpu_types (workspace_id, name, settings, updated_at) VALUES (?, ?, ?, 1)")
+        .bind(own.workspaceId, name, JSON.stringify(settings))
+        .run();
+    // A price of a type that is shipped no more, and an own type that is shipped by now.
+    await row("gone", { price_per_hour: 1 });
+    await row("l4", doubled);
+    expect(await typeOf("gone", own.key)).toBeUndefined();
+    expect(await typeOf("l4", own.key)).toMatchObject({ own: true, ...doubled });
+    expect((await list(own.key)).filter(({ name }) => name === "l4")).toHaveLength(1);
+    expect((await remove("l4", own.key)).status).toBe(204);
+    expect(await typeOf("l4", own.key)).toMatchObject({ own: false });
   });
 
   it("are at most so many changed or added ones", async () => {

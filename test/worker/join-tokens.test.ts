@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { JoinedNode } from "#contract/agent";
 import type { JsonObject } from "#contract/exact-json";
-import { JOIN_TOKENS_PER_POD_MAX } from "#contract/limits";
+import { JOIN_TOKEN_USES_MAX, JOIN_TOKENS_PER_POD_MAX } from "#contract/limits";
 import type { JoinToken } from "#contract/replica";
 import { agentHeaders, pollNode } from "#test/worker/agent-node";
 import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
@@ -59,6 +59,15 @@ describe("a join token", () => {
     expect(third.headers.get("www-authenticate")).toContain("Bearer");
     expect(await jsonOf(third)).toMatchObject({ ...refused("join_token_used"), detail: expect.stringContaining("2") });
     expect(await usesOf(token)).toBe(2);
+  });
+
+  it("for any number has a bound all the same", async () => {
+    const token = await make();
+    const rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)";
+    await env.CATALOG.prepare(`${rows} INSERT INTO joins SELECT ?1, 'old ' || i, 'node', 1 FROM n`)
+      .bind(token.id, JOIN_TOKEN_USES_MAX)
+      .run();
+    expect(await refusalOf(await join(token))).toEqual(refused("join_token_used"));
   });
 
   it("for one machine lets one in of many that race", async () => {

@@ -68,6 +68,16 @@ describe("a pod", () => {
     expect(await appliedOf(id)).toEqual({ version: 3, applied: 3 });
   });
 
+  it("takes every change of those that arrive together", async () => {
+    const { id } = await jsonOf(await post({ name: "busy" }));
+    const changes = [{ containers_max: 3 }, { min_replicas: 2 }, { idle_timeout_s: 50 }, { description: "together" }];
+    const answers = await Promise.all(changes.map((change) => patch(id, change)));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    for (const answer of answers) await answer.body?.cancel();
+    expect(await jsonOf(await read(id))).toMatchObject(Object.assign({}, ...changes));
+    expect(await appliedOf(id)).toEqual({ version: 5, applied: 5 });
+  });
+
   it("has a name of its own in the workspace", async () => {
     const { id } = await jsonOf(await post({ name: "first of the name" }));
     const taken = { status: 409, code: "pod_name_taken" };
@@ -172,6 +182,20 @@ describe("deleting a pod", () => {
       json: { name: "late", agent_version: "1", comfyui: "test", gpus: [], slots: 1 },
     });
     expect(await refusalOf(joined)).toEqual({ status: 401, code: "unauthenticated" });
+  });
+
+  it("that broke off is taken back by a node that is online", async () => {
+    const own = await makeWorkspace();
+    const node = await joinNode(own);
+    await env.CATALOG.prepare("UPDATE pods SET deleted_at = 1, version = version + 1 WHERE id = ?")
+      .bind(own.podId)
+      .run();
+    expect(await refusalOf(await read(own.podId, own.key))).toEqual(notFound);
+    await pollNode(node, []);
+    const isBack = async () => ((await read(own.podId, own.key)).status === 200 ? true : undefined);
+    expect(await until("the pod is there again", isBack)).toBe(true);
+    const listed = await jsonOf(await send("GET", `/v1/pods/${own.podId}/nodes`, { key: own.key }));
+    expect(listed.data).toMatchObject([{ id: node.nodeId, online: true }]);
   });
 
   it("that the object did not hear of is finished by the same call, and not undone", async () => {

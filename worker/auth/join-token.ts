@@ -1,9 +1,10 @@
 /** What a machine that wants to join shows: a secret that opens a pod, to so many machines and so long. */
 import { isWellFormedSecret } from "#contract/access";
 import { makeId, NodeId, ownerKey } from "#contract/ids";
+import { JOIN_TOKEN_USES_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import { sha256Hex } from "#worker/auth/digest";
-import { claimJoin, findJoin, findJoinToken, type HeldJoinToken } from "#worker/catalog/join-tokens";
+import { claimJoin, findJoin, findJoinToken, findJoinTokenById, type HeldJoinToken } from "#worker/catalog/join-tokens";
 import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
 
@@ -32,12 +33,12 @@ export async function admitJoin(env: Env, token: HeldJoinToken, joinId: string):
   // Counted before: an answer that got lost may come after the token's time, but a revoked one opens nothing any more.
   const known = await findJoin(env.CATALOG, token.id, joinId);
   if (known !== undefined && token.revokedAt === null) return known;
-  throw closed(token, now);
+  throw closed((await findJoinTokenById(env.CATALOG, token.id)) ?? token, now);
 }
 
 const ANOTHER = "Ask the pod's operator for another one (pilotlight pods tokens create).";
 
-/** Why a token lets nobody in. */
+/** Why a token lets nobody in, as it is after it did not: it may have been revoked a moment ago. */
 function closed({ revokedAt, expiresAt, usesMax }: HeldJoinToken, now: number): Problem {
   if (revokedAt !== null) {
     return new Problem("join_token_revoked", `The join token was revoked at ${iso(revokedAt)}. ${ANOTHER}`);
@@ -45,10 +46,9 @@ function closed({ revokedAt, expiresAt, usesMax }: HeldJoinToken, now: number): 
   if (expiresAt <= now) {
     return new Problem("join_token_expired", `The join token expired at ${iso(expiresAt)}. ${ANOTHER}`);
   }
-  // Open to any number, and yet it let nobody in: it was revoked after it was read.
-  if (usesMax === null) return new Problem("join_token_revoked", `The join token was revoked. ${ANOTHER}`);
+  const uses = usesMax ?? JOIN_TOKEN_USES_MAX;
   const used =
-    usesMax === 1 ? "is for one machine, and one has joined" : `is for ${usesMax} machines, and so many have joined`;
+    uses === 1 ? "is for one machine, and one has joined" : `is for ${uses} machines, and so many have joined`;
   return new Problem("join_token_used", `The join token ${used} with it. ${ANOTHER}`);
 }
 

@@ -17,8 +17,20 @@ export function isShipped(name: GpuTypeName): boolean {
 /** All types the workspace knows: the shipped ones in their order, then its own. */
 export async function selectGpuTypes(database: D1Database, workspaceId: WorkspaceId): Promise<WorkspaceGpuType[]> {
   const changes = await selectChanges(database, workspaceId);
-  const own = [...changes].flatMap(([name, change]) => (isShipped(name) ? [] : [ownType(name, change)]));
-  return [...GPU_TYPES.map((type) => changedType(type, changes.get(type.name) ?? {})), ...own];
+  const own = [...changes].flatMap(([name, change]) => (isOwn(change) ? [ownType(name, change)] : []));
+  const names = new Set(own.map(({ name }) => name));
+  return [
+    ...GPU_TYPES.filter(({ name }) => !names.has(name)).map((type) => changedType(type, changes.get(type.name) ?? {})),
+    ...own,
+  ];
+}
+
+/**
+ * Whether a row is a type of the workspace's own. It says so itself, whatever is shipped now: a later table may have a type of the
+ * same name, or have lost one whose price was set.
+ */
+export function isOwn(change: GpuTypeChange): boolean {
+  return change.vram_mb !== undefined && change.matches !== undefined;
 }
 
 /** A type of the shipped table with the workspace's change. */
@@ -44,7 +56,7 @@ export function ownType(name: GpuTypeName, change: GpuTypeChange): WorkspaceGpuT
 /** What a pod has to know of the workspace's own types. */
 export async function selectOwnMatches(database: D1Database, workspaceId: WorkspaceId): Promise<GpuMatch[]> {
   return [...(await selectChanges(database, workspaceId))].flatMap(([name, change]) => {
-    if (isShipped(name)) return [];
+    if (!isOwn(change)) return [];
     const { vram_mb, matches } = ownType(name, change);
     return [{ name, vram_mb, matches }];
   });
@@ -91,17 +103,14 @@ export async function putGpuTypeChange(
     .onConflictDoUpdate({ target: [gpuTypes.workspaceId, gpuTypes.name], set: { settings, updatedAt: nowMs } });
 }
 
-/** False when there was none. */
 export async function deleteGpuTypeChange(
   database: D1Database,
   workspaceId: WorkspaceId,
   name: GpuTypeName,
-): Promise<boolean> {
-  const rows = await catalogOf(database)
+): Promise<void> {
+  await catalogOf(database)
     .delete(gpuTypes)
-    .where(and(eq(gpuTypes.workspaceId, workspaceId), eq(gpuTypes.name, name)))
-    .returning({ name: gpuTypes.name });
-  return rows.length === 1;
+    .where(and(eq(gpuTypes.workspaceId, workspaceId), eq(gpuTypes.name, name)));
 }
 
 /** So many are named in a refusal. */

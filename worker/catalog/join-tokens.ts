@@ -1,7 +1,7 @@
 /** Join tokens, and the machines that joined with each. */
-import { and, count, desc, eq, gt, isNull, lt, sql } from "drizzle-orm";
+import { and, count, desc, eq, gt, isNull, lt, type SQL, sql } from "drizzle-orm";
 import { JoinTokenId, NodeId, PodId, WorkspaceId } from "#contract/ids";
-import { JOIN_TOKEN_RETENTION_DAYS } from "#contract/limits";
+import { JOIN_TOKEN_RETENTION_DAYS, JOIN_TOKEN_USES_MAX } from "#contract/limits";
 import type { JoinToken } from "#contract/replica";
 import { joins, joinTokens, pods } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
@@ -97,12 +97,20 @@ export interface HeldJoinToken {
 }
 
 /** The token of a secret, living or not; undefined for an unknown one and one of a deleted pod. */
-export async function findJoinToken(database: D1Database, hash: string): Promise<HeldJoinToken | undefined> {
+export function findJoinToken(database: D1Database, hash: string): Promise<HeldJoinToken | undefined> {
+  return selectHeldToken(database, eq(joinTokens.hash, hash));
+}
+
+export function findJoinTokenById(database: D1Database, id: JoinTokenId): Promise<HeldJoinToken | undefined> {
+  return selectHeldToken(database, eq(joinTokens.id, id));
+}
+
+async function selectHeldToken(database: D1Database, which: SQL): Promise<HeldJoinToken | undefined> {
   const [row] = await catalogOf(database)
     .select({ token: joinTokens })
     .from(joinTokens)
     .innerJoin(pods, and(eq(pods.id, joinTokens.podId), isNull(pods.deletedAt)))
-    .where(eq(joinTokens.hash, hash));
+    .where(which);
   if (row === undefined) return undefined;
   const { id, workspaceId, podId, expiresAt, revokedAt, usesMax } = row.token;
   return {
@@ -132,10 +140,10 @@ export async function claimJoin(
       `INSERT INTO joins (token_id, join_id, node_id, at)
        SELECT id, ?2, ?3, ?4 FROM join_tokens
        WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?4
-         AND (uses_max IS NULL OR uses_max > (SELECT count(*) FROM joins WHERE token_id = ?1))
+         AND coalesce(uses_max, ?5) > (SELECT count(*) FROM joins WHERE token_id = ?1)
        ON CONFLICT DO NOTHING`,
     )
-    .bind(tokenId, joinId, nodeId, nowMs)
+    .bind(tokenId, joinId, nodeId, nowMs, JOIN_TOKEN_USES_MAX)
     .run();
   return meta.changes === 1;
 }

@@ -11,6 +11,7 @@ import {
   countGpuTypeChanges,
   deleteGpuTypeChange,
   findGpuTypeChange,
+  isOwn,
   isShipped,
   ownType,
   podsWithGpuType,
@@ -43,7 +44,7 @@ const put = handle(putGpuType, async (call) => {
     );
   }
   await putGpuTypeChange(env.CATALOG, workspaceId, name, body, Date.now());
-  if (type.own) tellAll(call, workspaceId);
+  if (type.own || (known !== undefined && isOwn(known))) tellAll(call, workspaceId);
   return type;
 });
 
@@ -51,15 +52,19 @@ const remove = handle(deleteGpuType, async (call) => {
   const { env, principal, params } = call;
   const { workspaceId } = principal;
   const name = params.gpu_type;
+  const known = await findGpuTypeChange(env.CATALOG, workspaceId, name);
+  if (known === undefined) {
+    if (isShipped(name)) return undefined;
+    throw new Problem("gpu_type_not_found", `Your workspace has no GPU type "${name}".`);
+  }
   if (!isShipped(name)) {
     const users = await podsWithGpuType(env.CATALOG, workspaceId, name);
     if (users.length > 0) {
       throw new Problem("gpu_type_in_use", `Pods name it among their cards or prices: ${users.join(", ")}.`);
     }
   }
-  const was = await deleteGpuTypeChange(env.CATALOG, workspaceId, name);
-  if (!was && !isShipped(name)) throw new Problem("gpu_type_not_found", `Your workspace has no GPU type "${name}".`);
-  if (was && !isShipped(name)) tellAll(call, workspaceId);
+  await deleteGpuTypeChange(env.CATALOG, workspaceId, name);
+  if (isOwn(known)) tellAll(call, workspaceId);
   return undefined;
 });
 
