@@ -3,6 +3,17 @@ import { CliError } from "#cli/errors";
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /**
+ * A span of time as people type it: `90s`, `30m`, `2h`, `1d`, `1w`.
+ * @returns ms
+ * @throws CliError `usage`
+ */
+export function spanOf(text: string, option: string): number {
+  const span = /^([0-9]{1,6})([smhdw])$/.exec(text);
+  if (span === null) throw new CliError("usage", `--${option} takes a time such as 90s, 30m, 2h or 1d, not ${text}`);
+  return Number(span[1]) * (UNITS_MS[span[2] ?? ""] ?? 0);
+}
+
+/**
  * A time of the command line as ISO text: `90s`, `30m`, `1h`, `2d` and `1w` are so long ago, everything else must be an
  * ISO date or time; a date alone begins at midnight UTC.
  * @param option its name, for the error

@@ -14,6 +14,7 @@ import { Pods } from "#client/pods";
 import { Queues } from "#client/queues";
 import { Releases } from "#client/releases";
 import { Replicas } from "#client/replicas";
+import { Scalings } from "#client/scaling";
 import { type CallOptions, type PilotlightOptions, Transport } from "#client/transport";
 import { Usage } from "#client/usage";
 import { Webhooks } from "#client/webhooks";
@@ -35,6 +36,7 @@ export class Pilotlight {
   readonly endpoints: Endpoints;
   readonly releases: Releases;
   readonly replicas: Replicas;
+  readonly scaling: Scalings;
   readonly builds: Builds;
   readonly jobs: Jobs;
   readonly batches: Batches;
@@ -56,6 +58,7 @@ export class Pilotlight {
     this.endpoints = new Endpoints(transport);
     this.releases = new Releases(transport);
     this.replicas = new Replicas(transport);
+    this.scaling = new Scalings(transport);
     this.builds = new Builds(transport);
     this.jobs = new Jobs(transport);
     this.batches = new Batches(transport);

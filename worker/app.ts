@@ -23,12 +23,16 @@ import { outputRoutes } from "#worker/routes/outputs";
 import { podRoutes } from "#worker/routes/pods";
 import { queueRoutes } from "#worker/routes/queue";
 import { releaseRoutes } from "#worker/routes/releases";
+import { replicaRoutes } from "#worker/routes/replicas";
+import { scalingRoutes } from "#worker/routes/scaling";
 import { usageRoutes } from "#worker/routes/usage";
 import { webhookRoutes } from "#worker/routes/webhooks";
 
 const mounted: readonly Mounted[] = [
   ...documentRoutes,
   ...endpointRoutes,
+  ...replicaRoutes,
+  ...scalingRoutes,
   ...releaseRoutes,
   ...buildRoutes,
   ...jobRoutes,

@@ -54,10 +54,21 @@ import {
   releasesCanary,
   releasesDiff,
   releasesList,
+  releasesLogs,
   releasesRollback,
   releasesShow,
 } from "#cli/commands/releases";
+import {
+  replicasList,
+  replicasLogs,
+  replicasReplace,
+  replicasSeconds,
+  replicasShow,
+  replicasStop,
+} from "#cli/commands/replicas";
 import { run } from "#cli/commands/run";
+import { cool, scaling, warm } from "#cli/commands/scaling";
+import { simulate } from "#cli/commands/simulate";
 import { trigger } from "#cli/commands/trigger";
 import { usage } from "#cli/commands/usage";
 import { version } from "#cli/commands/version";
@@ -108,14 +119,25 @@ export const commands: readonly Command[] = [
   queueDead,
   queueRedrive,
   usage,
+  simulate,
   endpointsList,
   endpointsGet,
   endpointsSet,
   endpointsRemove,
   schema,
+  scaling,
+  warm,
+  cool,
+  replicasList,
+  replicasShow,
+  replicasLogs,
+  replicasStop,
+  replicasReplace,
+  replicasSeconds,
   releasesList,
   releasesShow,
   releasesDiff,
+  releasesLogs,
   releasesActivate,
   releasesRollback,
   releasesCanary,

@@ -1,6 +1,7 @@
 import { basename, extname } from "node:path";
 import type * as z from "zod";
 import { accepted } from "#cli/accepted";
+import { podHelp, podOptions, podsOf } from "#cli/chosen-pods";
 import type { Call, Command, Outcome } from "#cli/command";
 import { chosenBuild } from "#cli/commands/builds";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
@@ -39,6 +40,7 @@ export const deploy: Command = {
     "smoke-test": { type: "string" },
     "no-activate": { type: "boolean" },
     ...placeOptions,
+    ...podOptions,
     ...settingOptions,
   },
   optionHelp: {
@@ -52,6 +54,7 @@ export const deploy: Command = {
       'JSON: {"inputs": {…}, "outputs": ["image"]}, what must run on a machine before it gets jobs; or none',
     "no-activate": "make the new release of an endpoint without running new jobs on it",
     ...placeHelp,
+    ...podHelp,
     ...settingHelp,
   },
   run: async (call) => {
@@ -64,8 +67,11 @@ export const deploy: Command = {
     const name = call.text("name");
     const build = await chosenBuild(call);
     const smokeTest = await chosenSmokeTest(call);
+    const client = await call.connect();
+    const pods = await podsOf(call, client);
     const release = {
       ...workflow,
+      ...(pods === undefined ? {} : { pods }),
       ...(name === undefined ? {} : { name }),
       ...(objectInfo === undefined ? {} : { object_info: objectInfo }),
       ...(overrides === undefined ? {} : { overrides }),
@@ -73,7 +79,6 @@ export const deploy: Command = {
       ...(build === undefined ? {} : { build }),
       ...(smokeTest === undefined ? {} : { smoke_test: smokeTest }),
     };
-    const client = await call.connect();
     const { signal } = call.interrupts;
     let endpoint: Endpoint;
     let isNew = true;

@@ -1,11 +1,12 @@
 import { canaryLines } from "#cli/canary-text";
+import { podHelp, podOptions, podsOf } from "#cli/chosen-pods";
 import type { Command } from "#cli/command";
 import { inputTable } from "#cli/commands/deploy";
 import { confirmName } from "#cli/confirm-name";
 import { settingHelp, settingOptions, settingsOf } from "#cli/endpoint-settings";
 import { CliError } from "#cli/errors";
 import { textTable } from "#cli/text-table";
-import type { Endpoint } from "#contract/endpoint";
+import type { Endpoint, WarmWindow } from "#contract/endpoint";
 import { stringifyExactJson } from "#contract/exact-json";
 
 const endpoint = { name: "endpoint", required: true };
@@ -69,25 +70,39 @@ export const endpointsSet: Command = {
   examples: [
     "pilotlight endpoints set text-to-image --max-replicas 4 --queue-depth 5000",
     "pilotlight endpoints set text-to-image --gpu-seconds-per-day none",
+    "pilotlight endpoints set text-to-image --wait-value 100 --warm 'mon-fri 08:00-18:00 Europe/Berlin 2'",
+    "pilotlight endpoints set text-to-image --pod rack --pod cloud:batch",
   ],
   positionals: [endpoint],
-  options: settingOptions,
-  optionHelp: settingHelp,
+  options: { ...podOptions, ...settingOptions },
+  optionHelp: { ...podHelp, ...settingHelp },
   run: async (call) => {
     const settings = settingsOf(call);
-    if (settings === undefined) throw new CliError("usage", "Nothing to change: give at least one setting");
+    if (settings === undefined && call.texts("pod").length === 0) {
+      throw new CliError("usage", "Nothing to change: give at least one setting");
+    }
     const client = await call.connect();
     const { signal } = call.interrupts;
-    const changed = await client.endpoints.patch(call.positionals[0] ?? "", { settings }, { signal });
+    const pods = await podsOf(call, client);
+    const patch = { ...(settings === undefined ? {} : { settings }), ...(pods === undefined ? {} : { pods }) };
+    const changed = await client.endpoints.patch(call.positionals[0] ?? "", patch, { signal });
     return { data: { endpoint: changed }, ids: [changed.id], text: settingLines(changed) };
   },
 };
 
-function settingLines({ settings }: Endpoint): string[] {
-  return Object.entries(settings).map(([name, value]) => {
+function settingLines({ pods, settings }: Endpoint): string[] {
+  const served = pods.map(({ pod_id, lanes }) => (lanes.length === 1 ? `${pod_id} (${lanes.join()})` : pod_id));
+  const lines = Object.entries(settings).map(([name, value]) => {
+    if (name === "warm_schedule") return `${name} = ${settings.warm_schedule.map(windowText).join("; ") || "none"}`;
+    if (name === "idle_timeout_s" && value === null) return `${name} = auto`;
     const shown = Array.isArray(value) ? value.join(", ") || "any" : (value ?? "no bound");
     return `${name} = ${shown}`;
   });
+  return [`pods = ${served.join(", ")}`, ...lines];
+}
+
+function windowText({ days, from, to, time_zone, replicas }: WarmWindow): string {
+  return `${days.join(",")} ${from}-${to} ${time_zone} ${replicas}`;
 }
 
 export const endpointsRemove: Command = {

@@ -75,6 +75,7 @@ import {
   stopReplica,
 } from "#contract/api/replicas";
 import type { Route } from "#contract/api/route";
+import { coolEndpoint, getScaling, warmEndpoint } from "#contract/api/scaling";
 import { listUsage } from "#contract/api/usage";
 import {
   createWebhook,
@@ -108,6 +109,9 @@ export const routes: readonly Route[] = [
   stopReplica,
   replaceReplica,
   listReplicaSeconds,
+  getScaling,
+  warmEndpoint,
+  coolEndpoint,
   createBuild,
   listBuilds,
   getBuild,

@@ -9,6 +9,7 @@ import type {
   VerificationReport,
   VerificationReportAnswer,
 } from "#contract/agent";
+import type { Scaling } from "#contract/api/scaling";
 import type { CanaryResults } from "#contract/canary";
 import type { BatchId, EndpointId, JobId, KeyId, OperationId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import type { JobPatch, JobWhy, Lane } from "#contract/job";
@@ -65,6 +66,7 @@ import type {
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import { decideScaling } from "#durable-objects/endpoint/scaling-decide";
+import { cool, scalingReport, warm } from "#durable-objects/endpoint/scaling-report";
 import { nextDue, outputsDue, sweep } from "#durable-objects/endpoint/sweep";
 import {
   type HandOver,
@@ -476,6 +478,25 @@ export class EndpointCore {
       this.#dueNext(now);
       return queueSummary(this.#state, now);
     });
+  }
+
+  scaling(workspaceId: WorkspaceId, limit: number): Reply<{ scaling: Scaling }> {
+    return this.#read(workspaceId, (now) => scalingReport(this.#state, limit, now));
+  }
+
+  /** Keeps replicas warm by hand for so long; null: no longer. The answer is how it stands after that. */
+  warm(
+    workspaceId: WorkspaceId,
+    wish: { readonly replicas: number; readonly forMs: number } | null,
+    limit: number,
+  ): Reply<{ scaling: Scaling }> {
+    const refused = this.#stranger(workspaceId);
+    if (refused !== null) return refused;
+    this.#mutate((now) => {
+      if (wish === null) cool(this.#state);
+      else warm(this.#state, wish.replicas, wish.forMs, now);
+    });
+    return this.scaling(workspaceId, limit);
   }
 
   listQueue(

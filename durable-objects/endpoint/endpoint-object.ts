@@ -13,6 +13,7 @@ import type {
   VerificationReportAnswer,
 } from "#contract/agent";
 import type { SocketOutput } from "#contract/agent-socket";
+import type { Scaling } from "#contract/api/scaling";
 import type { CanaryResults } from "#contract/canary";
 import {
   type BatchId,
@@ -319,6 +320,18 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
       (core) => core.reportVerification(node, replicaId, report),
       (reply) => reply,
     );
+  }
+
+  async scaling(workspaceId: WorkspaceId, limit: number): Promise<Reply<{ scaling: Scaling }>> {
+    return this.#turn((core) => core.scaling(workspaceId, limit));
+  }
+
+  async warm(
+    workspaceId: WorkspaceId,
+    wish: { readonly replicas: number; readonly forMs: number } | null,
+    limit: number,
+  ): Promise<Reply<{ scaling: Scaling }>> {
+    return this.#turn((core) => core.warm(workspaceId, wish, limit));
   }
 
   async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {

@@ -11,6 +11,7 @@ import type { ReadyJob } from "#durable-objects/endpoint/job-store";
 import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import { isKeptForErrand } from "#durable-objects/endpoint/release-gate";
+import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
@@ -98,7 +99,10 @@ function bestMatch(
       const suited = suitedFor(job, serving);
       // It goes first, so nothing behind it goes ahead of it either.
       if (suited.length === 0) return null;
-      const candidate = suited.find(({ nodeId }) => mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now));
+      const candidate = suited.find(
+        ({ nodeId, replicaId }) =>
+          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) && suitsBuild(state, replicaId, job.release),
+      );
       if (candidate !== undefined) return { ready, candidate };
       if (job.avoid !== null) state.due(job.avoid.until);
     }

@@ -17,6 +17,7 @@ import type {
   VerificationReport,
   VerificationReportAnswer,
 } from "#contract/agent";
+import type { Scaling } from "#contract/api/scaling";
 import type { CanaryResults } from "#contract/canary";
 import type { EndpointSettings } from "#contract/endpoint";
 import type {
@@ -385,6 +386,14 @@ export interface EndpointRpc {
     after: number,
     waitMs: number,
   ): Promise<Reply<ReleaseLogReply>>;
+  /** @param limit decisions that are shown at most */
+  scaling(workspaceId: WorkspaceId, limit: number): Promise<Reply<{ scaling: Scaling }>>;
+  /** Keeps replicas warm by hand, in place of what was asked for before; null: no longer. */
+  warm(
+    workspaceId: WorkspaceId,
+    wish: { readonly replicas: number; readonly forMs: number } | null,
+    limit: number,
+  ): Promise<Reply<{ scaling: Scaling }>>;
   queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>>;
   /** Those that run or have crashed within the hour, unless others are asked for. */
   listReplicas(workspaceId: WorkspaceId, which?: Listed): Promise<Reply<{ replicas: Replica[] }>>;
