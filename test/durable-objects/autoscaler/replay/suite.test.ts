@@ -68,6 +68,7 @@ describe("a cell", () => {
 
   it("stays above the clairvoyant", () => {
     for (const { name, run } of cell.rivals) expect(overBound(cell, run), name).toBeGreaterThanOrEqual(1);
+    for (const { run } of cell.ours) expect(overBound(cell, run)).toBeGreaterThanOrEqual(1);
   });
 
   it("measures decisions and what is remembered", () => {
