@@ -182,7 +182,9 @@ export function boundPoints(
       if (index === endpoints.length - 1) step("the clairvoyant");
     }
   }
-  return prices.map((price, at) => ({ price, cost: costs[at] ?? 0 }));
+  // Who may wait for ever starts one replica and never lets it idle.
+  const unhurried = { price: 0, cost: work + bootS * endpoints.filter(({ atS }) => atS.length > 0).length };
+  return [unhurried, ...prices.map((price, at) => ({ price, cost: costs[at] ?? 0 }))];
 }
 
 type OursRun = (arrivals: readonly Arrivals[], settings: ScalerSettings, more?: Partial<ReplayOptions>) => MeasuredRun;

@@ -71,6 +71,10 @@ describe("a cell", () => {
     for (const { run } of cell.ours) expect(overBound(cell, run)).toBeGreaterThanOrEqual(1);
   });
 
+  it("lets even the slowest be compared: work and one start are due in any case", () => {
+    expect(cell.priced[0]).toEqual({ price: 0, cost: 1_000 + 2 * 30 });
+  });
+
   it("measures decisions and what is remembered", () => {
     expect(cell.decisions).toMatchObject({ p50Us: 500, p99Us: 500 });
     expect(cell.decisions?.decisions).toBeGreaterThan(600);
