@@ -1,7 +1,7 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { runHere } from "#test/cli/command-line";
 import { exampleEndpoint } from "#test/client/example-queue";
-import { json, problem, scriptedServer } from "#test/client/scripted-server";
+import { type Answer, json, problem, scriptedServer } from "#test/client/scripted-server";
 
 const keyed = (url: string) => ["--url", url, "--token", "pl_key"];
 
@@ -77,7 +77,108 @@ it("lists releases for people, the active one marked", async () => {
     .map((line) => line.split(/ +/).slice(0, 2));
   expect(words).toEqual([
     ["RELEASE", "STATE"],
-    ["2", "0".repeat(12)],
+    ["2", "ready"],
     ["1", "active"],
   ]);
+});
+
+/** The log of a release as a stream: its lines, and the end. */
+function logStream(state: string, ...texts: string[]): Answer {
+  const lines = texts.map((text, index) => {
+    const line = { n: index + 1, at: "2026-01-01T00:00:01.000Z", gpu_type: "rtx-4090", replica_id: null, text };
+    return `id: ${index + 1}\nevent: line\ndata: ${JSON.stringify(line)}\n\n`;
+  });
+  return (_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end(`${lines.join("")}event: end\ndata: ${JSON.stringify({ state })}\n\n`);
+  };
+}
+
+describe("a release that waits for its place", () => {
+  const pending = {
+    release: 2,
+    canary: null,
+    state: "verifying",
+    since: "2026-01-01T00:00:00.000Z",
+    waits_for: "replica",
+    reason: "It waits for a replica on rtx-4090 that can try it.",
+    verification: [],
+  };
+  const waiting = { ...exampleEndpoint(), pending };
+  const second = { ...(exampleEndpoint().release as object), number: 2 };
+  const activate = (url: string, ...more: string[]) =>
+    runHere(["releases", "activate", "text-to-image", "2", ...keyed(url), ...more]);
+
+  it("is followed line by line until it has it", async () => {
+    const server = await scriptedServer(
+      json(200, waiting),
+      logStream("ready", "The graph has run as it was saved.", "Release 2 is ready."),
+      json(200, { ...exampleEndpoint(), release: second }),
+    );
+    const { code, stdout, stderr } = await activate(server.url, "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ data: { endpoint: { release: { number: 2 }, pending: null } } });
+    expect(stderr.trim().split("\n")).toEqual([
+      expect.stringContaining("It waits for a replica on rtx-4090"),
+      "rtx-4090  The graph has run as it was saved.",
+      "rtx-4090  Release 2 is ready.",
+    ]);
+    expect(server.seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      "POST /v1/endpoints/text-to-image/releases/2/activate",
+      "GET /v1/endpoints/text-to-image/releases/2/logs",
+      "GET /v1/endpoints/text-to-image",
+    ]);
+  });
+
+  it("ends the command with its reason where it cannot run", async () => {
+    const failed = {
+      ...second,
+      endpoint_id: exampleEndpoint().id,
+      active: false,
+      canary: null,
+      state: "failed",
+      verification: [
+        {
+          gpu_type: "rtx-4090",
+          state: "failed",
+          replica_id: null,
+          error: "This ComfyUI has no node class Sharpen.",
+          started_at: null,
+          finished_at: null,
+        },
+      ],
+    };
+    const server = await scriptedServer(
+      json(200, waiting),
+      logStream("failed", "Release 2 cannot run."),
+      json(200, exampleEndpoint()),
+      json(200, failed),
+    );
+    const { code, stdout } = await activate(server.url, "--json");
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: "release_failed",
+      message: "Release 2 cannot run on rtx-4090: This ComfyUI has no node class Sharpen.",
+    });
+  });
+
+  it("says so when somebody wanted another one meanwhile", async () => {
+    const server = await scriptedServer(
+      json(200, waiting),
+      logStream("untried"),
+      json(200, exampleEndpoint()),
+      json(200, { ...second, endpoint_id: exampleEndpoint().id, active: false, canary: null, state: "untried" }),
+    );
+    const { code, stdout } = await activate(server.url, "--json");
+    expect([code, JSON.parse(stdout).error.code]).toEqual([1, "release_replaced"]);
+  });
+
+  it("is left to itself with --no-wait, and not waited for with --force", async () => {
+    const server = await scriptedServer(json(200, waiting), json(200, { ...exampleEndpoint(), release: second }));
+    const left = await activate(server.url, "--no-wait");
+    expect([left.code, left.stdout]).toEqual([0, expect.stringContaining('"waits_for":"replica"')]);
+    const forced = await activate(server.url, "--force");
+    expect(forced.code).toBe(0);
+    expect(server.seen.map(({ body }) => JSON.parse(body))).toEqual([{ force: false }, { force: true }]);
+  });
 });

@@ -2,6 +2,7 @@
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Job } from "#contract/job";
+import { until } from "#test/until";
 import { System } from "./system.ts";
 
 /** PILOTLIGHT_RELEASE_JOBS=500 does as many as one may want to see; the test itself is to be quick. */
@@ -23,9 +24,18 @@ let system: System;
 beforeAll(async () => {
   system = await System.start();
   const overrides = { inputs: { color: { hidden: true } } };
-  await system.client.endpoints.create({ slug: SLUG, workflow: workflow(0xff0000), overrides });
+  const settings = { min_replicas: 1, max_replicas: 1 };
+  await system.client.endpoints.create({ slug: SLUG, workflow: workflow(0xff0000), overrides, settings });
   const made = await system.client.endpoints.patch(SLUG, { workflow: workflow(0x0000ff), activate: false });
   expect([made.release.number, made.newest_release]).toEqual([1, 2]);
+  // Once both have run on the machine, activating them is at once, as it is between any two that have.
+  await until("release 1 has run", async () =>
+    (await system.client.endpoints.get(SLUG)).release.state === "ready" ? true : undefined,
+  );
+  await system.client.releases.activate(SLUG, 2);
+  await until("release 2 has run, and is active", async () =>
+    (await system.client.endpoints.get(SLUG)).release.number === 2 ? true : undefined,
+  );
 });
 afterAll(async () => {
   await system?.stop();
@@ -82,7 +92,8 @@ it("rolls a canary back that fails, and every later job runs on the active relea
   };
   const overrides = { inputs: { image: { hidden: true } } };
   const made = await client.endpoints.patch(SLUG, { workflow: broken, overrides, activate: false });
-  await client.releases.canary(SLUG, made.newest_release, { weight: 0.5, min_jobs: 3 });
+  // It cannot run once: only force gives it any jobs.
+  await client.releases.canary(SLUG, made.newest_release, { weight: 0.5, min_jobs: 3, force: true });
   const run = async (count: number) => {
     const jobs = await Promise.all(Array.from({ length: count }, () => client.jobs.submit(SLUG, { inputs: {} })));
     return Promise.all(jobs.map(({ id }) => client.jobs.wait(id)));
