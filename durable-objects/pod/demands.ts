@@ -1,5 +1,5 @@
 /** What endpoints want of the pod, and what they are answered. */
-import { arrange, openNodes, placeInput } from "#durable-objects/pod/arrange";
+import { arrange, placeInput } from "#durable-objects/pod/arrange";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
@@ -20,7 +20,9 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       wanted: demand.wanted,
       needed: demand.needed,
       since: known === null || known.needed === 0 ? now : known.since,
-      usedAt: demand.needed > 0 || (known !== null && known.needed > 0) ? now : (known?.usedAt ?? 0),
+      // When its need began, or ended. Asking again is no use: who is asked to would come first by it, and the other
+      // would be asked next, without end.
+      usedAt: demand.needed > 0 === (known?.needed ?? 0) > 0 ? (known?.usedAt ?? 0) : now,
       told: known?.told ?? null,
     });
     letGo(state, demand);
@@ -29,8 +31,9 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
   const terms = takeTerms(state, demand.endpointId);
   const nodes = new Map(state.nodes.all().map((node) => [node.id, node]));
   const mine = state.store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
-  const { open } = openNodes(state, now);
-  const usable = open.filter(({ region }) => fitsRegion(demand.regions, region));
+  const input = placeInput(state, now);
+  const open = new Set(input.nodes.map(({ id }) => id));
+  const usable = [...nodes.values()].filter(({ id, region }) => open.has(id) && fitsRegion(demand.regions, region));
   const types = usable.flatMap((node) =>
     node.gpus.length === 0 ? [null] : node.gpus.map((gpu) => state.gpuType(gpu)),
   );
@@ -40,7 +43,7 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       return { replicaId: id, nodeId, gpuType: node === undefined ? null : state.slotType(node, slot) };
     }),
     ...terms,
-    room: roomFor(demand, placeInput(state, now)),
+    room: roomFor(demand, input),
     gpuTypes: [...new Set(types)],
     shortage: shortages.get(demand.endpointId) ?? { code: "none", error: null },
   };

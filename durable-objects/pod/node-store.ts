@@ -7,6 +7,7 @@ import {
   integerOrNull,
   type SqlDatabase,
   type SqlRow,
+  type SqlValue,
   stored,
   storedOrNull,
   text,
@@ -43,25 +44,36 @@ export function isLeaving(node: NodeRecord): boolean {
   return node.draining || node.drainAsked;
 }
 
-/** The nodes' tables. */
+/** The nodes' tables. All nodes are read in each turn, several times, so they are kept until one is written. */
 export class NodeStore {
   readonly #db: SqlDatabase;
+  #all: readonly NodeRecord[] | null = null;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
   }
 
-  all(): NodeRecord[] {
-    return this.#db.exec("SELECT * FROM nodes ORDER BY id").map(nodeOf);
+  /** A turn was undone: what was read in it may never have been. */
+  forget(): void {
+    this.#all = null;
+  }
+
+  all(): readonly NodeRecord[] {
+    this.#all ??= this.#db.exec("SELECT * FROM nodes ORDER BY id").map(nodeOf);
+    return this.#all;
   }
 
   get(id: NodeId): NodeRecord | null {
-    const [row] = this.#db.exec("SELECT * FROM nodes WHERE id = ?", id);
-    return row === undefined ? null : nodeOf(row);
+    return this.all().find((node) => node.id === id) ?? null;
+  }
+
+  #write(sql: string, ...bindings: SqlValue[]): void {
+    this.#all = null;
+    this.#db.exec(sql, ...bindings);
   }
 
   insert(node: NodeRecord): void {
-    this.#db.exec(
+    this.#write(
       `INSERT INTO nodes (id, name, region, agent_version, comfyui, gpus, slots, slots_per_gpu, draining, online,
          joined_at, seen_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -82,7 +94,7 @@ export class NodeStore {
 
   /** What the node states of itself, and that it was heard. */
   putStated(node: NodeRecord): void {
-    this.#db.exec(
+    this.#write(
       `UPDATE nodes SET region = ?, comfyui = ?, gpus = ?, slots = ?, slots_per_gpu = ?, draining = ?, online = ?,
          seen_at = ?, poll_start = ?, poll_seq = ? WHERE id = ?`,
       node.region,
@@ -101,7 +113,7 @@ export class NodeStore {
 
   /** What an operator says of it. */
   putAsked(node: NodeRecord): void {
-    this.#db.exec(
+    this.#write(
       "UPDATE nodes SET cordoned = ?, drain_asked = ? WHERE id = ?",
       node.cordoned ? 1 : 0,
       node.drainAsked ? 1 : 0,
@@ -110,13 +122,13 @@ export class NodeStore {
   }
 
   putTrust(id: NodeId, trust: NodeTrust): void {
-    this.#db.exec("UPDATE nodes SET trust = ? WHERE id = ?", JSON.stringify(trust), id);
+    this.#write("UPDATE nodes SET trust = ? WHERE id = ?", JSON.stringify(trust), id);
   }
 
   delete(id: NodeId): void {
-    this.#db.exec("DELETE FROM histories WHERE node_id = ?", id);
-    this.#db.exec("DELETE FROM inventories WHERE node_id = ?", id);
-    this.#db.exec("DELETE FROM nodes WHERE id = ?", id);
+    this.#write("DELETE FROM histories WHERE node_id = ?", id);
+    this.#write("DELETE FROM inventories WHERE node_id = ?", id);
+    this.#write("DELETE FROM nodes WHERE id = ?", id);
   }
 
   inventory(id: NodeId): NodeInventory | null {

@@ -320,6 +320,8 @@ export class PodCore {
       result = state.db.transaction(() => work(now));
     } catch (error) {
       state.effects = earlier;
+      state.store.forget();
+      state.nodes.forget();
       throw error;
     }
     answerChanged(state, now);

@@ -57,7 +57,7 @@ export interface DemandRecord {
   readonly wanted: number;
   readonly needed: number;
   readonly since: number;
-  /** When it last needed a replica, as of its last demand; 0: never. */
+  /** When its need of any replica began or, if it has none now, ended; 0: it never had one. */
   readonly usedAt: number;
   /** The terms that it was told last; null before the first answer. */
   readonly told: Terms | null;
@@ -77,9 +77,18 @@ export interface Farewell {
 /** The pod's tables beside its nodes, all small: slots are machines. */
 export class PodStore {
   readonly #db: SqlDatabase;
+  /** All of them are read in each turn, several times, so they are kept until one is written. */
+  #replicas: readonly SlotRecord[] | null = null;
+  #demands: readonly DemandRecord[] | null = null;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
+  }
+
+  /** A turn was undone: what was read in it may never have been. */
+  forget(): void {
+    this.#replicas = null;
+    this.#demands = null;
   }
 
   pod(): PodRecord | null {
@@ -119,21 +128,22 @@ export class PodStore {
     this.#db.exec("UPDATE pod SET woke_at = ? WHERE id = 1", at);
   }
 
-  replicas(): SlotRecord[] {
-    return this.#db.exec("SELECT * FROM replicas ORDER BY node_id, slot").map(slotOf);
+  replicas(): readonly SlotRecord[] {
+    this.#replicas ??= this.#db.exec("SELECT * FROM replicas ORDER BY node_id, slot").map(slotOf);
+    return this.#replicas;
   }
 
-  replicasOn(nodeId: NodeId): SlotRecord[] {
-    return this.#db.exec("SELECT * FROM replicas WHERE node_id = ? ORDER BY slot", nodeId).map(slotOf);
+  replicasOn(nodeId: NodeId): readonly SlotRecord[] {
+    return this.replicas().filter((replica) => replica.nodeId === nodeId);
   }
 
   replica(id: ReplicaId): SlotRecord | null {
-    const [row] = this.#db.exec("SELECT * FROM replicas WHERE id = ?", id);
-    return row === undefined ? null : slotOf(row);
+    return this.replicas().find((replica) => replica.id === id) ?? null;
   }
 
   /** @throws when another replica holds the slot: the UNIQUE index is the last word */
   insertReplica(replica: SlotRecord): void {
+    this.#replicas = null;
     this.#db.exec(
       `INSERT INTO replicas (id, endpoint_id, node_id, slot, state, draining, reported, placed_at, ready_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -150,6 +160,7 @@ export class PodStore {
   }
 
   updateReplica(replica: SlotRecord): void {
+    this.#replicas = null;
     this.#db.exec(
       "UPDATE replicas SET state = ?, draining = ?, reported = ?, ready_at = ? WHERE id = ?",
       replica.state,
@@ -161,19 +172,21 @@ export class PodStore {
   }
 
   deleteReplica(id: ReplicaId): void {
+    this.#replicas = null;
     this.#db.exec("DELETE FROM replicas WHERE id = ?", id);
   }
 
-  demands(): DemandRecord[] {
-    return this.#db.exec("SELECT * FROM demands ORDER BY endpoint_id").map(demandOf);
+  demands(): readonly DemandRecord[] {
+    this.#demands ??= this.#db.exec("SELECT * FROM demands ORDER BY endpoint_id").map(demandOf);
+    return this.#demands;
   }
 
   demand(endpointId: EndpointId): DemandRecord | null {
-    const [row] = this.#db.exec("SELECT * FROM demands WHERE endpoint_id = ?", endpointId);
-    return row === undefined ? null : demandOf(row);
+    return this.demands().find((demand) => demand.endpointId === endpointId) ?? null;
   }
 
   putDemand(demand: DemandRecord): void {
+    this.#demands = null;
     this.#db.exec(
       `INSERT OR REPLACE INTO demands (endpoint_id, version, regions, build, models, trials, wanted, needed, since,
          used_at, told)

@@ -7,7 +7,7 @@ export interface FloorCandidate {
   readonly needed: number;
   /** Replicas it has that are not on their way out. */
   readonly have: number;
-  /** When it last needed any, Unix ms; 0: never. */
+  /** When its need began or, if it has none now, ended, Unix ms; 0: it never had one. */
   readonly usedAt: number;
 }
 

@@ -125,9 +125,12 @@ export class PodSimulation {
   }
 
   #begin(): void {
+    const { faults } = this;
+    this.faults = NO_POD_FAULTS;
     this.turn("configure", (core) =>
       core.configure(this.podId, this.workspaceId, { version: 1, settings: this.settings }),
     );
+    this.faults = faults;
     for (let index = 0; index < this.swarm.nodes; index += 1) {
       const lie = this.dice.chance(this.faults.liars) ? (this.dice.pick(LIES) ?? null) : null;
       const node = new SimulatedNode(this, `node-${index}`, lie);
