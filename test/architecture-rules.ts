@@ -19,7 +19,8 @@ const ARROWS: readonly (readonly [folder: string, mayImport: readonly string[]])
   ["worker/", ["contract/", "workflow/", "durable-objects/", "migrations/", "worker/"]],
   ["gpu-agent/", ["contract/", "workflow/", "gpu-agent/"]],
   ["client/", ["contract/", "client/"]],
-  ["cli/", ["contract/", "workflow/", "client/", "cli/", "worker/catalog/bootstrap"]],
+  // The autoscaler is pure, as workflow/ is: the simulator runs here what an endpoint runs there.
+  ["cli/", ["contract/", "workflow/", "durable-objects/autoscaler/", "client/", "cli/", "worker/catalog/bootstrap"]],
   ["migrations/", ["contract/", "migrations/"]],
 ];
 

@@ -69,6 +69,11 @@ describe("the rules", () => {
     ["client/a.ts", 'import "node:fs";', "must not import node:fs"],
     ["client/a.ts", 'import {\n  x,\n} from "#cli/errors";', "must not import cli/errors"],
     ["cli/a.ts", 'import { x } from "#worker/catalog/endpoints";', "must not import worker/catalog/endpoints"],
+    [
+      "cli/a.ts",
+      'import { x } from "#durable-objects/endpoint/demand";',
+      "must not import durable-objects/endpoint/demand",
+    ],
     ["cli/local/a.ts", 'import { x } from "../../client/jobs.ts";', "by a relative path"],
     ["cli/a.ts", 'import { x } from "./errors";', "without its ending"],
     ["contract/a.ts", "export const at = Date.now();", "uses Date.now"],
@@ -96,6 +101,10 @@ describe("the rules", () => {
     [
       "cli/a.ts",
       'import { bootstrapStatements } from "#worker/catalog/bootstrap";\nexport const x = bootstrapStatements;',
+    ],
+    [
+      "cli/simulate/a.ts",
+      'import { replay } from "#durable-objects/autoscaler/replay/engine";\nexport const x = replay;',
     ],
     [
       "contract/a.ts",
