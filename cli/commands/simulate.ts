@@ -1,0 +1,315 @@
+import { readdir, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join, resolve } from "node:path";
+import type { Call, Command, Outcome } from "#cli/command";
+import { CliError } from "#cli/errors";
+import { readable } from "#cli/file-reason";
+import { progressBar } from "#cli/progress-bar";
+import { type Comparison, compare } from "#cli/simulate/compare";
+import { comparisonSvg } from "#cli/simulate/comparison-svg";
+import { comparisonText } from "#cli/simulate/comparison-text";
+import { type ContenderOptions, contendersOf, POLICIES_DEFAULT } from "#cli/simulate/contenders";
+import { readTraceFile, type SimulatedTrace, simulatedTrace, traceOfHistory } from "#cli/simulate/simulated-trace";
+import { runSuite } from "#cli/simulate/suite-run";
+import { suiteData, suiteText } from "#cli/simulate/suite-text";
+import { textTable } from "#cli/text-table";
+import { timeOf } from "#cli/times";
+import { DEFAULT_SETTINGS, type EndpointSettings, ScalingPolicy } from "#contract/endpoint";
+import { GPU_TYPES } from "#contract/gpu-types";
+import { IDLE_TIMEOUT_S_MAX, REPLICAS_MAX, WAIT_VALUE_MAX, WAIT_VALUE_MIN } from "#contract/limits";
+import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
+import { suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
+
+const COLD_START_S_DEFAULT = 30;
+const COLD_START_S_MAX = 3_600;
+/** Above this most starts are short and a few are endless, which is no spread but two kinds of machines. */
+const COLD_START_CV_MAX = 3;
+const SINCE_DEFAULT = "7d";
+const CONTENDERS_MAX = 40;
+const PRICE_MAX = 1_000;
+/** Parts of the plot over time: a little less than its pixels. */
+const SERIES_PARTS = 480;
+const THREADS_MAX = 64;
+
+export const simulate: Command = {
+  path: ["simulate"],
+  summary: "Replay arrivals against scaling policies: cost, waiting and cold starts side by side, without any GPU",
+  examples: [
+    "pilotlight simulate --trace examples/arrivals.csv --gpu rtx-4090",
+    "pilotlight simulate --from-history text-to-image --since 14d --cold-start 45 --wait-value 1,10,100",
+    "pilotlight simulate --trace arrivals.csv --policy predictive,knative,timer-300 --price 0.59 --plot plan.svg",
+    "pilotlight simulate --suite --traces traces --jobs 2",
+  ],
+  positionals: [],
+  options: {
+    trace: { type: "string", multiple: true },
+    "from-history": { type: "string" },
+    since: { type: "string" },
+    "one-endpoint": { type: "boolean" },
+    policy: { type: "string" },
+    "cold-start": { type: "string" },
+    "cold-start-cv": { type: "string" },
+    "wait-value": { type: "string" },
+    "target-p95": { type: "string" },
+    min: { type: "string" },
+    max: { type: "string" },
+    "idle-timeout": { type: "string" },
+    "queue-delay": { type: "string" },
+    "jobs-per-replica": { type: "string" },
+    "batch-target-wait": { type: "string" },
+    price: { type: "string" },
+    gpu: { type: "string" },
+    bound: { type: "boolean" },
+    plot: { type: "string" },
+    suite: { type: "boolean" },
+    traces: { type: "string" },
+    jobs: { type: "string" },
+  },
+  optionHelp: {
+    trace: "CSV with the columns t and service_s in seconds, perhaps endpoint and lane; may be repeated",
+    "from-history": "the jobs an endpoint has had, against its own settings",
+    since: `with --from-history: submitted at or after: 1h, 2d … ago, or an ISO time; ${SINCE_DEFAULT} when left out`,
+    "one-endpoint": "all jobs of a trace on one endpoint, not each of its endpoints for itself",
+    policy: `separated by commas; ${POLICIES_DEFAULT.join(",")} when left out; \`--policy list\` names them all`,
+    "cold-start": `seconds from the start of a replica to its first job; what the endpoint has measured, or ${COLD_START_S_DEFAULT}, when left out`,
+    "cold-start-cv": "how much starts differ: standard deviation over mean, 0 when left out",
+    "wait-value": "GPU-seconds a second of a caller's waiting is worth, for predictive; several separated by commas",
+    "target-p95": "seconds that 95 of 100 interactive jobs may wait; instead of --wait-value",
+    min: "replicas kept warm",
+    max: `replicas at most; ${REPLICAS_MAX} when left out`,
+    "idle-timeout": "seconds after which an idle replica stops",
+    "queue-delay": "for queue_delay: seconds of waiting that start another replica",
+    "jobs-per-replica": "for request_count",
+    "batch-target-wait": "seconds batch jobs may wait for replicas that are there anyway",
+    price: "dollars for an hour of a GPU",
+    gpu: "a GPU type, for its price: rtx-4090, l40s, h100-80 …",
+    bound: "the distance to somebody who knew every arrival; takes up to a minute",
+    plot: "write the comparison to this file, as SVG",
+    suite: "predictive under many conditions against all known rivals, bounds and goals; takes minutes",
+    traces: "with --suite: a folder of traces",
+    jobs: "with --suite: threads; as many as there are processors when left out",
+  },
+  forPeople: true,
+  run: async (call) => {
+    if (call.text("policy") === "list") return policyList();
+    return call.flag("suite") ? suiteOutcome(call) : comparisonOutcome(call);
+  },
+};
+
+function policyList(): Outcome {
+  const own = ScalingPolicy.options.map((name) => [name, "a policy of an endpoint here"]);
+  const others = knownRivals.map(({ name, title }) => [name, title]);
+  const rows = [...own, ...others, ["timer-<seconds>", "any idle time"], ["fixed-<replicas>", "any number, always"]];
+  return {
+    data: { policies: rows.map(([name, title]) => ({ name, title })) },
+    ids: rows.map(([name]) => name ?? ""),
+    text: textTable(["policy", "what it is"], rows),
+  };
+}
+
+async function comparisonOutcome(call: Call): Promise<Outcome> {
+  for (const option of ["traces", "jobs"]) {
+    if (call.text(option) !== undefined) throw new CliError("usage", `--${option} goes with --suite`);
+  }
+  const given = numberOf(call, "cold-start", 0, COLD_START_S_MAX);
+  const { traces, settings, coldStartS } = await chosenTraces(call);
+  const bootS = given ?? coldStartS ?? COLD_START_S_DEFAULT;
+  const options = contenderOptions(call, settings, traces[0]?.startMs ?? null);
+  const contenders = contendersOf(options);
+  if (contenders.length > CONTENDERS_MAX) {
+    throw new CliError("usage", `${contenders.length} policies are too many: at most ${CONTENDERS_MAX}`);
+  }
+  const plot = call.text("plot");
+  if (plot !== undefined && traces.length > 1) throw new CliError("usage", "--plot takes one trace");
+  const pricePerHour = priceOf(call);
+  const comparisons: Comparison[] = [];
+  for (const trace of traces) {
+    comparisons.push(
+      await compare(trace, contenders, {
+        bootS,
+        bootCv: numberOf(call, "cold-start-cv", 0, COLD_START_CV_MAX) ?? 0,
+        replicasMax: options.settings.ceiling,
+        pricePerHour,
+        withBound: call.flag("bound"),
+        parts: SERIES_PARTS,
+        onStep: async (what) => {
+          call.output.progress(`${trace.name}: ${what} …`, trace.name);
+          // Between two replays an interrupt gets its turn.
+          await new Promise((resolve) => setImmediate(resolve));
+          call.interrupts.signal.throwIfAborted();
+        },
+      }),
+    );
+  }
+  const [first] = comparisons;
+  if (plot !== undefined && first !== undefined) await writeText(call, plot, comparisonSvg(first));
+  return {
+    data: { comparisons: comparisons.map(comparisonData) },
+    text: [
+      ...comparisons.flatMap((comparison, index) => [...(index === 0 ? [] : [""]), ...comparisonText(comparison)]),
+      ...(plot === undefined ? [] : ["", `Plotted in ${plot}`]),
+    ],
+  };
+}
+
+interface Chosen {
+  readonly traces: readonly SimulatedTrace[];
+  readonly settings: EndpointSettings;
+  /** What starts took there; null where nobody knows. */
+  readonly coldStartS: number | null;
+}
+
+/** Where the arrivals come from, and the settings they are tried against. */
+async function chosenTraces(call: Call): Promise<Chosen> {
+  const paths = call.texts("trace");
+  const endpoint = call.text("from-history");
+  if (paths.length > 0 === (endpoint !== undefined)) {
+    throw new CliError("usage", "Give --trace (a file, may be repeated) or --from-history (an endpoint)");
+  }
+  const since = call.text("since");
+  if (endpoint === undefined) {
+    if (since !== undefined) throw new CliError("usage", "--since goes with --from-history");
+    const traces: SimulatedTrace[] = [];
+    for (const path of paths) {
+      const byEndpoint = await readTraceFile(path, call.workingDirectory);
+      traces.push(simulatedTrace(path, byEndpoint, call.flag("one-endpoint")));
+    }
+    return { traces, settings: { ...DEFAULT_SETTINGS, max_replicas: REPLICAS_MAX }, coldStartS: null };
+  }
+  const from = timeOf(since ?? SINCE_DEFAULT, "since", Date.now());
+  const client = await call.connect();
+  const { signal } = call.interrupts;
+  const { slug, settings } = await client.endpoints.get(endpoint, { signal });
+  const { cold_start_s } = await client.scaling.get(slug, { limit: 1 }, { signal });
+  return { traces: [await traceOfHistory(call, client, slug, from)], settings, coldStartS: cold_start_s };
+}
+
+function contenderOptions(call: Call, settings: EndpointSettings, startMs: number | null): ContenderOptions {
+  const idleTimeoutS = call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? settings.idle_timeout_s;
+  const floor = call.integer("min", 0, REPLICAS_MAX) ?? settings.min_replicas;
+  const ceiling = call.integer("max", 1, REPLICAS_MAX) ?? settings.max_replicas;
+  if (floor > ceiling) throw new CliError("usage", `--min is ${floor}, above --max, which is ${ceiling}`);
+  const waitValues = numbersOf(call, "wait-value", WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+  const target = numberOf(call, "target-p95", 0.1, 3_600);
+  if (waitValues !== undefined && target !== undefined) {
+    throw new CliError("usage", "Give --wait-value or --target-p95: the one is learned from the other");
+  }
+  return {
+    names: (call.text("policy") ?? POLICIES_DEFAULT.join(",")).split(",").map((name) => name.trim()),
+    waitValues: waitValues ?? [settings.wait_value],
+    schedule:
+      startMs === null || settings.warm_schedule.length === 0 ? null : { windows: settings.warm_schedule, startMs },
+    targetP95S: target ?? (waitValues === undefined ? settings.target_p95_wait_s : null),
+    settings: {
+      floor,
+      ceiling,
+      idleTimeoutMs: idleTimeoutS === null ? null : idleTimeoutS * 1_000,
+      queueDelayMs: (numberOf(call, "queue-delay", 0, 3_600) ?? settings.queue_delay_s) * 1_000,
+      jobsPerReplica: call.integer("jobs-per-replica", 1, 1_000) ?? settings.jobs_per_replica,
+      batchTargetWaitMs: (numberOf(call, "batch-target-wait", 0, 604_800) ?? settings.batch_target_wait_s) * 1_000,
+    },
+  };
+}
+
+/** @throws CliError `usage` */
+function priceOf(call: Call): number | null {
+  const price = numberOf(call, "price", 0, PRICE_MAX);
+  const gpu = call.text("gpu");
+  if (gpu === undefined) return price ?? null;
+  const type = GPU_TYPES.find(({ name }) => name === gpu);
+  if (type === undefined) {
+    throw new CliError("usage", `--gpu knows no ${gpu}`, `It knows ${GPU_TYPES.map(({ name }) => name).join(", ")}.`);
+  }
+  return price ?? type.price_per_hour;
+}
+
+function numberOf(call: Call, option: string, minimum: number, maximum: number): number | undefined {
+  const numbers = numbersOf(call, option, minimum, maximum);
+  if (numbers !== undefined && numbers.length > 1) throw new CliError("usage", `--${option} is one number`);
+  return numbers?.[0];
+}
+
+function numbersOf(call: Call, option: string, minimum: number, maximum: number): number[] | undefined {
+  return call
+    .text(option)
+    ?.split(",")
+    .map((text) => {
+      const value = /^[0-9]{1,9}(?:\.[0-9]{1,6})?$/.test(text.trim()) ? Number(text) : Number.NaN;
+      if (value >= minimum && value <= maximum) return value;
+      throw new CliError("usage", `--${option} must be a number from ${minimum} to ${maximum}, not ${text}`);
+    });
+}
+
+async function writeText(call: Call, path: string, text: string): Promise<void> {
+  try {
+    await writeFile(resolve(call.workingDirectory, path), text);
+  } catch (error) {
+    throw readable(error);
+  }
+}
+
+function comparisonData({ trace, bootS, zeroWaitGpuS, compared }: Comparison): Record<string, unknown> {
+  return {
+    trace: { name: trace.name, endpoints: trace.endpoints.length, jobs: trace.jobs, work_s: trace.workS },
+    horizon_s: trace.horizonS,
+    cold_start_s: bootS,
+    zero_wait_gpu_s: zeroWaitGpuS,
+    policies: compared.map(({ contender, run, cost, overBound }) => ({
+      name: contender.name,
+      title: contender.title,
+      gpu_s: run.gpuS,
+      cost,
+      busy_s: run.busyS,
+      starting_s: run.bootS,
+      idle_s: run.gpuS - run.busyS - run.bootS,
+      wait_p50_s: run.p50S,
+      wait_p95_s: run.p95S,
+      wait_p99_s: run.p99S,
+      wait_mean_s: run.meanS,
+      cold_share: run.coldShare,
+      starts: run.launches,
+      replicas_most: run.peak,
+      jobs_never_run: run.unserved,
+      over_bound: overBound,
+    })),
+  };
+}
+
+async function suiteOutcome(call: Call): Promise<Outcome> {
+  const allowed = new Set(["traces", "jobs"]);
+  const other = Object.keys(simulate.options).find(
+    (option) =>
+      option !== "suite" && !allowed.has(option) && (call.text(option) !== undefined || call.texts(option).length > 0),
+  );
+  if (other !== undefined) throw new CliError("usage", `--suite has its own conditions and takes no --${other}`);
+  const folder = call.text("traces");
+  if (folder === undefined) throw new CliError("usage", "--suite takes its traces from a folder: --traces <folder>");
+  const cases = [];
+  for (const path of await csvFiles(call, folder)) {
+    const byEndpoint = await readTraceFile(path, call.workingDirectory);
+    cases.push(...suiteCasesOf(simulatedTrace(path, byEndpoint, true).name, byEndpoint));
+  }
+  const threads = call.integer("jobs", 1, THREADS_MAX) ?? Math.min(availableParallelism(), THREADS_MAX);
+  const cells = await runSuite(cases, {
+    threads,
+    signal: call.interrupts.signal,
+    onProgress: (fraction, what) => {
+      const percent = `${Math.floor(fraction * 100)} %`.padStart(5);
+      call.output.progress(`${progressBar(fraction)} ${percent}  ${what}`, `${Math.floor(fraction * 10) * 10} %`);
+    },
+  });
+  return { data: suiteData(cells), text: suiteText(cells) };
+}
+
+/** @throws CliError when the folder cannot be read or holds none */
+async function csvFiles(call: Call, folder: string): Promise<string[]> {
+  try {
+    const names = (await readdir(resolve(call.workingDirectory, folder)))
+      .filter((name) => name.endsWith(".csv"))
+      .sort();
+    if (names.length > 0) return names.map((name) => join(folder, name));
+  } catch (error) {
+    throw readable(error);
+  }
+  throw new CliError("file_unreadable", `${folder} holds no .csv file`);
+}

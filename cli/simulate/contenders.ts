@@ -1,0 +1,84 @@
+/** The policies that a simulation lets run side by side. */
+import { CliError } from "#cli/errors";
+import { nearestWord } from "#cli/nearest-word";
+import { scheduledPolicy, type WarmSchedule } from "#cli/simulate/scheduled-floor";
+import { ScalingPolicy } from "#contract/endpoint";
+import { makeScaler } from "#durable-objects/autoscaler/make-scaler";
+import type { FleetPolicy } from "#durable-objects/autoscaler/replay/engine";
+import { knownRivals, rivalNamed } from "#durable-objects/autoscaler/replay/rivals/known";
+import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
+import type { ScalerSettings } from "#durable-objects/autoscaler/scaler";
+
+/** One policy with its settings. */
+export interface Contender {
+  readonly name: string;
+  readonly title: string;
+  /** Whether it is one an endpoint can be given, or another system's. */
+  readonly isOurs: boolean;
+  /** A new one that has learned nothing, for one endpoint. */
+  make(): FleetPolicy;
+}
+
+/** What the policies of an endpoint are told, but for the policy and the worth of waiting. */
+export type SharedSettings = Omit<ScalerSettings, "policy" | "waitValue" | "targetP95WaitS">;
+
+export interface ContenderOptions {
+  readonly names: readonly string[];
+  readonly settings: SharedSettings;
+  /** `predictive` is tried with each. */
+  readonly waitValues: readonly number[];
+  /** null: by the wait values. */
+  readonly targetP95S: number | null;
+  /** When replicas are warm by the week; null: never, or nobody knows when the trace was. */
+  readonly schedule: WarmSchedule | null;
+}
+
+export const POLICIES_DEFAULT: readonly string[] = [...ScalingPolicy.options, "knative", "modal"];
+
+/** @throws CliError `usage` for a name that is none */
+export function contendersOf(options: ContenderOptions): Contender[] {
+  const names = [...new Set(options.names)];
+  return names.flatMap((name) => {
+    const own = ScalingPolicy.safeParse(name);
+    if (own.success) return ownContenders(own.data, options);
+    const rival = rivalNamed(name);
+    if (rival !== undefined) return [{ ...rival, make: () => rival.make(), isOurs: false }];
+    const all = [...ScalingPolicy.options, ...knownRivals.map((each) => each.name)];
+    const near = nearestWord(name, all);
+    throw new CliError(
+      "usage",
+      `--policy knows no ${name}`,
+      near === undefined ? `It knows ${all.join(", ")}, timer-<seconds>, fixed-<replicas>.` : `Did you mean ${near}?`,
+    );
+  });
+}
+
+function ownContenders(policy: ScalingPolicy, options: ContenderOptions): Contender[] {
+  const { settings, waitValues, targetP95S, schedule } = options;
+  const own = (name: string, title: string, waitValue: number, target: number | null): Contender => ({
+    name,
+    title,
+    isOurs: true,
+    make: () => {
+      const scaler = makeScaler(policy, null);
+      const all = { ...settings, policy, waitValue, targetP95WaitS: target };
+      return schedule === null ? scalerPolicy(scaler, all) : scheduledPolicy(scaler, all, schedule);
+    },
+  });
+  const [first = 1] = waitValues;
+  if (policy === "queue_delay") {
+    return [own(policy, `queue_delay, ${settings.queueDelayMs / 1_000} s`, first, null)];
+  }
+  if (policy === "request_count") {
+    return [own(policy, `request_count, ${settings.jobsPerReplica} per replica`, first, null)];
+  }
+  if (targetP95S !== null) return [own("predictive", `predictive, p95 ${targetP95S} s`, first, targetP95S)];
+  return waitValues.map((waitValue) =>
+    own(
+      waitValues.length === 1 ? "predictive" : `predictive-${waitValue}`,
+      `predictive, wait value ${waitValue}`,
+      waitValue,
+      null,
+    ),
+  );
+}

@@ -1,0 +1,98 @@
+/** Arrivals from files and from an endpoint's own past. */
+import { basename } from "node:path";
+import type { Call } from "#cli/command";
+import { CliError } from "#cli/errors";
+import { readLocalFile } from "#cli/input-values";
+import type { Pilotlight } from "#client/pilotlight";
+import { PAGE_SIZE_MAX } from "#contract/limits";
+import { type Arrival, type Arrivals, arrivalsOf, parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
+import { horizonOf } from "#durable-objects/autoscaler/replay/suite-cases";
+
+export interface SimulatedTrace {
+  readonly name: string;
+  /** Of each endpoint, which scales for itself. */
+  readonly endpoints: readonly Arrivals[];
+  /** Seconds that are billed: to the end of the last arrival's hour. */
+  readonly horizonS: number;
+  readonly jobs: number;
+  /** GPU-seconds of the jobs themselves. */
+  readonly workS: number;
+  /** Its second 0 in Unix ms; null where a file does not say. */
+  readonly startMs: number | null;
+}
+
+/** Largest trace file: TRACE_JOBS_MAX lines of common length. */
+const TRACE_BYTES_MAX = 64_000_000;
+/** Jobs that are asked for; each hundred is a request. */
+const HISTORY_JOBS_MAX = 100_000;
+
+/**
+ * The rows of a trace file by endpoint.
+ * @throws CliError `file_unreadable`
+ */
+export async function readTraceFile(path: string, workingDirectory: string): Promise<Map<string, Arrival[]>> {
+  const bytes = await readLocalFile(path, workingDirectory);
+  if (bytes.length > TRACE_BYTES_MAX) {
+    throw new CliError("file_unreadable", `${path} has ${bytes.length} bytes; a trace has at most ${TRACE_BYTES_MAX}`);
+  }
+  try {
+    const byEndpoint = parseTrace(new TextDecoder().decode(bytes));
+    if (byEndpoint.size === 0) throw new RangeError("it holds no jobs");
+    return byEndpoint;
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const hint = "A trace is CSV with the columns t and service_s, in seconds, and perhaps endpoint and lane.";
+    throw new CliError("file_unreadable", `${path}: ${cause.message}`, hint, { cause });
+  }
+}
+
+/** @param isOneEndpoint all jobs on one endpoint, whatever the trace says */
+export function simulatedTrace(
+  path: string,
+  byEndpoint: ReadonlyMap<string, readonly Arrival[]>,
+  isOneEndpoint: boolean,
+): SimulatedTrace {
+  const rows = [...byEndpoint.values()];
+  const endpoints = isOneEndpoint ? [arrivalsOf(rows.flat())] : rows.map(arrivalsOf);
+  const sumOf = (each: (arrivals: Arrivals) => number) => endpoints.reduce((sum, arrivals) => sum + each(arrivals), 0);
+  return {
+    name: basename(path).replace(/\.csv$/, ""),
+    endpoints,
+    horizonS: horizonOf(endpoints),
+    jobs: sumOf(({ atS }) => atS.length),
+    startMs: null,
+    workS: sumOf(({ serviceS }) => serviceS.reduce((sum, service) => sum + service, 0)),
+  };
+}
+
+/**
+ * The jobs that an endpoint has had since a time.
+ * @param since ISO
+ * @throws CliError `usage` when none of them has run
+ */
+export async function traceOfHistory(
+  call: Call,
+  client: Pilotlight,
+  endpoint: string,
+  since: string,
+): Promise<SimulatedTrace> {
+  const jobs: PastJob[] = [];
+  const { signal } = call.interrupts;
+  const query = { endpoint, created_after: since, limit: PAGE_SIZE_MAX };
+  for await (const { created_at, started_at, finished_at, lane, timeline } of client.jobs.list(query, { signal })) {
+    jobs.push({ created_at, started_at, finished_at, lane, timeline });
+    if (jobs.length % PAGE_SIZE_MAX === 0) call.output.progress(`${jobs.length} jobs read`, "reading jobs");
+    if (jobs.length >= HISTORY_JOBS_MAX) {
+      call.output.note(`only the newest ${HISTORY_JOBS_MAX} jobs are replayed; --since chooses fewer`);
+      break;
+    }
+  }
+  const history = arrivalsFromJobs(jobs);
+  if (history.skipped > 0) call.output.note(`${history.skipped} jobs have not run or not ended and are left out`);
+  if (history.arrivals.length === 0) {
+    throw new CliError("usage", `No job of ${endpoint} has run since ${since}`, "--since goes further back.");
+  }
+  const trace = simulatedTrace(endpoint, new Map([[endpoint, history.arrivals]]), false);
+  return { ...trace, startMs: history.firstAt === null ? null : Date.parse(history.firstAt) };
+}

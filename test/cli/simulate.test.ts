@@ -1,0 +1,258 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import type { CommandLineResult } from "#test/cli/command-line";
+import { runHere } from "#test/cli/command-line";
+import { exampleArrivals } from "#test/cli/example-arrivals";
+import { exampleJob } from "#test/client/example-job";
+import { exampleEndpoint } from "#test/client/example-queue";
+import { json, scriptedServer } from "#test/client/scripted-server";
+
+const EXAMPLE = fileURLToPath(new URL("../../examples/arrivals.csv", import.meta.url));
+
+interface Policy {
+  readonly name: string;
+  readonly title: string;
+  readonly gpu_s: number;
+  readonly cost: number | null;
+  readonly wait_p95_s: number;
+  readonly over_bound: number | null;
+}
+
+const policiesOf = (result: CommandLineResult, at = 0): readonly Policy[] => {
+  const { data } = JSON.parse(result.stdout) as { data: { comparisons: { policies: Policy[] }[] } };
+  return data.comparisons[at]?.policies ?? [];
+};
+
+async function folder(files: Readonly<Record<string, string>>): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "pilotlight-simulate-"));
+  onTestFinished(() => rm(path, { recursive: true }));
+  for (const [name, text] of Object.entries(files)) await writeFile(join(path, name), text);
+  return path;
+}
+
+describe("the example trace", () => {
+  it("is what its generator makes", async () => {
+    expect(await readFile(EXAMPLE, "utf8")).toBe(exampleArrivals());
+  });
+});
+
+describe("simulate --trace", () => {
+  let shown: CommandLineResult;
+  let svg = "";
+  beforeAll(async () => {
+    const path = await mkdtemp(join(tmpdir(), "pilotlight-simulate-"));
+    const plot = join(path, "plan.svg");
+    shown = await runHere(
+      ["simulate", "--trace", EXAMPLE, "--gpu", "rtx-4090", "--wait-value", "1,10", "--bound", "--plot", plot],
+      { isTerminal: true },
+    );
+    svg = shown.code === 0 ? await readFile(plot, "utf8") : "";
+    await rm(path, { recursive: true });
+  });
+
+  it("shows policies side by side: cost, waits, bill and what happened over time", () => {
+    expect([shown.code, shown.stderr]).toEqual([0, expect.not.stringContaining("error")]);
+    expect(shown.stdout).toMatch(/^arrivals: [0-9]+ jobs in 48\.0 h/);
+    for (const title of ["predictive, wait value 1 ", "predictive, wait value 10", "queue_delay, 4 s", "Knative KPA"]) {
+      expect(shown.stdout).toContain(title);
+    }
+    expect(shown.stdout).toMatch(/POLICY +GPU-H +COST +BUSY +P50 +P95 +P99 +MEAN +COLD +STARTS +MOST +X BOUND/);
+    expect(shown.stdout).toContain("█ running  ▒ idle  ░ starting");
+    expect(shown.stdout).toContain("mean wait");
+  });
+
+  it("draws the same as SVG, with nothing in it that runs or loads", () => {
+    expect(svg).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg"/);
+    expect(svg.match(/<circle /g)?.length).toBe(2 * 6);
+    expect(svg.match(/<polyline fill="none" stroke="#[0-9a-f]{6}" stroke-width/g)?.length).toBe(2 * 6);
+    expect(svg).not.toMatch(/<script|href|NaN|Infinity/);
+  });
+});
+
+describe("simulate", () => {
+  it("bills what it says: start, job and idle time, at the price", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n100,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60,fixed-2", "--cold-start", "30"];
+    const result = await runHere([...argv, "--price", "36", "--json"]);
+    expect(policiesOf(result)).toMatchObject([
+      { name: "modal", gpu_s: 100, cost: 1, wait_p95_s: 30, over_bound: null },
+      { name: "fixed-2", gpu_s: 7_200, wait_p95_s: 0 },
+    ]);
+  });
+
+  it("lets each endpoint of a trace scale for itself, or all together when told so", async () => {
+    const at = await folder({ "a.csv": "t,service_s,endpoint\n0,10,x\n41,10,y\n" });
+    const argv = [
+      "simulate",
+      "--trace",
+      join(at, "a.csv"),
+      "--policy",
+      "request_count",
+      "--idle-timeout",
+      "20",
+      "--json",
+    ];
+    expect(policiesOf(await runHere(argv))[0]?.gpu_s).toBe(120);
+    expect(policiesOf(await runHere([...argv, "--one-endpoint"]))[0]?.gpu_s).toBe(71);
+  });
+
+  it("keeps warm what it is told to", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n100,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "predictive", "--min", "1", "--json"];
+    expect(policiesOf(await runHere(argv))[0]).toMatchObject({ wait_p95_s: 0, gpu_s: 3_600 });
+  });
+
+  it("compares several traces one after the other", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n", "b.csv": "t,service_s\n0,20\n" });
+    const traces = ["--trace", join(at, "a.csv"), "--trace", join(at, "b.csv")];
+    const result = await runHere(["simulate", ...traces, "--policy", "timer-10", "--json"]);
+    expect([policiesOf(result, 0)[0]?.gpu_s, policiesOf(result, 1)[0]?.gpu_s]).toEqual([50, 60]);
+  });
+
+  it("lets starts differ when told so, the same way every time", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n900,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-10", "--cold-start-cv", "0.5", "--json"];
+    const [one, other] = [await runHere(argv), await runHere(argv)];
+    expect(policiesOf(one)[0]?.gpu_s).not.toBe(100);
+    expect(one.stdout).toBe(other.stdout);
+  });
+
+  it("lists the policies it knows", async () => {
+    const { stdout } = await runHere(["simulate", "--policy", "list"]);
+    expect(stdout).toMatch(/^predictive /m);
+    expect(stdout).toMatch(/^ray-serve +Ray Serve$/m);
+  });
+
+  it.each([
+    [[], "Give --trace"],
+    [["--trace", "a.csv", "--from-history", "x"], "Give --trace"],
+    [["--trace", "a.csv", "--since", "1d"], "--since goes with --from-history"],
+    [["--trace", EXAMPLE, "--policy", "knativ"], "--policy knows no knativ"],
+    [["--trace", EXAMPLE, "--gpu", "geforce"], "--gpu knows no geforce"],
+    [["--trace", EXAMPLE, "--cold-start", "soon"], "--cold-start must be a number from 0 to 3600, not soon"],
+    [["--trace", EXAMPLE, "--min", "5", "--max", "2"], "--min is 5, above --max, which is 2"],
+    [["--trace", EXAMPLE, "--wait-value", "1", "--target-p95", "5"], "Give --wait-value or --target-p95"],
+    [["--trace", EXAMPLE, "--jobs", "2"], "--jobs goes with --suite"],
+    [["--suite"], "--traces <folder>"],
+    [["--suite", "--traces", "x", "--price", "1"], "takes no --price"],
+    [["--trace", "nowhere.csv"], "nowhere.csv cannot be read"],
+  ])("refuses %j", async (argv, expected) => {
+    const result = await runHere(["simulate", ...argv], { isTerminal: true });
+    expect([result.code, result.stdout]).toEqual([2, ""]);
+    expect(result.stderr).toContain(expected);
+  });
+
+  it("names the line of a trace that it cannot read", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\nx,10\n", "empty.csv": "t,service_s\n" });
+    const result = await runHere(["simulate", "--trace", join(at, "a.csv")], { isTerminal: true });
+    expect(result.stderr).toContain('a.csv: line 3: t must be a number, 0 or more, not "x"');
+    const empty = await runHere(["simulate", "--trace", join(at, "empty.csv")], { isTerminal: true });
+    expect(empty.stderr).toContain("empty.csv: it holds no jobs");
+  });
+});
+
+describe("simulate --from-history", () => {
+  const ended = (minute: number) =>
+    exampleJob({
+      state: "succeeded",
+      created_at: `2026-11-21T10:0${minute}:00.000Z`,
+      started_at: `2026-11-21T10:0${minute}:30.000Z`,
+      finished_at: `2026-11-21T10:0${minute}:40.000Z`,
+    });
+
+  /** 40 s are measured unless a test says otherwise. */
+  const scaling = (coldStartS: number | null = 40) =>
+    json(200, {
+      policy: "predictive",
+      wanted: 0,
+      floor: 0,
+      ceiling: 1,
+      replicas: { starting: 0, idle: 0, busy: 0, draining: 0 },
+      waiting: { interactive: 0, batch: 0 },
+      cold_start_s: coldStartS,
+      service_s: null,
+      reason: "",
+      warm: null,
+      decisions: [],
+    });
+
+  it("replays the endpoint's own jobs against its own settings and its own starts", async () => {
+    const page = (data: unknown[], next_cursor: string | null) => json(200, { data, next_cursor });
+    const endpoint = json(200, exampleEndpoint());
+    const server = await scriptedServer(
+      endpoint,
+      scaling(),
+      page([ended(2), ended(1)], "c2"),
+      page([ended(0), exampleJob()], null),
+    );
+    const result = await runHere(
+      ["simulate", "--from-history", "text-to-image", "--since", "2026-11-20", "--policy", "timer-300", "--json"],
+      { env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url } },
+    );
+    expect(server.seen.map(({ url }) => url)).toEqual([
+      "/v1/endpoints/text-to-image",
+      "/v1/endpoints/text-to-image/scaling?limit=1",
+      "/v1/jobs?endpoint=text-to-image&created_after=2026-11-20T00%3A00%3A00.000Z&limit=100",
+      "/v1/jobs?endpoint=text-to-image&created_after=2026-11-20T00%3A00%3A00.000Z&limit=100&cursor=c2",
+    ]);
+    // One replica at most, by the settings: 40 s, jobs at 0, 60 and 120 s, 300 s idle.
+    expect(policiesOf(result)[0]).toMatchObject({ gpu_s: 130 + 300, wait_p95_s: 40 });
+    expect(result.stderr).toContain("1 jobs have not run or not ended and are left out");
+  });
+
+  it("keeps replicas warm by the endpoint's schedule, at the times at which the jobs came", async () => {
+    const example = exampleEndpoint();
+    const window = { days: ["sat"], from: "10:10", to: "10:20", time_zone: "UTC", replicas: 1 };
+    const settings = { ...(example.settings as object), warm_schedule: [window] };
+    const jobs = json(200, { data: [ended(0)], next_cursor: null });
+    const server = await scriptedServer(json(200, { ...example, settings }), scaling(null), jobs);
+    const result = await runHere(
+      ["simulate", "--from-history", "text-to-image", "--policy", "request_count", "--idle-timeout", "5", "--json"],
+      { env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url } },
+    );
+    // The job's own 45 s, and ten minutes of warmth from the start that is made when the window opens.
+    expect(policiesOf(result)[0]?.gpu_s).toBe(45 + 600);
+  });
+
+  it("says when there is nothing to replay", async () => {
+    const server = await scriptedServer(
+      json(200, exampleEndpoint()),
+      scaling(),
+      json(200, { data: [], next_cursor: null }),
+    );
+    const result = await runHere(["simulate", "--from-history", "text-to-image"], {
+      env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url },
+      isTerminal: true,
+    });
+    expect([result.code, result.stderr]).toEqual([2, expect.stringContaining("No job of text-to-image has run since")]);
+  });
+});
+
+describe("simulate --suite", () => {
+  it("prints every trace with rivals, bounds and goals, from threads of its own", async () => {
+    const jobs = Array.from({ length: 30 }, (_, index) => `${index * 97},5`).join("\n");
+    const at = await folder({ "tiny.csv": `t,service_s\n${jobs}\n` });
+    const result = await runHere(["simulate", "--suite", "--traces", at, "--jobs", "1"], { isTerminal: true });
+    expect([result.code, result.stderr]).toEqual([0, expect.stringContaining("tiny, starts of 30 s: lanes")]);
+    for (const start of [8, 30, 90]) expect(result.stdout).toContain(`tiny, starts of ${start} s: 30 jobs`);
+    expect(result.stdout).toMatch(/^Knative KPA +[0-9.]+ /m);
+    expect(result.stdout).toMatch(/^G1 +(met|MISSED): score/m);
+    expect(result.stdout).toMatch(/^G10 +(met|MISSED): /m);
+  });
+
+  it("ends with an interrupt", async () => {
+    const at = await folder({ "tiny.csv": "t,service_s\n0,5\n" });
+    const signal = AbortSignal.abort(new Error("Interrupted"));
+    const result = await runHere(["simulate", "--suite", "--traces", at, "--jobs", "1"], { signal, isTerminal: true });
+    expect(result.code).toBe(130);
+  });
+
+  it("says when a folder holds no traces", async () => {
+    const at = await folder({ "a.txt": "" });
+    const result = await runHere(["simulate", "--suite", "--traces", at], { isTerminal: true });
+    expect(result.stderr).toContain("holds no .csv file");
+  });
+});
