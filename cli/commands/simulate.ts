@@ -8,15 +8,15 @@ import { progressBar } from "#cli/progress-bar";
 import { type Comparison, compare } from "#cli/simulate/compare";
 import { comparisonSvg } from "#cli/simulate/comparison-svg";
 import { comparisonText } from "#cli/simulate/comparison-text";
-import { type ContenderOptions, contendersOf, POLICIES_DEFAULT } from "#cli/simulate/contenders";
+import { contendersOf, POLICIES_DEFAULT } from "#cli/simulate/contenders";
+import { contenderOptions, numberOf, priceOf } from "#cli/simulate/simulate-options";
 import { readTraceFile, type SimulatedTrace, simulatedTrace, traceOfHistory } from "#cli/simulate/simulated-trace";
 import { runSuite } from "#cli/simulate/suite-run";
 import { suiteData, suiteText } from "#cli/simulate/suite-text";
 import { textTable } from "#cli/text-table";
 import { timeOf } from "#cli/times";
 import { DEFAULT_SETTINGS, type EndpointSettings, ScalingPolicy } from "#contract/endpoint";
-import { GPU_TYPES } from "#contract/gpu-types";
-import { IDLE_TIMEOUT_S_MAX, REPLICAS_MAX, WAIT_VALUE_MAX, WAIT_VALUE_MIN } from "#contract/limits";
+import { REPLICAS_MAX } from "#contract/limits";
 import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
 import { suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
 
@@ -26,7 +26,6 @@ const COLD_START_S_MAX = 3_600;
 const COLD_START_CV_MAX = 3;
 const SINCE_DEFAULT = "7d";
 const CONTENDERS_MAX = 40;
-const PRICE_MAX = 1_000;
 /** Parts of the plot over time: a little less than its pixels. */
 const SERIES_PARTS = 480;
 const THREADS_MAX = 64;
@@ -182,62 +181,6 @@ async function chosenTraces(call: Call): Promise<Chosen> {
   const { slug, settings } = await client.endpoints.get(endpoint, { signal });
   const { cold_start_s } = await client.scaling.get(slug, { limit: 1 }, { signal });
   return { traces: [await traceOfHistory(call, client, slug, from)], settings, coldStartS: cold_start_s };
-}
-
-function contenderOptions(call: Call, settings: EndpointSettings, startMs: number | null): ContenderOptions {
-  const idleTimeoutS = call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? settings.idle_timeout_s;
-  const floor = call.integer("min", 0, REPLICAS_MAX) ?? settings.min_replicas;
-  const ceiling = call.integer("max", 1, REPLICAS_MAX) ?? settings.max_replicas;
-  if (floor > ceiling) throw new CliError("usage", `--min is ${floor}, above --max, which is ${ceiling}`);
-  const waitValues = numbersOf(call, "wait-value", WAIT_VALUE_MIN, WAIT_VALUE_MAX);
-  const target = numberOf(call, "target-p95", 0.1, 3_600);
-  if (waitValues !== undefined && target !== undefined) {
-    throw new CliError("usage", "Give --wait-value or --target-p95: the one is learned from the other");
-  }
-  return {
-    names: (call.text("policy") ?? POLICIES_DEFAULT.join(",")).split(",").map((name) => name.trim()),
-    waitValues: waitValues ?? [settings.wait_value],
-    schedule:
-      startMs === null || settings.warm_schedule.length === 0 ? null : { windows: settings.warm_schedule, startMs },
-    targetP95S: target ?? (waitValues === undefined ? settings.target_p95_wait_s : null),
-    settings: {
-      floor,
-      ceiling,
-      idleTimeoutMs: idleTimeoutS === null ? null : idleTimeoutS * 1_000,
-      queueDelayMs: (numberOf(call, "queue-delay", 0, 3_600) ?? settings.queue_delay_s) * 1_000,
-      jobsPerReplica: call.integer("jobs-per-replica", 1, 1_000) ?? settings.jobs_per_replica,
-      batchTargetWaitMs: (numberOf(call, "batch-target-wait", 0, 604_800) ?? settings.batch_target_wait_s) * 1_000,
-    },
-  };
-}
-
-/** @throws CliError `usage` */
-function priceOf(call: Call): number | null {
-  const price = numberOf(call, "price", 0, PRICE_MAX);
-  const gpu = call.text("gpu");
-  if (gpu === undefined) return price ?? null;
-  const type = GPU_TYPES.find(({ name }) => name === gpu);
-  if (type === undefined) {
-    throw new CliError("usage", `--gpu knows no ${gpu}`, `It knows ${GPU_TYPES.map(({ name }) => name).join(", ")}.`);
-  }
-  return price ?? type.price_per_hour;
-}
-
-function numberOf(call: Call, option: string, minimum: number, maximum: number): number | undefined {
-  const numbers = numbersOf(call, option, minimum, maximum);
-  if (numbers !== undefined && numbers.length > 1) throw new CliError("usage", `--${option} is one number`);
-  return numbers?.[0];
-}
-
-function numbersOf(call: Call, option: string, minimum: number, maximum: number): number[] | undefined {
-  return call
-    .text(option)
-    ?.split(",")
-    .map((text) => {
-      const value = /^[0-9]{1,9}(?:\.[0-9]{1,6})?$/.test(text.trim()) ? Number(text) : Number.NaN;
-      if (value >= minimum && value <= maximum) return value;
-      throw new CliError("usage", `--${option} must be a number from ${minimum} to ${maximum}, not ${text}`);
-    });
 }
 
 async function writeText(call: Call, path: string, text: string): Promise<void> {
