@@ -1,0 +1,236 @@
+/**
+ * What is learned of an endpoint's interactive demand, from when jobs arrive and from how long they take: the rate; how
+ * many jobs would run at once if nobody waited, and how long each such level stays unused; what each replica saves in
+ * waiting. Times are seconds by the caller's clock.
+ */
+import { addGap, GAP_BINS, keepFor } from "./gap-histogram.ts";
+import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
+
+/** Before anything is known. */
+export const BOOT_S_BEFORE = 30;
+const SERVICE_S_BEFORE = 10;
+/** Durations of the last jobs, which stand for those of the next. */
+export const SERVICES_KEPT = 8;
+/** Starts of which the median counts. */
+const BOOTS_KEPT = 8;
+/** Weights of the newest duration and saving in their averages, once there are enough of them. */
+const SERVICE_WEIGHT = 1 / 32;
+const SAVED_WEIGHT = 1 / 30;
+/** Time constants of the averages of the rate, in boots. */
+export const RATE_BOOTS = [1, 4, 16] as const;
+/** Jobs that would run at once, and are followed one by one; more than this many count as this many. */
+export const RUNNING_MAX = 192;
+/** The wait value may move by so much before how long to keep a level is worked out anew. */
+const WAIT_VALUE_STEP = 0.02;
+
+const ROW = LEVELS_MAX + 1;
+
+export class DemandModel {
+  bootS = BOOT_S_BEFORE;
+  recentBootS: number[] = [];
+  serviceS = SERVICE_S_BEFORE;
+  services = 0;
+  readonly recentServiceS = new Float64Array(SERVICES_KEPT).fill(SERVICE_S_BEFORE);
+  /** Arrivals so far; also which of the recent durations the next one gets. */
+  arrivals = 0;
+  startedAt = 0;
+  readonly rates = new Float64Array(RATE_BOOTS.length);
+  rateAt = 0;
+  /** When the jobs that would run now would end, ascending, as of the last arrival. */
+  ends: number[] = [];
+  /** Highest level ever needed. */
+  top = 0;
+  /** By level: since when it is unused, -Infinity if it never was used; its gaps; waiting it saves each time it is needed. */
+  readonly unusedSince = new Float64Array(ROW).fill(Number.NEGATIVE_INFINITY);
+  readonly gaps = new Float64Array(ROW * GAP_BINS);
+  readonly savedPerNeed = new Float64Array(ROW);
+  staffing = new Staffing();
+  /** By level: how long it is worth keeping unused; negative where that is to be worked out anew. */
+  readonly #keepFor = new Float64Array(ROW).fill(-1);
+  #keepForWaitValue = Number.NaN;
+  /** What depends on all of the above: the gaps', then each window's staircase of the times until when levels are kept. */
+  readonly #until = Array.from({ length: 1 + WINDOWS_BOOTS.length }, () => new Float64Array(ROW + 1));
+  #untilStale = true;
+
+  booted(bootS: number): void {
+    this.setBoots([...this.recentBootS.slice(1 - BOOTS_KEPT), Math.max(0.1, bootS)]);
+  }
+
+  /** The last starts, seconds, the oldest first. */
+  setBoots(recentBootS: readonly number[]): void {
+    this.recentBootS = [...recentBootS];
+    this.bootS = median(this.recentBootS);
+    this.forgetDerived();
+  }
+
+  finished(serviceS: number): void {
+    const seconds = Math.max(0.01, serviceS);
+    this.services += 1;
+    this.serviceS += Math.max(SERVICE_WEIGHT, 1 / this.services) * (seconds - this.serviceS);
+    if (this.services > 1) this.recentServiceS[this.services % SERVICES_KEPT] = seconds;
+    else this.#startOver(seconds);
+  }
+
+  /**
+   * One arrival.
+   * @param freeWaitS waits up to here count as none
+   * @returns the seconds it is taken to last: one of the recent durations
+   */
+  arrived(now: number, freeWaitS: number): number {
+    if (this.arrivals === 0) this.startedAt = now;
+    this.arrivals += 1;
+    const serviceS = this.recentServiceS[this.arrivals % SERVICES_KEPT] ?? this.serviceS;
+    this.#decayRates(now);
+    // The first one starts the clock: from one arrival no rate can be told.
+    const counted = this.arrivals === 1 ? 0 : 1;
+    for (let index = 0; index < this.rates.length; index++) this.rates[index] = (this.rates[index] ?? 0) + counted;
+    this.#endJobs(now);
+    const level = Math.min(LEVELS_MAX, this.ends.length + 1);
+    this.top = Math.max(this.top, level);
+    const { staffing } = this;
+    if (level > 1 || staffing.coldFreeAt <= now) {
+      const saved = this.savedPerNeed[level] ?? 0;
+      this.savedPerNeed[level] = saved + SAVED_WEIGHT * (Math.max(0, staffing.takeSaved(level)) - saved);
+    }
+    staffing.arrive(now, serviceS, this.bootS, freeWaitS, level + 1);
+    if (this.ends.length < LEVELS_MAX) {
+      const since = this.unusedSince[level] ?? Number.NEGATIVE_INFINITY;
+      if (since > Number.NEGATIVE_INFINITY) addGap(this.gaps, level * GAP_BINS, now - since);
+      this.#keepFor[level] = -1;
+    }
+    this.#startJob(now + serviceS);
+    this.#untilStale = true;
+    return serviceS;
+  }
+
+  /** Arrivals per second expected next: the mean of a quick, a middling and a slow average. */
+  jobsPerS(now: number): number {
+    const ageS = Math.max(this.bootS, now - this.startedAt);
+    let sum = 0;
+    for (let index = 0; index < this.rates.length; index++) {
+      const tau = (RATE_BOOTS[index] ?? 1) * this.bootS;
+      const decayed = (this.rates[index] ?? 0) * Math.exp((this.rateAt - now) / tau);
+      sum += decayed / (tau * (1 - Math.exp(-ageS / tau)));
+    }
+    return sum / this.rates.length;
+  }
+
+  /** Works out until when each level is kept, where something has changed since; to be called before what follows. */
+  derive(now: number, waitValue: number): void {
+    if (!(Math.abs(waitValue / this.#keepForWaitValue - 1) < WAIT_VALUE_STEP)) {
+      this.#keepForWaitValue = waitValue;
+      this.forgetDerived();
+    }
+    if (!this.#untilStale) return;
+    this.#untilStale = false;
+    const [gaps, ...windows] = this.#until;
+    if (gaps !== undefined) this.#gapsUntil(gaps, waitValue);
+    for (const [index, until] of windows.entries()) {
+      this.staffing.worthUntil(index, waitValue, this.bootS, now - this.startedAt, until);
+      stairs(until);
+    }
+  }
+
+  forgetDerived(): void {
+    this.#keepFor.fill(-1);
+    this.#untilStale = true;
+  }
+
+  /** The highest level worth keeping at `now` because of its gaps; `until` says when that changes. */
+  levelKept(now: number): number {
+    return highest(this.#until[0], now);
+  }
+
+  /** The highest level whose saved waiting, averaged over a window, is worth a replica. */
+  levelStaffed(now: number, windowIndex: number): number {
+    return windowIndex < 0 ? 0 : highest(this.#until[1 + windowIndex], now);
+  }
+
+  /** Until when a level is kept by its gaps, or by a window's staffing; -Infinity where it is not. */
+  keptUntil(level: number): number {
+    return this.#until[0]?.[level] ?? Number.NEGATIVE_INFINITY;
+  }
+
+  staffedUntil(level: number, windowIndex: number): number {
+    return (windowIndex < 0 ? undefined : this.#until[1 + windowIndex]?.[level]) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** GPU-seconds that it costs when a level is needed and not there: waiting it out, or a boot. */
+  #coldCost(level: number, waitValue: number): number {
+    const saved = this.savedPerNeed[level] ?? 0;
+    if (level === 1) return this.bootS + waitValue * Math.max(saved, this.bootS);
+    return Math.min(waitValue * saved, this.bootS + waitValue * Math.min(saved, this.bootS));
+  }
+
+  #gapsUntil(until: Float64Array, waitValue: number): void {
+    const running = this.ends.length;
+    for (let level = 1; level <= LEVELS_MAX; level++) {
+      const since = level <= running ? (this.ends[running - level] ?? 0) : (this.unusedSince[level] ?? 0);
+      let keep = 0;
+      if (since > Number.NEGATIVE_INFINITY) {
+        keep = this.#keepFor[level] ?? -1;
+        if (keep < 0) keep = keepFor(this.gaps, level * GAP_BINS, this.#coldCost(level, waitValue));
+        this.#keepFor[level] = keep;
+      }
+      until[level] = since + keep;
+    }
+    stairs(until);
+  }
+
+  /** The first duration known: what was learned with a guessed one is worth less than nothing. */
+  #startOver(serviceS: number): void {
+    this.recentServiceS.fill(serviceS);
+    this.staffing = new Staffing();
+    this.ends = [];
+    this.top = 0;
+    this.unusedSince.fill(Number.NEGATIVE_INFINITY);
+    this.gaps.fill(0);
+    this.savedPerNeed.fill(0);
+    this.forgetDerived();
+  }
+
+  #decayRates(now: number): void {
+    for (let index = 0; index < this.rates.length; index++) {
+      const factor = Math.exp((this.rateAt - now) / ((RATE_BOOTS[index] ?? 1) * this.bootS));
+      this.rates[index] = (this.rates[index] ?? 0) * factor;
+    }
+    this.rateAt = now;
+  }
+
+  #endJobs(now: number): void {
+    const { ends } = this;
+    let ended = 0;
+    for (; ended < ends.length; ended++) {
+      const end = ends[ended] ?? 0;
+      if (end > now) break;
+      const level = ends.length - ended;
+      if (level <= LEVELS_MAX) this.unusedSince[level] = end;
+    }
+    if (ended > 0) ends.splice(0, ended);
+  }
+
+  #startJob(end: number): void {
+    const { ends } = this;
+    if (ends.length >= RUNNING_MAX) return;
+    let at = ends.length;
+    while (at > 0 && (ends[at - 1] ?? 0) > end) at -= 1;
+    ends.splice(at, 0, end);
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? BOOT_S_BEFORE;
+}
+
+/** A level is kept at least as long as any above it. */
+function stairs(until: Float64Array): void {
+  for (let level = LEVELS_MAX - 1; level >= 1; level--) {
+    until[level] = Math.max(until[level] ?? 0, until[level + 1] ?? 0);
+  }
+}
+
+function highest(until: Float64Array | undefined, now: number): number {
+  let level = 0;
+  while (level < LEVELS_MAX && (until?.[level + 1] ?? Number.NEGATIVE_INFINITY) > now) level += 1;
+  return level;
+}

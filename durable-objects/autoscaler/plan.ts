@@ -1,0 +1,74 @@
+/** One decision of the predictive policy, from what is learned and what is there; the same for an endpoint and its shadows. */
+import { type Outlook, startsWorth } from "./boot-ahead.ts";
+import type { DemandModel } from "./demand-model.ts";
+import type { Variant } from "./variants.ts";
+
+/** What is there. */
+export interface Situation {
+  now: number;
+  busy: number;
+  booting: number;
+  idle: number;
+  /** Of the idle ones, those idle for less than the variant's timer. */
+  idleYoung: number;
+  queued: number;
+  /** Seconds until free: first of the busy replicas, then of the booting ones. */
+  readonly freeInS: Float64Array;
+  /** Seconds that queued jobs have waited, the oldest first. */
+  readonly waitedS: Float64Array;
+  floor: number;
+  ceiling: number;
+  /** How long a start takes; longer than usual while one that is under way has taken longer already. */
+  bootS: number;
+}
+
+/** What waiting is worth. */
+export interface Worth {
+  /** GPU-seconds per second of waiting. */
+  readonly waitValue: number;
+  /** Waits up to here cost nothing, seconds. */
+  readonly freeWaitS: number;
+}
+
+/** Replicas worth keeping; idle ones beyond them may go. */
+export function replicasKept(model: DemandModel, variant: Variant, at: Situation): number {
+  return Math.max(
+    at.floor,
+    variant.gaps ? model.levelKept(at.now) : 0,
+    model.levelStaffed(at.now, variant.windowIndex),
+    variant.timerS > 0 ? at.busy + at.booting + at.idleYoung : 0,
+  );
+}
+
+/** Replicas to start. */
+export function replicasStarted(model: DemandModel, variant: Variant, at: Situation, worth: Worth): number {
+  const replicas = at.busy + at.booting + at.idle;
+  const steady = Math.max(at.floor, model.levelStaffed(at.now, variant.windowIndex)) - replicas;
+  const most = at.ceiling - replicas;
+  let ahead = 0;
+  if (most > 0 && (at.queued > 0 || (at.idle === 0 && at.busy > 0))) {
+    ahead = startsWorth(outlook(model, at, worth), worth.waitValue, variant.caution * at.bootS, most);
+  }
+  return Math.max(0, Math.min(most, Math.max(ahead, steady)));
+}
+
+export function outlook(model: DemandModel, at: Situation, worth: Worth): Outlook {
+  const atWork = at.busy + at.booting;
+  at.freeInS.fill(0, atWork, atWork + at.idle);
+  return {
+    freeInS: at.freeInS,
+    replicas: Math.min(atWork + at.idle, at.freeInS.length),
+    queued: at.queued,
+    waitedS: at.waitedS,
+    jobsPerS: model.jobsPerS(at.now),
+    serviceS: model.serviceS,
+    bootS: at.bootS,
+    horizonS: at.bootS,
+    freeWaitS: worth.freeWaitS,
+  };
+}
+
+/** Seconds until a busy replica is free, as far as an average tells; longest known jobs are never taken to end at once. */
+export function busyFor(serviceS: number, elapsedS: number): number {
+  return Math.max(serviceS - elapsedS, serviceS / 4);
+}

@@ -1,0 +1,295 @@
+/** All that the predictive policy remembers of one endpoint, and the same as text. */
+import * as z from "zod";
+import { DemandModel, RUNNING_MAX, SERVICES_KEPT } from "./demand-model.ts";
+import { GAP_BINS } from "./gap-histogram.ts";
+import {
+  packQuantities,
+  packRisingTimes,
+  packTimes,
+  type TimeGrid,
+  unpackQuantities,
+  unpackRisingTimes,
+  unpackTimes,
+} from "./packed-numbers.ts";
+import { RecentArrivals } from "./recent-arrivals.ts";
+import { ShadowFleet } from "./shadow-fleet.ts";
+import { LEVELS_MAX, rowOf, type Staffing, WINDOWS_BOOTS } from "./staffing.ts";
+import { VARIANTS } from "./variants.ts";
+
+/** Another form than this is not read: what was learned is learned again. */
+const FORM = 1;
+/** Arrivals that are written down for the shadows' queues; a shadow that is further behind gives up on the older ones. */
+const ARRIVALS_WRITTEN_MAX = 128;
+/** Times are kept to a twentieth of a second, more coarsely where jobs or starts take minutes. */
+const UNIT_S = 0.05;
+const RISING_STEPS_MAX = 4_000;
+
+export class PredictiveMemory {
+  /** Second 0 of all times here, in Unix ms. */
+  originMs: number;
+  /** When it was last told anything. */
+  at = 0;
+  readonly model: DemandModel;
+  readonly arrivals: RecentArrivals;
+  readonly shadows: readonly ShadowFleet[];
+  /** Index into VARIANTS of the one that decides. */
+  followed = 0;
+  /** The wait value that a p95 target has led to; null before there was one. */
+  learnedWaitValue: number | null = null;
+  batchServiceS: number | null = null;
+  /** What was last asked for: shadows live by it. */
+  waitValue = 10;
+  freeWaitS = 0;
+  floor = 0;
+  ceiling = 1;
+
+  constructor(originMs: number, model = new DemandModel(), arrivals = new RecentArrivals(), shadows = newShadows()) {
+    this.originMs = originMs;
+    this.model = model;
+    this.arrivals = arrivals;
+    this.shadows = shadows;
+  }
+}
+
+function newShadows(): ShadowFleet[] {
+  return VARIANTS.map((variant) => new ShadowFleet(variant));
+}
+
+const finite = z.number();
+const nonNegative = finite.min(0);
+const Written = z.object({
+  form: z.literal(FORM),
+  variants: z.literal(VARIANTS.map(({ name }) => name).join()),
+  originMs: finite,
+  at: nonNegative,
+  unit: finite.positive(),
+  followed: z
+    .int()
+    .min(0)
+    .max(VARIANTS.length - 1),
+  learnedWaitValue: finite.positive().nullable(),
+  batchServiceS: finite.positive().nullable(),
+  asked: z.tuple([finite.positive(), nonNegative, nonNegative, nonNegative]),
+  boots: z.array(finite.positive()).max(64),
+  services: z.tuple([nonNegative, finite.positive(), z.array(finite.positive()).length(SERVICES_KEPT)]),
+  counts: z.tuple([z.int().min(0), nonNegative, z.int().min(0).max(LEVELS_MAX), z.int().min(1).max(LEVELS_MAX)]),
+  rates: z.array(nonNegative).length(3),
+  rateAt: finite,
+  ends: z.string().max(3 * RUNNING_MAX),
+  unusedSince: z.array(finite.nullable()).max(LEVELS_MAX),
+  gaps: z.array(z.tuple([z.int().min(0).max(GAP_BINS), z.string()])).max(LEVELS_MAX),
+  savedPerNeed: z.string(),
+  untaken: z.array(finite).max(LEVELS_MAX),
+  freeAt: z.string(),
+  coldFreeAt: finite,
+  sums: z.array(z.array(nonNegative).max(LEVELS_MAX + 1)).length(WINDOWS_BOOTS.length),
+  staffedAt: finite,
+  arrivals: z.tuple([z.int().min(0), z.string(), z.string()]),
+  shadowsAt: finite,
+  shadows: z
+    .array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.int().min(0), nonNegative, nonNegative]))
+    .length(VARIANTS.length),
+});
+type Written = z.infer<typeof Written>;
+
+/** As text of below 16 kB. Rounds: whoever goes on after saving reads what was written, to go on as a restart would. */
+export function writeMemory(memory: PredictiveMemory): string {
+  const { model, arrivals } = memory;
+  const { staffing } = model;
+  const unit = unitFor(model);
+  const grid: TimeGrid = { base: memory.at, unit };
+  const levels = staffing.levels;
+  const upTo = (row: Float64Array, count: number) => Array.from(row.subarray(0, count + 1));
+  const written: Written = {
+    form: FORM,
+    variants: VARIANTS.map(({ name }) => name).join(),
+    originMs: memory.originMs,
+    at: memory.at,
+    unit,
+    followed: memory.followed,
+    learnedWaitValue: memory.learnedWaitValue,
+    batchServiceS: memory.batchServiceS,
+    asked: [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling],
+    boots: model.recentBootS,
+    services: [model.services, short(model.serviceS), Array.from(model.recentServiceS, short)],
+    counts: [model.arrivals, model.startedAt, model.top, levels],
+    rates: Array.from(model.rates, short),
+    rateAt: model.rateAt,
+    ends: packRisingTimes(model.ends, grid),
+    unusedSince: upTo(model.unusedSince, model.top)
+      .slice(1)
+      .map((since) => (Number.isFinite(since) ? cents(since) : null)),
+    gaps: Array.from({ length: model.top }, (_, index) => packGaps(model.gaps, (index + 1) * GAP_BINS)),
+    savedPerNeed: packQuantities(upTo(model.savedPerNeed, model.top)),
+    untaken: upTo(staffing.untaken, levels).slice(1).map(short),
+    freeAt: Array.from({ length: levels }, (_, index) => packRow(staffing, index + 1, grid)).join(""),
+    coldFreeAt: cents(staffing.coldFreeAt),
+    sums: WINDOWS_BOOTS.map((_, window) =>
+      Array.from(staffing.sums.subarray(window * (LEVELS_MAX + 1), window * (LEVELS_MAX + 1) + levels + 1), short),
+    ),
+    staffedAt: staffing.at,
+    arrivals: packArrivals(arrivals, grid),
+    shadowsAt: memory.shadows[0]?.at ?? 0,
+    shadows: memory.shadows.map((shadow) => [
+      packTimes(shadow.busyEnds, grid),
+      packTimes(shadow.busySince, grid),
+      packTimes(shadow.readyAt, grid),
+      packTimes(shadow.idleSince, grid),
+      shadow.head,
+      shadow.gpuS,
+      shadow.waitedS,
+    ]),
+  };
+  return JSON.stringify(written);
+}
+
+/** @returns null when the text is nothing that writeMemory wrote, or was written by another form of it */
+export function readMemory(text: string): PredictiveMemory | null {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const parsed = Written.safeParse(json);
+  return parsed.success ? fromWritten(parsed.data) : null;
+}
+
+function fromWritten(written: Written): PredictiveMemory | null {
+  const grid: TimeGrid = { base: written.at, unit: written.unit };
+  const model = readModel(written, grid);
+  const arrivals = readArrivals(written.arrivals, grid);
+  const shadows = written.shadows.map((shadow, index) => readShadow(shadow, index, grid, written.shadowsAt));
+  for (const shadow of shadows)
+    if (shadow !== null && arrivals !== null) shadow.head = Math.min(shadow.head, arrivals.end);
+  if (model === null || arrivals === null || shadows.some((shadow) => shadow === null)) return null;
+  const memory = new PredictiveMemory(
+    written.originMs,
+    model,
+    arrivals,
+    shadows.filter((shadow) => shadow !== null),
+  );
+  memory.at = written.at;
+  memory.followed = written.followed;
+  memory.learnedWaitValue = written.learnedWaitValue;
+  memory.batchServiceS = written.batchServiceS;
+  [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling] = written.asked;
+  return memory;
+}
+
+function readModel(written: Written, grid: TimeGrid): DemandModel | null {
+  const model = new DemandModel();
+  const { staffing } = model;
+  const [services, serviceS, recentServiceS] = written.services;
+  const [arrivals, startedAt, top, levels] = written.counts;
+  const ends = unpackRisingTimes(written.ends, grid);
+  const savedPerNeed = unpackQuantities(written.savedPerNeed);
+  if (ends === undefined || savedPerNeed?.length !== top + 1) return null;
+  if (written.unusedSince.length !== top || written.gaps.length !== top || written.untaken.length !== levels)
+    return null;
+  if (written.sums.some((row) => row.length !== levels + 1)) return null;
+  model.setBoots(written.boots);
+  model.services = services;
+  model.serviceS = serviceS;
+  model.recentServiceS.set(recentServiceS);
+  model.arrivals = arrivals;
+  model.startedAt = startedAt;
+  model.top = top;
+  model.rates.set(written.rates);
+  model.rateAt = written.rateAt;
+  model.ends = ends;
+  model.savedPerNeed.set(savedPerNeed);
+  for (const [index, since] of written.unusedSince.entries()) {
+    model.unusedSince[index + 1] = since ?? Number.NEGATIVE_INFINITY;
+  }
+  for (const [index, [first, text]] of written.gaps.entries()) {
+    const counts = unpackQuantities(text);
+    if (counts === undefined || first + counts.length > GAP_BINS) return null;
+    model.gaps.set(counts, (index + 1) * GAP_BINS + first);
+  }
+  staffing.levels = levels;
+  staffing.at = written.staffedAt;
+  staffing.coldFreeAt = written.coldFreeAt;
+  staffing.untaken.set(written.untaken, 1);
+  for (const [window, row] of written.sums.entries()) staffing.sums.set(row, window * (LEVELS_MAX + 1));
+  return readRows(staffing, written.freeAt, grid) ? model : null;
+}
+
+/** A row's first time takes three characters, its others two each. */
+function packRow(staffing: Staffing, k: number, grid: TimeGrid): string {
+  const row = Array.from(staffing.freeAt.subarray(rowOf(k), rowOf(k) + k), (at) => Math.max(at, grid.base));
+  return packRisingTimes(row, grid);
+}
+
+function readRows(staffing: Staffing, text: string, grid: TimeGrid): boolean {
+  let at = 0;
+  for (let k = 1; k <= staffing.levels; k++) {
+    const width = 3 + 2 * (k - 1);
+    const row = unpackRisingTimes(text.slice(at, at + width), grid);
+    if (row?.length !== k) return false;
+    staffing.freeAt.set(row, rowOf(k));
+    at += width;
+  }
+  return at === text.length;
+}
+
+/** The first bin that is not empty, and the counts from there to the last one. */
+function packGaps(gaps: Float64Array, from: number): [number, string] {
+  const counts = Array.from(gaps.subarray(from, from + GAP_BINS));
+  const first = counts.findIndex((count) => count > 0);
+  const last = counts.findLastIndex((count) => count > 0);
+  return first < 0 ? [0, ""] : [first, packQuantities(counts.slice(first, last + 1))];
+}
+
+function packArrivals(arrivals: RecentArrivals, grid: TimeGrid): [number, string, string] {
+  const first = Math.max(arrivals.first, arrivals.end - ARRIVALS_WRITTEN_MAX);
+  const numbers = Array.from({ length: arrivals.end - first }, (_, index) => first + index);
+  return [
+    first,
+    packTimes(
+      numbers.map((number) => arrivals.at(number)),
+      grid,
+    ),
+    packQuantities(numbers.map((number) => arrivals.serviceS(number))),
+  ];
+}
+
+function readArrivals([first, times, services]: Written["arrivals"], grid: TimeGrid): RecentArrivals | null {
+  const at = unpackTimes(times, grid);
+  const serviceS = unpackQuantities(services);
+  if (at === undefined || serviceS?.length !== at.length || at.length > ARRIVALS_WRITTEN_MAX) return null;
+  const arrivals = new RecentArrivals();
+  arrivals.first = first;
+  arrivals.end = first;
+  for (const [index, time] of at.entries()) arrivals.add(time, serviceS[index] ?? 0);
+  return arrivals;
+}
+
+function readShadow(
+  written: Written["shadows"][number],
+  index: number,
+  grid: TimeGrid,
+  at: number,
+): ShadowFleet | null {
+  const variant = VARIANTS[index];
+  const [ends, since, ready, idle, head, gpuS, waitedS] = written;
+  const [busyEnds, busySince, readyAt, idleSince] = [ends, since, ready, idle].map((text) => unpackTimes(text, grid));
+  if (variant === undefined || busyEnds === undefined || busySince?.length !== busyEnds.length) return null;
+  if (readyAt === undefined || idleSince === undefined) return null;
+  const shadow = new ShadowFleet(variant);
+  Object.assign(shadow, { busyEnds, busySince, readyAt, idleSince, head, gpuS, waitedS, at });
+  return shadow;
+}
+
+function unitFor({ serviceS, bootS }: DemandModel): number {
+  const spanS = 4 * serviceS + 3 * bootS;
+  return UNIT_S * 2 ** Math.max(0, Math.ceil(Math.log2(spanS / (UNIT_S * RISING_STEPS_MAX))));
+}
+
+function short(value: number): number {
+  return Number(value.toPrecision(6));
+}
+
+function cents(seconds: number): number {
+  return Math.round(seconds * 100) / 100;
+}

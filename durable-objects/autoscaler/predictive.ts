@@ -1,0 +1,320 @@
+import { batchNeed, interactiveBusy } from "./batch-need.ts";
+import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
+import type { DemandModel } from "./demand-model.ts";
+import { busyFor, outlook, replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
+import { PredictiveMemory, readMemory, writeMemory } from "./predictive-memory.ts";
+import type {
+  Scaler,
+  ScalerDecision,
+  ScalerEvent,
+  ScalerObservation,
+  ScalerReplica,
+  ScalerSettings,
+} from "./scaler.ts";
+import { LEVELS_MAX } from "./staffing.ts";
+import { earlier, longestIdleFirst, timedStops } from "./timed-stops.ts";
+import { DEFAULT_VARIANT, VARIANTS, type Variant } from "./variants.ts";
+
+/** Replicas that are looked at one by one when a start is considered; more serve as well, unlooked at. */
+const REPLICAS_SEEN_MAX = 512;
+/** Shadows' costs of that long ago count a third. */
+const SHADOW_MEMORY_S = 48 * 3_600;
+/** No other variant is followed before there is so much evidence, and none that is not cheaper by this share and this many starts. */
+const EVIDENCE_S_MIN = 2 * 3_600;
+const CHEAPER_SHARE = 0.02;
+const CHEAPER_STARTS = 10;
+/** A p95 target moves the wait value by this much per job, and no further than these. */
+const TARGET_GAIN = 0.05;
+const MISSED_SHARE = 0.05;
+const WAIT_VALUE_MIN = 0.02;
+const WAIT_VALUE_MAX = 100;
+/** While jobs wait and no event comes, a decision is reconsidered this often, in mean durations; and no more often than this. */
+const RECONSIDER_SERVICES = 0.5;
+const RECONSIDER_MS_MIN = 1_000;
+
+/**
+ * Looks one start ahead and keeps what is likely to be needed soon; learns both from the endpoint's own arrivals, and runs
+ * several variants of itself in its shadow to follow the one that would have cost least.
+ * @see docs/decisions/0030-the-autoscaler.md
+ */
+export class PredictiveScaler implements Scaler {
+  #memory: PredictiveMemory | null;
+  readonly #situation: Situation = {
+    now: 0,
+    busy: 0,
+    booting: 0,
+    idle: 0,
+    idleYoung: 0,
+    queued: 0,
+    freeInS: new Float64Array(REPLICAS_SEEN_MAX),
+    waitedS: new Float64Array(PLACED_ONE_BY_ONE_MAX),
+    floor: 0,
+    ceiling: 0,
+    bootS: 0,
+  };
+
+  /** @param saved what `save` gave; anything else is as good as null */
+  constructor(saved: string | null) {
+    this.#memory = saved === null ? null : readMemory(saved);
+  }
+
+  note(event: ScalerEvent): void {
+    const memory = this.#remember(event.at);
+    const now = secondsOf(memory, event.at);
+    memory.at = now;
+    switch (event.type) {
+      case "arrived":
+        if (event.lane === "interactive") arrived(memory, now);
+        return;
+      case "started":
+        if (event.lane === "interactive") learnWaitValue(memory, event.waitedMs / 1000);
+        return;
+      case "finished":
+        if (event.lane === "interactive") memory.model.finished(event.busyMs / 1000);
+        else memory.batchServiceS = averaged(memory.batchServiceS, event.busyMs / 1000);
+        return;
+      case "booted":
+        memory.model.booted(event.bootMs / 1000);
+        return;
+      default:
+        throw new Error(`unhandled: ${JSON.stringify(event satisfies never)}`);
+    }
+  }
+
+  decide(settings: ScalerSettings, observation: ScalerObservation): ScalerDecision {
+    const memory = this.#remember(observation.now);
+    const ceiling = Math.max(0, settings.ceiling);
+    const floor = Math.min(settings.floor, ceiling);
+    const worth = ask(memory, settings, floor, ceiling);
+    const { model } = memory;
+    const now = secondsOf(memory, observation.now);
+    const variant = variantFor(memory, settings);
+    model.derive(now, worth.waitValue);
+    const idle = longestIdleFirst(observation.replicas);
+    const at = this.#describe(memory, observation, idle, variant, now, floor, ceiling);
+    const replicas = observation.replicas.length;
+    const started = replicasStarted(model, variant, at, worth);
+    const batch = batchNeed(settings, observation, batchJobsPerReplica(memory, settings));
+    const forBatch = batch.replicas === 0 ? 0 : interactiveBusy(observation) + batch.replicas - replicas;
+    const starts = Math.max(0, Math.min(ceiling - replicas, Math.max(started, forBatch)));
+    const stops =
+      starts > 0
+        ? { letGo: [], dueAt: idle.length > 0 ? observation.now + RECONSIDER_MS_MIN : null }
+        : this.#stops(memory, settings, variant, observation, idle, at);
+    const wanted = replicas - stops.letGo.length + starts;
+    return {
+      wanted: Math.max(floor, Math.min(ceiling, wanted)),
+      letGo: stops.letGo,
+      reason: reasonFor(
+        model,
+        at,
+        worth,
+        { replicas, started, starts, letGo: stops.letGo.length, batch: forBatch },
+        variant,
+      ),
+      lookAgainAt: earlier(earlier(stops.dueAt, batch.dueAt), reconsiderAt(model, at, observation, replicas + starts)),
+    };
+  }
+
+  save(): string {
+    if (this.#memory === null) return "{}";
+    const text = writeMemory(this.#memory);
+    this.#memory = readMemory(text) ?? this.#memory;
+    return text;
+  }
+
+  /** The memory, which begins with the first word. */
+  #remember(atMs: number): PredictiveMemory {
+    this.#memory ??= new PredictiveMemory(atMs);
+    return this.#memory;
+  }
+
+  #describe(
+    memory: PredictiveMemory,
+    observation: ScalerObservation,
+    idle: readonly ScalerReplica[],
+    variant: Variant,
+    now: number,
+    floor: number,
+    ceiling: number,
+  ): Situation {
+    const at = this.#situation;
+    const { model } = memory;
+    const { freeInS, waitedS } = at;
+    const batchServiceS = memory.batchServiceS ?? model.serviceS;
+    let seen = 0;
+    for (const { state, since, lane } of observation.replicas) {
+      if (state !== "busy" || seen === freeInS.length) continue;
+      freeInS[seen++] = busyFor(lane === "batch" ? batchServiceS : model.serviceS, (observation.now - since) / 1000);
+    }
+    at.busy = seen;
+    at.bootS = model.bootS;
+    for (const { state, since } of observation.replicas) {
+      if (state !== "starting" || seen === freeInS.length) continue;
+      const elapsedS = (observation.now - since) / 1000;
+      freeInS[seen++] = elapsedS < model.bootS ? model.bootS - elapsedS : model.bootS / 8;
+      at.bootS = Math.max(at.bootS, elapsedS);
+    }
+    at.booting = seen - at.busy;
+    at.idle = Math.min(idle.length, freeInS.length - seen);
+    at.idleYoung = idle.filter(({ since }) => observation.now - since < variant.timerS * 1000).length;
+    at.now = now;
+    at.queued = observation.waitingTotal;
+    at.floor = floor;
+    at.ceiling = ceiling;
+    for (let job = 0; job < Math.min(observation.waiting.length, waitedS.length); job++) {
+      waitedS[job] = Math.max(0, (observation.now - (observation.waiting[job] ?? observation.now)) / 1000);
+    }
+    return at;
+  }
+
+  /** Which idle replicas go, and when the next one may. */
+  #stops(
+    memory: PredictiveMemory,
+    settings: ScalerSettings,
+    variant: Variant,
+    observation: ScalerObservation,
+    idle: readonly ScalerReplica[],
+    at: Situation,
+  ): { readonly letGo: readonly string[]; readonly dueAt: number | null } {
+    const replicas = observation.replicas.length;
+    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - at.floor);
+    const kept = replicasKept(memory.model, variant, at);
+    const gone = idle.slice(0, Math.max(0, replicas - kept));
+    const next = idle[gone.length];
+    if (next === undefined || replicas - gone.length <= at.floor)
+      return { letGo: gone.map(({ id }) => id), dueAt: null };
+    const level = Math.min(LEVELS_MAX, replicas - gone.length);
+    const until = Math.max(
+      variant.gaps ? memory.model.keptUntil(level) : Number.NEGATIVE_INFINITY,
+      memory.model.staffedUntil(level, variant.windowIndex),
+      variant.timerS > 0 ? secondsOf(memory, next.since) + variant.timerS : Number.NEGATIVE_INFINITY,
+    );
+    // Rounded to whole milliseconds the time may seem to have come already, a moment before it has.
+    const dueAt = Math.max(observation.now + 1, Math.ceil(memory.originMs + until * 1000));
+    return { letGo: gone.map(({ id }) => id), dueAt: until > at.now && Number.isFinite(until) ? dueAt : null };
+  }
+}
+
+/** One interactive arrival: what was to happen before it happens in the shadows, then they and the model hear of it. */
+function arrived(memory: PredictiveMemory, now: number): void {
+  const { model, arrivals, shadows, floor, ceiling } = memory;
+  const worth: Worth = { waitValue: memory.waitValue, freeWaitS: memory.freeWaitS };
+  model.derive(now, worth.waitValue);
+  for (const shadow of shadows) {
+    shadow.decay(Math.exp((shadow.at - now) / SHADOW_MEMORY_S));
+    shadow.advance(now, model, arrivals, worth, floor, ceiling);
+  }
+  arrivals.add(now, model.arrived(now, worth.freeWaitS));
+  model.derive(now, worth.waitValue);
+  for (const shadow of shadows) shadow.arrived(model, arrivals, worth, floor, ceiling);
+  follow(memory, now);
+}
+
+/** Follows another variant once that would have been cheaper for long enough. */
+function follow(memory: PredictiveMemory, now: number): void {
+  const { shadows, model, waitValue } = memory;
+  if (now - model.startedAt < EVIDENCE_S_MIN) return;
+  const costs = shadows.map((shadow) => shadow.cost(waitValue));
+  const current = costs[memory.followed] ?? Number.POSITIVE_INFINITY;
+  const least = Math.min(...costs);
+  if (current - least > CHEAPER_SHARE * current + CHEAPER_STARTS * model.bootS) memory.followed = costs.indexOf(least);
+}
+
+/** Takes over what is asked for, for the shadows to live by as well; says what waiting is worth. */
+function ask(memory: PredictiveMemory, settings: ScalerSettings, floor: number, ceiling: number): Worth {
+  const target = settings.targetP95WaitS;
+  if (target === null) memory.learnedWaitValue = null;
+  else memory.learnedWaitValue ??= clamp(settings.waitValue, WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+  memory.waitValue = memory.learnedWaitValue ?? Math.max(WAIT_VALUE_MIN, settings.waitValue);
+  // Waits that are far from the target are nobody's concern.
+  memory.freeWaitS = target === null ? 0 : target / 2;
+  memory.floor = floor;
+  memory.ceiling = Math.min(ceiling, LEVELS_MAX);
+  return { waitValue: memory.waitValue, freeWaitS: memory.freeWaitS };
+}
+
+/** Every job that misses a p95 target makes waiting dearer, every other one a little cheaper: one in twenty balances. */
+function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
+  if (memory.learnedWaitValue === null) return;
+  const missed = waitedS > 2 * memory.freeWaitS ? 1 : 0;
+  const moved = memory.learnedWaitValue * Math.exp(TARGET_GAIN * (missed - MISSED_SHARE));
+  memory.learnedWaitValue = clamp(moved, WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+}
+
+/** The variant that decides: the one followed, with a timer instead of what was learned where the settings say so. */
+function variantFor(memory: PredictiveMemory, settings: ScalerSettings): Variant {
+  const followed = VARIANTS[memory.followed] ?? DEFAULT_VARIANT;
+  if (settings.idleTimeoutMs === null) return followed;
+  return { ...followed, timerS: settings.idleTimeoutMs / 1000 };
+}
+
+/** So many batch jobs are done by one replica in the time that they may wait. */
+function batchJobsPerReplica(memory: PredictiveMemory, settings: ScalerSettings): number {
+  return settings.batchTargetWaitMs / 1000 / (memory.batchServiceS ?? memory.model.serviceS);
+}
+
+/** A job that lasts longer than expected is no event, but changes what a start would be worth to those who wait. */
+function reconsiderAt(
+  model: DemandModel,
+  at: Situation,
+  observation: ScalerObservation,
+  replicas: number,
+): number | null {
+  if (at.queued === 0 || replicas >= at.ceiling) return null;
+  return observation.now + Math.max(RECONSIDER_MS_MIN, Math.ceil(model.serviceS * RECONSIDER_SERVICES * 1000));
+}
+
+interface Change {
+  readonly replicas: number;
+  /** By the policy for interactive jobs, and in all. */
+  readonly started: number;
+  readonly starts: number;
+  readonly letGo: number;
+  /** Starts that batch jobs ask for. */
+  readonly batch: number;
+}
+
+function reasonFor(model: DemandModel, at: Situation, worth: Worth, change: Change, variant: Variant): string {
+  const { replicas, starts, letGo } = change;
+  const after = replicas - letGo + starts;
+  const step = after === replicas ? `${replicas}` : `${replicas} -> ${after}`;
+  if (starts > 0) {
+    if (change.batch > change.started) return `${step}: batch jobs have waited as long as they may`;
+    if (after <= at.floor) return `${step}: the warm floor is ${at.floor}`;
+    if (at.queued > 0) {
+      const withoutS = waitAhead(outlook(model, at, worth), 0) / at.queued;
+      const start = `a start of ${inSeconds(model.bootS)} (p50)`;
+      if (!Number.isFinite(withoutS)) return `${step}: ${at.queued} waiting and nothing to serve them, ${start}`;
+      return `${step}: expected wait ${inSeconds(withoutS)} is worth more than ${start}`;
+    }
+    return `${step}: at ${perMinute(model.jobsPerS(at.now))} jobs a minute the waiting this saves is worth a replica`;
+  }
+  if (letGo > 0) return `${step}: not likely enough to be needed again soon`;
+  if (replicas <= at.floor && replicas > 0) return `${step}: the warm floor`;
+  if (at.queued > 0) return `${step}: ${at.queued} waiting will be served sooner than a start would help`;
+  if (at.idle > 0) return `${step}: ${at.idle} idle, likely enough to be needed again soon (by ${variant.name})`;
+  return replicas === 0 ? `${step}: nothing to do` : `${step}: enough`;
+}
+
+function inSeconds(seconds: number): string {
+  return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds)} s`;
+}
+
+function perMinute(jobsPerS: number): string {
+  return (jobsPerS * 60).toPrecision(2);
+}
+
+/** Seconds of the memory's own time; never before what it was last told, whatever the clock does. */
+function secondsOf(memory: PredictiveMemory, atMs: number): number {
+  return Math.max(memory.at, (atMs - memory.originMs) / 1000);
+}
+
+function averaged(known: number | null, value: number): number {
+  const positive = Math.max(0.01, value);
+  return known === null ? positive : known + (positive - known) / 32;
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, value));
+}

@@ -1,0 +1,317 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { makeScaler } from "#durable-objects/autoscaler/make-scaler";
+import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
+import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
+import { replay } from "#durable-objects/autoscaler/replay/engine";
+import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
+import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import type { Scaler, ScalerDecision, ScalerEvent, ScalerSettings } from "#durable-objects/autoscaler/scaler";
+import { observed, replica, SETTINGS, START } from "./observed.ts";
+
+/** Jobs in bursts: a few each, far apart. */
+function bursts(count: number, everyS: number, jobs: number, seed: number): Arrival[] {
+  const chance = seededChance(seed);
+  return Array.from({ length: count }, (_, burst) =>
+    Array.from({ length: jobs }, () => ({ t: burst * everyS + chance() * 5, serviceS: 2 + 4 * chance() })),
+  ).flat();
+}
+
+/** Random jobs, `jobsPerS` on average, 4 s each on average. */
+function steady(count: number, jobsPerS: number, seed: number): Arrival[] {
+  const chance = seededChance(seed);
+  let t = 0;
+  return Array.from({ length: count }, () => {
+    t -= Math.log(1 - chance()) / jobsPerS;
+    return { t, serviceS: 2 + 4 * chance() };
+  });
+}
+
+function run(rows: readonly Arrival[], horizonS: number, settings: ScalerSettings, bootS = 30) {
+  const decisions: ScalerDecision[] = [];
+  const policy = scalerPolicy(new PredictiveScaler(null), settings, ({ decision }) => decisions.push(decision));
+  return { ...replay(arrivalsOf(rows), policy, { horizonS, bootS, batchDeadlineS: 3_600 }), decisions };
+}
+
+describe("the predictive policy", () => {
+  it("starts nothing and wants nothing while nobody comes", () => {
+    const { gpuSeconds, decisions } = run([], 86_400, SETTINGS);
+    expect(gpuSeconds).toBe(0);
+    expect(decisions).toHaveLength(1);
+    expect(decisions[0]).toMatchObject({ wanted: 0, lookAgainAt: null, reason: "0: nothing to do" });
+  });
+
+  it("starts nothing for a queue that is gone before a start would be done", () => {
+    const rows = bursts(100, 60, 4, 3);
+    const { launches } = run(rows, 6_000, SETTINGS);
+    const perRequest = replay(
+      arrivalsOf(rows),
+      scalerPolicy(makeScaler("request_count", null), { ...SETTINGS, idleTimeoutMs: 20_000 }),
+      { horizonS: 6_000, bootS: 30 },
+    );
+    expect(launches).toBeLessThan(15);
+    expect(perRequest.launches).toBeGreaterThan(60);
+    expect(run(bursts(10, 600, 100, 3), 6_000, SETTINGS).launches).toBeGreaterThan(50);
+  });
+
+  it("goes back to nothing after the last job", () => {
+    const rows = bursts(30, 600, 6, 4);
+    const { decisions } = run(rows, 10 * 86_400, SETTINGS);
+    expect(decisions.at(-1)).toMatchObject({ wanted: 0, lookAgainAt: null });
+    expect(decisions.at(-1)?.reason).toBe("1 -> 0: not likely enough to be needed again soon");
+  });
+
+  it("learns to keep a replica over gaps that are worth it, and to let it go over those that are not", () => {
+    const often = run(bursts(200, 60, 3, 5), 12_000, SETTINGS);
+    const rarely = run(bursts(200, 6_000, 3, 6), 1_200_000, SETTINGS);
+    expect(often.interactive.coldShare).toBeLessThan(0.05);
+    expect(rarely.gpuSeconds).toBeLessThan(200 * 200);
+    expect(rarely.interactive.coldShare).toBeGreaterThan(0.3);
+  });
+
+  it("spends more and waits less the more a second of waiting is worth", () => {
+    const rows = steady(4_000, 0.5, 7);
+    const runs = [1, 10, 100].map((waitValue) => run(rows, 8_000, { ...SETTINGS, waitValue }));
+    const [thrifty, balanced, fast] = runs.map(({ gpuSeconds, interactive }) => ({
+      gpuSeconds,
+      wait: interactive.meanS,
+    }));
+    expect(thrifty?.gpuSeconds).toBeLessThan(balanced?.gpuSeconds ?? 0);
+    expect(balanced?.gpuSeconds).toBeLessThan(fast?.gpuSeconds ?? 0);
+    expect(thrifty?.wait).toBeGreaterThan(balanced?.wait ?? 0);
+    expect(balanced?.wait).toBeGreaterThan(fast?.wait ?? 0);
+  });
+
+  it("holds a p95 target that can be held, whatever the wait value was", () => {
+    for (const waitValue of [1, 100]) {
+      const { interactive } = run(steady(8_000, 0.5, 8), 16_000, { ...SETTINGS, waitValue, targetP95WaitS: 5 });
+      expect(interactive.p95S).toBeLessThan(6);
+    }
+  }, 60_000);
+
+  it("keeps idle replicas exactly as long as an idle timeout says", () => {
+    const { gpuSeconds } = run([{ t: 0, serviceS: 5 }], 7_200, { ...SETTINGS, idleTimeoutMs: 100_000 });
+    expect(gpuSeconds).toBe(30 + 5 + 100);
+  });
+
+  it("keeps the floor, and no more than the ceiling", () => {
+    const { decisions } = run(steady(500, 5, 9), 2_000, { ...SETTINGS, floor: 2, ceiling: 5 });
+    expect(Math.min(...decisions.map(({ wanted }) => wanted))).toBe(2);
+    expect(Math.max(...decisions.map(({ wanted }) => wanted))).toBe(5);
+    expect(decisions[0]?.reason).toBe("0 -> 2: the warm floor is 2");
+  });
+
+  it("says what a start is worth", () => {
+    const { decisions } = run(steady(2_000, 1, 10), 3_000, SETTINGS);
+    const reasons = decisions.map(({ reason }) => reason);
+    expect(reasons.some((reason) => reason.startsWith("0 -> "))).toBe(true);
+    expect(
+      reasons.some((reason) =>
+        /^\d+ -> \d+: expected wait [\d.]+ s is worth more than a start of 30 s \(p50\)$/.test(reason),
+      ),
+    ).toBe(true);
+  });
+});
+
+describe("batch jobs under the predictive policy", () => {
+  it("wait for idle replicas until their target wait has passed, then get their own", () => {
+    const rows = Array.from({ length: 10 }, (): Arrival => ({ t: 0, serviceS: 10, lane: "batch" }));
+    const { decisions, waitsS, launches } = run(rows, 7_200, { ...SETTINGS, batchTargetWaitMs: 600_000 });
+    expect(waitsS[0]).toBe(630);
+    expect(launches).toBe(1);
+    expect(decisions.map(({ reason }) => reason)).toContain("0 -> 1: batch jobs have waited as long as they may");
+  });
+
+  it("get more than one replica when one could not do them in the time they may wait", () => {
+    const rows = Array.from({ length: 200 }, (): Arrival => ({ t: 0, serviceS: 10, lane: "batch" }));
+    const { launches, batchMissed } = run(rows, 7_200, { ...SETTINGS, batchTargetWaitMs: 600_000 });
+    expect(launches).toBeGreaterThan(2);
+    expect(batchMissed).toBe(0);
+  });
+});
+
+const anyEvent: fc.Arbitrary<ScalerEvent> = fc.oneof(
+  fc.record({ type: fc.constant("arrived" as const), at: anyTime(), lane: anyLane() }),
+  fc.record({
+    type: fc.constant("started" as const),
+    at: anyTime(),
+    lane: anyLane(),
+    waitedMs: fc.nat(10_000_000),
+    cold: fc.boolean(),
+  }),
+  fc.record({ type: fc.constant("finished" as const), at: anyTime(), lane: anyLane(), busyMs: fc.nat(10_000_000) }),
+  fc.record({ type: fc.constant("booted" as const), at: anyTime(), bootMs: fc.nat(10_000_000) }),
+);
+function anyTime() {
+  return fc.nat(100_000_000).map((ms) => START + ms);
+}
+function anyLane() {
+  return fc.constantFrom("interactive" as const, "batch" as const);
+}
+const anySettings: fc.Arbitrary<ScalerSettings> = fc
+  .record({
+    policy: fc.constantFrom("predictive" as const, "queue_delay" as const, "request_count" as const),
+    waitValue: fc.double({ min: 0.01, max: 1_000, noNaN: true }),
+    targetP95WaitS: fc.option(fc.double({ min: 0.1, max: 100, noNaN: true })),
+    floor: fc.nat(10),
+    ceiling: fc.integer({ min: 1, max: 100 }),
+    idleTimeoutMs: fc.option(fc.integer({ min: 1_000, max: 1_000_000 })),
+    queueDelayMs: fc.integer({ min: 0, max: 60_000 }),
+    jobsPerReplica: fc.integer({ min: 1, max: 10 }),
+    batchTargetWaitMs: fc.nat(3_600_000),
+  })
+  .map((settings) => ({ ...settings, floor: Math.min(settings.floor, settings.ceiling) }));
+const anyObservation = fc
+  .record({
+    now: anyTime(),
+    states: fc.array(fc.tuple(fc.constantFrom("starting", "idle", "busy", "batch"), fc.nat(1_000_000)), {
+      maxLength: 100,
+    }),
+    waitingMs: fc.array(fc.nat(1_000_000), { maxLength: 300 }),
+    batchWaiting: fc.nat(1_000),
+    batchMs: fc.nat(4_000_000),
+  })
+  .map(({ now, states, waitingMs, batchWaiting, batchMs }) =>
+    observed({
+      now,
+      replicas: states.map(([state, sinceMs], index) =>
+        state === "batch"
+          ? { ...replica(index, "busy", now - sinceMs), lane: "batch" as const }
+          : replica(index, state === "starting" || state === "idle" ? state : "busy", now - sinceMs),
+      ),
+      waiting: waitingMs.toSorted((a, b) => b - a).map((ms) => now - ms),
+      batchWaiting,
+      batchOldestAt: batchWaiting === 0 ? null : now - batchMs,
+    }),
+  );
+
+describe("any policy, whatever happens in whatever order", () => {
+  const steps = fc.array(fc.oneof(anyEvent, fc.tuple(anySettings, anyObservation)), { maxLength: 60 });
+
+  it("stays between floor and ceiling, lets go nobody who is busy, and never looks again at once", () => {
+    fc.assert(
+      fc.property(fc.constantFrom("predictive", "queue_delay", "request_count"), steps, (policy, taken) => {
+        const scaler = makeScaler(policy, null);
+        for (const step of taken) {
+          if (!Array.isArray(step)) {
+            scaler.note(step);
+            continue;
+          }
+          const [settings, observation] = step;
+          const { wanted, letGo, reason, lookAgainAt } = scaler.decide(settings, observation);
+          expect(wanted).toBeGreaterThanOrEqual(settings.floor);
+          expect(wanted).toBeLessThanOrEqual(settings.ceiling);
+          const free = new Set(observation.replicas.filter(({ state }) => state !== "busy").map(({ id }) => id));
+          expect(letGo.every((id) => free.has(id))).toBe(true);
+          expect(new Set(letGo).size).toBe(letGo.length);
+          expect(observation.replicas.length - letGo.length).toBeGreaterThanOrEqual(
+            Math.min(observation.replicas.length, settings.floor),
+          );
+          expect(reason).toMatch(/^\d+(?: -> \d+)?: .+/);
+          if (lookAgainAt !== null) expect(lookAgainAt).toBeGreaterThan(observation.now);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("decides the same after a restart as without one", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom("predictive", "queue_delay", "request_count"),
+        steps,
+        fc.nat(60),
+        (policy, taken, at) => {
+          const kept = makeScaler(policy, null);
+          let restarted: Scaler = makeScaler(policy, null);
+          for (const [index, step] of taken.entries()) {
+            if (index === at) {
+              kept.save();
+              restarted = makeScaler(policy, restarted.save());
+            }
+            if (!Array.isArray(step)) {
+              kept.note(step);
+              restarted.note(step);
+            } else expect(restarted.decide(...step)).toEqual(kept.decide(...step));
+          }
+          expect(restarted.save()).toEqual(kept.save());
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("starts afresh from a memory that is garbage", () => {
+    const good = makeScaler("predictive", null);
+    for (const { t } of steady(300, 2, 11))
+      good.note({ type: "arrived", at: START + Math.round(t * 1000), lane: "interactive" });
+    const text = good.save();
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.string(), fc.json(), torn(text)),
+        anySettings,
+        anyObservation,
+        (saved, settings, observation) => {
+          const scaler = makeScaler("predictive", saved);
+          scaler.note({ type: "arrived", at: observation.now, lane: "interactive" });
+          expect(scaler.decide(settings, observation).wanted).toBeGreaterThanOrEqual(settings.floor);
+          expect(makeScaler("predictive", scaler.save()).save()).toBe(scaler.save());
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});
+
+function torn(text: string) {
+  return fc
+    .tuple(fc.nat(text.length), fc.nat(30), fc.string({ maxLength: 5 }))
+    .map(([from, length, put]) => text.slice(0, from) + put + text.slice(from + length));
+}
+
+describe("what the predictive policy remembers", () => {
+  it("fits into 16 kB after any traffic", () => {
+    const sizes = [
+      steady(500, 0.01, 12),
+      steady(2_000, 3, 13),
+      steady(2_500, 40, 14),
+      bursts(10, 300, 200, 15),
+      bursts(300, 7, 3, 16),
+    ].map((rows) => {
+      const scaler = new PredictiveScaler(null);
+      let longest = 0;
+      let count = 0;
+      const measured: Scaler = {
+        note: (event) => scaler.note(event),
+        decide(settings, observation) {
+          if (++count % 500 === 0) longest = Math.max(longest, scaler.save().length);
+          return scaler.decide(settings, observation);
+        },
+        save: () => scaler.save(),
+      };
+      replay(arrivalsOf(rows), scalerPolicy(measured, SETTINGS), { horizonS: (rows.at(-1)?.t ?? 0) + 60, bootS: 90 });
+      return longest;
+    });
+    expect(Math.max(...sizes)).toBeLessThan(16_000);
+    // Of dense traffic there is a lot to remember: a memory that forgot it all would be short as well.
+    expect(Math.max(...sizes)).toBeGreaterThan(4_000);
+  }, 60_000);
+
+  it("is as good after restarts as without them", () => {
+    const rows = steady(3_000, 0.2, 17);
+    const whole = run(rows, 15_000, SETTINGS);
+    let scaler = new PredictiveScaler(null);
+    let decisions = 0;
+    const restarting: Scaler = {
+      note: (event) => scaler.note(event),
+      decide(settings, observation) {
+        if (++decisions % 50 === 0) scaler = new PredictiveScaler(scaler.save());
+        return scaler.decide(settings, observation);
+      },
+      save: () => scaler.save(),
+    };
+    const often = replay(arrivalsOf(rows), scalerPolicy(restarting, SETTINGS), { horizonS: 15_000, bootS: 30 });
+    const score = (result: typeof often) => result.gpuSeconds + SETTINGS.waitValue * result.interactive.totalS;
+    expect(score(often) / score(whole)).toBeLessThan(1.03);
+  });
+});
