@@ -186,13 +186,14 @@ export class Replica {
   #enter(state: ReplicaState): void {
     // A draining replica stays so until it has ended, whatever its ComfyUI does meanwhile.
     if (this.#state === "draining" && !hasEnded({ state })) return;
-    const isNew = this.#state !== state;
+    const was = this.#state;
     this.#state = state;
     if (state === "busy") return;
     if (!hasEnded({ state })) void this.#reporter.now();
-    if (!isNew || state === "ready") return;
+    // Between two jobs it is ready each time, which is no news.
+    if (was === state || was === "busy") return;
     this.#log("replica_state", { state });
-    this.#options.onChange();
+    if (state !== "ready") this.#options.onChange();
   }
 
   /**
@@ -205,6 +206,7 @@ export class Replica {
     const signal = errand === null ? this.#drain.signal : AbortSignal.any([this.#drain.signal, errand.stopped]);
     this.#proven = null;
     this.#phases.begin("preparing");
+    this.#log("replica_state", { state: "preparing" });
     this.#enter("preparing");
     await this.#refuseFullDisk();
     const release = await this.#wantedRelease(number);
