@@ -190,9 +190,10 @@ export function reconcile(
   }
   for (const replica of state.replicas.all()) {
     if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;
-    if (replica.startedAt < sentAt) {
-      gone(state, replica.id, Math.min(now, state.aliveUntil(replica.id) ?? now), "The pod no longer has the replica.");
-    }
+    if (replica.startedAt >= sentAt) continue;
+    // One that was told to stop has done so just now, and said so to the pod alone.
+    const aliveUntil = replica.draining ? now : (state.aliveUntil(replica.id) ?? now);
+    gone(state, replica.id, Math.min(now, aliveUntil), replica.draining ? null : "The pod no longer has the replica.");
   }
 }
 

@@ -132,6 +132,22 @@ describe("the time of a replica", () => {
     expect(shown(world, replica)).toMatchObject({ state: "crashed", error: "CUDA is gone" });
   });
 
+  it("ends when the pod no longer has a replica that was told to stop", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    report(world, replica, "ready");
+    world.poll(replica);
+    world.pass(6_000);
+    world.call((core) => core.stopReplica(world.workspaceId, replica.id));
+    world.pass(1_000);
+    world.answerDemand([]);
+    expect(shown(world, replica)).toMatchObject({
+      state: "stopped",
+      error: null,
+      seconds: { cold: 0, idle: 7, busy: 0 },
+    });
+  });
+
   it("ends when the replica was last heard of, where nobody saw its end", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();
