@@ -1,7 +1,15 @@
 import { allPages } from "#client/paging";
 import type { PageOf } from "#client/queues";
 import type { AnswerOf, CallOptions, CreateOptions, Transport } from "#client/transport";
-import { type Build, type BuildSummary, createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
+import {
+  type Build,
+  type BuildSummary,
+  createBuild,
+  deleteBuild,
+  getBuild,
+  getStandalone,
+  listBuilds,
+} from "#contract/api/builds";
 import type { BuildManifest, StandaloneRelease } from "#contract/build";
 
 export type BuildPage = AnswerOf<typeof listBuilds>;
@@ -20,6 +28,11 @@ export class Builds {
 
   get(digest: string, options: CallOptions = {}): Promise<Build> {
     return this.#transport.call(getBuild, { params: { digest }, ...options });
+  }
+
+  /** Deletes a build that no release uses. */
+  delete(digest: string, options: CallOptions = {}): Promise<void> {
+    return this.#transport.call(deleteBuild, { params: { digest }, ...options });
   }
 
   /** One page, newest first. */

@@ -65,6 +65,7 @@ export const problems = {
   model_in_use: { status: 409, retryable: false, title: "Releases need the model" },
   model_incomplete: { status: 409, retryable: false, title: "Parts of the model are missing" },
   model_limit: { status: 409, retryable: false, title: "The workspace stores as many models as it may" },
+  build_in_use: { status: 409, retryable: false, title: "Releases need the build" },
   build_limit: { status: 409, retryable: false, title: "The workspace has as many builds as it may have" },
   pod_name_taken: { status: 409, retryable: false, title: "The workspace has a pod of that name" },
   pod_in_use: { status: 409, retryable: false, title: "The pod is in use" },

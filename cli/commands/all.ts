@@ -2,7 +2,7 @@
 import type { Command } from "#cli/command";
 import { batchCancel, batchGet, batchResults, batchSubmit } from "#cli/commands/batches";
 import { buildDigestOf, buildExport, buildImport, buildScan, buildShow } from "#cli/commands/build";
-import { buildsGet, buildsList, buildsPush, releasesPackage } from "#cli/commands/builds";
+import { buildsGet, buildsList, buildsPush, buildsRemove, releasesPackage } from "#cli/commands/builds";
 import { demo } from "#cli/commands/demo";
 import { deploy } from "#cli/commands/deploy";
 import { dev } from "#cli/commands/dev";
@@ -97,6 +97,7 @@ export const commands: readonly Command[] = [
   buildsPush,
   buildsList,
   buildsGet,
+  buildsRemove,
   deploy,
   run,
   jobsList,

@@ -63,19 +63,38 @@ export const buildsGet: Command = {
   options: outOption,
   optionHelp: { out: "write it there instead of printing it" },
   run: async (call) => {
-    const digest = call.positionals[0] ?? "";
-    if (!Sha256.safeParse(digest).success) {
-      throw new CliError(
-        "usage",
-        `${JSON.stringify(digest)} is no build's digest`,
-        "It has 64 hexadecimal digits: pilotlight builds ls",
-      );
-    }
+    const digest = digestOf(call);
     const client = await call.connect();
     const { manifest } = await client.builds.get(digest, { signal: call.interrupts.signal });
     return written(call, manifest, { build: manifest });
   },
 };
+
+export const buildsRemove: Command = {
+  path: ["builds", "rm"],
+  summary: "Delete a build that no release uses",
+  examples: ["pilotlight builds rm 3b1f…"],
+  positionals: [{ name: "digest", required: true }],
+  options: {},
+  optionHelp: {},
+  run: async (call) => {
+    const digest = digestOf(call);
+    const client = await call.connect();
+    await client.builds.delete(digest, { signal: call.interrupts.signal });
+    return { data: { deleted: digest }, text: `Build ${digest} is deleted.` };
+  },
+};
+
+/** @throws CliError `usage` when the first argument is no digest */
+function digestOf(call: Call): string {
+  const digest = call.positionals[0] ?? "";
+  if (Sha256.safeParse(digest).success) return digest;
+  throw new CliError(
+    "usage",
+    `${JSON.stringify(digest)} is no build's digest`,
+    "It has 64 hexadecimal digits: pilotlight builds ls",
+  );
+}
 
 export const releasesPackage: Command = {
   path: ["releases", "package"],

@@ -1,7 +1,7 @@
 /** The whole public API, in the order the reference shows it. */
 import { createKey, getHealth, getMe, listKeys, revokeKey } from "#contract/api/access";
 import { cancelBatch, createBatch, getBatch, getBatchResults } from "#contract/api/batches";
-import { createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
+import { createBuild, deleteBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
 import {
   createEndpoint,
   deleteEndpoint,
@@ -115,6 +115,7 @@ export const routes: readonly Route[] = [
   createBuild,
   listBuilds,
   getBuild,
+  deleteBuild,
   getStandalone,
   createRelease,
   listReleases,

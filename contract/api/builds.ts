@@ -67,6 +67,19 @@ export const getBuild = route({
   returns: Build,
   problems: ["build_not_found"],
 });
+export const deleteBuild = route({
+  id: "deleteBuild",
+  tag,
+  method: "delete",
+  path: "/v1/builds/{digest}",
+  summary: "Delete a build that no release uses",
+  description:
+    "Releases are kept, so a build goes only when no release of a living endpoint names it. Machines that have made it remove it by themselves when they need its room.",
+  scope: "deploy",
+  params: BuildParams,
+  status: 204,
+  problems: ["build_not_found", "build_in_use"],
+});
 export const getStandalone = route({
   id: "getStandaloneRelease",
   tag,

@@ -73,6 +73,13 @@ it("lists builds, and writes a manifest or a release with its build to a file", 
   ]);
 });
 
+it("deletes a build", async () => {
+  const server = await scriptedServer((_, response) => void response.writeHead(204).end());
+  const { code, stdout } = await runHere(["builds", "rm", summary.digest, ...keyed(server.url), "--json"]);
+  expect([code, JSON.parse(stdout).data.deleted]).toEqual([0, summary.digest]);
+  expect(server.seen.map(({ method, url }) => `${method} ${url}`)).toEqual([`DELETE /v1/builds/${summary.digest}`]);
+});
+
 it("refuses what is no digest and no number before it asks anybody", async () => {
   const server = await scriptedServer();
   for (const words of [

@@ -63,6 +63,25 @@ describe("a build", () => {
     expect((await jsonOf(await send("GET", "/v1/builds", { key: stranger.key }))).data).toEqual([]);
   });
 
+  it("is deleted when no release uses it, by its own workspace", async () => {
+    const digests: string[] = [];
+    for (const name of ["unused", "used"]) {
+      await register(buildNamed(name));
+      digests.push(await buildDigest(buildNamed(name)));
+    }
+    const [unused = "", used = ""] = digests;
+    await makeEndpoint(workspace.key, "user", { build: used });
+    const remove = (digest: string, key = workspace.key) => send("DELETE", `/v1/builds/${digest}`, { key });
+    expect((await refusalOf(await remove(unused, stranger.key))).code).toBe("build_not_found");
+    expect((await remove(unused)).status).toBe(204);
+    expect((await refusalOf(await remove(unused))).code).toBe("build_not_found");
+    const refused = await remove(used);
+    expect(refused.status).toBe(409);
+    expect(await jsonOf(refused)).toMatchObject({ code: "build_in_use", detail: expect.stringContaining("user 1") });
+    await send("DELETE", "/v1/endpoints/user", { key: workspace.key });
+    expect((await remove(used)).status).toBe(204);
+  });
+
   it("is listed newest first, page by page, each once", async () => {
     const own = await makeWorkspace();
     for (const name of ["1", "2", "3"]) await register(buildNamed(name), own.key);

@@ -1,5 +1,5 @@
 /** Builds in the catalog: content-addressed, one row for the same build in a workspace. */
-import { and, asc, count, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, isNull, lt, notExists, or, sql } from "drizzle-orm";
 import type { Build, BuildSummary } from "#contract/api/builds";
 import { BuildManifest } from "#contract/build";
 import type { WorkspaceId } from "#contract/ids";
@@ -74,6 +74,39 @@ export async function endpointsWithModel(
     .orderBy(asc(endpoints.slug))
     .limit(ENDPOINTS_NAMED_MAX);
   return rows.map(({ slug }) => slug);
+}
+
+/** Releases of living endpoints that name the build: the first ones. */
+export async function releasesWithBuild(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  digest: string,
+): Promise<{ slug: string; number: number }[]> {
+  return await catalogOf(database)
+    .select({ slug: endpoints.slug, number: releases.number })
+    .from(releases)
+    .innerJoin(endpoints, eq(endpoints.id, releases.endpointId))
+    .where(and(eq(endpoints.workspaceId, workspaceId), isNull(endpoints.deletedAt), eq(releases.build, digest)))
+    .orderBy(asc(endpoints.slug), asc(releases.number))
+    .limit(ENDPOINTS_NAMED_MAX);
+}
+
+/** Deletes a build unless a release of a living endpoint names it. @returns false when one does, or there is no such build */
+export async function deleteUnusedBuild(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  digest: string,
+): Promise<boolean> {
+  const users = catalogOf(database)
+    .select({ number: releases.number })
+    .from(releases)
+    .innerJoin(endpoints, eq(endpoints.id, releases.endpointId))
+    .where(and(eq(endpoints.workspaceId, workspaceId), isNull(endpoints.deletedAt), eq(releases.build, digest)));
+  const gone = await catalogOf(database)
+    .delete(builds)
+    .where(and(eq(builds.workspaceId, workspaceId), eq(builds.digest, digest), notExists(users)))
+    .returning({ digest: builds.digest });
+  return gone.length > 0;
 }
 
 export async function countBuilds(database: D1Database, workspaceId: WorkspaceId): Promise<number> {

@@ -1,5 +1,5 @@
 /** Builds: registered by what they are, looked up by their digest. */
-import { createBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
+import { createBuild, deleteBuild, getBuild, getStandalone, listBuilds } from "#contract/api/builds";
 import { buildDigest, type SmokeTest } from "#contract/build";
 import { BUILDS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
@@ -8,8 +8,10 @@ import {
   buildSummary,
   buildView,
   countBuilds,
+  deleteUnusedBuild,
   findBuild,
   putBuild,
+  releasesWithBuild,
   selectBuilds,
 } from "#worker/catalog/builds";
 import { findRelease } from "#worker/catalog/endpoints";
@@ -57,6 +59,14 @@ const get = handle(getBuild, async ({ env, principal, params }) => {
   return buildView(build);
 });
 
+const remove = handle(deleteBuild, async ({ env, principal: { workspaceId }, params: { digest } }) => {
+  if (await deleteUnusedBuild(env.CATALOG, workspaceId, digest)) return undefined;
+  const users = await releasesWithBuild(env.CATALOG, workspaceId, digest);
+  if (users.length === 0) throw new Problem("build_not_found", "Your workspace has no such build.");
+  const named = users.map(({ slug, number }) => `${slug} ${number}`).join(", ");
+  throw new Problem("build_in_use", `Releases need it: ${named}. They go with their endpoint.`);
+});
+
 const standalone = handle(getStandalone, async ({ env, principal, params }) => {
   const { workspaceId } = principal;
   const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
@@ -82,7 +92,7 @@ const standalone = handle(getStandalone, async ({ env, principal, params }) => {
 /** A release that asks for nothing in particular: something has to come of its graph. */
 const GRAPH_AS_IT_IS: SmokeTest = { inputs: {}, outputs: [] };
 
-export const buildRoutes = [create, list, get, standalone];
+export const buildRoutes = [create, list, get, remove, standalone];
 
 function placeOf(place: string | undefined): Pick<BuildRow, "createdAt" | "digest"> | undefined {
   const [createdAt, digest] = place?.split(":") ?? [];
