@@ -34,11 +34,13 @@ describe("the checker", () => {
   function broken(meddle: (database: SimulatedDatabase, row: { id: string }) => void): string | undefined {
     for (let seed = 1; seed < 20; seed += 1) {
       let isDone = false;
-      const { violation } = new PodSimulation(seed, 500, (world, database) => {
-        const [row] = database.look("SELECT id FROM replicas WHERE draining = 0 AND state = 'ready'");
-        if (isDone || row === undefined || world.operations < 100) return;
-        isDone = true;
-        meddle(database, { id: String(row.id) });
+      const { violation } = new PodSimulation(seed, 500, {
+        meddle: (world, database) => {
+          const [row] = database.look("SELECT id FROM replicas WHERE draining = 0 AND state = 'ready'");
+          if (isDone || row === undefined || world.operations < 100) return;
+          isDone = true;
+          meddle(database, { id: String(row.id) });
+        },
       }).run();
       if (isDone) return violation?.message;
     }

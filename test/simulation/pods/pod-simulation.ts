@@ -15,6 +15,13 @@ import { drawPodSwarm, NO_POD_FAULTS, type PodFaults, type PodSwarm } from "./po
 import { SimulatedDemand } from "./simulated-demand.ts";
 import { LIES, SimulatedNode } from "./simulated-node.ts";
 
+export interface PodSimulationOptions {
+  /** Called after each turn, to break what must not break. */
+  readonly meddle?: (world: PodSimulation, database: SimulatedDatabase) => void;
+  /** Instead of one that the seed draws. */
+  readonly swarm?: PodSwarm;
+}
+
 export interface PodSimulationResult {
   readonly seed: number;
   readonly operations: number;
@@ -54,7 +61,7 @@ export class PodSimulation {
   readonly #checks: PodChecks;
   readonly #waiting = new Map<string, (answer: NodePollAnswer) => void>();
   readonly #seed: number;
-  readonly #meddle: ((world: PodSimulation, database: SimulatedDatabase) => void) | undefined;
+  readonly #meddle: PodSimulationOptions["meddle"];
   readonly #operationsWanted: number;
   faults: PodFaults;
   operations = 0;
@@ -64,13 +71,12 @@ export class PodSimulation {
   #rings: number[] = [];
   #settingsVersion = 1;
 
-  /** @param meddle called after each turn, to break what must not break */
-  constructor(seed: number, operations: number, meddle?: (world: PodSimulation, database: SimulatedDatabase) => void) {
-    this.#meddle = meddle;
+  constructor(seed: number, operations: number, options: PodSimulationOptions = {}) {
+    this.#meddle = options.meddle;
     this.#seed = seed;
     this.#operationsWanted = operations;
     this.dice = new Dice(seed);
-    this.swarm = drawPodSwarm(this.dice);
+    this.swarm = options.swarm ?? drawPodSwarm(this.dice);
     this.faults = this.swarm.faults;
     const bytes = (length: number) => this.dice.bytes(length);
     this.workspaceId = makeId(WorkspaceId, "ws", EPOCH, bytes);
@@ -105,17 +111,17 @@ export class PodSimulation {
   run(): PodSimulationResult {
     let violation: PodSimulationResult["violation"] = null;
     try {
-      this.#begin();
+      this.begin();
       while (this.operations < this.#operationsWanted && this.agenda.step());
       this.#calmDown();
-      this.#until(CALM_MS);
+      this.pass(CALM_MS);
       // Whatever was wrong is over. What is wanted now must be there, and nothing else.
       for (const endpoint of this.endpoints) endpoint.rest(this.dice.int(0, 3));
-      this.#until(SETTLE_MS);
+      this.pass(SETTLE_MS);
       this.#comesTrue(() => this.#checks.atRest());
       this.#settle({ min_replicas: 0 });
       for (const endpoint of this.endpoints) endpoint.rest(0);
-      this.#until(SETTLE_MS);
+      this.pass(SETTLE_MS);
       this.#comesTrue(() => this.#checks.atNothing());
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
@@ -124,7 +130,7 @@ export class PodSimulation {
     return { seed: this.#seed, operations: this.operations, digest: this.trace.digest(), hits: this.hits, violation };
   }
 
-  #begin(): void {
+  begin(): void {
     const { faults } = this;
     this.faults = NO_POD_FAULTS;
     this.turn("configure", (core) =>
@@ -163,13 +169,25 @@ export class PodSimulation {
     );
   }
 
-  #until(ms: number): void {
+  /** Lets so much time go by. */
+  pass(ms: number): void {
     const end = this.agenda.now + ms;
     let isOver = false;
     this.agenda.at(end, () => {
       isOver = true;
     });
     while (!isOver && this.agenda.step());
+  }
+
+  /** What does not fit together at this moment; null: all parties and all counters agree. */
+  disagreement(): string | null {
+    try {
+      this.#checks.atRest();
+      return null;
+    } catch (error) {
+      if (error instanceof Violation) return error.message;
+      throw error;
+    }
   }
 
   /** Where several want one slot, turns go on for ever: everything agrees again and again, and not at each moment. */
@@ -180,7 +198,7 @@ export class PodSimulation {
         return;
       } catch (error) {
         if (!(error instanceof Violation) || this.agenda.now >= end) throw error;
-        this.#until(500);
+        this.pass(500);
       }
     }
   }
@@ -254,7 +272,7 @@ export class PodSimulation {
     return new PodCore(this.#database, world, this.#armedAt);
   }
 
-  #restart(): void {
+  restart(): void {
     this.hit("object restarted");
     for (const state of this.#checks.states()) this.hit(`object restarted, replica ${state}`);
     this.#waiting.clear();
@@ -280,7 +298,7 @@ export class PodSimulation {
       this.trace.add(`${this.operations} ${this.agenda.now} ${what} undone`);
       this.#checks.afterTurn();
       // Whose storage fails is started anew.
-      this.#restart();
+      this.restart();
       return null;
     }
     this.#database.plan(null);
@@ -289,7 +307,7 @@ export class PodSimulation {
     this.#checks.afterTurn();
     this.#perform(this.#core.takeEffects());
     if (dice.chance(faults.restart)) {
-      this.#restart();
+      this.restart();
       // The commit has happened, and nobody hears of it.
       if (dice.chance(0.5)) return null;
     }
@@ -315,6 +333,11 @@ export class PodSimulation {
       const answer = this.turn("poll times out", (core) => core.pollTimedOut(nodeId, poll.poll_id));
       if (answer !== null) respond(answer);
     });
+  }
+
+  /** The poll is open, and whoever sent it hears its heartbeats. */
+  isWaiting(nodeId: NodeId, pollId: string): boolean {
+    return this.#waiting.has(`${nodeId} ${pollId}`);
   }
 
   demand(demand: Demand): DemandReply | null {

@@ -77,7 +77,7 @@ export function drawPodSwarm(dice: Dice): PodSwarm {
       networkCut: rate(0.005, 0.02),
       crash: rate(0.02, 0.2),
       operator: rate(0.02, 0.1),
-      liars: rate(0.2, 0.5),
+      liars: rate(0.3, 0.7),
     },
   };
 }

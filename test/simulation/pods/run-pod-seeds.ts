@@ -1,7 +1,7 @@
 import { PodSimulation, type PodSimulationResult } from "./pod-simulation.ts";
 
-/** Long enough for a world's rates to meet each other, short enough that a thousand worlds are seen. */
-export const OPERATIONS_PER_SEED = 2_000;
+/** Under faults: long enough for a world's rates to meet each other, short enough that many worlds are seen. */
+export const OPERATIONS_PER_SEED = 1_000;
 /** After so many broken seeds more of them say nothing new. */
 const VIOLATIONS_MAX = 5;
 
@@ -12,7 +12,7 @@ export interface PodSeedsSum {
   readonly hits: ReadonlyMap<string, number>;
 }
 
-/** Runs seeds one after the other. @param options.operations of all seeds together, at least */
+/** Runs seeds one after the other, until there are so many of them or of their operations, those after the faults included. */
 export function runPodSeeds(options: {
   readonly first: number;
   readonly seeds: number;
@@ -23,7 +23,8 @@ export function runPodSeeds(options: {
   const violations: PodSimulationResult[] = [];
   let sum: PodSeedsSum = { operations: 0, seeds: 0, violations, hits };
   const each = Math.max(1, Math.ceil(options.operations / Math.max(1, options.seeds)));
-  while (sum.seeds < options.seeds && violations.length < VIOLATIONS_MAX) {
+  const isEnough = () => sum.seeds >= options.seeds || (options.seeds > 1 && sum.operations >= options.operations);
+  while (!isEnough() && violations.length < VIOLATIONS_MAX) {
     const result = new PodSimulation(options.first + sum.seeds, each).run();
     if (result.violation !== null) violations.push(result);
     for (const [what, times] of result.hits) hits.set(what, (hits.get(what) ?? 0) + times);

@@ -1,5 +1,6 @@
 import type { HeldReplica, NodePoll, NodePollAnswer, WantedReplica } from "#contract/agent";
 import { makeId, type NodeId, ownerKey, ReplicaId } from "#contract/ids";
+import { POLL_HEARTBEAT_MS } from "#contract/limits";
 import type { Gpu } from "#contract/replica";
 import { hasEnded, reconcile } from "#gpu-agent/reconcile";
 import { promise } from "../violation.ts";
@@ -16,8 +17,10 @@ interface Running {
 
 const STARTS: readonly HeldReplica["state"][] = ["placed", "preparing", "booting", "loading", "ready"];
 const STEP_MS = 1_500;
+/** Of a job, and between two of them. */
+const JOB_MS = 30_000;
 const POLL_WAIT_MS = 25_000;
-/** An agent tries a poll again that was not answered in this time. */
+/** An agent takes a connection for dead over which it has not heard a heartbeat for so long. */
 const STALL_MS = 15_000;
 const CARDS: readonly (readonly Gpu[])[] = [
   [],
@@ -41,6 +44,8 @@ export class SimulatedNode {
   /** Grows with each end of the agent: what was planned for an earlier life does not happen. */
   #life = 0;
   #isDown = false;
+  /** Ends the poll that waits, for one that says the news. */
+  #cutShort: () => void = () => undefined;
   isCut = false;
 
   constructor(world: PodSimulation, name: string, lie: Lie) {
@@ -139,7 +144,15 @@ export class SimulatedNode {
       this.#poll();
     };
     // News cuts the poll short; silence makes the agent try again.
-    world.agenda.in(world.dice.chance(0.3) ? world.dice.int(200, 4_000) : POLL_WAIT_MS + STALL_MS, again);
+    this.#cutShort = again;
+    let heardAt = world.now;
+    const listen = () => {
+      if (isAnswered || this.#life !== life) return;
+      if (!this.isCut && world.isWaiting(id, pollId)) heardAt = world.now;
+      if (world.now - heardAt >= STALL_MS) again();
+      else world.agenda.in(POLL_HEARTBEAT_MS, listen);
+    };
+    listen();
     world.exchange<NodePollAnswer | "unknown">(
       () => !this.isCut,
       (respond) => world.pollNode(id, poll, respond),
@@ -233,7 +246,8 @@ export class SimulatedNode {
   }
 
   #advance(id: ReplicaId): void {
-    this.#later(id, this.#world.dice.around(STEP_MS), (it) => {
+    const isUp = ["ready", "busy"].includes(this.running.get(id)?.state ?? "");
+    this.#later(id, this.#world.dice.around(isUp ? JOB_MS : STEP_MS), (it) => {
       if (hasEnded(it) || it.state === "draining") return;
       if (this.#world.dice.chance(this.#world.faults.crash)) {
         it.state = "crashed";
@@ -249,7 +263,10 @@ export class SimulatedNode {
     const life = this.#life;
     this.#world.agenda.in(ms, () => {
       const replica = this.running.get(id);
-      if (this.#life === life && replica !== undefined) change(replica);
+      if (this.#life !== life || replica === undefined) return;
+      const { state } = replica;
+      change(replica);
+      if (replica.state !== state) this.#world.agenda.in(this.#world.dice.int(1, 50), () => this.#cutShort());
     });
   }
 }
