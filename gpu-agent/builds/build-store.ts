@@ -17,12 +17,13 @@ import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { BuildManifest } from "#contract/build";
+import { pause } from "../control/backoff.ts";
 import type { Log } from "../log.ts";
+import { FileLocks, type HeldLock } from "../models/file-lock.ts";
 import { isSameProcess, processIdentity } from "../process-identity.ts";
 import { freeBytes, readIdentity } from "../state-directory.ts";
 import { BuildFailed, type BuildStep } from "./build-failed.ts";
 import { type BuildMarker, readMarker, stepOf, writeMarker } from "./build-journal.ts";
-import { tryLock, type Unlock, waitForLock } from "./build-lock.ts";
 import { bytesNeeded, checkManifest, type Machine } from "./check-manifest.ts";
 import { installEnvironment } from "./environments.ts";
 import { type BuildListener, type BuildSources, makeBuild } from "./make-build.ts";
@@ -65,13 +66,15 @@ export interface HeldBuild {
 export class BuildStore {
   readonly #options: BuildStoreOptions;
   readonly #folder: string;
-  readonly #locks: string;
+  readonly #lockFolder: string;
+  readonly #locks: FileLocks;
   readonly #users: string;
 
   constructor(options: BuildStoreOptions) {
     this.#options = options;
     this.#folder = options.folder;
-    this.#locks = join(options.folder, ".locks");
+    this.#lockFolder = join(options.folder, ".locks");
+    this.#locks = new FileLocks({ folder: this.#lockFolder, pause });
     this.#users = join(options.folder, ".users");
   }
 
@@ -81,10 +84,10 @@ export class BuildStore {
    */
   async prepare(digest: string, manifest: BuildManifest, options: PrepareOptions): Promise<HeldBuild> {
     await checkManifest(manifest, digest, this.#options.machine ?? process);
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await mkdir(this.#lockFolder, { recursive: true, mode: 0o700 });
     const making = this.#making(digest);
     let shown = "";
-    const unlock = await waitForLock(this.#locks, digest, options.signal, () => {
+    const held = await this.#locks.take(digest, options.signal, async () => {
       const step = asStep(stepOf(making));
       if (step === null || step === shown) return;
       shown = step;
@@ -96,7 +99,7 @@ export class BuildStore {
       if (whole === null) await this.#make(digest, manifest, options);
       return await this.#hold(digest);
     } finally {
-      unlock();
+      await held.release();
     }
   }
 
@@ -119,10 +122,11 @@ export class BuildStore {
       if (name.startsWith(".removing-")) await rm(join(this.#folder, name), { recursive: true, force: true });
     }
     if ((await this.#free()) >= bytesWanted) return gone;
+    await mkdir(this.#lockFolder, { recursive: true, mode: 0o700 });
     for (const { digest, folder } of await this.#idle()) {
-      const unlock = tryLock(this.#locks, digest);
-      if (unlock === null) continue;
-      const trash = await this.#setAside(digest, folder, unlock);
+      const held = await this.#locks.tryTake(digest);
+      if (held === null) continue;
+      const trash = await this.#setAside(digest, folder, held);
       if (trash === null) continue;
       await rm(trash, { recursive: true, force: true });
       gone.push(digest);
@@ -212,14 +216,14 @@ export class BuildStore {
   }
 
   /** Takes a build out of sight, if nobody uses it. @returns where it is now */
-  async #setAside(digest: string, folder: string, unlock: Unlock): Promise<string | null> {
+  async #setAside(digest: string, folder: string, held: HeldLock): Promise<string | null> {
     try {
       if (await this.#isUsed(digest)) return null;
       const trash = join(this.#folder, `.removing-${randomUUID()}`);
       await rename(folder, trash);
       return trash;
     } finally {
-      unlock();
+      await held.release();
     }
   }
 

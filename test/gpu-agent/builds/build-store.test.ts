@@ -14,7 +14,6 @@ import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BuildManifest } from "#contract/build";
 import { BuildFailed } from "#gpu-agent/builds/build-failed";
-import { tryLock } from "#gpu-agent/builds/build-lock";
 import type { BuildStore, HeldBuild } from "#gpu-agent/builds/build-store";
 import { modelsFrom } from "#gpu-agent/builds/model-source";
 import { ModelStore } from "#gpu-agent/models/model-store";
@@ -439,42 +438,5 @@ describe.skipIf(missing !== null)("an agent that is killed while it makes a buil
     expect(await bench.store({ now: later, freeBytes: () => Promise.resolve(0) }).collectGarbage(1)).toEqual([
       build.digest,
     ]);
-  });
-});
-
-describe("a lock", () => {
-  it("is one holder's at a time, in one process and after a release", () => {
-    const unlock = tryLock(bench.root, "x");
-    expect(unlock).not.toBeNull();
-    expect(tryLock(bench.root, "x")).toBeNull();
-    expect(tryLock(bench.root, "y")).not.toBeNull();
-    unlock?.();
-    expect(tryLock(bench.root, "x")).not.toBeNull();
-  });
-
-  it("of a process that is gone is free", () => {
-    tryLock(bench.root, "x")?.();
-    writeFileSync(join(bench.root, "x.2"), JSON.stringify({ holder: { pid: 2 ** 22, started: "never" } }));
-    expect(tryLock(bench.root, "x")).not.toBeNull();
-    expect(tryLock(bench.root, "x")).toBeNull();
-  });
-
-  it("keeps few files, however often it changes hands", () => {
-    for (let turn = 0; turn < 100; turn += 1) tryLock(bench.root, "x")?.();
-    expect(readdirSync(bench.root).length).toBeLessThan(20);
-  });
-
-  it("goes to one alone of many processes that take it from a dead holder", async () => {
-    writeFileSync(join(bench.root, "x.1"), JSON.stringify({ holder: { pid: 2 ** 22, started: "never" } }));
-    const script = join(import.meta.dirname, "take-lock.ts");
-    const { execFile } = await import("node:child_process");
-    const { promisify } = await import("node:util");
-    const results = await Promise.all(
-      Array.from({ length: 4 }, () => promisify(execFile)(process.execPath, [script, bench.root, "40"])),
-    );
-    // Each line is one turn; a turn that met another's would have said so.
-    const said = results.flatMap(({ stdout }) => stdout.trim().split("\n"));
-    expect(said).toHaveLength(160);
-    expect(new Set(said)).toEqual(new Set(["alone"]));
   });
 });
