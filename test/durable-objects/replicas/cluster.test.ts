@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { EndpointSettings } from "#contract/endpoint";
+import { type EndpointId, ownerKey } from "#contract/ids";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
 import { Cluster, NO_FAULTS } from "./cluster.ts";
 
@@ -53,6 +54,41 @@ describe("a pod with endpoints and machines", () => {
     for (let step = 0; step < 100; step += 1) cluster.step();
     expect(cluster.slotsTaken()).toHaveLength(2);
     expect(cluster.nodes[0]?.running.size).toBe(2);
+  });
+
+  it("keeps the pod's warm floor with whoever was used last, and lets it go when the pod has none any more", () => {
+    const cluster = new Cluster(6);
+    cluster.configurePod({ min_replicas: 1 });
+    const [first, second] = [cluster.addEndpoint(), cluster.addEndpoint()];
+    cluster.addNode(4);
+    const kept = () => cluster.slotsTaken().map(({ replica }) => ownerKey(replica));
+    for (const endpoint of [first, second, first]) {
+      cluster.submit(endpoint);
+      expect(until(cluster, 60, () => over(cluster))).toBe(true);
+      for (let step = 0; step < 120; step += 1) cluster.step();
+      expect(kept()).toEqual([ownerKey(endpoint.id)]);
+    }
+    cluster.configurePod({ min_replicas: 0 });
+    expect(until(cluster, 120, () => kept().length === 0)).toBe(true);
+  });
+
+  it("starves no new endpoint that has a warm floor, while two others share a full pod fairly", () => {
+    const cluster = new Cluster(8);
+    const [a, b] = [cluster.addEndpoint({ max_replicas: 4 }), cluster.addEndpoint({ max_replicas: 4 })];
+    cluster.addNode(4);
+    for (let job = 0; job < 3_000; job += 1) cluster.submit(job % 2 === 0 ? a : b);
+    const of = (endpoint: { id: string }) =>
+      cluster.slotsTaken().filter(({ replica }) => ownerKey(replica) === ownerKey(endpoint.id as EndpointId)).length;
+    for (let step = 0; step < 40; step += 1) cluster.step();
+    expect([of(a), of(b)]).toEqual([2, 2]);
+    const late = cluster.addEndpoint({ min_replicas: 1, max_replicas: 2 });
+    cluster.submit(late);
+    const job = cluster.jobs.at(-1);
+    const steps = (2 * FAIR_TURN_MS) / 500;
+    expect(until(cluster, steps, () => job !== undefined && cluster.stateOf(job) === "succeeded")).toBe(true);
+    expect(of(late)).toBe(1);
+    expect(of(a) + of(b)).toBe(3);
+    expect(over(cluster)).toBe(false);
   });
 
   it("gives an idle replica's slot to an endpoint that has work", () => {

@@ -11,6 +11,7 @@ import {
   type ReplicaId,
   WorkspaceId,
 } from "#contract/ids";
+import { DEFAULT_POD_SETTINGS, type PodSettings } from "#contract/replica";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
@@ -92,6 +93,15 @@ export class Cluster {
     this.podId = makeId(PodId, "pod", this.now, this.#bytes);
     this.#pod = new PodCore(this.#podDb, this.#world(), null);
     this.#podTurn((pod) => pod.configure(this.podId, this.workspaceId));
+  }
+
+  #settingsVersion = 0;
+
+  configurePod(settings: Partial<PodSettings>): void {
+    this.#settingsVersion += 1;
+    const told = { version: this.#settingsVersion, settings: { ...DEFAULT_POD_SETTINGS, ...settings } };
+    const reply = this.#podTurn((pod) => pod.configure(this.podId, this.workspaceId, told));
+    if (!reply.ok) throw new Error(reply.code);
   }
 
   #world() {
@@ -217,6 +227,11 @@ export class Cluster {
     for (const effect of this.#pod.takeEffects()) {
       if (effect.type === "arm") this.#podArmedAt = effect.at;
       if (effect.type === "tell_gone") this.#tellGone(effect.farewell);
+      if (effect.type === "terms_changed") {
+        const box = this.endpoints.find(({ id }) => id === effect.endpointId);
+        if (box === undefined || this.happens(this.faults.lostMessage)) continue;
+        this.#turn(box, (core) => core.podChanged(this.podId));
+      }
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
