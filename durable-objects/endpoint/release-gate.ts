@@ -351,10 +351,15 @@ function takeBack(state: EndpointState, now: number): void {
       giveUp(state, trial, replica?.error ?? "The replica that tried it has ended.", now);
     } else if (replica.draining || replica.state === "draining") {
       giveUp(state, trial, "The replica that tried it is on its way out.", now);
-    } else if ((trial.heardAt ?? 0) + ERRAND_SILENCE_MS <= now) {
+    } else if (silentAt(state, trial) <= now) {
       giveUp(state, trial, "The replica that tried it has fallen silent.", now);
-    } else state.due((trial.heardAt ?? now) + ERRAND_SILENCE_MS);
+    } else state.due(silentAt(state, trial));
   }
+}
+
+/** When the replica on an errand has been silent for too long: while this object was away, it had nobody to talk to. */
+function silentAt({ wokeAt }: EndpointState, { heardAt }: Trial): number {
+  return Math.max(heardAt ?? 0, wokeAt) + ERRAND_SILENCE_MS;
 }
 
 function noteProvenStarts(state: EndpointState, now: number): void {
@@ -370,13 +375,14 @@ function judge(state: EndpointState, now: number): void {
   const { releases } = state;
   const { wish } = releases;
   const online = onlineCards(state);
-  if (wish === null || wish.dueAt !== null || online === null) return;
+  if (wish === null || wish.dueAt !== null) return;
   const trials = releases.trials(wish.release);
-  const failed = failureOn(trials, online);
+  // What failed since the wish was made failed on a card that is there, whatever the pods are yet to say.
+  const failed = failureOn(trials, online ?? trials.map(({ card }) => card));
   if (failed !== null) {
     const stays = `Release ${wish.replaces} stays active.`;
     end(state, wish, `Release ${wish.release} cannot run on ${nameOf(failed.card)}. ${stays}`, now);
-  } else if (isReadyOn(trials, online)) {
+  } else if (online !== null && isReadyOn(trials, online)) {
     if (releases.marks(wish.release).readyAt === null) releases.mark(wish.release, { readyAt: now });
     tell(state, wish.release, `Release ${wish.release} is ready.`, now);
     releases.wish = { ...wish, dueAt: now };
@@ -399,7 +405,7 @@ export function sweepGate(state: EndpointState, now: number): void {
 /** When the gate has something to do by itself. */
 export function gateDue(state: EndpointState): number | null {
   const { wish } = state.releases;
-  const dues = state.releases.underWay().map(({ heardAt }) => (heardAt ?? 0) + ERRAND_SILENCE_MS);
+  const dues = state.releases.underWay().map((trial) => silentAt(state, trial));
   if (wish !== null) dues.push(wish.dueAt ?? state.cardsAskedAt + CARDS_REFRESH_MS);
   return dues.length === 0 ? null : Math.min(...dues);
 }
