@@ -73,9 +73,15 @@ function findCommand(argv: readonly string[]): { command: Command | undefined; r
     const command = wantsVersion ? commands.find((each) => each.path.join(" ") === "version") : help;
     return { command, rest: argv.filter((word) => !["--help", "-h", "--version", "-v"].includes(word)) };
   }
+  // `node ls` is `nodes ls`: nobody remembers which nouns are many. What is spelled out goes first.
+  const exact = (path: readonly string[]) => Number(path[0] === words[0]);
   const matching = commands
-    .filter((command) => command.path.every((word, index) => words[index] === word))
-    .sort((one, other) => other.path.length - one.path.length);
+    .filter(({ path }) =>
+      path.every(
+        (word, index) => words[index] === word || (index === 0 && path.length > 1 && isNumberOf(words[0], word)),
+      ),
+    )
+    .sort((one, other) => exact(other.path) - exact(one.path) || other.path.length - one.path.length);
   const command = matching[0];
   if (command === undefined && words.length === 1 && isFamily(words[0] ?? "")) {
     // A first word alone, with or without --help, asks what there is below it.
@@ -83,6 +89,11 @@ function findCommand(argv: readonly string[]): { command: Command | undefined; r
     return { command: help, rest: argv.filter((word) => word !== "--help" && word !== "-h") };
   }
   return { command, rest: command === undefined ? argv : argv.slice(command.path.length) };
+}
+
+/** Whether one is the other's plural. */
+function isNumberOf(one: string | undefined, other: string): boolean {
+  return `${one}s` === other || one === `${other}s`;
 }
 
 function isFamily(word: string): boolean {

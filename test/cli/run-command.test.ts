@@ -56,6 +56,17 @@ describe("the command line", () => {
     if (hint !== null) expect(error.hint).toContain(hint);
   });
 
+  it.each([
+    [["node", "ls"], "Usage: pilotlight nodes ls"],
+    [["jobs", "ls"], "Usage: pilotlight jobs ls"],
+    [["job", "ls"], "Usage: pilotlight jobs ls"],
+    [["nodes", "join"], "Usage: pilotlight node join"],
+  ])("takes a noun in either number: %j", async (argv, usage) => {
+    const { code, stdout } = await runHere([...argv, "--help", "--output", "text"]);
+    expect(code).toBe(0);
+    expect(stdout).toContain(usage);
+  });
+
   it("prints text on a terminal and errors beside it, without a stack", async () => {
     const { code, stdout, stderr } = await runHere(["jobs", "lst"], { isTerminal: true });
     expect([code, stdout]).toEqual([2, ""]);
