@@ -9,6 +9,8 @@ const HALF_LIFE_MS = 10 * 60_000;
 const QUIET_MS = 10 * 60_000;
 /** So many of 100 interactive jobs find a replica although batch jobs took what was left: a p95 does not see the rest. */
 const COVERED = 0.98;
+/** The same where replicas are scarce and batch jobs have waited for too long. */
+const COVERED_WHEN_SCARCE = 0.95;
 /** More interactive jobs at once than this count as this many: their replicas are busy anyway. */
 const LEVELS = 64;
 /** The weights are written anew when the latest has grown by this factor. */
@@ -46,14 +48,18 @@ export class BatchReserve {
     this.#lastAt = at;
   }
 
-  /** Replicas that interactive traffic may need at once; 0 when there has been none lately. */
-  level(now: number): number {
+  /**
+   * Replicas that interactive traffic may need at once; 0 when there has been none lately.
+   * @param isScarce batch jobs have waited for too long, and no more replicas can be had: a little less
+   */
+  level(now: number, isScarce = false): number {
     if (now - this.#lastAt >= QUIET_MS) return 0;
+    const covered = isScarce ? COVERED_WHEN_SCARCE : COVERED;
     const total = this.#weights.reduce((sum, weight) => sum + weight, 0);
     let seen = 0;
     for (let level = 0; level < LEVELS; level += 1) {
       seen += this.#weights[level] ?? 0;
-      if (seen >= total * COVERED) return level + 1;
+      if (seen >= total * covered) return level + 1;
     }
     return LEVELS;
   }
@@ -81,22 +87,14 @@ export interface ReserveFacts {
   readonly level: number;
   /** Interactive jobs at work. */
   readonly interactiveBusy: number;
-  /** Replicas that take interactive jobs and are ready, busy ones included. */
-  readonly ready: number;
-  /** The most replicas there may be. */
-  readonly ceiling: number;
-  /** The oldest batch job has waited longer than it should. */
-  readonly batchIsOverdue: boolean;
-  /** No further replica can be had: the ceiling is reached, or no pod has room. */
-  readonly isFull: boolean;
+  /** The most replicas there may be, or can be had: no more than there are, where no pod has room. */
+  readonly most: number;
 }
 
 /**
- * Idle replicas that batch jobs leave free now. Where a single replica may run nothing is kept from batch jobs, or they
- * would never run beside steady traffic; and where no more replicas can be had, overdue ones get one of those there are.
+ * Idle replicas that batch jobs leave free now. Where there can be a single one, nothing is kept from them: they would
+ * wait for as long as there is any interactive traffic at all.
  */
-export function keptFree(facts: ReserveFacts): number {
-  let most = facts.ceiling - 1;
-  if (facts.isFull && facts.batchIsOverdue) most = Math.min(most, facts.ready - 1);
-  return Math.max(0, Math.min(facts.level, most) - facts.interactiveBusy);
+export function keptFree({ level, interactiveBusy, most }: ReserveFacts): number {
+  return most <= 1 ? 0 : Math.max(0, level - interactiveBusy);
 }

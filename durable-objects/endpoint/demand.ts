@@ -49,22 +49,26 @@ export function numbersOf(state: EndpointState): DemandNumbers {
  * @returns `needed` counts the jobs themselves: what is beyond it may go to others at once, whatever the scaler hopes for.
  * Batch jobs that have not waited long make no need: they take what idles.
  */
-export function poolNumbers(state: EndpointState, { pool, last, batchDueAt }: PoolScaling): DemandNumbers {
+export function poolNumbers(state: EndpointState, known: PoolScaling): DemandNumbers {
+  const { pool, last } = known;
   const { config } = state;
   if (config === null || config.removed) return { needed: 0, wanted: 0 };
   const now = state.world.now();
   const isFirst = pool.lanes.includes("interactive");
   const floor = isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0;
   const ceiling = config.settings.max_replicas;
+  const wanted = Math.max(Math.min(floor, ceiling), last?.wanted ?? 0);
+  return { needed: Math.min(wanted, Math.max(floor, workOf(state, known, now))), wanted };
+}
+
+/** Jobs that run or may start now. Batch jobs count once the oldest has waited for longer than it may. */
+export function workOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
   const isHeld = startsAreStopped(state);
   const isOverdue = batchDueAt !== null && batchDueAt <= now;
-  let work = 0;
-  for (const lane of pool.lanes) {
-    work += state.runningIn(lane);
-    if (!isHeld && (lane === "interactive" || isOverdue)) work += state.waiting.queued(lane);
-  }
-  const wanted = Math.max(Math.min(floor, ceiling), last?.wanted ?? 0);
-  return { needed: Math.min(wanted, Math.max(floor, work)), wanted };
+  return pool.lanes.reduce((sum, lane) => {
+    const waits = !isHeld && (lane === "interactive" || isOverdue) ? state.waiting.queued(lane) : 0;
+    return sum + state.runningIn(lane) + waits;
+  }, 0);
 }
 
 /** Tells the pods, after this turn, when what the endpoint wants is no longer what they were told. */

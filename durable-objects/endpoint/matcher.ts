@@ -153,19 +153,13 @@ function keptForInteractive(state: EndpointState, now: number): number {
   const { config, scaling } = state;
   const pool = scaling.poolOf("interactive");
   if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return 0;
-  const level = pool.reserve.level(now);
-  if (level === 0) return 0;
-  const ready = readyOf(state).filter(({ id }) => serves(state, id, "interactive")).length;
+  const capacity = capacityOf(state).length;
   const ceiling = config.settings.max_replicas;
   const isShort = pool.pool.pods.every(({ podId }) => (state.demands.get(podId)?.shortage ?? null) !== null);
-  return keptFree({
-    level,
-    interactiveBusy: state.runningIn("interactive"),
-    ready,
-    ceiling,
-    batchIsOverdue: pool.batchDueAt !== null && pool.batchDueAt <= now,
-    isFull: isShort || capacityOf(state).length >= ceiling,
-  });
+  const most = isShort ? Math.min(ceiling, capacity) : ceiling;
+  const isOverdue = pool.batchDueAt !== null && pool.batchDueAt <= now;
+  const level = pool.reserve.level(now, isOverdue && capacity >= most);
+  return keptFree({ level, interactiveBusy: state.runningIn("interactive"), most });
 }
 
 function readyOf(state: EndpointState): ReplicaRecord[] {

@@ -6,7 +6,7 @@ import {
   type ScalerSettings,
   WAITING_SEEN_MAX,
 } from "#durable-objects/autoscaler/scaler";
-import { capacityIn, poolNumbers } from "#durable-objects/endpoint/demand";
+import { capacityIn, workOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { isOnErrand, verifyingNeed } from "#durable-objects/endpoint/release-gate";
@@ -20,7 +20,11 @@ export function decideScaling(state: EndpointState, now: number): void {
   if (config === null || config.removed) return;
   const saveDue = scaling.saveDue();
   if (saveDue !== null) state.due(Math.max(saveDue, now + 1));
-  const surroundings = { replicas: replicas.changes, isHeld: startsAreStopped(state) };
+  const surroundings = {
+    replicas: replicas.changes,
+    isHeld: startsAreStopped(state),
+    floor: scaling.floor(now).replicas,
+  };
   if (!scaling.mustDecide(now, surroundings)) return;
   const turn = scaling.takeTurn(now, surroundings);
   if (turn !== "now") {
@@ -106,12 +110,14 @@ function settingsOf(state: EndpointState, known: PoolScaling, ceiling: number, n
 
 /**
  * Batch jobs that have waited for long enough get a replica of their own beside those that are kept free for interactive
- * ones: to a policy, which knows nothing of what is kept free, an idle replica looks as if it were enough.
+ * ones: to a policy, which knows nothing of what is kept free, an idle replica looks as if it were enough, or as if nobody
+ * needed it. What there is for them stays until they are through.
  */
 function batchFloor(state: EndpointState, known: PoolScaling, now: number): number {
   const isOverdue = known.batchDueAt !== null && known.batchDueAt <= now && !startsAreStopped(state);
   if (!known.pool.lanes.includes("batch") || !isOverdue || state.waiting.queued("batch") === 0) return 0;
-  return Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1;
+  const own = Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1;
+  return Math.max(own, Math.min(capacityIn(state, known).length, workOf(state, known, now)));
 }
 
 /** When the oldest batch job will have waited too long; null when none waits. */
@@ -158,7 +164,7 @@ function mayLetGo(state: EndpointState, known: PoolScaling, replica: ReplicaReco
   if (!capacity.includes(replica) || capacity.length <= floor) return false;
   const podFloor = state.demands.get(replica.podId)?.floor ?? 0;
   if (capacity.filter(({ podId }) => podId === replica.podId).length <= podFloor) return false;
-  return isStarting(replica.state) || capacity.length > poolNumbers(state, known).needed;
+  return isStarting(replica.state) || capacity.length > workOf(state, known, state.world.now());
 }
 
 /** Drains what is above the ceiling: idle replicas first, then starting ones, then those at work. */

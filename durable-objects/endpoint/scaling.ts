@@ -27,6 +27,8 @@ export interface Surroundings {
   readonly replicas: number;
   /** Nothing may start: the queue is paused, or its budget used up. */
   readonly isHeld: boolean;
+  /** The warm floor. */
+  readonly floor: number;
 }
 
 /** The scaler of one group of pods, with what is measured beside it. */
@@ -61,7 +63,7 @@ export class EndpointScaling {
   /** Since when something is learned that is not written; null: all of it is. */
   #unsavedSince: number | null = null;
   /** How the world was at the last decision. */
-  #seen: Surroundings = { replicas: -1, isHeld: false };
+  #seen: Surroundings = { replicas: -1, isHeld: false, floor: 0 };
 
   constructor(db: SqlDatabase) {
     this.#store = new ScalingStore(db);
@@ -163,8 +165,9 @@ export class EndpointScaling {
 
   // --- when to decide ----------------------------------------------------------------------------------------------
 
-  mustDecide(now: number, { replicas, isHeld }: Surroundings): boolean {
-    if (this.#isStale || this.#seen.replicas !== replicas || this.#seen.isHeld !== isHeld) return true;
+  mustDecide(now: number, { replicas, isHeld, floor }: Surroundings): boolean {
+    const seen = this.#seen;
+    if (this.#isStale || seen.replicas !== replicas || seen.isHeld !== isHeld || seen.floor !== floor) return true;
     const due = this.lookAgainAt(now);
     return due !== null && due <= now;
   }

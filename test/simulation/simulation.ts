@@ -192,7 +192,8 @@ export class Simulation {
     this.agenda.in(61_500, () => this.operators.resume());
     // What was under way takes a minute to arrive, a lease at most 45 s to end, a backoff at most a minute.
     const eachMs = 2 * (this.swarm.prepareMs * 8 + this.swarm.uploadMs * 8 + 10_000);
-    const boundMs = 400_000 + 8 * this.swarm.bootMs + this.oracle.living.size * eachMs;
+    // Batch jobs may leave the last replicas alone until there has been no interactive one for ten minutes.
+    const boundMs = 1_000_000 + 8 * this.swarm.bootMs + this.oracle.living.size * eachMs;
     const isDone = () => this.oracle.living.size === 0 && this.agenda.now >= healedAt + 61_000;
     await this.#until(() => {
       promise(

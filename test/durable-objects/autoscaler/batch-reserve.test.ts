@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BatchReserve, keptFree, type ReserveFacts } from "#durable-objects/autoscaler/batch-reserve";
+import { BatchReserve, keptFree } from "#durable-objects/autoscaler/batch-reserve";
 
 const MINUTE = 60_000;
 const START = 1_800_000_000_000;
@@ -21,6 +21,8 @@ describe("what interactive traffic needs at once", () => {
     expect(reserve.level(START)).toBe(2);
     reserve.arrived(START, 9);
     expect(reserve.level(START)).toBe(7);
+    // Where replicas are scarce, all but five.
+    expect(reserve.level(START, true)).toBe(2);
   });
 
   it("forgets a burst as time passes, however long it runs without a restart", () => {
@@ -47,33 +49,13 @@ describe("what interactive traffic needs at once", () => {
 });
 
 describe("what is kept free of batch jobs", () => {
-  const facts: ReserveFacts = {
-    level: 3,
-    interactiveBusy: 1,
-    ready: 4,
-    ceiling: 10,
-    batchIsOverdue: false,
-    isFull: false,
-  };
-
   it("is what interactive jobs may need beyond the replicas they have", () => {
-    expect(keptFree(facts)).toBe(2);
-    expect(keptFree({ ...facts, interactiveBusy: 5 })).toBe(0);
-    expect(keptFree({ ...facts, level: 0, interactiveBusy: 0 })).toBe(0);
+    expect(keptFree({ level: 3, interactiveBusy: 1, most: 10 })).toBe(2);
+    expect(keptFree({ level: 3, interactiveBusy: 5, most: 10 })).toBe(0);
+    expect(keptFree({ level: 0, interactiveBusy: 0, most: 10 })).toBe(0);
   });
 
-  it("is nothing where one replica is all there may be", () => {
-    expect(keptFree({ ...facts, ceiling: 1, ready: 1, interactiveBusy: 0 })).toBe(0);
-  });
-
-  it("never is every replica there may be", () => {
-    expect(keptFree({ ...facts, level: 9, ceiling: 4, interactiveBusy: 0 })).toBe(3);
-  });
-
-  it("is less than all there are once batch jobs are overdue and no more can be had", () => {
-    const scarce = { ...facts, level: 9, interactiveBusy: 0, ready: 2 };
-    expect(keptFree({ ...scarce, batchIsOverdue: true })).toBe(9);
-    expect(keptFree({ ...scarce, batchIsOverdue: true, isFull: true })).toBe(1);
-    expect(keptFree({ ...scarce, isFull: true })).toBe(9);
+  it("is nothing where one replica is all there can be", () => {
+    expect(keptFree({ level: 3, interactiveBusy: 0, most: 1 })).toBe(0);
   });
 });

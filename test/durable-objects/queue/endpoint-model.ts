@@ -508,7 +508,8 @@ export class EndpointModel {
   /** The faults stop: every job must end, within a bounded time. */
   heal(): void {
     const { world } = this;
-    for (let round = 0; round < 400; round += 1) {
+    // Batch jobs may leave the last replicas alone until there has been no interactive job for ten minutes.
+    for (let round = 0; round < 1_100; round += 1) {
       if (world.db.exec("SELECT 1 AS found FROM jobs WHERE state IN ('queued', 'running')").length === 0) return;
       const placed = world.db
         .exec("SELECT id FROM replicas WHERE draining = 0 AND state <> 'crashed'")
