@@ -38,6 +38,7 @@ export function tell(state: PodState, nodeId: NodeId, now: number): NodePollAnsw
   const memory = state.remember(nodeId);
   memory.told = { signature: JSON.stringify(answer.replicas), at: now };
   memory.quietAt = now;
+  memory.knowsWatched = answer.metrics_every_ms !== undefined;
   return answer;
 }
 

@@ -162,7 +162,8 @@ export class PodCore {
       const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
       const unfulfilled = !fulfils(poll.replicas, wantedOn(state, known.id));
       const repeat = repeatIn(state, memory, known.id, now);
-      if (news === "ends" || ms === 0 || (unfulfilled && repeat === 0)) {
+      const isUnawares = isWatched(memory, now) && !memory.knowsWatched;
+      if (news === "ends" || ms === 0 || isUnawares || (unfulfilled && repeat === 0)) {
         return { type: "answered", reply: { ok: true, answer: tell(state, known.id, now) } };
       }
       const waitMs = unfulfilled ? Math.min(ms, repeat) : ms;
@@ -214,10 +215,10 @@ export class PodCore {
     return this.#withNode(workspaceId, nodeId, (node, pod) => {
       const now = this.#state.world.now();
       const memory = this.#state.remember(nodeId);
-      const isNew = !isWatched(memory, now);
+      if (!isWatched(memory, now)) memory.knowsWatched = false;
       memory.watchedAt = now;
-      // Its next figures are up to fifteen seconds away, so it is told by the poll that waits.
-      if (isNew && memory.waiter !== null) answerWaiter(this.#state, nodeId, memory.waiter, now);
+      // Its next figures are up to fifteen seconds away, so it is told by the poll that waits, or by the next one.
+      if (!memory.knowsWatched && memory.waiter !== null) answerWaiter(this.#state, nodeId, memory.waiter, now);
       return { ok: true, node: this.#summary(pod, node, now) };
     });
   }
@@ -229,7 +230,8 @@ export class PodCore {
     const now = this.#state.world.now();
     const memory = this.#state.remember(node.id);
     memory.metrics = { figures, at: now };
-    return { ok: true, nextInMs: isWatched(memory, now) ? METRICS_WATCHED_MS : METRICS_UNWATCHED_MS };
+    memory.knowsWatched = isWatched(memory, now);
+    return { ok: true, nextInMs: memory.knowsWatched ? METRICS_WATCHED_MS : METRICS_UNWATCHED_MS };
   }
 
   listNodes(workspaceId: WorkspaceId): Reply<{ nodes: NodeSummary[] }> {

@@ -61,6 +61,8 @@ export interface NodeMemory {
   metrics: { readonly figures: NodeMetrics; readonly at: number } | null;
   /** When somebody last looked at its figures; 0: nobody did. */
   watchedAt: number;
+  /** It knows that somebody looks. */
+  knowsWatched: boolean;
 }
 
 /** What a node has on its disk. */
@@ -136,6 +138,7 @@ export class PodState {
       owesInventory: false,
       metrics: null,
       watchedAt: 0,
+      knowsWatched: false,
     };
     this.memory.set(nodeId, memory);
     return memory;

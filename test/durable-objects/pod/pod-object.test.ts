@@ -1,7 +1,21 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import type { NodeId, ReplicaId } from "#contract/ids";
+import { METRICS_WATCHED_MS } from "#contract/limits";
+import { DEFAULT_POD_SETTINGS } from "#contract/replica";
 import { eventually, must, Objects } from "../endpoint/objects.ts";
+
+const idlePoll = { comfyui: "stand-in", gpus: [], slots: 1, draining: false, replicas: [], wait_ms: 0 };
+const figures = {
+  gpus: [],
+  cpu_percent: 12,
+  memory_used_mb: 1,
+  memory_total_mb: 2,
+  disk_free_mb: 3,
+  disk_total_mb: 4,
+  network_in_bytes_per_s: 5,
+  network_out_bytes_per_s: null,
+};
 
 describe("a pod object nobody has configured", () => {
   it("refuses, and stores nothing", async () => {
@@ -147,5 +161,63 @@ describe("a pod and its endpoints", () => {
       return replicas[0]?.action === "drain" ? replicas[0] : null;
     });
     expect(drained.replica_id).toBe(replicaId);
+  });
+
+  it("let an operator cordon, look at and remove a machine while its poll waits", async () => {
+    const objects = await Objects.open();
+    const { workspaceId, pod } = objects;
+    const node = await objects.join();
+    const cordoned = await must(pod.changeNode(workspaceId, node.nodeId, { cordoned: true }));
+    expect(cordoned.node).toMatchObject({ cordoned: true, quarantine: null, slots_per_gpu: 1, gpu_type: null });
+    const waiting = objects.beat(node, [], 25_000);
+    await eventually(async () => {
+      // Each look counts until the poll is there to be answered.
+      await must(pod.watchNode(workspaceId, node.nodeId));
+      return Promise.race([waiting, new Promise<null>((resolve) => setTimeout(() => resolve(null), 50))]);
+    });
+    expect(await waiting).toEqual({ replicas: [], metrics_every_ms: METRICS_WATCHED_MS });
+    expect(await must(pod.reportMetrics(node, figures))).toEqual({ ok: true, nextInMs: METRICS_WATCHED_MS });
+    const { nodes } = await must(pod.listNodes(workspaceId));
+    expect(nodes).toMatchObject([{ metrics: figures }]);
+    // Figures live in memory: who comes after a restart waits for the next ones.
+    await evictDurableObject(objects.podStub);
+    expect((await must(pod.listNodes(workspaceId))).nodes).toMatchObject([{ cordoned: true, metrics: null }]);
+    await must(pod.removeNode(workspaceId, node.nodeId));
+    expect(await pod.pollNode(node, { ...idlePoll, poll_id: objects.pollId() })).toMatchObject({
+      code: "node_not_found",
+    });
+  });
+
+  it("obey the pod's settings across a restart, and a pod that is deleted stays so", async () => {
+    const objects = await Objects.open();
+    const { workspaceId, podId, pod } = objects;
+    const settings = { ...DEFAULT_POD_SETTINGS, gpu_types: ["l40s"] };
+    await must(pod.configure(podId, workspaceId, { version: 2, settings }));
+    await must(pod.configure(podId, workspaceId, { version: 1, settings: DEFAULT_POD_SETTINGS }));
+    await evictDurableObject(objects.podStub);
+    const machine = { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots: 1 };
+    expect(await pod.join(workspaceId, machine)).toMatchObject({ ok: false, code: "gpu_mismatch" });
+    await must(pod.remove(workspaceId));
+    await evictDurableObject(objects.podStub);
+    expect(await pod.join(workspaceId, machine)).toMatchObject({ ok: false, code: "pod_not_found" });
+    expect(await pod.configure(podId, workspaceId)).toMatchObject({ ok: false, code: "pod_not_found" });
+  });
+
+  it("tell an endpoint that its share of the warm floor has changed, until it has asked", async () => {
+    const objects = await Objects.open({ idle_timeout_s: 86_400 });
+    const { workspaceId, podId, pod } = objects;
+    await objects.submit();
+    const { node } = await objects.machine();
+    const told = () =>
+      runInDurableObject(objects.podStub, (_, state) => {
+        const [row] = state.storage.sql.exec("SELECT told FROM demands").toArray();
+        return JSON.parse(String(row?.told)) as { floor: number; idleTimeoutMs: number | null };
+      });
+    expect(await told()).toEqual({ floor: 0, idleTimeoutMs: null });
+    const settings = { ...DEFAULT_POD_SETTINGS, min_replicas: 1, idle_timeout_s: 60 };
+    await must(pod.configure(podId, workspaceId, { version: 1, settings }));
+    await eventually(async () => ((await told()).floor === 1 ? true : null));
+    expect(await told()).toEqual({ floor: 1, idleTimeoutMs: 60_000 });
+    expect((await objects.beat(node)).replicas).toHaveLength(1);
   });
 });

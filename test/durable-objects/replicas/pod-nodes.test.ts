@@ -277,6 +277,14 @@ describe("a node's figures", () => {
     expect(report()).toEqual({ ok: true, nextInMs: METRICS_UNWATCHED_MS });
   });
 
+  it("are asked for with the next poll when somebody began to look while none was open", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    pod.call((core) => core.watchNode(pod.workspaceId, node));
+    expect(pod.poll(node)).toEqual([]);
+    expect(pod.poll(node)).toBe("waiting");
+  });
+
   it("are written nowhere, move no alarm, and go when the node does", () => {
     const pod = new PodHarness();
     const node = pod.node();
