@@ -431,9 +431,9 @@ export class Replica {
     try {
       const release = await this.#releases.get(number, signal);
       const build = this.#prepared?.build ?? null;
-      isElsewhere = build !== null && build !== release.build?.digest;
-      if (isElsewhere) {
-        this.#line("The release has another build, which is being prepared.");
+      if (build !== null && build !== release.build?.digest) {
+        await this.#prepareBeside(release, signal);
+        isElsewhere = true;
         this.#socket.takeBackPolls();
         await this.#closeComfy();
         await this.#start(number, errand);
@@ -461,6 +461,18 @@ export class Replica {
       this.#phases.end();
       this.#reporter.doing(null);
     }
+  }
+
+  /** Makes the build of another release while its own ComfyUI goes on: one that cannot be made costs no start. */
+  async #prepareBeside(release: ReleaseForAgent, signal: AbortSignal): Promise<void> {
+    this.#line("The release has another build, which is being prepared.");
+    const prepared = await this.#options.hosts.prepareHost(release, {
+      signal,
+      onStep: (step) => this.#line(`${step}: begins`),
+      onDoing: (doing) => this.#reporter.doing(doing),
+      onLine: (step, line) => this.#line(`${step}: ${line}`),
+    });
+    prepared.release();
   }
 
   #try(comfy: ComfySession, release: ReleaseForAgent, errand: Errand, signal: AbortSignal): Promise<void> {

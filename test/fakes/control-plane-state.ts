@@ -9,6 +9,7 @@ import type {
   ManifestEntry,
   ReleaseForAgent,
   ReplicaReport,
+  VerificationReport,
 } from "#contract/agent";
 import { EndpointId, FileId, JobId, type LeaseId, leaseIdOf, makeId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { DETERMINISTIC_ERRORS, type JobError } from "#contract/job";
@@ -79,6 +80,12 @@ export interface FakeReplica {
   readonly slot: number;
   action: "run" | "drain" | "gone";
   readonly reports: ReplicaReport[];
+  /** The release that its next idle poll is to try; null: none. */
+  errand: number | null;
+  /** What it has said of its errands. */
+  readonly verifications: VerificationReport[];
+  /** Its errands are not waited for any more. */
+  stopErrands: boolean;
   /** As the node's last poll said. */
   held: HeldReplica | null;
 }
@@ -99,6 +106,8 @@ const random = (length: number) => randomBytes(length);
 export class ControlPlaneState {
   readonly timings: FakeTimings;
   readonly releases = new Map<EndpointId, Omit<ReleaseForAgent, "release">[]>();
+  /** The release that new replicas run, where it is not the newest. */
+  readonly activeReleases = new Map<EndpointId, number>();
   readonly jobs = new Map<JobId, FakeJob>();
   readonly leases = new Map<LeaseId, LiveLease>();
   readonly replicas = new Map<ReplicaId, FakeReplica>();
@@ -142,9 +151,27 @@ export class ControlPlaneState {
 
   place(endpointId: EndpointId, slot: number): ReplicaId {
     const id = makeId(ReplicaId, "rep", Date.now(), random);
-    this.replicas.set(id, { id, endpointId, slot, action: "run", reports: [], held: null });
+    this.replicas.set(id, {
+      id,
+      endpointId,
+      slot,
+      action: "run",
+      reports: [],
+      errand: null,
+      verifications: [],
+      stopErrands: false,
+      held: null,
+    });
     this.#onChange();
     return id;
+  }
+
+  /** Its next idle poll is answered with this errand. */
+  send(id: ReplicaId, release: number): void {
+    const replica = this.replicas.get(id);
+    if (replica === undefined) throw new Error("there is no such replica");
+    replica.errand = release;
+    this.#onChange();
   }
 
   want(id: ReplicaId, action: FakeReplica["action"]): void {

@@ -22,6 +22,7 @@ import {
   ReplicaPoll,
   ReplicaReport,
   SHA256_HEADER,
+  VerificationReport,
 } from "#contract/agent";
 import { SOCKET_CLOSE, SOCKET_PING, SOCKET_PONG, SocketCall, unpackOutput } from "#contract/agent-socket";
 import type { ReplicaId } from "#contract/ids";
@@ -382,7 +383,15 @@ export class ControlPlane {
       if (report === null) return;
       replica.reports.push(report);
       this.#changed();
-      return call.answer({ release: releases.length, stop: replica.action !== "run" });
+      const release = this.state.activeReleases.get(replica.endpointId) ?? releases.length;
+      return call.answer({ release, stop: replica.action !== "run" });
+    }
+    if (action === "verifications") {
+      const report = read(VerificationReport, call);
+      if (report === null) return;
+      replica.verifications.push(report);
+      this.#changed();
+      return call.answer({ stop: replica.stopErrands, log_next: (report.log_from ?? 0) + (report.log?.length ?? 0) });
     }
     const poll = read(ReplicaPoll, call);
     if (poll === null) return;
@@ -403,8 +412,11 @@ export class ControlPlane {
       const lease = isReplaced ? null : this.state.grant(replica.id, poll.poll_id);
       const ended = poll.leases.map(({ lease_id }) => lease_id).filter((id) => this.state.isRevoked(id));
       const stop = replica.action === "gone" || replica.reports.at(-1)?.state === "draining";
-      const isAnswered = lease !== null || ended.length > 0 || stop || isReplaced || isLast;
-      return isAnswered ? { lease, ended, stop } : null;
+      const isIdle = !isReplaced && lease === null && poll.leases.length === 0 && poll.verifies === true;
+      const verify = isIdle && replica.errand !== null ? { release: replica.errand } : null;
+      if (verify !== null) replica.errand = null;
+      const isAnswered = lease !== null || verify !== null || ended.length > 0 || stop || isReplaced || isLast;
+      return isAnswered ? { lease, ended, stop, verify } : null;
     });
   }
 
