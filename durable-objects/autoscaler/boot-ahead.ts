@@ -6,12 +6,6 @@
 /** Up to so many jobs are placed one by one; more flow like a liquid, which a long queue resembles. */
 export const PLACED_ONE_BY_ONE_MAX = 96;
 
-/**
- * A wait beyond a whole start counts so many times more: whoever waits longer than that would have been better off with a
- * replica of their own, and it is these waits that make up the worst twentieth.
- */
-const OVERLONG_WEIGHT = 10;
-
 export interface Outlook {
   /** Seconds from now at which each replica is free, in any order; the first `replicas` entries count. */
   readonly freeInS: Float64Array;
@@ -26,11 +20,13 @@ export interface Outlook {
   readonly horizonS: number;
   /** Waits up to here cost nothing. */
   readonly freeWaitS: number;
+  /** Each second that a wait lasts longer than a whole start counts so many times more. */
+  readonly overlongWeight: number;
 }
 
 const heap = new Float64Array(2_048);
 
-/** Seconds that everybody in sight waits from now on, with `more` replicas started now; Infinity with none at all. */
+/** Seconds that everybody in sight waits from now on, overlong ones weighted, with `more` replicas started now; Infinity with none at all. */
 export function waitAhead(outlook: Outlook, more: number): number {
   const size = Math.min(outlook.replicas + more, heap.length);
   if (size === 0) return Number.POSITIVE_INFINITY;
@@ -65,7 +61,7 @@ export function startsWorth(outlook: Outlook, waitValue: number, costS: number, 
 }
 
 function placed(outlook: Outlook, size: number, expected: number): number {
-  const { freeWaitS } = outlook;
+  const { freeWaitS, overlongWeight } = outlook;
   for (let index = (size >> 1) - 1; index >= 0; index--) sink(index, size);
   let total = 0;
   for (let job = 0; job < outlook.queued; job++) {
@@ -74,7 +70,7 @@ function placed(outlook: Outlook, size: number, expected: number): number {
     const wait = freeWaitS === 0 ? start : start - Math.max(0, freeWaitS - waited);
     if (wait > 0) total += wait;
     const over = Math.min(start, start + waited - outlook.bootS);
-    if (over > 0) total += OVERLONG_WEIGHT * over;
+    if (over > 0) total += overlongWeight * over;
     heap[0] = start + outlook.serviceS;
     sink(0, size);
   }
@@ -83,7 +79,7 @@ function placed(outlook: Outlook, size: number, expected: number): number {
     const start = Math.max(at, heap[0] ?? 0);
     const wait = start - at - freeWaitS;
     if (wait > 0) total += wait;
-    if (start - at > outlook.bootS) total += OVERLONG_WEIGHT * (start - at - outlook.bootS);
+    if (start - at > outlook.bootS) total += overlongWeight * (start - at - outlook.bootS);
     heap[0] = start + outlook.serviceS;
     sink(0, size);
   }
@@ -110,7 +106,7 @@ function sink(from: number, size: number): void {
  * integral of its length is the waiting; free waits are taken off as the part of it that is younger than their bound.
  */
 function flowing(outlook: Outlook, freeAt: Float64Array): number {
-  const { jobsPerS, serviceS, horizonS } = outlook;
+  const { jobsPerS, serviceS, horizonS, overlongWeight } = outlook;
   let now = 0;
   let queue = outlook.queued;
   let total = 0;
@@ -130,7 +126,7 @@ function flowing(outlook: Outlook, freeAt: Float64Array): number {
     const dt = until - now;
     const after = Math.max(0, queue + slope * dt);
     total += dt * Math.max(0, (queue + after) / 2 - (outlook.freeWaitS * serving) / serviceS);
-    total += OVERLONG_WEIGHT * dt * Math.max(0, (queue + after) / 2 - (outlook.bootS * serving) / serviceS);
+    total += overlongWeight * dt * Math.max(0, (queue + after) / 2 - (outlook.bootS * serving) / serviceS);
     queue = after;
     now = until;
     if (queue <= 1e-9) {

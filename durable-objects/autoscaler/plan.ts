@@ -3,6 +3,12 @@ import { type Outlook, startsWorth } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
 import type { Variant } from "./variants.ts";
 
+/**
+ * GPU-seconds that it is worth, whatever the wait value, to spare somebody a second of waiting longer than a whole start:
+ * with a replica of their own they would not have. These waits make up the worst twentieth where waiting is cheap.
+ */
+const OVERLONG_VALUE = 10;
+
 /** What is there. */
 export interface Situation {
   now: number;
@@ -65,6 +71,7 @@ export function outlook(model: DemandModel, at: Situation, worth: Worth): Outloo
     bootS: at.bootS,
     horizonS: at.bootS,
     freeWaitS: worth.freeWaitS,
+    overlongWeight: OVERLONG_VALUE / worth.waitValue,
   };
 }
 

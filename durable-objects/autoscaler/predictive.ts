@@ -283,7 +283,7 @@ function reasonFor(model: DemandModel, at: Situation, worth: Worth, change: Chan
     if (change.batch > change.started) return `${step}: batch jobs have waited as long as they may`;
     if (after <= at.floor) return `${step}: the warm floor is ${at.floor}`;
     if (at.queued > 0) {
-      const withoutS = waitAhead(outlook(model, at, worth), 0) / at.queued;
+      const withoutS = waitAhead({ ...outlook(model, at, worth), overlongWeight: 0 }, 0) / at.queued;
       const start = `a start of ${inSeconds(model.bootS)} (p50)`;
       if (!Number.isFinite(withoutS)) return `${step}: ${at.queued} waiting and nothing to serve them, ${start}`;
       return `${step}: expected wait ${inSeconds(withoutS)} is worth more than ${start}`;

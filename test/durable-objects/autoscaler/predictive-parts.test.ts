@@ -26,6 +26,7 @@ const LOOK: Outlook = {
   bootS: 30,
   horizonS: 30,
   freeWaitS: 0,
+  overlongWeight: 0,
 };
 
 describe("looking one start ahead", () => {
@@ -53,6 +54,14 @@ describe("looking one start ahead", () => {
     // The first waits 10 s, all of them free; the second 20 more on top of far too many.
     expect(waitAhead({ ...free, queued: 2 }, 0)).toBeGreaterThanOrEqual(20);
     expect(waitAhead({ ...free, queued: 1 }, 0)).toBe(0);
+  });
+
+  it("counts what a wait lasts beyond a whole start as often as it is told", () => {
+    const queue = { ...LOOK, queued: 5 };
+    // Waits of 0 to 40 s, 10 of them beyond a start of 30 s.
+    expect(waitAhead({ ...queue, overlongWeight: 3 }, 0)).toBe(waitAhead(queue, 0) + 30);
+    expect(startsWorth(queue, 1, 30, 64)).toBe(0);
+    expect(startsWorth({ ...queue, overlongWeight: 10 }, 1, 30, 64)).toBe(1);
   });
 
   it("sees much the same in a long queue whether it is counted job by job or flows", () => {

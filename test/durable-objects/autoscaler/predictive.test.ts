@@ -52,7 +52,7 @@ describe("the predictive policy", () => {
     expect(launches).toBeLessThan(15);
     expect(perRequest.launches).toBeGreaterThan(60);
     expect(run(bursts(10, 600, 100, 3), 6_000, SETTINGS).launches).toBeGreaterThan(50);
-  });
+  }, 60_000);
 
   it("goes back to nothing after the last job", () => {
     const rows = bursts(30, 600, 6, 4);
@@ -213,7 +213,7 @@ describe("any policy, whatever happens in whatever order", () => {
       }),
       { numRuns: 300 },
     );
-  });
+  }, 60_000);
 
   it("decides the same after a restart as without one", () => {
     fc.assert(
@@ -239,7 +239,7 @@ describe("any policy, whatever happens in whatever order", () => {
       ),
       { numRuns: 300 },
     );
-  });
+  }, 60_000);
 
   it("starts afresh from a memory that is garbage", () => {
     const good = makeScaler("predictive", null);
@@ -260,7 +260,7 @@ describe("any policy, whatever happens in whatever order", () => {
       ),
       { numRuns: 200 },
     );
-  });
+  }, 60_000);
 });
 
 function torn(text: string) {

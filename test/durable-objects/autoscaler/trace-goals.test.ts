@@ -1,0 +1,88 @@
+/** The predictive policy on recorded traffic, where that is at hand; `pilotlight simulate --suite` prints the whole table. */
+import { existsSync, readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
+import { arrivalsOf, parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import { replay } from "#durable-objects/autoscaler/replay/engine";
+import { rivalNamed } from "#durable-objects/autoscaler/replay/rivals/known";
+import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
+import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import type { ScalerSettings } from "#durable-objects/autoscaler/scaler";
+import { SETTINGS } from "./observed.ts";
+
+const FOLDER = new URL("../../../../shared/traces/", import.meta.url);
+const BOOT_S = 30;
+
+const read = (name: string) =>
+  arrivalsOf([...parseTrace(readFileSync(new URL(`${name}.csv`, FOLDER), "utf8")).values()].flat());
+
+/** The best fixed count or timer of those tried, by the score of GPU-seconds and waiting. */
+const TRIED = [
+  "timer-30",
+  "timer-60",
+  "timer-180",
+  "timer-300",
+  "timer-600",
+  "fixed-1",
+  "fixed-2",
+  "fixed-16",
+  "knative",
+];
+
+describe.skipIf(!existsSync(FOLDER))("on recorded traffic", () => {
+  it.each([
+    ["gentd26-train", 1_324_800, 0],
+    ["servegen-mid98", 1_209_600, 0],
+    ["mooncake-conversation", 3_600, 300],
+  ] as const)(
+    "%s: is at most a fifth dearer than the best of the usual rules picked afterwards",
+    (name, horizonS, countFromS) => {
+      const arrivals = read(name);
+      const options = { horizonS, bootS: BOOT_S, countFromS };
+      for (const waitValue of [1, 10, 100]) {
+        const score = (policy: Parameters<typeof replay>[1]) => {
+          const { gpuSeconds, interactive } = replay(arrivals, policy, options);
+          return gpuSeconds + waitValue * interactive.totalS;
+        };
+        const ours = score(scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, waitValue }));
+        const best = Math.min(...TRIED.map((rival) => score(rivalNamed(rival)?.make() ?? never(rival))));
+        expect(ours / best, `a second worth ${waitValue}`).toBeLessThan(1.2);
+      }
+    },
+    120_000,
+  );
+
+  it("servegen-mid98: holds p95 targets without tuning", () => {
+    const arrivals = read("servegen-mid98");
+    for (const target of [10, 20]) {
+      const settings: ScalerSettings = { ...SETTINGS, targetP95WaitS: target };
+      const { interactive } = replay(arrivals, scalerPolicy(new PredictiveScaler(null), settings), {
+        horizonS: 1_209_600,
+        bootS: BOOT_S,
+      });
+      expect(interactive.p95S).toBeLessThan(1.1 * target);
+    }
+  }, 120_000);
+
+  it("servegen-mid98: does batch jobs by their deadline on what interactive ones leave", () => {
+    const arrivals = read("servegen-mid98");
+    const chance = seededChance(3);
+    const batch = Uint8Array.from(arrivals.atS, () => (chance() < 0.3 ? 1 : 0));
+    const alone = arrivalsOf(
+      Array.from(arrivals.atS, (t, job) => ({ t, serviceS: arrivals.serviceS[job] ?? 0 })).filter(
+        (_, job) => batch[job] === 0,
+      ),
+    );
+    const options = { horizonS: 1_209_600, bootS: BOOT_S, batchDeadlineS: 3_600 };
+    const both = replay({ ...arrivals, batch }, scalerPolicy(new PredictiveScaler(null), SETTINGS), options);
+    const without = replay(alone, scalerPolicy(new PredictiveScaler(null), SETTINGS), options);
+    const batchWorkS = arrivals.serviceS.reduce((sum, serviceS, job) => sum + (batch[job] === 1 ? serviceS : 0), 0);
+    expect(both.batchMissed).toBe(0);
+    expect((both.gpuSeconds - without.gpuSeconds) / batchWorkS).toBeLessThan(0.25);
+    expect(both.interactive.p95S / without.interactive.p95S).toBeLessThan(1.25);
+  }, 120_000);
+});
+
+function never(name: string): never {
+  throw new Error(`there is no rival ${name}`);
+}
