@@ -26,6 +26,8 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       told: known?.told ?? null,
     });
     letGo(state, demand);
+    // Another build has not failed anywhere yet: whoever mends a release does not wait for what the broken one did.
+    if (known !== null && known.build !== demand.build) state.store.forgiveEndpoint(demand.endpointId);
   }
   const { shortages } = arrange(state, now);
   const terms = takeTerms(state, demand.endpointId);

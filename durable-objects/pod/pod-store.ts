@@ -238,6 +238,14 @@ export class PodStore {
     );
   }
 
+  /** The endpoint's crashes are forgotten, on every node. */
+  forgiveEndpoint(endpointId: EndpointId): void {
+    this.#db.exec(
+      "UPDATE histories SET failures = 0, backoff_until = 0 WHERE endpoint_id = ? AND failures > 0",
+      endpointId,
+    );
+  }
+
   nextBackoffEnd(after: number): number | null {
     const [row] = this.#db.exec("SELECT min(backoff_until) AS due FROM histories WHERE backoff_until > ?", after);
     return row === undefined ? null : integerOrNull(row, "due");

@@ -267,6 +267,23 @@ describe("a replica that crashes", () => {
     expect(pod.farewells()[0]?.reason).toBe("out of memory");
   });
 
+  it("does not hold up the next build, which may be the mended one", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    const [broken, mended] = ["a".repeat(64), "b".repeat(64)];
+    pod.demand(endpoint, 1, { build: broken });
+    for (let failure = 0; failure < FAST_FAILURES_MAX; failure += 1) {
+      crash(pod, node);
+      pod.pass(20_000);
+      pod.poll(node, [], { waitMs: 0 });
+    }
+    crash(pod, node);
+    expect(pod.demand(endpoint, 1, { build: broken }).shortage.code).toBe("crash_looping");
+    expect(pod.demand(endpoint, 1, { build: mended })).toMatchObject({ shortage: { code: "none" } });
+    expect(pod.core.listNodes(pod.workspaceId)).toMatchObject({ nodes: [{ quarantine: null }] });
+  });
+
   it("goes elsewhere after a few fast failures, though the node has run it before", () => {
     const pod = new PodHarness();
     const bad = pod.node();
