@@ -8,6 +8,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { positionOf } from "#durable-objects/endpoint/job-snapshots";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
+import { isOnErrand } from "#durable-objects/endpoint/release-gate";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs, type PoolScaling } from "#durable-objects/endpoint/scaling";
 import { etaMs } from "#durable-objects/queue/eta";
@@ -130,7 +131,8 @@ function readyAt(pool: PoolScaling, replica: ReplicaRecord): number | null {
 /** Replicas that take jobs, and those of them without one. */
 function working(state: EndpointState): { readonly ready: ReplicaRecord[]; readonly idle: ReplicaRecord[] } {
   const ready = capacityOf(state).filter((replica) => !isStarting(replica.state));
-  return { ready, idle: ready.filter(({ id }) => state.held(id) === 0) };
+  // One that tries a release takes no job meanwhile.
+  return { ready, idle: ready.filter(({ id }) => state.held(id) === 0 && !isOnErrand(state, id)) };
 }
 
 /** Replicas that died lately at once, or soon after they got ready, oldest first. */
