@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import type { Call, Outcome } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { followJob } from "#cli/follow-job";
+import { placed } from "#cli/follow-release";
 import { chooseComfyUi, describeComfyUi } from "#cli/local/comfyui";
 import { AlreadyRunning, startStack } from "#cli/local/stack";
 import {
@@ -123,7 +124,7 @@ async function showExample(
   const say = (line: string) => call.output.say(line);
   const { slug } = example;
   const workflow = await readFile(join(PROJECT_ROOT, "examples", `${slug}.json`), "utf8");
-  const endpoint = await deploy(client, slug, workflow, signal);
+  const endpoint = await deploy(call, client, slug, workflow, signal);
   say("");
   say(`${slug}: ${example.what}`);
   say(`  endpoint   ${client.baseUrl}/v1/endpoints/${slug}, release ${endpoint.release.number}`);
@@ -171,12 +172,13 @@ async function showExample(
   return { slug, job, files };
 }
 
-async function deploy(client: Pilotlight, slug: string, workflow: string, signal: AbortSignal) {
+async function deploy(call: Call, client: Pilotlight, slug: string, workflow: string, signal: AbortSignal) {
   try {
     return await client.endpoints.create({ slug, workflow }, { signal });
   } catch (error) {
     if (!(error instanceof PilotlightError && error.code === "slug_taken")) throw error;
-    return await client.endpoints.patch(slug, { workflow }, { signal });
+    // What is shown is the new one: where the old one has run, the new one has to run first.
+    return await placed(call, client, await client.endpoints.patch(slug, { workflow }, { signal }));
   }
 }
 
