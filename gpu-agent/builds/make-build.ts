@@ -117,8 +117,7 @@ async function runStep(
     case "nodes":
       return bringPacks(options, journal, around);
     case "python": {
-      const packages = manifest.pipDependencies.length;
-      options.listener.onDoing?.(packages === 1 ? "installing 1 package" : `installing ${packages} packages`);
+      options.listener.onDoing?.(installing(manifest.pipDependencies.length));
       const environment = await makeEnvironment(
         {
           manifest,
@@ -142,6 +141,11 @@ async function runStep(
     default:
       throw new Error(`unhandled: ${String(step satisfies never)}`);
   }
+}
+
+function installing(packages: number): string {
+  if (packages === 0) return "making the Python environment";
+  return packages === 1 ? "installing 1 package" : `installing ${packages} packages`;
 }
 
 /** Packs that have ended are not fetched again: with twenty of them, the last one often fails first. */

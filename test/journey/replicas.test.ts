@@ -124,4 +124,33 @@ describe.skipIf(isMissing)("replicas of builds", () => {
     await replicaThat("it stops", "fine", ({ id, state }) => id === ready.id && state === "stopped");
     await replicaThat("another starts", "fine", ({ id, state }) => id !== ready.id && state === "ready", "current");
   });
+
+  it("give way one after the other to those of the next release's build, while jobs go on", async () => {
+    const client = system.client;
+    await client.endpoints.patch("fine", { settings: { min_replicas: 2 } });
+    const ready = async () => (await client.replicas.list("fine")).filter(({ state }) => state === "ready");
+    await until("two are ready", async () => ((await ready()).length === 2 ? true : undefined), 110_000);
+    const before = (await client.replicas.list("fine")).map(({ id }) => id);
+    const models = ["tiny.safetensors", "more.safetensors"].map((name, index) =>
+      bench.model("checkpoints", name, tinySafetensors(7 + index)),
+    );
+    const { manifest } = await bench.manifest({ models });
+    const { digest } = await client.builds.create(manifest);
+    const asked = await client.endpoints.patch("fine", { build: digest });
+    const release = asked.newest_release;
+    await until(
+      "the release is active, and both run its build",
+      async () => {
+        const job = await client.jobs.submit("fine", { inputs: {} });
+        expect((await client.jobs.wait(job.id)).state).toBe("succeeded");
+        const { release: active } = await client.endpoints.get("fine");
+        const all = await client.replicas.list("fine", "all");
+        const gone = all.filter(({ id, state }) => before.includes(id) && state === "stopped");
+        return active.number === release && (await ready()).length === 2 && gone.length > 0 ? true : undefined;
+      },
+      110_000,
+    );
+    const crashed = (await client.replicas.list("fine")).filter(({ state }) => state === "crashed");
+    expect(crashed).toEqual([]);
+  });
 });
