@@ -101,11 +101,21 @@ function settingsOf(state: EndpointState, known: PoolScaling, ceiling: number, n
     targetP95WaitS: settings.target_p95_wait_s,
     floor: Math.min(ceiling, Math.max(own, ofPods, batchFloor(state, known, now))),
     ceiling,
-    idleTimeoutMs: settings.idle_timeout_s === null ? null : settings.idle_timeout_s * 1_000,
+    idleTimeoutMs: idleTimeoutMs(state, known, settings.idle_timeout_s),
     queueDelayMs: settings.queue_delay_s * 1_000,
     jobsPerReplica: settings.jobs_per_replica,
     batchTargetWaitMs: settings.batch_target_wait_s * 1_000,
   };
+}
+
+/**
+ * The endpoint's idle time, cut to the longest that its pods allow: a policy that was told of more would start another
+ * replica in the place of each one that its pod does not let idle. Where the policy finds the time by itself, it is left to.
+ */
+function idleTimeoutMs({ demands }: EndpointState, { pool }: PoolScaling, own: number | null): number | null {
+  if (own === null) return null;
+  const bounds = pool.pods.map(({ podId }) => demands.get(podId)?.idleTimeoutMs ?? Number.POSITIVE_INFINITY);
+  return Math.min(own * 1_000, Math.max(...bounds));
 }
 
 /**

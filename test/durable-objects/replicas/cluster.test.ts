@@ -72,11 +72,28 @@ describe("a pod with endpoints and machines", () => {
     expect(until(cluster, 120, () => kept().length === 0)).toBe(true);
   });
 
+  it("lets no replica idle longer than the pod allows", () => {
+    const cluster = new Cluster(7);
+    const endpoint = cluster.addEndpoint({ idle_timeout_s: 86_400 });
+    cluster.addNode(1);
+    cluster.submit(endpoint);
+    expect(until(cluster, 60, () => over(cluster))).toBe(true);
+    for (let step = 0; step < 200; step += 1) cluster.step();
+    expect(cluster.slotsTaken()).toHaveLength(1);
+    cluster.configurePod({ idle_timeout_s: 5 });
+    expect(until(cluster, 60, () => cluster.slotsTaken().length === 0)).toBe(true);
+    // And none takes its place.
+    for (let step = 0; step < 200; step += 1) {
+      cluster.step();
+      expect(cluster.slotsTaken()).toEqual([]);
+    }
+  });
+
   it("starves no new endpoint that has a warm floor, while two others share a full pod fairly", () => {
     const cluster = new Cluster(8);
     const [a, b] = [cluster.addEndpoint({ max_replicas: 4 }), cluster.addEndpoint({ max_replicas: 4 })];
     cluster.addNode(4);
-    for (let job = 0; job < 3_000; job += 1) cluster.submit(job % 2 === 0 ? a : b);
+    for (let job = 0; job < 800; job += 1) cluster.submit(job % 2 === 0 ? a : b);
     const of = (endpoint: { id: string }) =>
       cluster.slotsTaken().filter(({ replica }) => ownerKey(replica) === ownerKey(endpoint.id as EndpointId)).length;
     for (let step = 0; step < 40; step += 1) cluster.step();
@@ -89,7 +106,7 @@ describe("a pod with endpoints and machines", () => {
     expect(of(late)).toBe(1);
     expect(of(a) + of(b)).toBe(3);
     expect(over(cluster)).toBe(false);
-  });
+  }, 60_000);
 
   it("gives an idle replica's slot to an endpoint that has work", () => {
     const cluster = new Cluster(4);
