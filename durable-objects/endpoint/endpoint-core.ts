@@ -625,7 +625,7 @@ export class EndpointCore {
   }
 
   reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
-    if (this.#state.replicas.get(replicaId)?.podId !== podId) return false;
+    if (!isPodOf(this.#state, podId) || this.#state.replicas.get(replicaId)?.podId !== podId) return false;
     return this.#mutate(() => replicas.reclaim(this.#state, replicaId));
   }
 
