@@ -75,6 +75,8 @@ export function workOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, 
 export function planDemand(state: EndpointState, now: number): void {
   if (state.config === null) return;
   const wishes = wishesOf(state, now);
+  // What one pod is asked for in another's place must not be asked of both.
+  const isShifted = Array.from(wishes).some(([podId, { wanted }]) => wanted > (state.demands.get(podId)?.wanted ?? 0));
   for (const podId of podsOf(state)) {
     const told = state.demands.get(podId) ?? untold(podId, now);
     const numbers = wishes.get(podId) ?? { needed: 0, wanted: 0, trials: [] };
@@ -93,7 +95,8 @@ export function planDemand(state: EndpointState, now: number): void {
     const less =
       numbers.wanted < told.wanted || numbers.needed < told.needed || told.drain.some((id) => !drain.includes(id));
     const lowerSince = less ? (state.lowerSince.get(podId) ?? now) : null;
-    if (more || (lowerSince !== null && now - lowerSince >= DEMAND_SETTLE_MS)) {
+    const isGivenUp = isShifted && numbers.wanted < told.wanted;
+    if (more || isGivenUp || (lowerSince !== null && now - lowerSince >= DEMAND_SETTLE_MS)) {
       state.lowerSince.delete(podId);
       tell(state, told, { ...numbers, drain }, now);
     } else if (lowerSince !== null) {
@@ -151,7 +154,10 @@ function shared(
 
 function standingOf(state: EndpointState, podId: PodId, now: number): PodStanding {
   const here = capacityOf(state).filter((replica) => replica.podId === podId);
-  const room = state.room.get(podId);
+  const told = state.demands.get(podId);
+  // What it said before this object woke is remembered only where it was short.
+  const lacked = told?.shortage == null ? undefined : { replicas: 0, at: told.shortage.at };
+  const room = state.room.get(podId) ?? lacked;
   const believed = room !== undefined && now - room.at < ROOM_BELIEVED_MS;
   return {
     podId,
@@ -159,7 +165,7 @@ function standingOf(state: EndpointState, podId: PodId, now: number): PodStandin
     busy: here.filter(({ id }) => state.held(id) > 0).length,
     // Those that were placed since it said so have taken some of it.
     room: believed ? Math.max(0, room.replicas - here.filter(({ startedAt }) => startedAt > room.at).length) : null,
-    floor: state.demands.get(podId)?.floor ?? 0,
+    floor: told?.floor ?? 0,
   };
 }
 

@@ -8,7 +8,7 @@ import { operationsDue, runOperations } from "#durable-objects/endpoint/operatio
 import { holdsUntil } from "#durable-objects/endpoint/queue-control";
 import { gateDue, sweepGate } from "#durable-objects/endpoint/release-gate";
 import { giveUpSilent } from "#durable-objects/endpoint/replica-life";
-import { scalingDue } from "#durable-objects/endpoint/scaling-decide";
+import { drainOverstayed, scalingDue } from "#durable-objects/endpoint/scaling-decide";
 import { handOverDue, repeatHandOver } from "#durable-objects/endpoint/telling";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import { cancel, loseLease, overrun } from "#durable-objects/queue/transition";
@@ -28,6 +28,7 @@ export function sweep(state: EndpointState, now: number): void {
   runOperations(state, now);
   giveUpSilent(state, now);
   sweepGate(state, now);
+  drainOverstayed(state, now);
   state.scaling.save(now);
   repeatDemand(state, now);
   forgetLeftPods(state);
