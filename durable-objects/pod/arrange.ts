@@ -1,11 +1,12 @@
 /** Who gets which slot: the rows as plain values for the pure rules, and what those decide as rows again. */
 import { makeId, ownerKey, ReplicaId } from "#contract/ids";
-import { fitsPod } from "#durable-objects/pod/evict";
+import { mismatchOf } from "#durable-objects/pod/evict";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { DemandRecord, SlotRecord } from "#durable-objects/pod/pod-store";
 import {
   type FreeSlot,
+  fitsRegion,
   type NodeHistory,
   type PlaceInput,
   type PlaceResult,
@@ -44,21 +45,27 @@ export function isUnmet(wish: Wish): boolean {
   return wish.have < wish.wanted || wish.trials.length > 0;
 }
 
-/** Nodes that take new work. */
-export function openNodes(state: PodState, now: number): { open: NodeRecord[]; distrusted: NodeRecord[] } {
-  const takers = state.nodes
-    .all()
-    .filter((node) => state.isOnline(node, now) && !isLeaving(node) && !node.cordoned && fitsPod(state, node));
-  return {
-    open: takers.filter(({ trust }) => quarantineAt(trust, now) === null),
-    distrusted: takers.filter(({ trust }) => quarantineAt(trust, now) !== null),
-  };
+/** Why a node that is online takes nothing new; null: it does. */
+function closedBecause(state: PodState, node: NodeRecord, now: number): string | null {
+  const because = (reason: string) => `The machine ${node.name} ${reason}`;
+  const quarantine = quarantineAt(node.trust, now);
+  if (quarantine !== null) return because(`is in quarantine: ${quarantine.reason}`);
+  if (isLeaving(node)) return because("drains.");
+  if (node.cordoned) return because("is cordoned.");
+  const mismatch = mismatchOf(state, node);
+  if (mismatch !== null) return because(`has other cards than the pod takes. ${mismatch}`);
+  if (!fitsRegion(state.settings.regions, node.region)) return because("is outside of the pod's regions.");
+  return null;
 }
 
 /** Everything that placement looks at. */
 export function placeInput(state: PodState, now: number): PlaceInput {
   const replicas = state.store.replicas();
-  const { open, distrusted } = openNodes(state, now);
+  const online = state.nodes
+    .all()
+    .filter((node) => state.isOnline(node, now))
+    .map((node) => ({ node, reason: closedBecause(state, node, now) }));
+  const open = online.filter(({ reason }) => reason === null).map(({ node }) => node);
   const { containers_max, gpu_types } = state.settings;
   let histories: Map<string, NodeHistory> | null = null;
   return {
@@ -68,10 +75,7 @@ export function placeInput(state: PodState, now: number): PlaceInput {
       free: freeSlots(state, node, replicas),
       ...state.diskOf(node.id),
     })),
-    quarantined: distrusted.map((node) => ({
-      region: node.region,
-      reason: `The machine ${node.name} is in quarantine: ${quarantineAt(node.trust, now)?.reason ?? ""}`,
-    })),
+    closed: online.flatMap(({ node, reason }) => (reason === null ? [] : [{ region: node.region, reason }])),
     wishes: wishesOf(state),
     history: (endpointId, nodeId) => {
       histories ??= new Map(state.store.histories().map((each) => [`${each.endpointId} ${each.nodeId}`, each]));

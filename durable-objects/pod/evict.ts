@@ -12,7 +12,7 @@ export function mismatchOf(state: PodState, { gpus }: Pick<NodeRecord, "gpus">):
 }
 
 /** Whether the pod may run anything on the node at all, trust apart. */
-export function fitsPod(state: PodState, node: NodeRecord): boolean {
+function fitsPod(state: PodState, node: NodeRecord): boolean {
   return mismatchOf(state, node) === null && fitsRegion(state.settings.regions, node.region);
 }
 

@@ -160,10 +160,14 @@ function shortage(facts: WaitFacts): WaitReason[] {
   switch (code) {
     case "none":
       return [];
-    case "no_node_online":
-      return [
-        { code, detail: "No machine of the endpoint's pod is online. Start one, or join one to the pod.", until: null },
-      ];
+    case "no_node_online": {
+      const closed = short?.error ?? null;
+      const detail =
+        closed === null
+          ? "No machine of the endpoint's pod is online. Start one, or join one to the pod."
+          : `No machine of the endpoint's pod takes new work. ${closed}`;
+      return [{ code, detail, until: null }];
+    }
     case "region_unavailable": {
       const where = regions.length === 0 ? "the endpoint's regions" : regions.join(", ");
       const detail = `No machine that is online is in ${where}. Join one there, or change the endpoint's regions.`;

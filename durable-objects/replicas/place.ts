@@ -58,25 +58,24 @@ export interface Placement {
 
 /**
  * Why there are fewer replicas than wanted.
- * - `no_node_online`: no machine is online that takes new work.
+ * - `no_node_online`: no machine is online that takes new work. With an error: one is, and why it takes none.
  * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run.
- * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs;
- *   or the only machines that fit are in quarantine. The error says which.
+ * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
  * - `all_slots_busy`: there are machines that fit, and every slot of theirs, or every container of the pod, is taken.
  */
 export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
 
 export interface PlaceShortage {
   readonly code: Exclude<Shortage, "none">;
-  /** With `crash_looping`: what the node said of the latest crash, or why it is in quarantine. */
+  /** What the node said of the latest crash; or why it takes nothing new. */
   readonly error: string | null;
 }
 
 export interface PlaceInput {
   /** Nodes that take new work: online, trusted, neither draining nor cordoned, with the pod's cards and in its regions. */
   readonly nodes: readonly PlaceableNode[];
-  /** Nodes that would, were they trusted. */
-  readonly quarantined: readonly { readonly region: string | null; readonly reason: string }[];
+  /** Nodes that are online and take none, with the reason in words. */
+  readonly closed: readonly { readonly region: string | null; readonly reason: string }[];
   readonly wishes: readonly Wish[];
   readonly history: (endpointId: EndpointId, nodeId: NodeId) => NodeHistory | null;
   /** Types of card in the order in which the pod uses them; those it does not name come after them. */
@@ -183,13 +182,13 @@ class Round {
   }
 
   #bestSpot(wish: Wish, fits: (slot: FreeSlot) => boolean): Spot | PlaceShortage {
-    const { nodes, quarantined, history, now } = this.#input;
+    const { nodes, closed, history, now } = this.#input;
     const fitting = nodes
       .filter((node) => fitsRegion(wish.regions, node.region))
       .map((node) => ({ node, past: history(wish.endpointId, node.id), free: this.#free.get(node.id) ?? [] }));
     if (fitting.length === 0) {
-      const [distrusted] = quarantined.filter(({ region }) => fitsRegion(wish.regions, region));
-      if (distrusted !== undefined) return { code: "crash_looping", error: distrusted.reason };
+      const [shut] = closed.filter(({ region }) => fitsRegion(wish.regions, region));
+      if (shut !== undefined) return { code: "no_node_online", error: shut.reason };
       return { code: nodes.length === 0 ? "no_node_online" : "region_unavailable", error: null };
     }
     if (this.#containersLeft <= 0) return { code: "all_slots_busy", error: null };

@@ -80,6 +80,16 @@ describe("why a job waits", () => {
     expect(codes(world, id)).toEqual(["replica_starting"]);
   });
 
+  it("no_node_online, with what keeps the machines that are there from taking new work", () => {
+    const world = new EndpointHarness();
+    const id = world.submit();
+    podSays(world, "no_node_online", "The machine attic is in quarantine: its cards changed.");
+    world.restart();
+    expect(why(world, id)).toMatchObject({
+      reasons: [{ code: "no_node_online", detail: expect.stringMatching(/takes new work.*attic is in quarantine/) }],
+    });
+  });
+
   it("crash_looping, with the last error, which the pod says or the endpoint has seen itself", () => {
     const world = new EndpointHarness({ max_replicas: 3 });
     const id = world.submit();

@@ -57,7 +57,7 @@ const input = (
 ): PlaceInput => ({
   nodes,
   wishes,
-  quarantined: [],
+  closed: [],
   history: () => null,
   typeOrder: [],
   containersLeft: null,
@@ -299,7 +299,7 @@ describe("a pod says why there are too few:", () => {
       regions?: string[];
       history?: Record<string, NodeHistory>;
       now?: number;
-      quarantined?: PlaceInput["quarantined"];
+      closed?: PlaceInput["closed"];
       containersLeft?: number;
     } = {},
   ) =>
@@ -307,7 +307,7 @@ describe("a pod says why there are too few:", () => {
       input(nodes, [wish({ regions: more.regions ?? [] })], {
         history: (_, id) => more.history?.[id] ?? null,
         now: more.now ?? 0,
-        quarantined: more.quarantined ?? [],
+        closed: more.closed ?? [],
         containersLeft: more.containersLeft ?? null,
       }),
     ).shortages.get(ep);
@@ -338,12 +338,12 @@ describe("a pod says why there are too few:", () => {
     expect(reason([free("n", 3)], { containersLeft: 1 })).toBeUndefined();
   });
 
-  it("only machines in quarantine, where it may run", () => {
-    const quarantined = [{ region: "west", reason: "it lied" }];
-    expect(reason([], { quarantined })).toEqual({ code: "crash_looping", error: "it lied" });
-    expect(reason([free("n", 1, "east")], { quarantined, regions: ["west"] })).toMatchObject({ error: "it lied" });
-    expect(reason([], { quarantined, regions: ["east"] })).toMatchObject({ code: "no_node_online" });
-    expect(reason([free("n", 0)], { quarantined })).toMatchObject({ code: "all_slots_busy" });
+  it("only machines that take nothing new where it may run, and why", () => {
+    const closed = [{ region: "west", reason: "it lied" }];
+    expect(reason([], { closed })).toEqual({ code: "no_node_online", error: "it lied" });
+    expect(reason([free("n", 1, "east")], { closed, regions: ["west"] })).toMatchObject({ error: "it lied" });
+    expect(reason([], { closed, regions: ["east"] })).toEqual({ code: "no_node_online", error: null });
+    expect(reason([free("n", 0)], { closed })).toMatchObject({ code: "all_slots_busy" });
   });
 
   it("crashes, with the error of the latest, until a pause is over", () => {

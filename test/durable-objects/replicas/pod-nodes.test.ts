@@ -120,7 +120,7 @@ describe("a node in quarantine", () => {
     pod.poll(bad, [], { waitMs: 0 });
     const third = pod.endpoint();
     const { shortage, room } = pod.demand(third, 1);
-    expect([shortage.code, room]).toEqual(["crash_looping", 0]);
+    expect([shortage.code, room]).toEqual(["no_node_online", 0]);
     expect(shortage.error).toContain("attic is in quarantine");
     pod.restart();
     pod.poll(bad, [], { waitMs: 0 });
