@@ -56,7 +56,9 @@ export function wishRelease(
 ): Reply<{ decision: WishDecision }> {
   const { releases, config } = state;
   if (config === null || replaces !== config.release) return { ok: true, decision: "again" };
-  const isReady = isReadyNow(state, release);
+  // What gets a part of the jobs already is not held back for another part.
+  const isAtWork = canary !== null && config.canary?.release === release;
+  const isReady = isAtWork || isReadyNow(state, release);
   const isActiveProven = releases.marks(replaces).readyAt !== null;
   const decision = decide({ release, active: replaces, force, isActiveProven, isReady });
   const before = releases.wish;
@@ -77,9 +79,9 @@ export function wishRelease(
   if (before !== null && before.release !== release) {
     end(state, before, `Release ${release} was asked for instead.`, now);
   }
-  // Who asks again wants it to be tried again.
+  // Who asks again wants it to be tried again, as often as the first time.
   for (const trial of releases.trials(release)) {
-    if (trial.state === "failed") releases.put(freshTrial(release, trial.card));
+    if (trial.state !== "ready" && trial.errand === null) releases.put(freshTrial(release, trial.card));
   }
   releases.wish = { release, replaces, cause, canary, since: now, dueAt: null, tries: 0 };
   const aim = canary === null ? "becomes the active one" : "gets its part of the new jobs";

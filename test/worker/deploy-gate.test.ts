@@ -161,6 +161,9 @@ describe("a deploy to an endpoint whose active release has run", () => {
     expect(ended).toMatchObject({ canary: null, pending: null });
     const forced = await jsonOf(await call("POST", "/releases/5/canary", { weight: 0.5, force: true }));
     expect(forced).toMatchObject({ canary: { release: 5, weight: 0.5 }, pending: null });
+    // It is at work already: another part of the jobs is no other matter.
+    const more = await jsonOf(await call("POST", "/releases/5/canary", { weight: 0.75 }));
+    expect(more).toMatchObject({ canary: { release: 5, weight: 0.75 }, pending: null });
     await call("POST", "/releases/5/canary", { weight: 0 });
     await call("POST", "/releases/5/canary", { weight: 0.25 });
     await verified("ready");

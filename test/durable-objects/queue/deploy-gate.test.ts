@@ -218,6 +218,21 @@ describe("a release that waits", () => {
     expect(world.harness.core.readyWish()).toBeNull();
   });
 
+  it("is tried as often as the first time when it is asked for again", () => {
+    const world = new GatedWorld([null]);
+    for (const round of [1, 2]) {
+      world.wish(2);
+      world.hear();
+      for (let tries = 1; tries <= 2; tries += 1) {
+        const errand = world.poll(world.at(0));
+        if (errand === null) throw new Error("no errand");
+        world.say(world.at(0), errand, { state: "failed", error: "no room on the disk" });
+      }
+      expect([round, world.gate().pending?.release]).toEqual([round, 2]);
+      expect(world.wish(1)).toBe("active");
+    }
+  });
+
   it("keeps its replica, however short the idle timeout is", () => {
     const world = new GatedWorld([null], { min_replicas: 0, idle_timeout_s: 1 });
     world.wish(2);
