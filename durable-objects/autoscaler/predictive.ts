@@ -1,3 +1,4 @@
+import { WAIT_VALUE_MIN } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
 import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
@@ -26,8 +27,8 @@ const CHEAPER_STARTS = 10;
 /** A p95 target moves the wait value by this much per job, and no further than these. */
 const TARGET_GAIN = 0.05;
 const MISSED_SHARE = 0.05;
-const WAIT_VALUE_MIN = 0.02;
-const WAIT_VALUE_MAX = 100;
+const LEARNED_WAIT_VALUE_MIN = 0.02;
+const LEARNED_WAIT_VALUE_MAX = 100;
 /** While jobs wait and no event comes, a decision is reconsidered this often, in mean durations; and no more often than this. */
 const RECONSIDER_SERVICES = 0.5;
 const RECONSIDER_MS_MIN = 1_000;
@@ -225,7 +226,7 @@ function follow(memory: PredictiveMemory, now: number): void {
 function ask(memory: PredictiveMemory, settings: ScalerSettings, floor: number, ceiling: number): Worth {
   const target = settings.targetP95WaitS;
   if (target === null) memory.learnedWaitValue = null;
-  else memory.learnedWaitValue ??= clamp(settings.waitValue, WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+  else memory.learnedWaitValue ??= clamp(settings.waitValue, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
   memory.waitValue = memory.learnedWaitValue ?? Math.max(WAIT_VALUE_MIN, settings.waitValue);
   // Waits that are far from the target are nobody's concern.
   memory.freeWaitS = target === null ? 0 : target / 2;
@@ -239,7 +240,7 @@ function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
   if (memory.learnedWaitValue === null) return;
   const missed = waitedS > 2 * memory.freeWaitS ? 1 : 0;
   const moved = memory.learnedWaitValue * Math.exp(TARGET_GAIN * (missed - MISSED_SHARE));
-  memory.learnedWaitValue = clamp(moved, WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+  memory.learnedWaitValue = clamp(moved, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
 }
 
 /** The variant that decides: the one followed, with a timer instead of what was learned where the settings say so. */
