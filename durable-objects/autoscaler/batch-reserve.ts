@@ -89,12 +89,17 @@ export interface ReserveFacts {
   readonly interactiveBusy: number;
   /** The most replicas there may be, or can be had: no more than there are, where no pod has room. */
   readonly most: number;
+  /** Batch jobs have waited for too long, and no more replicas can be had. */
+  readonly isScarce: boolean;
 }
 
 /**
  * Idle replicas that batch jobs leave free now. Where there can be a single one, nothing is kept from them: they would
- * wait for as long as there is any interactive traffic at all.
+ * wait for as long as there is any interactive traffic at all. For the same reason, those that have waited for too long
+ * get one replica whenever no interactive job is at work, though a burst as large as the last one would need all.
  */
-export function keptFree({ level, interactiveBusy, most }: ReserveFacts): number {
-  return most <= 1 ? 0 : Math.max(0, level - interactiveBusy);
+export function keptFree({ level, interactiveBusy, most, isScarce }: ReserveFacts): number {
+  if (most <= 1) return 0;
+  if (isScarce && interactiveBusy === 0) return Math.min(level, most - 1);
+  return Math.max(0, level - interactiveBusy);
 }

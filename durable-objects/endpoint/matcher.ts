@@ -1,5 +1,5 @@
 import type { Lease } from "#contract/agent";
-import type { NodeId, ReplicaId } from "#contract/ids";
+import type { NodeId, PodId, ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import { keptFree } from "#durable-objects/autoscaler/batch-reserve";
@@ -123,7 +123,8 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 
 /**
  * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
- * batch job. That holds no longer where a batch job has its turn because none runs.
+ * batch job. That holds no longer where a batch job has its turn because none runs. A replica that interactive jobs may
+ * come to takes none ahead: it would have to do two jobs before theirs.
  * @param batchSince see {@link lanesInOrder}
  */
 function candidatesFor(
@@ -133,8 +134,12 @@ function candidatesFor(
   batchSince: number | null,
   now: number,
 ): readonly Candidate[] {
-  const serving = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
-  if (lane === "interactive" || serving.length === 0 || state.waiting.queued(lane) === 0) return serving;
+  const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
+  if (lane === "interactive" || able.length === 0 || state.waiting.queued(lane) === 0) return able;
+  const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
+  const serving = able.filter(
+    ({ replicaId, works }) => !works || !isExpected || !serves(state, replicaId, "interactive"),
+  );
   const hasTurn = lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch";
   const kept = hasTurn ? 0 : keptForInteractive(state, now);
   if (kept === 0) return serving;
@@ -155,11 +160,20 @@ function keptForInteractive(state: EndpointState, now: number): number {
   if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return 0;
   const capacity = capacityOf(state).length;
   const ceiling = config.settings.max_replicas;
-  const isShort = pool.pool.pods.every(({ podId }) => (state.demands.get(podId)?.shortage ?? null) !== null);
+  const isShort = pool.pool.pods.every(({ podId }) => isShortOn(state, podId));
   const most = isShort ? Math.min(ceiling, capacity) : ceiling;
   const isOverdue = pool.batchDueAt !== null && pool.batchDueAt <= now;
-  const level = pool.reserve.level(now, isOverdue && capacity >= most);
-  return keptFree({ level, interactiveBusy: state.runningIn("interactive"), most });
+  const isScarce = isOverdue && capacity >= most;
+  const level = pool.reserve.level(now, isScarce);
+  return keptFree({ level, interactiveBusy: state.runningIn("interactive"), most, isScarce });
+}
+
+/** Whether the pod has said that it has no more, or took a replica back and did not place another. */
+function isShortOn(state: EndpointState, podId: PodId): boolean {
+  const told = state.demands.get(podId);
+  if (told === null) return false;
+  const here = capacityOf(state).filter((replica) => replica.podId === podId).length;
+  return told.shortage !== null || (told.acknowledged === told.version && here < told.wanted);
 }
 
 function readyOf(state: EndpointState): ReplicaRecord[] {

@@ -50,12 +50,20 @@ describe("what interactive traffic needs at once", () => {
 
 describe("what is kept free of batch jobs", () => {
   it("is what interactive jobs may need beyond the replicas they have", () => {
-    expect(keptFree({ level: 3, interactiveBusy: 1, most: 10 })).toBe(2);
-    expect(keptFree({ level: 3, interactiveBusy: 5, most: 10 })).toBe(0);
-    expect(keptFree({ level: 0, interactiveBusy: 0, most: 10 })).toBe(0);
+    expect(keptFree({ level: 3, interactiveBusy: 1, most: 10, isScarce: false })).toBe(2);
+    expect(keptFree({ level: 3, interactiveBusy: 5, most: 10, isScarce: false })).toBe(0);
+    expect(keptFree({ level: 0, interactiveBusy: 0, most: 10, isScarce: false })).toBe(0);
   });
 
   it("is nothing where one replica is all there can be", () => {
-    expect(keptFree({ level: 3, interactiveBusy: 0, most: 1 })).toBe(0);
+    expect(keptFree({ level: 3, interactiveBusy: 0, most: 1, isScarce: false })).toBe(0);
+  });
+
+  it("leaves one replica to those that have waited for too long, while no interactive job is at work", () => {
+    expect(keptFree({ level: 4, interactiveBusy: 0, most: 4, isScarce: true })).toBe(3);
+    expect(keptFree({ level: 9, interactiveBusy: 0, most: 4, isScarce: true })).toBe(3);
+    expect(keptFree({ level: 2, interactiveBusy: 0, most: 4, isScarce: true })).toBe(2);
+    expect(keptFree({ level: 4, interactiveBusy: 1, most: 4, isScarce: true })).toBe(3);
+    expect(keptFree({ level: 4, interactiveBusy: 0, most: 4, isScarce: false })).toBe(4);
   });
 });

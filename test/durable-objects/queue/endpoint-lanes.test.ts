@@ -1,0 +1,56 @@
+import { describe, expect, it } from "vitest";
+import { EndpointHarness, type FakeReplica } from "./endpoint-harness.ts";
+
+function runOne(world: EndpointHarness, replica: FakeReplica): void {
+  world.submit();
+  const lease = world.take(replica);
+  world.progress(replica, lease);
+  world.pass(200);
+  world.complete(replica, lease);
+}
+
+describe("a batch job", () => {
+  it.each([
+    [false, "running"],
+    [true, "queued"],
+  ])("is held ahead unless interactive jobs are expected there: %s", (isExpected, state) => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    if (isExpected) runOne(world, replica);
+    world.submit({ lane: "batch" });
+    const second = world.submit({ lane: "batch" });
+    const first = world.take(replica);
+    world.progress(replica, first);
+    world.poll(replica, [first]);
+    expect(world.job(second).state).toBe(state);
+    // An interactive job goes ahead either way, and begins right after the first.
+    const call = world.submit();
+    if (isExpected) {
+      expect(world.job(call).state).toBe("running");
+      expect(world.job(second).state).toBe("queued");
+    }
+  });
+
+  it("is not starved by a burst that took every replica, also where the pod has taken one back since", () => {
+    const settings = { min_replicas: 3, max_replicas: 3, batch_target_wait_s: 0 };
+    const world = new EndpointHarness(settings);
+    const replicas = Array.from({ length: 3 }, () => world.replica());
+    world.answerDemand(replicas);
+    for (const _ of replicas) world.submit();
+    const burst = replicas.map((replica) => ({ replica, lease: world.take(replica) }));
+    for (const { replica, lease } of burst) world.complete(replica, lease);
+    const running = (): number => batch.filter((id) => world.job(id).state === "running").length;
+    const batch = Array.from({ length: 5 }, () => world.submit({ lane: "batch" }));
+    const [one, two, gone] = replicas;
+    if (one === undefined || two === undefined || gone === undefined) throw new Error("there are three");
+    // One of the three, the others are for the next burst.
+    const lease = world.take(one);
+    expect([world.poll(two), world.poll(gone), running()]).toEqual(["waiting", "waiting", 1]);
+
+    world.call((core) => core.replicaGone(world.podId, gone.id, "Others had none.", false));
+    world.progress(one, lease);
+    world.complete(one, lease);
+    expect(running()).toBe(1);
+    expect([world.poll(one), running()]).toEqual(["waiting", 1]);
+  });
+});
