@@ -316,14 +316,14 @@ export class PodCore {
     const state = this.#state;
     const now = state.world.now();
     const earlier = state.effects;
+    const { pod } = state;
     state.effects = [];
     let result: T;
     try {
       result = state.db.transaction(() => work(now));
     } catch (error) {
       state.effects = earlier;
-      state.store.forget();
-      state.nodes.forget();
+      state.undone(pod);
       throw error;
     }
     answerChanged(state, now);

@@ -122,6 +122,14 @@ export class PodState {
     else this.#heardFrom = wokeAt;
   }
 
+  /** A turn was undone: what was read or noted of the tables in it may never have been. */
+  undone(pod: PodRecord | null): void {
+    this.pod = pod;
+    this.store.forget();
+    this.nodes.forget();
+    for (const memory of this.memory.values()) memory.disk = null;
+  }
+
   remember(nodeId: NodeId): NodeMemory {
     const known = this.memory.get(nodeId);
     if (known !== undefined) return known;

@@ -41,6 +41,8 @@ const EPOCH = 1_800_000_000_000;
 const CALM_MS = 15 * 60_000;
 /** In which everything that was wanted is there and everything else is gone, once nothing goes wrong any more. */
 const SETTLE_MS = 5 * 60_000;
+/** Where several want one slot its turns move the floor, at the pace of turns. */
+const TERMS_MAX = 10;
 /** Once nothing goes wrong, capacity is counted right within this of any change. */
 const AGREE_MS = 45_000;
 /** Rings of the alarm in one minute that are more than work. */
@@ -70,6 +72,8 @@ export class PodSimulation {
   #alarms = 0;
   #rings: number[] = [];
   #settingsVersion = 1;
+  /** How often endpoints were told to ask again. */
+  #termsTold = 0;
 
   constructor(seed: number, operations: number, options: PodSimulationOptions = {}) {
     this.#meddle = options.meddle;
@@ -119,6 +123,11 @@ export class PodSimulation {
       for (const endpoint of this.endpoints) endpoint.rest(this.dice.int(0, 3));
       this.pass(SETTLE_MS);
       this.#comesTrue(() => this.#checks.atRest());
+      // Who holds the floor is settled as well: two that take it from each other would ask without end.
+      const told = this.#termsTold;
+      this.pass(60_000);
+      const again = this.#termsTold - told;
+      promise("L2", again <= TERMS_MAX, () => `endpoints were told ${again} times in a minute to ask again`);
       this.#settle({ min_replicas: 0 });
       for (const endpoint of this.endpoints) endpoint.rest(0);
       this.pass(SETTLE_MS);
@@ -296,9 +305,11 @@ export class PodSimulation {
       if (!(error instanceof StorageFailure)) throw error;
       this.hit("turn undone");
       this.trace.add(`${this.operations} ${this.agenda.now} ${what} undone`);
+      this.#database.plan(null);
       this.#checks.afterTurn();
-      // Whose storage fails is started anew.
-      this.restart();
+      // A process that lives on after one failed turn has forgotten nothing of before it, and knows nothing of it.
+      if (failure?.forGood === true) this.restart();
+      else this.#perform(this.#core.takeEffects());
       return null;
     }
     this.#database.plan(null);
@@ -368,6 +379,7 @@ export class PodSimulation {
           this.#reclaim(effect.endpointId, effect.replicaId);
           break;
         case "terms_changed":
+          this.#termsTold += 1;
           this.send(() => this.#endpoint(effect.endpointId)?.tell());
           break;
         default:

@@ -33,7 +33,7 @@ export interface PodFaults {
   readonly networkCut: number;
   /** A replica dies, at each of its steps. */
   readonly crash: number;
-  /** An operator does something to a node, at each of an endpoint's steps. */
+  /** An operator does something to a node, each twenty seconds or so. */
   readonly operator: number;
   /** The share of nodes that lie. */
   readonly liars: number;
@@ -69,14 +69,14 @@ export function drawPodSwarm(dice: Dice): PodSwarm {
       doubled: rate(0.02, 0.2),
       late: rate(0.01, 0.1),
       restart: rate(0.002, 0.02, 0.1),
-      undone: rate(0.002, 0.02),
+      undone: rate(0.02, 0.1),
       alarmLost: rate(0.05, 0.5),
       alarmLate: rate(0.2),
       agentRestart: rate(0.01, 0.05),
       machineDown: rate(0.005, 0.02),
       networkCut: rate(0.005, 0.02),
       crash: rate(0.02, 0.2),
-      operator: rate(0.02, 0.1),
+      operator: rate(0.2, 0.6),
       liars: rate(0.3, 0.7),
     },
   };
