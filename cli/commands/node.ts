@@ -24,6 +24,7 @@ export const nodeJoin: Command = {
     region: { type: "string" },
     "state-directory": { type: "string" },
     slots: { type: "string" },
+    "slots-per-gpu": { type: "string" },
     builds: { type: "boolean" },
     "stand-in": { type: "boolean" },
   },
@@ -33,6 +34,7 @@ export const nodeJoin: Command = {
     region: "where this machine is, as in an endpoint's regions (PILOTLIGHT_REGION): eu-west, home",
     "state-directory": "where the agent keeps its session and working files",
     slots: "jobs at a time; one per GPU when left out",
+    "slots-per-gpu": "replicas that share each card and its memory; one when left out",
     builds: "make what each release asks for, instead of using a ComfyUI of this machine",
     "stand-in": "the CPU stand-in, although a ComfyUI may be here",
   },
@@ -60,7 +62,8 @@ export const nodeJoin: Command = {
       [
         ...["--disable-warning=ExperimentalWarning", "--import", END_WITH_PARENT, AGENT_PROGRAM],
         ...["--url", url, ...agentArguments(choice)],
-        ...[...option("name"), ...option("region"), ...option("state-directory"), ...option("slots")],
+        ...[...option("name"), ...option("region"), ...option("state-directory")],
+        ...[...option("slots"), ...option("slots-per-gpu")],
       ],
       {
         env: { ...env, ...(token === undefined ? {} : { PILOTLIGHT_JOIN_TOKEN: token }) },
