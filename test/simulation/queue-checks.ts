@@ -5,8 +5,8 @@ import type { RunningJob } from "#durable-objects/queue/job-record";
 import type { Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
 
-/** Without an interactive job for this long, batch jobs take every idle replica. */
-const INTERACTIVE_LATELY_MS = 10 * 60_000;
+/** Without an interactive job for ten minutes batch jobs take every idle replica; a lost alarm may take one more. */
+const INTERACTIVE_LATELY_MS = 11 * 60_000;
 
 /** Leases of one replica: the one it executes and one ahead. */
 const LEASES_PER_REPLICA = 2;

@@ -183,8 +183,17 @@ export class EndpointModel {
     return this.living(place).some(({ lease }) => this.jobs.get(lease.job_id)?.phase !== "uploading");
   }
 
-  /** The first job that the replica may get without any doubt, if it may get one at all. */
+  /**
+   * The first job that the replica may get without any doubt, if it may get one at all. A batch job may have to leave the
+   * replica to interactive ones, as soon as there has been one: how many are left to them, other tests say.
+   */
   sure(place: Place): ModelJob | undefined {
+    const first = this.#first(place);
+    const isDoubtful = first?.lane === "batch" && [...this.jobs.values()].some(({ lane }) => lane === "interactive");
+    return isDoubtful ? undefined : first;
+  }
+
+  #first(place: Place): ModelJob | undefined {
     const held = this.living(place).length;
     if (this.paused !== null || held >= LEASES_PER_REPLICA_MAX) return undefined;
     if (!this.works(place)) return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
@@ -244,7 +253,7 @@ export class EndpointModel {
     must(isRight, `not this job's lease: ${JSON.stringify(lease)}`);
     const isAhead = this.works(place);
     must(!isAhead || job.leases.length === 0, "a job that came back is held ahead");
-    const first = this.sure(place);
+    const first = this.#first(place);
     const order = this.order();
     must(first === undefined || order.indexOf(job) <= order.indexOf(first), "I12: a job was passed over");
     this.#counter = counter;
