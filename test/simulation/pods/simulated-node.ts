@@ -85,7 +85,11 @@ export class SimulatedNode {
     this.running.clear();
     // The pod may see that the connection has ended.
     if (this.#world.dice.chance(0.5)) this.#abandon();
-    this.#world.agenda.in(forMs, () => this.boot());
+    const life = this.#life;
+    this.#world.agenda.in(forMs, () => {
+      // Who died twice is started once, after the second time.
+      if (this.#life === life) this.boot();
+    });
   }
 
   cut(forMs: number): void {
