@@ -33,7 +33,7 @@ const inputsOf = (endpoint: JsonObject): JsonObject[] => {
 
 describe("creating an endpoint", () => {
   it("answers it with the inputs found in the graph", async () => {
-    const endpoint = await makeEndpoint(workspace.key, "fox", { name: "Fox maker" });
+    const endpoint = await jsonOf(await create({ slug: "fox", name: "Fox maker", workflow: textGraph() }));
     expect(endpoint).toMatchObject({
       slug: "fox",
       name: "Fox maker",
@@ -253,7 +253,9 @@ describe("an endpoint", () => {
   });
 
   it("can be read when it was made before some of the settings there are now", async () => {
-    const endpoint = await makeEndpoint(workspace.key, "from-before", { settings: { max_replicas: 3 } });
+    const endpoint = await makeEndpoint(workspace.key, "from-before", {
+      settings: { max_replicas: 3, policy: "predictive", batch_target_wait_s: 600 },
+    });
     await env.CATALOG.prepare("UPDATE endpoints SET settings = ? WHERE id = ?")
       .bind(JSON.stringify({ max_replicas: 3 }), String(endpoint.id))
       .run();

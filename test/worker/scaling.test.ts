@@ -105,6 +105,7 @@ describe("settings of scaling", () => {
   it("are kept as given", async () => {
     const settings = {
       policy: "queue_delay",
+      max_replicas: 4,
       wait_value: 2.5,
       target_p95_wait_s: 12,
       idle_timeout_s: null,

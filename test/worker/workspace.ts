@@ -114,9 +114,20 @@ export function textGraph(seed: number | bigint = 1): JsonObject {
   };
 }
 
+/**
+ * One replica, kept for a minute and started for batch jobs too: starts take no time here, so a policy that learns would
+ * keep none between two jobs.
+ */
+const PLAIN_SETTINGS = { policy: "request_count", max_replicas: 1, batch_target_wait_s: 0 };
+
 /** Makes an endpoint and answers it as the API shows it. */
-export async function makeEndpoint(key: string, slug: string, more: Record<string, unknown> = {}): Promise<JsonObject> {
-  const answer = await send("POST", "/v1/endpoints", { key, json: { slug, workflow: textGraph(), ...more } });
+export async function makeEndpoint(
+  key: string,
+  slug: string,
+  { settings = {}, ...more }: Record<string, unknown> & { readonly settings?: object } = {},
+): Promise<JsonObject> {
+  const json = { slug, workflow: textGraph(), settings: { ...PLAIN_SETTINGS, ...settings }, ...more };
+  const answer = await send("POST", "/v1/endpoints", { key, json });
   const body = await jsonOf(answer);
   if (answer.status !== 201) throw new Error(`endpoint refused: ${stringifyExactJson(body)}`);
   return body;
