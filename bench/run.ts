@@ -1,7 +1,7 @@
 /**
  * The bench: the product beside the smallest thing that could do its job, in one run, in turns.
  *
- *     npm run bench [-- --rounds 5] [--only A,B,C,D,E,F,G] [--quick]
+ *     npm run bench [-- --rounds 5] [--only A,B,C,D,E,F,G,H] [--quick]
  *
  * Every figure is a ratio and holds on any machine; the absolute numbers are this machine's. See bench/README.md.
  */
@@ -10,6 +10,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { batchLane } from "#bench/figures/batch-lane";
 import { depthFigures } from "#bench/figures/depth";
 import { dispatchTime } from "#bench/figures/dispatch";
 import { endToEndRate } from "#bench/figures/end-to-end";
@@ -29,6 +30,7 @@ const FIGURES: Readonly<Record<string, (plan: Plan) => Promise<Figure>>> = {
   E: depthFigures,
   F: idleGap,
   G: firstJob,
+  H: batchLane,
 };
 const FULL = { jobs: 3_000, samples: 100, depths: [100_000, 1_000_000] };
 const QUICK = { jobs: 800, samples: 30, depths: [20_000] };
