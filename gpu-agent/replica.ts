@@ -191,7 +191,7 @@ export class Replica {
     if (state === "busy") return;
     if (!hasEnded({ state })) void this.#reporter.now();
     // Between two jobs it is ready each time, which is no news.
-    if (was === state || was === "busy") return;
+    if (was === state || (state === "ready" && was === "busy")) return;
     this.#log("replica_state", { state });
     if (state !== "ready") this.#options.onChange();
   }
