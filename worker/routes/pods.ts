@@ -3,13 +3,13 @@ import { makeSecret } from "#contract/access";
 import { createJoinToken, listNodes, listPods } from "#contract/api/pods";
 import { JoinTokenId, makeId, type PodId, type WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import { sha256Hex } from "#worker/auth/digest";
 import { hasPod, insertJoinToken, selectPods } from "#worker/catalog/pods";
 import type { Env } from "#worker/env";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { iso } from "#worker/jobs/job-view";
 import { introducePod } from "#worker/placement/introduce-pod";
 import { askPod } from "#worker/placement/objects";
 
