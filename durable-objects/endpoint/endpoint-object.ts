@@ -124,7 +124,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.#enter((core) => core.enqueue(request));
   }
 
-  async submit(text: string, origin: string): Promise<string> {
+  submit(text: string, origin: string): Promise<string> {
     const request = JSON.parse(text) as EnqueueRequest;
     return this.#calls.enter(
       (core) => core.enqueue(request),
