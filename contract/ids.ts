@@ -89,8 +89,10 @@ export type AnyId =
 export type RandomBytes = (length: number) => Uint8Array;
 
 function chance(length: number, randomBytes: RandomBytes): string {
+  let text = "";
   // 32 divides 256, so the low five bits of a byte are uniform.
-  return Array.from(randomBytes(length), (byte) => ALPHABET[byte & 31]).join("");
+  for (const byte of randomBytes(length)) text += ALPHABET[byte & 31];
+  return text;
 }
 
 function timePart(atMs: number): string {

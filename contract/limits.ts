@@ -126,7 +126,7 @@ export const WAIT_VALUE_MIN = 0.01;
 export const WAIT_VALUE_DEFAULT = 10;
 export const WAIT_VALUE_MAX = 10_000;
 /** Batch jobs wait this long for a replica that idles before one is started for them. */
-export const BATCH_TARGET_WAIT_S_DEFAULT = 600;
+export const BATCH_TARGET_WAIT_S_DEFAULT = 10;
 /** Windows of one warm schedule: three a day. */
 export const WARM_WINDOWS_MAX = 21;
 /** Replicas kept warm by hand end by themselves at the latest after this: nobody pays for what was forgotten. */

@@ -15,6 +15,7 @@ import type {
 import type { SocketOutput } from "#contract/agent-socket";
 import type { Scaling } from "#contract/api/scaling";
 import type { CanaryResults } from "#contract/canary";
+import { stringifyExactJson } from "#contract/exact-json";
 import {
   type BatchId,
   type JobId,
@@ -51,6 +52,7 @@ import type {
   EndpointConfig,
   EndpointRpc,
   EnqueueBatchRequest,
+  Enqueued,
   EnqueueRequest,
   GateView,
   Idempotency,
@@ -67,6 +69,7 @@ import type {
   StoredOutput,
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
+import { shownJob } from "#durable-objects/endpoint/shown-job";
 import type { UsagePage } from "#durable-objects/endpoint/usage";
 import { storePiece } from "#durable-objects/outputs/store-output";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
@@ -134,8 +137,18 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.#enter((core) => core.remove(workspaceId));
   }
 
-  async enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>> {
+  async enqueue(request: EnqueueRequest): Promise<Reply<Enqueued>> {
     return this.#enter((core) => core.enqueue(request));
+  }
+
+  submit(text: string, origin: string): Promise<string> {
+    const request = JSON.parse(text) as EnqueueRequest;
+    return this.#calls.enter(
+      (core) => core.enqueue(request),
+      // A new job has no outputs, whose links only the Worker signs.
+      (reply) =>
+        reply.ok && !reply.replayed ? stringifyExactJson(shownJob(reply.job, [], origin)) : JSON.stringify(reply),
+    );
   }
 
   async findReplay(

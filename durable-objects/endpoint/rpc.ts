@@ -201,6 +201,12 @@ export interface JobSnapshot {
   readonly timeline: readonly TimelineRow[];
 }
 
+/** A job that was taken, or that the same request got before. */
+export interface Enqueued {
+  readonly job: JobSnapshot;
+  readonly replayed: boolean;
+}
+
 export interface StoredEvent {
   readonly seq: number;
   readonly type: "queued" | "started" | "phase" | "retrying" | TerminalState;
@@ -296,7 +302,16 @@ export interface EndpointRpc {
   /** The endpoint is deleted: ends every living job as canceled, gives back its replicas, takes no more. */
   remove(workspaceId: WorkspaceId): Promise<Reply<object>>;
 
-  enqueue(request: EnqueueRequest): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>>;
+  enqueue(request: EnqueueRequest): Promise<Reply<Enqueued>>;
+  /**
+   * As enqueue, for a caller who only wants to hear that the job is stored: texts, because a record of so many fields takes
+   * longer to hand over than to write.
+   * @param request an EnqueueRequest as JSON
+   * @param origin goes before the addresses in the answer
+   * @returns the new job as callers see it, as JSON: its id comes first. Else JSON of a Reply, where `ok` comes first: a
+   *   refusal, or the job that the same request got before
+   */
+  submit(request: string, origin: string): Promise<string>;
   /** The job that a repeated request got the first time; null when the key is new, over, or came with another body. */
   findReplay(workspaceId: WorkspaceId, idempotency: Idempotency): Promise<Reply<{ job: JobSnapshot | null }>>;
   /** All of them or none, in one transaction. */

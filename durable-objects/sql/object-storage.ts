@@ -1,9 +1,7 @@
 import type { SqlDatabase, SqlRow, SqlValue } from "#durable-objects/sql/database";
 
-/** A Durable Object's own SQLite. Counts the rows that the platform bills. */
+/** A Durable Object's own SQLite. */
 export class ObjectStorageDatabase implements SqlDatabase {
-  rowsRead = 0;
-  rowsWritten = 0;
   readonly #storage: DurableObjectStorage;
 
   constructor(storage: DurableObjectStorage) {
@@ -11,11 +9,7 @@ export class ObjectStorageDatabase implements SqlDatabase {
   }
 
   exec(sql: string, ...bindings: SqlValue[]): SqlRow[] {
-    const cursor = this.#storage.sql.exec<Record<string, SqlValue>>(sql, ...bindings);
-    const rows = cursor.toArray();
-    this.rowsRead += cursor.rowsRead;
-    this.rowsWritten += cursor.rowsWritten;
-    return rows;
+    return this.#storage.sql.exec<Record<string, SqlValue>>(sql, ...bindings).toArray();
   }
 
   transaction<T>(work: () => T): T {

@@ -94,7 +94,7 @@ describe("an object that does not answer", () => {
     const answer = await sendWith({ ENDPOINTS }, "POST", "/v1/endpoints/fox/jobs", {});
     expect(answer.headers.get("retry-after")).toMatch(/^[1-9]/);
     expect(await refusalOf(answer)).toEqual({ status: 503, code: "unavailable" });
-    expect(asked).toEqual(["enqueue"]);
+    expect(asked).toEqual(["submit"]);
   });
 
   it.each([

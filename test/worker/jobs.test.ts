@@ -59,6 +59,16 @@ describe("submitting a job", () => {
     expect(ownerKey(JobId.parse(job.id))).toBe(ownerKey(EndpointId.parse(job.endpoint_id)));
   });
 
+  it("shows the job as everything else shows it", async () => {
+    await makeEndpoint(workspace.key, "shown");
+    const said = { inputs: { prompt: '"ü" \\ \u2028\n{"id":"x' }, tags: ['t"', "\u{1f98a}"], timeout: 5 };
+    const text = await (await submit("shown", JSON.stringify(said))).text();
+    const { id } = JSON.parse(text) as { id: string };
+    expect(text).toBe(await (await getJob(id)).text());
+    const waited = await submit("shown", JSON.stringify(said), { prefer: "wait=0" });
+    expect(Object.keys(await jsonOf(waited))).toEqual(Object.keys(JSON.parse(text)));
+  });
+
   it.each(["18446744073709551615", "9007199254740993"])("keeps the seed %s to the last digit", async (seed) => {
     const answer = await submit("fox", `{"inputs": {"seed": ${seed}}}`);
     const text = await answer.text();

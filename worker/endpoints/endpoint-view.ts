@@ -2,10 +2,10 @@ import type { Canary, CanaryResults } from "#contract/canary";
 import type { Endpoint, Release } from "#contract/endpoint";
 import type { EndpointRelease } from "#contract/release";
 import type { GateView } from "#durable-objects/endpoint/rpc";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import type { EndpointRow, EndpointSummary } from "#worker/catalog/endpoints";
 import type { ReleaseSummary } from "#worker/catalog/releases";
 import { NO_WORDS, type ObjectWords } from "#worker/endpoints/object-words";
-import { iso } from "#worker/jobs/job-view";
 
 /**
  * The endpoint as callers see it, with its active release.

@@ -103,7 +103,7 @@ export async function wholeBody(
 ): Promise<Uint8Array> {
   const stated = statedLength(request);
   if (stated !== undefined && stated <= Math.min(bytesMax, ONE_PIECE_BYTES_MAX)) {
-    return smallBody(request, stated, deadlineMs);
+    return await smallBody(request, stated, deadlineMs);
   }
   const chunks: Uint8Array[] = [];
   const endAt = Date.now() + deadlineMs;

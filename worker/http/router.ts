@@ -33,9 +33,12 @@ export function handle<const R extends Route>(route: R, handler: Handler<R>): Mo
     answer: async (arrival, rawParams) => {
       const principal = route.scope === null ? null : await authenticate(arrival.env, arrival.request);
       if (principal !== null && route.scope !== null) requireScope(principal, route.scope);
-      const read = await readCall(route, arrival, rawParams);
+      const { params, query, headers, body, raw } = await readCall(route, arrival, rawParams);
+      // One by one: spreading the second of two objects leaves V8's quick ways.
+      const { env, request, url, requestId, waitUntil } = arrival;
+      const call = { env, request, url, requestId, waitUntil, principal, params, query, headers, body, raw };
       // The fields were read by the schemas of this very route; its type cannot be followed through a union of routes.
-      return finished(route, await handler({ ...arrival, principal, ...read } as unknown as Call<R>));
+      return finished(route, await handler(call as unknown as Call<R>));
     },
   };
 }
@@ -107,11 +110,29 @@ export function mount(app: Hono<AppEnv>, mounted: readonly Mounted[]): void {
 
 const NOTHING_HERE = "There is nothing at this address.";
 
+const ADDRESSES_KEPT = 1_000;
+/** Of those that are kept, characters: ours are shorter. */
+const ADDRESS_LENGTH_MAX = 200;
+/** Most requests go to few addresses, and reading one takes as long as the checks of its body. Nobody changes them. */
+const addresses = new Map<string, URL>();
+
+/** @returns null for what is no address */
+function addressOf(text: string): URL | null {
+  const known = addresses.get(text);
+  if (known !== undefined) return known;
+  const url = URL.parse(text);
+  // What comes with a query hardly comes again, and may open something.
+  if (url === null || url.search !== "" || text.length > ADDRESS_LENGTH_MAX) return url;
+  if (addresses.size >= ADDRESSES_KEPT) addresses.clear();
+  addresses.set(text, url);
+  return url;
+}
+
 /** What every request passes: a name, the checks that hold everywhere, the one error handler, the security headers. */
 async function answered(context: Context<AppEnv>, answer: (arrival: Arrival) => Promise<Response>): Promise<Response> {
   const request = context.req.raw;
   const requestId = freshRequestId();
-  const url = URL.parse(request.url);
+  const url = addressOf(request.url);
   if (url === null) {
     // The address is made of the Host header, which may hold anything where no proxy stands before us.
     return secured(problemAnswer("malformed_request", "The Host header names no host.", requestId), requestId, null);

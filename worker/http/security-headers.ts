@@ -7,6 +7,8 @@ export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   "cross-origin-resource-policy": "same-origin",
 };
 const NAMES_AND_VALUES = Object.entries(SECURITY_HEADERS);
+/** No handler sets this one alone: an answer that has it was made with all of them. */
+const LAST_SET = "x-content-type-options";
 
 /** The answer with the headers every answer has; what a handler set stays. @param url null when it could not be read */
 export function secured(answer: Response, requestId: string, url: URL | null): Response {
@@ -24,6 +26,8 @@ export function secured(answer: Response, requestId: string, url: URL | null): R
 
 function set(headers: Headers, requestId: string, url: URL | null): void {
   headers.set("request-id", requestId);
-  for (const [name, value] of NAMES_AND_VALUES) if (!headers.has(name)) headers.set(name, value);
+  if (!headers.has(LAST_SET)) {
+    for (const [name, value] of NAMES_AND_VALUES) if (!headers.has(name)) headers.set(name, value);
+  }
   if (url?.protocol === "https:") headers.set("strict-transport-security", "max-age=31536000");
 }

@@ -29,6 +29,7 @@ export async function resolveInputs(
 ): Promise<ResolvedInputs> {
   const valid = checkInputs(arrival, specs, sent);
   if (!valid.ok) throw problemOf(valid);
+  if (valid.files.length === 0) return { values: valid.values, files: [] };
   const found = await resolveFiles(
     arrival,
     workspaceId,

@@ -1,6 +1,6 @@
 import type { Batch } from "#contract/batch";
 import type { BatchSnapshot } from "#durable-objects/endpoint/rpc";
-import { iso, isoOrNull } from "#worker/jobs/job-view";
+import { iso, isoOrNull } from "#durable-objects/endpoint/shown-job";
 
 /** The batch as callers see it: addresses absolute by the origin they used. */
 export function batchView(batch: BatchSnapshot, origin: string): Batch {

@@ -6,9 +6,10 @@ import { isTerminal, type JobState } from "#contract/job";
 import { SSE_KEEPALIVE_MS } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { StoredEvent, WatchReply } from "#durable-objects/endpoint/rpc";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import type { Env } from "#worker/env";
 import { isUnavailable } from "#worker/http/error-handler";
-import { iso, jobView } from "#worker/jobs/job-view";
+import { jobView } from "#worker/jobs/job-view";
 import { askEndpoint } from "#worker/placement/objects";
 
 export interface WatchedJob {

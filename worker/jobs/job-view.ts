@@ -1,8 +1,9 @@
-import { JsonText } from "#contract/exact-json";
+import type { JsonText } from "#contract/exact-json";
 import type { WorkspaceId } from "#contract/ids";
 import type { Job, JobOutput } from "#contract/job";
 import { SIGNED_LINK_S } from "#contract/limits";
 import type { JobSnapshot, StoredOutput } from "#durable-objects/endpoint/rpc";
+import { shownJob } from "#durable-objects/endpoint/shown-job";
 import { signedOutputQuery } from "#worker/auth/signed-link";
 import type { Env } from "#worker/env";
 
@@ -13,42 +14,7 @@ export async function jobView(
   workspaceId: WorkspaceId,
   origin: string,
 ): Promise<Omit<Job, "inputs"> & { inputs: JsonText }> {
-  const self = `${origin}/v1/jobs/${snapshot.id}`;
-  return {
-    id: snapshot.id,
-    endpoint_id: snapshot.endpointId,
-    endpoint: snapshot.slug,
-    release: snapshot.release,
-    state: snapshot.state,
-    phase: snapshot.phase,
-    lane: snapshot.lane,
-    priority: snapshot.priority,
-    tags: [...snapshot.tags],
-    // Written by the submit, every digit; whoever shows a job need not read it.
-    inputs: new JsonText(snapshot.inputs),
-    attempt: snapshot.attempt,
-    attempts_max: snapshot.attemptsMax,
-    position: snapshot.position,
-    progress: snapshot.progress,
-    outputs: await outputsView(snapshot, env, workspaceId, origin),
-    error: snapshot.error,
-    created_at: iso(snapshot.createdAt),
-    started_at: isoOrNull(snapshot.startedAt),
-    finished_at: isoOrNull(snapshot.finishedAt),
-    expires_at: isoOrNull(snapshot.expiresAt),
-    timeline: snapshot.timeline.map((row) => ({
-      phase: row.phase,
-      attempt: row.attempt,
-      started_at: iso(row.startedAt),
-      ms: row.ms,
-    })),
-    key_id: snapshot.keyId,
-    batch_id: snapshot.batchId,
-    retry_of: snapshot.retryOf,
-    retried_as: snapshot.retriedAs,
-    webhook: snapshot.webhook,
-    urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, why: `${self}/why` },
-  };
+  return shownJob(snapshot, await outputsView(snapshot, env, workspaceId, origin), origin);
 }
 
 /** A job's outputs with fresh signed links. */
@@ -82,12 +48,4 @@ async function outputView(
     url: `${origin}${path}?${await signedOutputQuery(env.SIGNING_SECRET, path, expires, workspaceId)}`,
     ...(output.text === undefined ? {} : { text: output.text }),
   };
-}
-
-export function iso(ms: number): string {
-  return new Date(ms).toISOString();
-}
-
-export function isoOrNull(ms: number | null): string | null {
-  return ms === null ? null : iso(ms);
 }

@@ -5,7 +5,8 @@ import { WAIT_S_MAX } from "#contract/limits";
  * not understand is ignored, as the RFC says.
  */
 export function preferredWait(prefer: string | undefined): number | undefined {
-  for (const preference of (prefer ?? "").split(/[,;]/)) {
+  if (prefer === undefined) return undefined;
+  for (const preference of prefer.split(/[,;]/)) {
     const match = /^\s*wait\s*=\s*"?([0-9]{1,9})"?\s*$/i.exec(preference);
     if (match?.[1] !== undefined) return Math.min(Number(match[1]), WAIT_S_MAX);
   }

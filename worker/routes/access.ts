@@ -3,13 +3,13 @@ import { makeSecret } from "#contract/access";
 import { createKey, getHealth, getMe, listKeys, revokeKey } from "#contract/api/access";
 import { KeyId, makeId } from "#contract/ids";
 import { Problem } from "#contract/problems";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import { sha256Hex } from "#worker/auth/digest";
 import { insertKey, revokeKeyRow, selectKeys } from "#worker/catalog/keys";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { iso } from "#worker/jobs/job-view";
 import packageJson from "../../package.json" with { type: "json" };
 
 const me = handle(getMe, async ({ principal }) => ({

@@ -5,7 +5,7 @@ import { type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import { JobId, type OwnerKey, ownerKey } from "#contract/ids";
 import { isTerminal } from "#contract/job";
 import { Problem } from "#contract/problems";
-import type { Idempotency, JobFilter, JobSnapshot } from "#durable-objects/endpoint/rpc";
+import type { Enqueued, Idempotency, JobFilter, JobSnapshot } from "#durable-objects/endpoint/rpc";
 import { servedType } from "#durable-objects/outputs/served-type";
 import type { Principal } from "#worker/auth/principal";
 import { type EndpointSummary, findKeyOwner } from "#worker/catalog/endpoints";
@@ -18,7 +18,7 @@ import { isProblem } from "#worker/http/is-problem";
 import { handle } from "#worker/http/router";
 import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-inputs";
 import { canaryOffer } from "#worker/jobs/canary-offer";
-import { enqueue } from "#worker/jobs/enqueue";
+import { enqueue, type Stored, submit } from "#worker/jobs/enqueue";
 import { newEventStream, resumedEventStream } from "#worker/jobs/event-stream";
 import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
 import { jobView } from "#worker/jobs/job-view";
@@ -32,16 +32,20 @@ import { ownEndpointCached, ownJobKey } from "#worker/placement/own-endpoint";
 
 type Caller = Arrival & { readonly principal: Principal };
 
-const submit = handle(createJob, async (call) => {
+const create = handle(createJob, async (call) => {
   const { principal, params, headers } = call;
   const idempotency = await idempotencyOf(headers["idempotency-key"], call.raw.bytes);
   const found = await ownEndpointCached(call.env, principal.workspaceId, params.endpoint);
-  const { job, replayed } = await accept(call, found, idempotency);
-  const headersOut = { location: `${call.url.origin}/v1/jobs/${job.id}`, ...replayedHeader(replayed) };
   const wait = preferredWait(headers.prefer);
   const wanted = call.request.headers.get("accept");
+  const wantsEvents = acceptsEvents(wanted);
+  const { origin } = call.url;
+  const accepted = await accept(call, found, idempotency, wait === undefined && !wantsEvents);
+  if ("text" in accepted) return jsonAnswer(202, accepted.text, { location: `${origin}/v1/jobs/${accepted.id}` });
+  const { job, replayed } = accepted;
+  const headersOut = { location: `${origin}/v1/jobs/${job.id}`, ...replayedHeader(replayed) };
   try {
-    if (acceptsEvents(wanted)) return await watchNew(call, found, job, headersOut);
+    if (wantsEvents) return await watchNew(call, found, job, headersOut);
     if (wait !== undefined) {
       const later = isTerminal(job.state) ? job : await waited(call, found.endpoint.key, job.id, wait);
       const applied = { ...headersOut, "preference-applied": `wait=${wait}` };
@@ -54,17 +58,17 @@ const submit = handle(createJob, async (call) => {
   return answerJob(call, job, 202, headersOut);
 });
 
-type Accepted = { readonly job: JobSnapshot; readonly replayed: boolean };
-
 /**
  * Queues the job, or finds the one that the same request got before. What was fine then may be refused now, because a
  * link in it has run out or another release is active: the first answer still holds.
+ * @param onlyStored the caller only wants to hear that the job is stored
  */
 async function accept(
   call: Call<typeof createJob>,
   found: EndpointSummary,
   idempotency: Idempotency | undefined,
-): Promise<Accepted> {
+  onlyStored: boolean,
+): Promise<Stored | Enqueued> {
   // The values as they were sent: a schema's copy could drop a field whose name is special to JavaScript.
   const sent = (call.raw.document.inputs ?? {}) as JsonObject;
   let fields: ReturnType<typeof submitFields>;
@@ -77,13 +81,14 @@ async function accept(
     if (before === null) throw error;
     return { job: before, replayed: true };
   }
-  return enqueue(call.env, found, {
+  const request = {
     ...fields,
     inputs: stringifyExactJson(inputs.values),
     files: inputs.files,
     canary: canaryOffer(call, found.release.inputs, found.canary, sent, inputs),
     ...(idempotency === undefined ? {} : { idempotency }),
-  });
+  };
+  return onlyStored ? submit(call.env, found, request, call.url.origin) : enqueue(call.env, found, request);
 }
 
 /** The job that the same request got before; null when there is none, or an object too new to know any. */
@@ -201,7 +206,7 @@ const retry = handle(retryJob, async (call) => {
   });
 });
 
-export const jobRoutes = [submit, list, get, events, cancel, why, patch, retry];
+export const jobRoutes = [create, list, get, events, cancel, why, patch, retry];
 
 async function answerJob(
   call: Caller,

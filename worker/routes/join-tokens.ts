@@ -4,6 +4,7 @@ import { createJoinToken, listJoinTokens, revokeJoinToken } from "#contract/api/
 import { JoinTokenId, makeId } from "#contract/ids";
 import { JOIN_TOKENS_PER_POD_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import { sha256Hex } from "#worker/auth/digest";
 import {
   countLivingJoinTokens,
@@ -16,7 +17,6 @@ import { makeCursor, readCursor } from "#worker/http/cursor";
 import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { iso } from "#worker/jobs/job-view";
 import { ownPod } from "#worker/routes/pods";
 
 const create = handleOnce(createJoinToken, async ({ env, principal, params, body, waitUntil }) => {

@@ -7,7 +7,7 @@ import type { JobId } from "#contract/ids";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { STRETCH_KEYS_MAX } from "#durable-objects/queue/queue-index";
-import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import { CountedDatabase } from "./counted-database.ts";
 import { Objects, randomBytes } from "./objects.ts";
 
 const PAGE = 20;
@@ -26,7 +26,7 @@ function measure(depth: number): Promise<Steps> {
   return runInDurableObject(stub, (_, { storage }) => {
     const objects = new Objects();
     const { endpointId, workspaceId, podId, keyId } = objects;
-    const db = new ObjectStorageDatabase(storage);
+    const db = new CountedDatabase(storage);
     const open = () => new EndpointCore(db, { now: () => Date.now(), randomBytes }, null);
     const first = open();
     const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 500_000, starts_per_minute_max: 60 };
@@ -68,7 +68,7 @@ function measure(depth: number): Promise<Steps> {
 }
 
 /** Jobs like that one, straight into the table. @param later how much later than it they came, ms */
-function fill(db: ObjectStorageDatabase, like: JobId, jobs: number, later: number, from: number): void {
+function fill(db: CountedDatabase, like: JobId, jobs: number, later: number, from: number): void {
   db.exec(
     `WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < ?1)
      INSERT INTO jobs (id, state, lane, priority, rank, release, attempt, attempts_max, handbacks, timeout_ms, created_at,
@@ -102,7 +102,7 @@ describe("a long queue", () => {
     await runInDurableObject(stub, (_, { storage }) => {
       const objects = new Objects();
       const { endpointId, workspaceId, podId, keyId } = objects;
-      const db = new ObjectStorageDatabase(storage);
+      const db = new CountedDatabase(storage);
       const core = new EndpointCore(db, { now: () => Date.now(), randomBytes }, null);
       const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 500_000 };
       core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });

@@ -9,7 +9,7 @@ import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof } from "#durable-objects/endpoint/rpc";
 import { HEAD_KEYS } from "#durable-objects/queue/lane-head";
 import { STRETCH_KEYS_MAX } from "#durable-objects/queue/queue-index";
-import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import { CountedDatabase } from "./counted-database.ts";
 import { Objects, randomBytes } from "./objects.ts";
 
 const DAY_MS = 86_400_000;
@@ -26,7 +26,7 @@ class CountedQueue {
   readonly objects = new Objects();
   readonly rows: Record<string, Rows> = {};
   core: EndpointCore;
-  readonly #db: ObjectStorageDatabase;
+  readonly #db: CountedDatabase;
   readonly #node: { workspaceId: Objects["workspaceId"]; podId: Objects["podId"]; nodeId: NodeId };
   readonly #replicaId: ReplicaId;
   #keys = 0;
@@ -34,7 +34,7 @@ class CountedQueue {
   now = Date.now();
 
   constructor(storage: DurableObjectStorage) {
-    this.#db = new ObjectStorageDatabase(storage);
+    this.#db = new CountedDatabase(storage);
     this.core = this.#open();
     const { endpointId, workspaceId, podId } = this.objects;
     const settings = { ...DEFAULT_SETTINGS, ...ONE_REPLICA, queue_depth_max: 200_000 };

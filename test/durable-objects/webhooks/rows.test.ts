@@ -2,8 +2,8 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { EndpointId, JobId, makeId, ownerKey, WorkspaceId } from "#contract/ids";
-import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import { newWebhookId, type Sending, WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import { CountedDatabase } from "#test/durable-objects/endpoint/counted-database";
 import { randomBytes } from "#test/durable-objects/endpoint/objects";
 
 describe("rows written", () => {
@@ -13,7 +13,7 @@ describe("rows written", () => {
     const endpointId = makeId(EndpointId, "ep", now, randomBytes);
     const stub = env.WEBHOOKS.getByName(`rows of ${workspaceId}`);
     await runInDurableObject(stub, (_object, state) => {
-      const db = new ObjectStorageDatabase(state.storage);
+      const db = new CountedDatabase(state.storage);
       const core = new WebhooksCore(db, { now: () => Date.now(), randomBytes }, "", null);
       const webhook = {
         kind: "http",
