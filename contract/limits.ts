@@ -125,7 +125,7 @@ export const IDLE_TIMEOUT_S_MAX = 86_400;
 export const WAIT_VALUE_MIN = 0.01;
 export const WAIT_VALUE_DEFAULT = 10;
 export const WAIT_VALUE_MAX = 10_000;
-/** Batch jobs wait this long for a replica that idles before one is started for them. */
+/** Batch jobs wait this long for a replica that idles before one is started for them: long enough that a batch comes together. */
 export const BATCH_TARGET_WAIT_S_DEFAULT = 10;
 /** Windows of one warm schedule: three a day. */
 export const WARM_WINDOWS_MAX = 21;

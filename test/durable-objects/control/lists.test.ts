@@ -251,9 +251,9 @@ describe("the summary of a queue", () => {
     const replica = world.replica();
     const oldest = () => summaryOf(world).oldest_wait_ms;
     expect(oldest()).toBeNull();
-    world.submit({ lane: "batch" });
+    world.submit({ priority: 0 });
     world.pass(1_000);
-    world.submit();
+    world.submit({ priority: 9 });
     expect(oldest()).toBe(1_000);
     const first = world.take(replica);
     expect(oldest()).toBe(1_000);
