@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { isJsonObject, type JsonObject, stringifyExactJson } from "#contract/exact-json";
 import { EndpointId, makeId } from "#contract/ids";
-import { ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { BATCH_TARGET_WAIT_S_DEFAULT, ENDPOINTS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { dataUri, pngWith, webpWith, zipWith } from "#test/worker/workflow-files";
 import {
   jsonOf,
@@ -254,7 +254,7 @@ describe("an endpoint", () => {
 
   it("can be read when it was made before some of the settings there are now", async () => {
     const endpoint = await makeEndpoint(workspace.key, "from-before", {
-      settings: { max_replicas: 3, policy: "predictive", batch_target_wait_s: 600 },
+      settings: { max_replicas: 3, policy: "predictive", batch_target_wait_s: BATCH_TARGET_WAIT_S_DEFAULT },
     });
     await env.CATALOG.prepare("UPDATE endpoints SET settings = ? WHERE id = ?")
       .bind(JSON.stringify({ max_replicas: 3 }), String(endpoint.id))
