@@ -67,6 +67,7 @@ describe("an agent that is told to end", () => {
     const { endpointId } = await withEndpoint({ timings: { pollWaitMs: 30_000 } });
     await comesTrue("its socket is open", () => harness.plane.sockets.size === 1);
     await harness.jobIs(harness.plane.state.enqueue(endpointId, {}), "succeeded");
+    await comesTrue("the replica waits for the next one", () => harness.has("job_ended"));
     // The server has not heard that the replica drains, and the complete waits there as a poll.
     const { promise: heard, resolve } = Promise.withResolvers<void>();
     harness.plane.plan(/^POST replicas\/[^/]+\/state$/, { type: "hold", until: heard });
