@@ -159,8 +159,8 @@ export const METRICS_UNWATCHED_MS = 15_000;
 /** Somebody who has not asked for this long no longer looks. */
 export const METRICS_WATCH_MS = 10_000;
 export const REPLICAS_MAX = 100;
-/** Replicas of one endpoint, unless its settings say otherwise: a burst is met, and a mistake costs ten cards, not a hundred. */
-export const MAX_REPLICAS_DEFAULT = 10;
+/** Replicas of an endpoint unless its settings say otherwise: nobody pays for a second GPU that was not asked for. */
+export const MAX_REPLICAS_DEFAULT = 1;
 /**
  * A node that has had no poll open for this long is gone. An agent polls again at once; over a connection that died
  * unseen, within the 15 s it takes to call it dead.

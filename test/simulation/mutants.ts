@@ -281,8 +281,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "SQS gives messages to a long poll whose client has closed its connection",
     url: "https://github.com/aws/aws-sdk-java-v2/issues/1395",
     file: CORE,
-    find: "if (this.#state.waiters.get(replicaId)?.pollId === pollId) this.#state.waiters.delete(replicaId);",
-    replace: "if (replicaId === pollId) this.#state.waiters.delete(replicaId);",
+    find: "if (this.#state.waiters.get(replicaId)?.pollId !== pollId) return;",
+    replace: "if (replicaId !== pollId) return;",
     seed: 140,
   },
   {
@@ -334,8 +334,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "Bull: a job is seen active before its lock exists; two steps that are not one",
     url: "https://github.com/OptimalBits/bull/pull/358",
     file: CORE,
-    find: "      result = this.#db.transaction(() => {\n        const value = work(now);\n        planDemand(this.#state, now);\n        return value;\n      });",
-    replace: "      result = work(now);\n      planDemand(this.#state, now);",
+    find: "      result = this.#db.transaction(() => {\n        const value = work(now);\n        this.#settle(now);\n        return value;\n      });",
+    replace: "      result = work(now);\n      this.#settle(now);",
   },
   {
     name: "memory-outlives-undo",
@@ -407,8 +407,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "A paused queue still hands the next job to whoever has just completed one",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/1272",
     file: "durable-objects/endpoint/matcher.ts",
-    find: "!mayWork(state, replica.replicaId) || holdsStarts(state, now)",
-    replace: "!mayWork(state, replica.replicaId)",
+    find: "!mayWork(state, replica.replicaId, now) || holdsStarts(state, now)",
+    replace: "!mayWork(state, replica.replicaId, now)",
     seed: 63,
   },
   {

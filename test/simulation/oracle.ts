@@ -78,6 +78,8 @@ export class Oracle {
   restartedAt = 0;
   /** The alarm's turn failed, or the clock stepped back: until it has rung, the alarm may be late. */
   alarmIsLate = false;
+  /** When an interactive job was last there, Unix ms: it may have been moved to the other lane since. */
+  interactiveAt = Number.NEGATIVE_INFINITY;
   removed = false;
   #operation: Operation = { type: "configure" };
   #judgement: Judgement = NOBODY;

@@ -23,6 +23,7 @@ export function checkQueue(oracle: Oracle): void {
   const held = new Map<string, number>();
   let due = Number.POSITIVE_INFINITY;
   for (const { record } of oracle.living.values()) {
+    if (record.lane === "interactive") oracle.interactiveAt = now;
     if (record.state === "running") {
       const count = (held.get(record.lease.replicaId) ?? 0) + 1;
       held.set(record.lease.replicaId, count);
@@ -85,7 +86,7 @@ function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
   for (const { record } of oracle.living.values()) {
     if (record.state !== "queued" || record.availableAt !== null || record.avoid !== null) continue;
     if (record.startedAt === null && record.expiresAt <= oracle.now) continue;
-    if (record.lane === "batch" && isInteractiveLately(oracle)) continue;
+    if (record.lane === "batch" && oracle.interactiveAt > oracle.now - INTERACTIVE_LATELY_MS) continue;
     ready = true;
     break;
   }
@@ -97,15 +98,6 @@ function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
   const hasRoom = (id: string): boolean => (held.get(id) ?? 0) < LEASES_PER_REPLICA && !working.has(id);
   const idle = oracle.world.pod.idleAtTheObject().find(hasRoom);
   promise("L2", idle === undefined, () => `a job is ready and ${idle} waits for work`);
-}
-
-function isInteractiveLately(oracle: Oracle): boolean {
-  for (const { record } of oracle.jobs.values()) {
-    if (record.lane !== "interactive") continue;
-    const lastAt = record.state === "queued" || record.state === "running" ? oracle.now : record.finishedAt;
-    if (lastAt > oracle.now - INTERACTIVE_LATELY_MS) return true;
-  }
-  return false;
 }
 
 /** I11: what the object counts is what is there. */

@@ -38,7 +38,7 @@ describe("creating an endpoint", () => {
       slug: "fox",
       name: "Fox maker",
       pod_id: workspace.podId,
-      settings: { min_replicas: 0, max_replicas: 10 },
+      settings: { min_replicas: 0, max_replicas: 1 },
       release: { number: 1, classes: expect.arrayContaining(["KSampler"]) },
       urls: { self: `${ORIGIN}/v1/endpoints/fox` },
     });
