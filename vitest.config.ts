@@ -54,8 +54,8 @@ export default defineConfig({
           include: PROCESS_TESTS,
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // Each of these starts programs of its own; on two cores more than two at once only wait for each other.
-          maxWorkers: 2,
+          // Each of these starts programs of its own and waits for them: three at once keep two cores at work.
+          maxWorkers: 3,
         },
       },
     ],

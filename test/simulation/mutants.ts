@@ -151,7 +151,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 59,
+    seed: 37,
   },
   {
     name: "requeue-orphan",
@@ -208,7 +208,7 @@ export const MUTANTS: readonly Mutant[] = [
           "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#mutate(() => later());\n    return reply;",
       },
     ],
-    seed: 66,
+    seed: 188,
   },
   {
     name: "stale-fail",
@@ -240,22 +240,13 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 1,
   },
   {
-    name: "drained-and-waiting",
-    bug: "BullMQ: a worker that is about to close is given its next job with the end of the one before",
-    url: "https://github.com/taskforcesh/bullmq/issues/3349",
-    file: POLLS,
-    find: 'replica.state !== "ready" || replica.draining || state.held',
-    replace: 'replica.state !== "ready" || state.held',
-    seed: 117,
-  },
-  {
     name: "unready-and-waiting",
     bug: "Late news of a replica's start takes it out of the choice although it waits for work",
     url: "https://github.com/triggerdotdev/trigger.dev/issues/2561",
     file: POLLS,
     find: 'replica.state !== "ready" || replica.draining || state.held',
     replace: "replica.draining || state.held",
-    seed: 220,
+    seed: 317,
   },
   {
     name: "ahead-beside-idle",
@@ -274,7 +265,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return { ok: true, next: again, waits: null };",
     replace:
       "const ms = again === null ? waitOn(state, lease.replicaId, message) : null;\n    return { ok: true, next: again, waits: ms === null ? null : { replicaId: lease.replicaId, ms } };",
-    seed: 13,
+    seed: 26,
   },
   {
     name: "abandoned-and-waiting",
@@ -283,7 +274,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (this.#state.waiters.get(replicaId)?.pollId !== pollId) return;",
     replace: "if (replicaId !== pollId) return;",
-    seed: 140,
+    seed: 13,
   },
   {
     name: "purge-under-a-lease",
@@ -344,7 +335,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.waiting.forget();\n",
     replace: "",
-    seed: 6,
+    seed: 24,
   },
   {
     name: "events-rewritten",
@@ -363,7 +354,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASE,
     find: "export const LEASES_PER_REPLICA_MAX = 2;",
     replace: "export const LEASES_PER_REPLICA_MAX = 3;",
-    seed: 4,
+    seed: 18,
   },
   {
     name: "webhook-outside-tx",
@@ -391,7 +382,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/telling.ts",
     find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
     replace: "0",
-    seed: 5,
+    seed: 5091,
   },
   {
     name: "pause-forgotten",
@@ -409,7 +400,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId, now) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId, now)",
-    seed: 63,
+    seed: 14,
   },
   {
     name: "purge-running",
@@ -446,7 +437,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "for (const [id, waiter] of waiters) this.waiters.set(id, waiter);",
     replace: "",
-    seed: 60,
+    seed: 78,
   },
   {
     name: "second-restart",
@@ -489,7 +480,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/sql/late-writes.ts",
     find: "      this.#late = null;\n      throw error;",
     replace: "      throw error;",
-    seed: 587,
+    seed: 654,
   },
   {
     name: "expiry-forgotten",
