@@ -265,7 +265,7 @@ describe("a replica's socket", () => {
   it("answers pings, and calls by their number", async () => {
     const [pong, first, second] = await talk(["ping", pollCall(7), pollCall(8)]);
     expect(pong).toBe("pong");
-    const answer = { lease: null, ended: [], stop: false };
+    const answer = { lease: null, ended: [], stop: false, verify: null };
     expect([first, second].map((text) => JSON.parse(String(text)))).toEqual([
       { n: 7, answer },
       { n: 8, answer },

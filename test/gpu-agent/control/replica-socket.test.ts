@@ -145,7 +145,7 @@ describe("an open socket", () => {
     const polling = poll("the-same-poll", 100);
     await comesTrue("it asked over HTTP", () => came("poll")[0] === 2);
     expect(came("poll")).toEqual([2, 1]);
-    expect(await polling).toEqual({ lease: null, ended: [], stop: false });
+    expect(await polling).toEqual({ lease: null, ended: [], stop: false, verify: null });
     expect(upgrades()).toBe(1);
   });
 });
