@@ -1,13 +1,8 @@
 /** A pod whose every slot works off batch jobs: who calls interactively does not stand behind them, nor does a new endpoint. */
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type LocalStack, startStack } from "#cli/local/stack";
-import { stateFolderAt } from "#cli/local/state-folder";
 import type { Job } from "#contract/job";
-import { AgentProcess } from "#test/chaos/agent-process";
 import { WORKFLOWS } from "#test/chaos/workload";
+import { type Machines, startMachines } from "#test/journey/machines";
 import { until } from "#test/until";
 
 const NODES = 2;
@@ -19,48 +14,30 @@ const CALLS = 4;
 /** The turn alone takes a minute. */
 const TEST_MS_MAX = 240_000;
 
-let folder: string;
-let stack: LocalStack;
-const agents: AgentProcess[] = [];
+let machines: Machines;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "pilotlight-lanes-"));
-  const signal = new AbortController().signal;
-  stack = await startStack({ state: stateFolderAt(join(folder, "server")), port: 0, report: () => undefined, signal });
-  const { token } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, { expires_in: 3_600 });
-  if (token === undefined) throw new Error("There is no join token");
-  for (let number = 1; number <= NODES; number += 1) {
-    const own = join(folder, `agent-${number}`);
-    await mkdir(own);
-    const { hostname: host, port } = new URL(stack.url);
-    const target = () => ({ host, port: Number(port) });
-    const comfyArgs = ["--fault-slow-marker-ms", String(JOB_MS)];
-    agents.push(await AgentProcess.start({ name: `node-${number}`, folder: own, joinToken: token, target, comfyArgs }));
-  }
+  machines = await startMachines(NODES, ["--fault-slow-marker-ms", String(JOB_MS)]);
 });
-afterAll(async () => {
-  await Promise.all(agents.map((agent) => agent.stop()));
-  await stack?.stop();
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => machines?.stop());
 
 const slow = (color: number) => ({ color, prompt: `fox ${color} __slow__` });
 const workingFor = async (slug: string): Promise<number> =>
-  (await stack.client.replicas.list(slug)).filter(({ state }) => state === "ready" || state === "busy").length;
+  (await machines.client.replicas.list(slug)).filter(({ state }) => state === "ready" || state === "busy").length;
 
 /** Submits jobs to the interactive lane and waits for their end. */
 async function call(slug: string): Promise<Job[]> {
   const jobs: Job[] = [];
   for (let color = 0; color < CALLS; color += 1)
-    jobs.push(await stack.client.jobs.submit(slug, { inputs: slow(color) }));
-  return await Promise.all(jobs.map(({ id }) => stack.client.jobs.wait(id)));
+    jobs.push(await machines.client.jobs.submit(slug, { inputs: slow(color) }));
+  return await Promise.all(jobs.map(({ id }) => machines.client.jobs.wait(id)));
 }
 
 describe("a full pod with a long batch lane", () => {
   it(
     "starts interactive jobs before the batch jobs that were there, and gives a new endpoint its warm replica",
     async () => {
-      const { client } = stack;
+      const { client } = machines;
       // Batch jobs may ask for replicas of their own at once.
       const settings = { max_replicas: SLOTS, batch_target_wait_s: 0, wait_value: 100 };
       await client.endpoints.create({ slug: "bulk", workflow: WORKFLOWS.plain, settings });
@@ -108,7 +85,7 @@ describe("a full pod with a long batch lane", () => {
       // It has kept it, and the others go on beside it.
       await until("the batch goes on", async () => ((await doneOfBatch()) > before ? true : undefined));
       expect(await workingFor("live")).toBe(1);
-      const nodes = await client.nodes.list(stack.credentials.pod_id);
+      const nodes = await client.nodes.list(machines.podId);
       const taken = nodes.flatMap(({ slots }) => slots.flatMap(({ replica_id }) => replica_id ?? []));
       expect(taken).toHaveLength(SLOTS);
     },

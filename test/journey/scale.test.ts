@@ -1,13 +1,9 @@
 /** Four machines with two slots each, on which ComfyUI takes eight seconds to boot: from nothing to many and back. */
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type LocalStack, startStack } from "#cli/local/stack";
-import { stateFolderAt } from "#cli/local/state-folder";
 import type { Replica } from "#contract/replica";
-import { AgentProcess } from "#test/chaos/agent-process";
 import { WORKFLOWS } from "#test/chaos/workload";
+import { type Machines, startMachines } from "#test/journey/machines";
 import { until } from "#test/until";
 
 const NODES = 4;
@@ -20,34 +16,15 @@ const TEST_MS_MAX = 240_000;
 /** What the API tells of a replica's time and what its processes did may differ by so much. */
 const SECONDS_APART_MAX = 1;
 
-let folder: string;
-let stack: LocalStack;
-const agents: AgentProcess[] = [];
+let machines: Machines;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "pilotlight-scale-"));
-  const signal = new AbortController().signal;
-  stack = await startStack({ state: stateFolderAt(join(folder, "server")), port: 0, report: () => undefined, signal });
-  const { token } = await stack.client.pods.createJoinToken(stack.credentials.pod_id, { expires_in: 3_600 });
-  if (token === undefined) throw new Error("There is no join token");
-  for (let number = 1; number <= NODES; number += 1) {
-    const own = join(folder, `agent-${number}`);
-    await mkdir(own);
-    const { hostname: host, port } = new URL(stack.url);
-    const target = () => ({ host, port: Number(port) });
-    const comfyArgs = ["--fault-slow-boot-ms", String(BOOT_MS), "--fault-slow-marker-ms", String(JOB_MS)];
-    agents.push(await AgentProcess.start({ name: `node-${number}`, folder: own, joinToken: token, target, comfyArgs }));
-  }
-  await until("all nodes have joined", async () => {
-    const nodes = await stack.client.nodes.list(stack.credentials.pod_id);
-    return nodes.filter(({ online }) => online).length === NODES ? true : undefined;
-  });
+  machines = await startMachines(NODES, [
+    ...["--fault-slow-boot-ms", String(BOOT_MS)],
+    ...["--fault-slow-marker-ms", String(JOB_MS)],
+  ]);
 });
-afterAll(async () => {
-  await Promise.all(agents.map((agent) => agent.stop()));
-  await stack?.stop();
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => machines?.stop());
 
 interface Spent {
   cold: number;
@@ -58,7 +35,7 @@ interface Spent {
 /** What the machines' own logs say of each replica that has ended, in seconds. */
 async function spentByProcesses(): Promise<Map<string, Spent>> {
   const spent = new Map<string, Spent>();
-  for (const { logFile } of agents) {
+  for (const { logFile } of machines.agents) {
     const lines = (await readFile(logFile, "utf8")).split("\n").filter((line) => line.startsWith("{"));
     const events = lines.map((line) => JSON.parse(line) as Record<string, string>);
     for (const id of new Set(events.flatMap(({ replicaId }) => replicaId ?? []))) {
@@ -85,7 +62,7 @@ describe("an endpoint on four machines", () => {
   it(
     "grows from nothing with its queue, shrinks to nothing after it, and accounts for every second",
     async () => {
-      const { client } = stack;
+      const { client } = machines;
       const settings = { max_replicas: SLOTS, idle_timeout_s: IDLE_S, wait_value: 100 };
       const endpoint = await client.endpoints.create({ slug: "scale", workflow: WORKFLOWS.plain, settings });
       expect(await client.replicas.list("scale")).toEqual([]);
@@ -112,7 +89,7 @@ describe("an endpoint on four machines", () => {
       await until("all replicas have stopped", async () =>
         (await client.replicas.list("scale")).length === 0 ? true : undefined,
       );
-      const nodes = await client.nodes.list(stack.credentials.pod_id);
+      const nodes = await client.nodes.list(machines.podId);
       expect(nodes.flatMap(({ slots }) => slots.map(({ replica_id }) => replica_id))).toEqual(
         Array.from({ length: SLOTS }, () => null),
       );
