@@ -2,6 +2,7 @@ import { type Refusal, refusal } from "#contract/problems";
 import type { QueueSummary } from "#contract/queue";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { listed } from "#durable-objects/endpoint/replica-life";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import { etaOf } from "#durable-objects/endpoint/why";
 
 /** Running jobs that are listed. */
@@ -51,5 +52,3 @@ function inFlight(state: EndpointState): QueueSummary["in_flight"] {
     ];
   });
 }
-
-const iso = (at: number): string => new Date(at).toISOString();

@@ -7,6 +7,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
 import { isOnErrand } from "#durable-objects/endpoint/release-gate";
 import { noteBooted } from "#durable-objects/endpoint/scaling-events";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import type { PlacedReplica } from "#durable-objects/pod/rpc";
 import { loseLease } from "#durable-objects/queue/transition";
 import { enter, isCapacity, isOver, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
@@ -270,8 +271,6 @@ function shown(state: EndpointState, replica: ReplicaRecord, endpointId: Endpoin
     phases: [...replica.phases],
   };
 }
-
-const iso = (at: number): string => new Date(at).toISOString();
 
 /** All leases of the replica are lost. */
 export function loseLeases(state: EndpointState, id: ReplicaId, reason: string, now: number): void {

@@ -1,4 +1,5 @@
 /** How many replicas the endpoint has and wants, why, and what is asked for by hand. */
+
 import type { Scaling } from "#contract/api/scaling";
 import { WARM_S_MAX } from "#contract/limits";
 import { refusal } from "#contract/problems";
@@ -7,6 +8,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs } from "#durable-objects/endpoint/scaling";
+import { iso } from "#durable-objects/endpoint/shown-job";
 import { isOver, isStarting } from "#durable-objects/replicas/replica-record";
 
 /** @param limit decisions that are shown at most */
@@ -58,5 +60,3 @@ export function warm(state: EndpointState, replicas: number, forMs: number, now:
 export function cool(state: EndpointState): void {
   if (state.scaling.hold !== null) state.scaling.hold = null;
 }
-
-const iso = (at: number): string => new Date(at).toISOString();
