@@ -221,7 +221,8 @@ class DownloadRun {
       }
       if (answer.status === 206) {
         await this.#acceptRange(body, answer.url.host, [start, end]);
-        this.#place = answer.url;
+        // An answer that began before its link was found stale does not bring that link back.
+        if (this.#place === place) this.#place = answer.url;
         onAnswer?.();
         await this.#pour(body, start, end, onBytes);
       } else if (answer.status === 200) {
