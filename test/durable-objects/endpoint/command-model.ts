@@ -82,6 +82,8 @@ export class EndpointModel {
   told: { readonly open: OpenPoll; readonly ended: LeaseId }[] = [];
   paused: { readonly refuseNew: boolean } | null = null;
   #counter = 0;
+  /** Some job was interactive, whatever lane it is in now. */
+  #hadInteractive = false;
 
   // --- callers -----------------------------------------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ export class EndpointModel {
     must(!this.jobs.has(shown.id), "a new job is not new");
     const { id, createdAt } = shown;
     const rank = rankOf(createdAt, wish.priority);
+    this.#hadInteractive ||= wish.lane === "interactive";
     const none = { avoid: null, delayed: false, error: null, dead: false, retriedAs: null, end: null };
     const fresh = { state: "queued", attempt: 0, handbacks: 0, phase: "assigned" } as const;
     this.jobs.set(id, { id, ...wish, retryOf, createdAt, rank, leases: [], events: ["queued"], ...fresh, ...none });
@@ -146,6 +149,7 @@ export class EndpointModel {
       return;
     }
     job.lane = patch.lane ?? job.lane;
+    this.#hadInteractive ||= job.lane === "interactive";
     job.priority = patch.priority ?? job.priority;
     if (patch.priority !== undefined) job.rank = rankOf(job.createdAt, patch.priority);
     const head = this.order().find((other) => other.lane === job.lane && other.id !== job.id);
@@ -189,8 +193,7 @@ export class EndpointModel {
    */
   sure(place: Place): ModelJob | undefined {
     const first = this.#first(place);
-    const isDoubtful = first?.lane === "batch" && [...this.jobs.values()].some(({ lane }) => lane === "interactive");
-    return isDoubtful ? undefined : first;
+    return first?.lane === "batch" && this.#hadInteractive ? undefined : first;
   }
 
   #first(place: Place): ModelJob | undefined {

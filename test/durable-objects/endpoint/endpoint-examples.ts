@@ -96,4 +96,14 @@ export const EXAMPLES: readonly Example[] = [
       ["together", { submits: 3, behind: 2, wish }],
     ],
   },
+  {
+    shows: "a batch job leaves a replica to interactive jobs also where the only one so far has gone to the batch lane",
+    commands: [
+      submit,
+      ["patch", { at: 0, moved: { lane: "batch" } }],
+      poll,
+      pollAndWait,
+      ["together", { submits: 1, behind: 0, wish: { lane: "batch", priority: 0 } }],
+    ],
+  },
 ];
