@@ -22,8 +22,7 @@ export function spanOf(text: string, option: string): number {
 export function timeOf(text: string, option: string, nowMs: number): string {
   const ago = /^([0-9]{1,6})([smhdw])$/.exec(text);
   if (ago !== null) return new Date(nowMs - Number(ago[1]) * (UNITS_MS[ago[2] ?? ""] ?? 0)).toISOString();
-  const isIso = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-9]{2}))?$/.test(text);
-  const at = isIso ? Date.parse(text) : Number.NaN;
+  const at = isoMs(text);
   if (Number.isNaN(at)) {
     throw new CliError(
       "usage",
@@ -31,4 +30,23 @@ export function timeOf(text: string, option: string, nowMs: number): string {
     );
   }
   return new Date(at).toISOString();
+}
+
+/**
+ * A moment of the command line as ISO text: an ISO date or time with its zone; a date alone is midnight UTC.
+ * @param option its name, for the error
+ * @throws CliError `usage`
+ */
+export function momentOf(text: string, option: string): string {
+  const at = isoMs(text);
+  if (Number.isNaN(at)) {
+    throw new CliError("usage", `--${option} takes an ISO time such as 2026-11-21T18:00:00Z, not ${text}`);
+  }
+  return new Date(at).toISOString();
+}
+
+/** NaN for what is no ISO date or time with its zone. */
+function isoMs(text: string): number {
+  const isIso = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-9]{2}))?$/.test(text);
+  return isIso ? Date.parse(text) : Number.NaN;
 }

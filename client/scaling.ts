@@ -18,7 +18,7 @@ export class Scalings {
     return this.#transport.call(getScaling, { params: { endpoint }, query, ...options });
   }
 
-  /** Keeps so many replicas warm for so many seconds from now, in place of what was asked for before. */
+  /** Keeps so many replicas warm for so many seconds from now, or until a time, in place of what was asked for before. */
   warm(endpoint: string, wish: z.input<typeof warmEndpoint.body>, options: CallOptions = {}): Promise<Scaling> {
     return this.#transport.call(warmEndpoint, { params: { endpoint }, body: wish, repeatable: true, ...options });
   }

@@ -69,13 +69,23 @@ export const warmEndpoint = route({
   method: "post",
   path: "/v1/endpoints/{endpoint}/warm",
   summary: "Keep some replicas warm for a while",
-  description: "In place of what was asked for before. It ends by itself, and never takes more than max_replicas.",
+  description:
+    "In place of what was asked for before: for so many seconds, or until a time. It ends by itself, and never takes more than max_replicas.",
   scope: "deploy",
   params: EndpointParams,
-  body: z.strictObject({
-    replicas: z.int().min(1).max(REPLICAS_MAX),
-    for_s: z.int().min(1).max(WARM_S_MAX),
-  }),
+  body: z
+    .strictObject({
+      replicas: z.int().min(1).max(REPLICAS_MAX),
+      for_s: z.int().min(1).max(WARM_S_MAX).optional().meta({ description: "From now on, in seconds" }),
+      until: z.iso
+        .datetime({ offset: true })
+        .optional()
+        .meta({ description: `In place of for_s: a time to come, at most ${WARM_S_MAX} seconds away` }),
+    })
+    .refine(({ for_s, until }) => (for_s === undefined) !== (until === undefined), {
+      path: ["for_s"],
+      error: "give either for_s (seconds from now) or until (a time)",
+    }),
   status: 200,
   returns: Scaling,
   problems: ["endpoint_not_found"],

@@ -80,6 +80,19 @@ describe("warm and cool", () => {
     expect([second.server.seen[0]?.method, second.result.code]).toEqual(["DELETE", 0]);
   });
 
+  it("send until when", async () => {
+    const { server } = await shown(["warm", "a", "--until", "2026-11-21T18:00:00+01:00"], json(200, scaling()));
+    expect(bodyOf(server, 0)).toEqual({ replicas: 1, until: "2026-11-21T17:00:00.000Z" });
+  });
+
+  it.each([
+    ["--until", "tomorrow"],
+    ["--until", "2026-11-21T18:00:00Z", "--for", "1h"],
+  ])("refuse %s %s", async (...options) => {
+    const { server, result } = await shown(["warm", "a", ...options], json(200, scaling()));
+    expect([result.code, server.seen.length]).toEqual([2, 0]);
+  });
+
   it.each([["2 hours"], ["8d"], ["0s"], ["-1h"]])("refuse --for %s", async (time) => {
     const { server, result } = await shown(["warm", "a", `--for=${time}`], json(200, scaling()));
     expect([result.code, server.seen.length]).toEqual([2, 0]);

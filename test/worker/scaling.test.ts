@@ -73,6 +73,18 @@ describe("how an endpoint scales", () => {
 });
 
 describe("replicas kept warm by hand", () => {
+  let warmed = 0;
+
+  it("may be asked for until a time", async () => {
+    await make("warm-until");
+    const until = new Date(Date.now() + 3_600_000).toISOString();
+    const wish = { key: workspace.key, json: { replicas: 1, until } };
+    const shown = await jsonOf(await send("POST", "/v1/endpoints/warm-until/warm", wish));
+    const heldUntil = Date.parse(String((shown.warm as JsonObject).until));
+    // Between the Worker's clock and the object's lies the way of the call.
+    expect(Math.abs(heldUntil - Date.parse(until))).toBeLessThan(60_000);
+  });
+
   it("are a floor until then, at most as many as there may be, and end by hand", async () => {
     await make("warm", { max_replicas: 2 });
     const before = Date.now();
@@ -93,9 +105,15 @@ describe("replicas kept warm by hand", () => {
   it.each([
     [{ replicas: 0, for_s: 60 }, "/replicas"],
     [{ replicas: 1, for_s: 8 * 86_400 }, "/for_s"],
+    [{ replicas: 1, for_s: 60, until: "2126-11-21T10:00:00Z" }, "/for_s"],
+    [{ replicas: 1 }, "/for_s"],
+    [{ replicas: 1, until: "2020-11-21T10:00:00Z" }, "/until"],
+    [{ replicas: 1, until: "2126-11-21T10:00:00Z" }, "/until"],
+    [{ replicas: 1, until: "tomorrow" }, "/until"],
   ])("refuse %j", async (json, path) => {
-    await make(`warm-${path.slice(1).replace("_", "-")}`);
-    const slug = `warm-${path.slice(1).replace("_", "-")}`;
+    warmed += 1;
+    const slug = `warm-refused-${warmed}`;
+    await make(slug);
     const answer = await send("POST", `/v1/endpoints/${slug}/warm`, { key: workspace.key, json });
     expect(await refusalOf(answer)).toMatchObject({ status: 422, code: "invalid_body", paths: [path] });
   });
