@@ -1,5 +1,5 @@
 /** `-i name=value` on the command line, and the value it stands for. */
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { CliError } from "#cli/errors";
 import { fileReason } from "#cli/file-reason";
@@ -109,11 +109,24 @@ export async function uploadFiles(
   return inputs;
 }
 
-/** @throws CliError `file_unreadable` */
-export async function readLocalFile(path: string, workingDirectory: string): Promise<Uint8Array<ArrayBuffer>> {
+/**
+ * @param bytesMax how large the file may be
+ * @throws CliError `file_unreadable`
+ */
+export async function readLocalFile(
+  path: string,
+  workingDirectory: string,
+  bytesMax = Number.POSITIVE_INFINITY,
+): Promise<Uint8Array<ArrayBuffer>> {
   try {
+    if (bytesMax < Number.POSITIVE_INFINITY) {
+      const { size } = await stat(resolve(workingDirectory, path));
+      if (size > bytesMax)
+        throw new CliError("file_unreadable", `${path} has ${size} bytes; at most ${bytesMax} are read`);
+    }
     return new Uint8Array(await readFile(resolve(workingDirectory, path)));
   } catch (cause) {
+    if (cause instanceof CliError) throw cause;
     throw new CliError("file_unreadable", `${path} cannot be read: ${fileReason(cause)}`, undefined, { cause });
   }
 }

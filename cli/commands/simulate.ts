@@ -17,6 +17,7 @@ import { textTable } from "#cli/text-table";
 import { timeOf } from "#cli/times";
 import { DEFAULT_SETTINGS, type EndpointSettings, ScalingPolicy } from "#contract/endpoint";
 import { REPLICAS_MAX } from "#contract/limits";
+import { TRACE_S_MAX } from "#durable-objects/autoscaler/replay/arrivals";
 import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
 import { suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
 
@@ -45,6 +46,7 @@ export const simulate: Command = {
     "from-history": { type: "string" },
     since: { type: "string" },
     "one-endpoint": { type: "boolean" },
+    service: { type: "string" },
     policy: { type: "string" },
     "cold-start": { type: "string" },
     "cold-start-cv": { type: "string" },
@@ -65,10 +67,12 @@ export const simulate: Command = {
     jobs: { type: "string" },
   },
   optionHelp: {
-    trace: "CSV with the columns t and service_s in seconds, perhaps endpoint and lane; may be repeated",
+    trace:
+      "CSV with the columns t (seconds, Unix time or ISO) and service_s (seconds), perhaps endpoint and lane; may be repeated",
     "from-history": "the jobs an endpoint has had, against its own settings",
     since: `with --from-history: submitted at or after: 1h, 2d … ago, or an ISO time; ${SINCE_DEFAULT} when left out`,
     "one-endpoint": "all jobs of a trace on one endpoint, not each of its endpoints for itself",
+    service: "with --trace: seconds that a job takes whose line does not say",
     policy: `separated by commas; ${POLICIES_DEFAULT.join(",")} when left out; \`--policy list\` names them all`,
     "cold-start": `seconds from the start of a replica to its first job; what the endpoint has measured, or ${COLD_START_S_DEFAULT}, when left out`,
     "cold-start-cv": "how much starts differ: standard deviation over mean, 0 when left out",
@@ -168,13 +172,15 @@ async function chosenTraces(call: Call): Promise<Chosen> {
   const since = call.text("since");
   if (endpoint === undefined) {
     if (since !== undefined) throw new CliError("usage", "--since goes with --from-history");
+    const serviceS = numberOf(call, "service", 0, TRACE_S_MAX);
     const traces: SimulatedTrace[] = [];
     for (const path of paths) {
-      const byEndpoint = await readTraceFile(path, call.workingDirectory);
-      traces.push(simulatedTrace(path, byEndpoint, call.flag("one-endpoint")));
+      const file = await readTraceFile(path, call.workingDirectory, serviceS);
+      traces.push(simulatedTrace(path, file, call.flag("one-endpoint")));
     }
     return { traces, settings: { ...DEFAULT_SETTINGS, max_replicas: REPLICAS_MAX }, coldStartS: null };
   }
+  if (call.text("service") !== undefined) throw new CliError("usage", "--service goes with --trace");
   const from = timeOf(since ?? SINCE_DEFAULT, "since", Date.now());
   const client = await call.connect();
   const { signal } = call.interrupts;
@@ -229,8 +235,8 @@ async function suiteOutcome(call: Call): Promise<Outcome> {
   if (folder === undefined) throw new CliError("usage", "--suite takes its traces from a folder: --traces <folder>");
   const cases = [];
   for (const path of await csvFiles(call, folder)) {
-    const byEndpoint = await readTraceFile(path, call.workingDirectory);
-    cases.push(...suiteCasesOf(simulatedTrace(path, byEndpoint, true).name, byEndpoint));
+    const file = await readTraceFile(path, call.workingDirectory);
+    cases.push(...suiteCasesOf(simulatedTrace(path, file, true).name, file.byEndpoint));
   }
   const threads = call.integer("jobs", 1, THREADS_MAX) ?? Math.min(availableParallelism(), THREADS_MAX);
   const cells = await runSuite(cases, {

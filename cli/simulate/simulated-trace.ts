@@ -5,9 +5,10 @@ import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
 import type { Pilotlight } from "#client/pilotlight";
 import { PAGE_SIZE_MAX } from "#contract/limits";
-import { type Arrival, type Arrivals, arrivalsOf, parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import { type Arrival, type Arrivals, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 import { horizonOf } from "#durable-objects/autoscaler/replay/suite-cases";
+import { readTrace, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
 
 export interface SimulatedTrace {
   readonly name: string;
@@ -29,20 +30,19 @@ const HISTORY_JOBS_MAX = 100_000;
 
 /**
  * The rows of a trace file by endpoint.
+ * @param serviceS seconds of a job that does not say how long it takes; undefined: each has to
  * @throws CliError `file_unreadable`
  */
-export async function readTraceFile(path: string, workingDirectory: string): Promise<Map<string, Arrival[]>> {
-  const bytes = await readLocalFile(path, workingDirectory);
-  if (bytes.length > TRACE_BYTES_MAX) {
-    throw new CliError("file_unreadable", `${path} has ${bytes.length} bytes; a trace has at most ${TRACE_BYTES_MAX}`);
-  }
+export async function readTraceFile(path: string, workingDirectory: string, serviceS?: number): Promise<TraceFile> {
+  const bytes = await readLocalFile(path, workingDirectory, TRACE_BYTES_MAX);
   try {
-    const byEndpoint = parseTrace(new TextDecoder().decode(bytes));
-    if (byEndpoint.size === 0) throw new RangeError("it holds no jobs");
-    return byEndpoint;
+    const trace = readTrace(new TextDecoder().decode(bytes), serviceS ?? null);
+    if (trace.byEndpoint.size === 0) throw new RangeError("it holds no jobs");
+    return trace;
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    const hint = "A trace is CSV with the columns t and service_s, in seconds, and perhaps endpoint and lane.";
+    const hint =
+      "A trace is CSV with the columns t and service_s, in seconds, and perhaps endpoint and lane. Where it does not say how long jobs take, --service does.";
     throw new CliError("file_unreadable", `${path}: ${cause.message}`, hint, { cause });
   }
 }
@@ -50,7 +50,10 @@ export async function readTraceFile(path: string, workingDirectory: string): Pro
 /** @param isOneEndpoint all jobs on one endpoint, whatever the trace says */
 export function simulatedTrace(
   path: string,
-  byEndpoint: ReadonlyMap<string, readonly Arrival[]>,
+  {
+    byEndpoint,
+    startMs,
+  }: { readonly byEndpoint: ReadonlyMap<string, readonly Arrival[]>; readonly startMs: number | null },
   isOneEndpoint: boolean,
 ): SimulatedTrace {
   const rows = [...byEndpoint.values()];
@@ -61,7 +64,7 @@ export function simulatedTrace(
     endpoints,
     horizonS: horizonOf(endpoints),
     jobs: sumOf(({ atS }) => atS.length),
-    startMs: null,
+    startMs,
     workS: sumOf(({ serviceS }) => serviceS.reduce((sum, service) => sum + service, 0)),
   };
 }
@@ -93,6 +96,6 @@ export async function traceOfHistory(
   if (history.arrivals.length === 0) {
     throw new CliError("usage", `No job of ${endpoint} has run since ${since}`, "--since goes further back.");
   }
-  const trace = simulatedTrace(endpoint, new Map([[endpoint, history.arrivals]]), false);
-  return { ...trace, startMs: history.firstAt === null ? null : Date.parse(history.firstAt) };
+  const startMs = history.firstAt === null ? null : Date.parse(history.firstAt);
+  return simulatedTrace(endpoint, { byEndpoint: new Map([[endpoint, history.arrivals]]), startMs }, false);
 }

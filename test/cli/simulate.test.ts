@@ -136,6 +136,8 @@ describe("simulate", () => {
     [["--trace", EXAMPLE, "--min", "5", "--max", "2"], "--min is 5, above --max, which is 2"],
     [["--trace", EXAMPLE, "--wait-value", "1", "--target-p95", "5"], "Give --wait-value or --target-p95"],
     [["--trace", EXAMPLE, "--jobs", "2"], "--jobs goes with --suite"],
+    [["--trace", EXAMPLE, "--service", "long"], "--service must be a number from 0 to"],
+    [["--from-history", "x", "--service", "5"], "--service goes with --trace"],
     [["--suite"], "--traces <folder>"],
     [["--suite", "--traces", "x", "--price", "1"], "takes no --price"],
     [["--trace", "nowhere.csv"], "nowhere.csv cannot be read"],
@@ -143,6 +145,15 @@ describe("simulate", () => {
     const result = await runHere(["simulate", ...argv], { isTerminal: true });
     expect([result.code, result.stdout]).toEqual([2, ""]);
     expect(result.stderr).toContain(expected);
+  });
+
+  it("takes arrivals from a log that does not say how long jobs take, once it is told", async () => {
+    const at = await folder({ "a.csv": "2026-01-05T08:00:40Z\n2026-01-05T08:00:00Z\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60", "--cold-start", "30", "--json"];
+    const refused = await runHere(argv.slice(0, -1), { isTerminal: true });
+    expect(refused.stderr).toContain("a.csv: line 1: a second column must say how long the job takes");
+    // A start, the first job, 0 s until the second, that one, and the idle time.
+    expect(policiesOf(await runHere([...argv, "--service", "10"]))[0]?.gpu_s).toBe(30 + 10 + 10 + 60);
   });
 
   it("names the line of a trace that it cannot read", async () => {

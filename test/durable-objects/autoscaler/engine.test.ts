@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { type Arrival, arrivalsOf, parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { type FleetPolicy, replay } from "#durable-objects/autoscaler/replay/engine";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 
 const fixed = (count: number): FleetPolicy => ({ decide: (fleet) => fleet.launch(count - fleet.replicas) });
 
@@ -158,6 +159,6 @@ describe("a trace", () => {
 
   it("is refused with the line and the column that are wrong", () => {
     expect(() => parseTrace("t,service_s\n1,x\n")).toThrow('line 2: service_s must be a number, 0 or more, not "x"');
-    expect(() => parseTrace("time,service\n")).toThrow("line 1");
+    expect(() => parseTrace("when,service\n")).toThrow("line 1");
   });
 });

@@ -2,11 +2,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
-import { arrivalsOf, parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
+import { arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { replay } from "#durable-objects/autoscaler/replay/engine";
 import { rivalNamed } from "#durable-objects/autoscaler/replay/rivals/known";
 import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 import type { ScalerSettings } from "#durable-objects/autoscaler/scaler";
 import { SETTINGS } from "./observed.ts";
 

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { parseTrace, TRACE_JOBS_MAX, TRACE_S_MAX } from "#durable-objects/autoscaler/replay/arrivals";
 import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 
 const stretch = (phase: string, ms: number | null, attempt = 1) => ({
@@ -47,27 +46,5 @@ describe("past jobs as arrivals", () => {
       stretch("uploading", 900, 2),
     ];
     expect(arrivalsFromJobs([job({ timeline })]).arrivals[0]?.serviceS).toBe(10);
-  });
-});
-
-describe("a trace file", () => {
-  it("may name lanes and endpoints, and may come from a spreadsheet", () => {
-    const trace = parseTrace("\uFEFFt, service_s ,endpoint,lane\r\n1,2,sdxl,batch\r\n3,4,flux,interactive\r\n");
-    expect([...trace]).toEqual([
-      ["sdxl", [{ t: 1, serviceS: 2, lane: "batch" }]],
-      ["flux", [{ t: 3, serviceS: 4, lane: "interactive" }]],
-    ]);
-  });
-
-  it.each([
-    ["time,service_s\n1,2", "line 1: the header must name the columns t and service_s"],
-    ["t,service_s\n1,2\n1", 'line 3: service_s must be a number, 0 or more, not ""'],
-    ["t,service_s\n-1,2", 'line 2: t must be a number, 0 or more, not "-1"'],
-    ["t,service_s,lane\n1,2,slow", 'line 2: lane must be interactive or batch, not "slow"'],
-    ["t,service_s,endpoint\n1,2,", "line 2: endpoint is empty"],
-    ["t,service_s\n1e12,2", `line 2: t is 1000000000000 s, more than ${TRACE_S_MAX} s`],
-    [`t,service_s${"\n".repeat(TRACE_JOBS_MAX + 5)}`, `it has more than ${TRACE_JOBS_MAX} jobs`],
-  ])("is refused with the place and the reason, case %#", (text, expected) => {
-    expect(() => parseTrace(text)).toThrow(expected);
   });
 });

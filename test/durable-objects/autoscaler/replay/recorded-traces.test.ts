@@ -2,11 +2,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
 import { zeroWaitBound } from "#durable-objects/autoscaler/replay/bounds";
 import { measureRun } from "#durable-objects/autoscaler/replay/measured-run";
 import { rivalNamed } from "#durable-objects/autoscaler/replay/rivals/known";
 import { type SuiteCase, suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
+import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 
 const FOLDER = fileURLToPath(new URL("../../../../../shared/traces/", import.meta.url));
 const BOOT_S = 30;

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { parseTrace } from "#durable-objects/autoscaler/replay/arrivals";
 import type { MeasuredRun } from "#durable-objects/autoscaler/replay/measured-run";
 import { horizonOf, suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
 import {
@@ -10,6 +9,7 @@ import {
   stepsOfCell,
 } from "#durable-objects/autoscaler/replay/suite-cell";
 import { bestSingle, goalsOf, hullOf, savingsOver } from "#durable-objects/autoscaler/replay/suite-goals";
+import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 import { perRequestScaler } from "#test/durable-objects/autoscaler/replay/per-request-scaler";
 
 /** Two models, a job of 5 s every 100 s each, for three hours. */

@@ -1,0 +1,79 @@
+import { describe, expect, it } from "vitest";
+import { TRACE_JOBS_MAX, TRACE_S_MAX } from "#durable-objects/autoscaler/replay/arrivals";
+import { parseTrace, readTrace } from "#durable-objects/autoscaler/replay/trace-file";
+
+const START_MS = Date.UTC(2026, 0, 5, 8);
+
+describe("a trace file", () => {
+  it("may name lanes and endpoints, and may come from a spreadsheet", () => {
+    const trace = parseTrace("\uFEFFt, service_s ,endpoint,lane\r\n1,2,sdxl,batch\r\n3,4,flux,interactive\r\n");
+    expect([...trace]).toEqual([
+      ["sdxl", [{ t: 1, serviceS: 2, lane: "batch" }]],
+      ["flux", [{ t: 3, serviceS: 4, lane: "interactive" }]],
+    ]);
+  });
+
+  it.each([
+    ["no header", "1,2\n3.5,4\n"],
+    ["other names", "timestamp,duration_s\n1,2\n3.5,4\n"],
+    ["capitals and quotes", '"T","Service_S"\n"1","2"\n"3.5","4"\n'],
+    ["semicolons", "t;service_s\n1;2\n3.5;4\n"],
+    ["tabs and an empty line before", "\nt\tservice_s\n1\t2\n3.5\t4\n"],
+    ["milliseconds that say so", "t_ms,service_ms\n1000,2000\n3500,4000\n"],
+    ["columns that nobody asked for", "model,t,tokens,service_s\nx,1,9,2\nx,3.5,9,4\n"],
+  ])("may have %s", (_, text) => {
+    const { byEndpoint, startMs } = readTrace(text);
+    expect([...byEndpoint.values()].flat()).toEqual([
+      { t: 1, serviceS: 2, lane: "interactive" },
+      { t: 3.5, serviceS: 4, lane: "interactive" },
+    ]);
+    expect(startMs).toBeNull();
+  });
+
+  it.each([
+    ["ISO times", ["2026-01-05T08:00:02.500Z", "2026-01-05T08:00:00Z"]],
+    ["ISO times of a zone", ["2026-01-05T09:00:02.5+01:00", "2026-01-05T09:00:00+01:00"]],
+    ["times of a database, which are UTC", ["2026-01-05 08:00:02.5000000", "2026-01-05 08:00:00"]],
+    ["Unix seconds", [String(START_MS / 1_000 + 2.5), String(START_MS / 1_000)]],
+    ["Unix milliseconds", [String(START_MS + 2_500), String(START_MS)]],
+  ])("counts %s from the earliest, and knows when that was", (_, [later, earlier]) => {
+    for (const header of ["t,service_s\n", ""]) {
+      const { byEndpoint, startMs } = readTrace(`${header}${later},2\n${earlier},4\n`);
+      expect(byEndpoint.get("0")?.map(({ t, serviceS }) => [t, serviceS])).toEqual([
+        [2.5, 2],
+        [0, 4],
+      ]);
+      expect(startMs).toBe(START_MS);
+    }
+  });
+
+  it("may leave out how long jobs take where that is said beside it", () => {
+    const services = (text: string) => [...readTrace(text, 7).byEndpoint.values()].flat().map((row) => row.serviceS);
+    expect(services("t\n1\n2\n")).toEqual([7, 7]);
+    expect(services("1\n2\n")).toEqual([7, 7]);
+    expect(services("t,service_s\n1,\n2,3\n")).toEqual([7, 3]);
+  });
+
+  it("without any job is empty", () => {
+    for (const text of ["", "\n\n", "t,service_s\n"]) expect(parseTrace(text).size).toBe(0);
+  });
+
+  it.each([
+    ["when,service_s\n1,2", "line 1: the header must name the columns t and service_s, not when, service_s"],
+    ["t\n1", "line 1: the header must name the columns t and service_s, not t"],
+    ["1\n2", "line 1: a second column must say how long the job takes"],
+    ["t,service_s\n1,2\n1", 'line 3: service_s must be a number, 0 or more, not ""'],
+    ["t,service_s\n-1,2", 'line 2: t must be a number, 0 or more, not "-1"'],
+    ["t,service_s\n2026-13-45,2", 'line 2: t must be a number, 0 or more, not "2026-13-45"'],
+    ["t,service_s\n1,NaN", 'line 2: service_s must be a number, 0 or more, not "NaN"'],
+    ["t,service_s,lane\n1,2,slow", 'line 2: lane must be interactive or batch, not "slow"'],
+    ["t,service_s,endpoint\n1,2,", "line 2: endpoint is empty"],
+    ["t,service_s\n2e7,2", `line 2: t is 20000000 s; a column t_ms is read as ms, more than ${TRACE_S_MAX} s`],
+    ["t,service_s\n1,2e7", `line 2: service_s is 20000000 s, more than ${TRACE_S_MAX} s`],
+    ["t,service_s\n2026-01-05,2\n5,2", "line 3: t is of another kind than in the lines before"],
+    ["t,service_s\n2020-01-05,2\n2026-01-05,2", "line 3: t is 189388800 s after the first job"],
+    [`t,service_s${"\n".repeat(TRACE_JOBS_MAX + 5)}`, `it has more than ${TRACE_JOBS_MAX} jobs`],
+  ])("is refused with the place and the reason, case %#", (text, expected) => {
+    expect(() => parseTrace(text)).toThrow(expected);
+  });
+});
