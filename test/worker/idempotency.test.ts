@@ -33,12 +33,26 @@ const BODIES: Readonly<Record<string, () => unknown>> = {
   createBuild: () => exampleBuild,
   createJoinToken: () => ({ expires_in: 600 }),
   createWebhook: () => ({ url: "https://hooks.example.com/in" }),
+  rotateWebhookSecret: () => undefined,
+  testWebhook: () => ({ event: "job.failed" }),
+  redeliver: () => undefined,
+  recoverWebhook: () => ({ since: "2026-01-01T00:00:00Z" }),
   createRelease: () => ({ workflow: textGraph(3) }),
   rollbackRelease: () => ({}),
 };
 const marked = routes.filter(
-  (route) => "idempotent" in route && "body" in route && !unansweredRoutes().includes(route.id),
+  (route) => "idempotent" in route && !("bodyTypes" in route) && !unansweredRoutes().includes(route.id),
 );
+
+/** A webhook of the kind listen, from which nothing goes out by itself. */
+async function madeWebhook(): Promise<string> {
+  return String((await jsonOf(await post("/v1/webhooks", undefined, { kind: "listen" }))).id);
+}
+
+/** The id of a delivery of that webhook. */
+async function madeDelivery(webhook: string): Promise<string> {
+  return String((await jsonOf(await post(`/v1/webhooks/${webhook}/test`, undefined, {}))).id);
+}
 
 /** How many keys of that name the workspace has. */
 async function keysMade(as = workspace): Promise<number> {
@@ -67,7 +81,13 @@ const rowsLeft = async (): Promise<unknown> =>
 
 describe("a creating call with an Idempotency-Key", () => {
   it.each(marked)("$id runs once and answers the same again", async ({ id, path: template, status }) => {
-    const path = template.replace("{pod}", workspace.podId).replace("{endpoint}", "wolf");
+    const webhook = template.includes("{webhook}") ? await madeWebhook() : "";
+    const delivery = template.includes("{delivery}") ? await madeDelivery(webhook) : "";
+    const path = template
+      .replace("{pod}", workspace.podId)
+      .replace("{endpoint}", "wolf")
+      .replace("{webhook}", webhook)
+      .replace("{delivery}", delivery);
     if (template.includes("{endpoint}")) {
       // Two releases, so that one can be rolled back.
       await makeEndpoint(workspace.key, "wolf");
@@ -100,6 +120,15 @@ describe("a creating call with an Idempotency-Key", () => {
     expect(again.headers.get("idempotency-replayed")).toBe("true");
     expect(await again.text()).toBe(await first.text());
     expect(await refusalOf(await upload("two"))).toMatchObject({ status: 422, code: "idempotency_key_reused" });
+  });
+
+  it("rotates a secret once, so that the one that receivers have still signs", async () => {
+    const path = `/v1/webhooks/${await madeWebhook()}`;
+    const { secret: known } = await jsonOf(await send("GET", `${path}/secret`, { key: workspace.key }));
+    await post(`${path}/rotate`, "k1", undefined);
+    await post(`${path}/rotate`, "k1", undefined);
+    const { previous } = await jsonOf(await send("GET", `${path}/secret`, { key: workspace.key }));
+    expect(previous).toBe(known);
   });
 
   it("makes one thing of fifty at a time; the others hear that it runs, or its answer", async () => {

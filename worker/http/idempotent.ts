@@ -14,12 +14,12 @@ import {
   releaseCall,
   sweepCalls,
 } from "#worker/catalog/idempotency-keys";
-import type { Arrival, Call, RawBody } from "#worker/http/call";
+import type { Arrival, RawBody } from "#worker/http/call";
 import { finished, type Handler, handle, type Mounted } from "#worker/http/router";
 import { idempotencyKey, replayedHeader } from "#worker/jobs/idempotency-key";
 
-/** A marked route: it has a caller, whose workspace the key belongs to, and a JSON body, which is the call's fingerprint. */
-export type OnceRoute = Route & { readonly idempotent: "catalog"; readonly scope: string; readonly body: z.ZodType };
+/** A marked route: it has a caller, whose workspace the key belongs to. Its JSON body, if it has one, is the call's fingerprint. */
+export type OnceRoute = Route & { readonly idempotent: "catalog"; readonly scope: string };
 
 /** An answer as it is kept. */
 const KeptAnswer = z.object({ headers: z.array(z.tuple([z.string(), z.string()])), body: z.string() });
@@ -31,10 +31,12 @@ const KeptAnswer = z.object({ headers: z.array(z.tuple([z.string(), z.string()])
 export function handleOnce<const R extends OnceRoute>(route: R, handler: Handler<R>): Mounted {
   return handle(route, async (call) => {
     // The fields are those of this very route; its type cannot be followed through a conditional one.
-    const known = call as unknown as Call<OnceRoute> & { raw: RawBody };
+    const known = call as unknown as Arrival & { principal: Principal; raw: RawBody | undefined };
     const keyed = keyedCall(known, known.principal);
     if (keyed === undefined) return handler(call);
-    return runOnce(known, keyed, await sha256Hex(known.raw.bytes), async () => finished(route, await handler(call)));
+    // Without a body, the address is all that a call says.
+    const said = known.raw?.bytes ?? keyed.operation;
+    return runOnce(known, keyed, await sha256Hex(said), async () => finished(route, await handler(call)));
   });
 }
 

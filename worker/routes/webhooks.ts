@@ -87,12 +87,12 @@ const secret = handle(getWebhookSecret, async ({ env, principal: { workspaceId }
   return reply.secret;
 });
 
-const rotate = handle(rotateWebhookSecret, async ({ env, principal: { workspaceId }, params }) => {
+const rotate = handleOnce(rotateWebhookSecret, async ({ env, principal: { workspaceId }, params }) => {
   const reply = await askWebhooks(env, workspaceId, "once", (object) => object.rotate(workspaceId, params.webhook));
   return reply.secret;
 });
 
-const test = handle(testWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
+const test = handleOnce(testWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
   const reply = await askWebhooks(env, workspaceId, "once", (object) =>
     object.tryOut(workspaceId, params.webhook, body.event),
   );
@@ -120,14 +120,14 @@ const delivery = handle(getDelivery, async ({ env, principal: { workspaceId }, p
   return reply.delivery;
 });
 
-const again = handle(redeliver, async ({ env, principal: { workspaceId }, params }) => {
+const again = handleOnce(redeliver, async ({ env, principal: { workspaceId }, params }) => {
   const reply = await askWebhooks(env, workspaceId, "once", (object) =>
     object.redeliver(workspaceId, params.webhook, params.delivery),
   );
   return reply.delivery;
 });
 
-const recover = handle(recoverWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
+const recover = handleOnce(recoverWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
   const { recovered } = await askWebhooks(env, workspaceId, "once", (object) =>
     object.recover(workspaceId, params.webhook, Date.parse(body.since)),
   );
