@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import * as z from "zod";
 import { FILE_BYTES_MAX, LEASE_RENEW_MS, LONG_POLL_MS, OUTPUT_PART_BYTES, SLOTS_PER_NODE_MAX } from "#contract/limits";
 import { Region } from "#contract/region";
+import { flagsSet, OWN_FLAGS } from "./comfy/launch-flags.ts";
 
 /** Every pace and patience of the agent, ms. Tests shorten them; the defaults are for real machines. */
 export const Timings = z.strictObject({
@@ -248,6 +249,11 @@ function comfySettings(
   const folder = resolve(directory ?? "");
   if (!existsSync(join(folder, "main.py")))
     throw new SettingsError(`There is no ComfyUI in ${folder}: main.py is missing`);
+  const own = flagsSet(args, OWN_FLAGS);
+  if (own.length > 0) {
+    const named = own.map((flag) => `--${flag}`).join(", ");
+    throw new SettingsError(`COMFYUI_ARGS: leave ${named} out; the agent chooses ComfyUI's address and folders itself`);
+  }
   return {
     kind: "spawn",
     directory: folder,

@@ -1,6 +1,6 @@
 /** What can be said of a manifest before anything is fetched: whether this agent can make it, and how much disk it takes. */
 import { type BuildManifest, buildDigest } from "#contract/build";
-import { supportedFlags } from "../comfy/launch-flags.ts";
+import { flagsSet } from "../comfy/launch-flags.ts";
 import { BuildFailed } from "./build-failed.ts";
 import { readLock } from "./lock-lines.ts";
 
@@ -76,9 +76,7 @@ export async function checkManifest(manifest: BuildManifest, digest: string, mac
   if (wanted.some((name, index) => name !== "any" && name !== here[index])) {
     throw new BuildFailed("wrong_platform", `The build is for ${os} on ${arch}; this machine is ${here.join(" on ")}.`);
   }
-  const isolating = [...supportedFlags(manifest.launch.flags.join(" "))].filter((flag) =>
-    ISOLATION_FLAGS.includes(flag),
-  );
+  const isolating = flagsSet(manifest.launch.flags, ISOLATION_FLAGS);
   if (isolating.length > 0) {
     throw new BuildFailed("manifest_refused", `launch.flags: --${isolating.join(", --")} is the agent's own to set.`);
   }

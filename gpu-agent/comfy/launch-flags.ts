@@ -9,9 +9,24 @@ export interface LaunchPlan {
   readonly cpuOnly: boolean;
   /** Leave the workflow inside saved files. */
   readonly metadata: boolean;
-  /** The operator's own flags; they win. */
+  /** The operator's own flags, none of OWN_FLAGS among them; they win. */
   readonly extra: readonly string[];
 }
+
+/**
+ * Where a ComfyUI listens and what it writes its jobs' files to: on loopback and in folders that are emptied, whatever the
+ * operator's flags say. Models, custom nodes and devices are theirs to choose.
+ */
+export const OWN_FLAGS: readonly string[] = [
+  "listen",
+  "port",
+  "tls-keyfile",
+  "tls-certfile",
+  "input-directory",
+  "output-directory",
+  "temp-directory",
+  "auto-launch",
+];
 
 /** MB; inputs may be as large as outputs. */
 const UPLOAD_MB_MAX = 4_096;
@@ -20,6 +35,15 @@ const DEVICE_FLAGS = ["cpu", "directml", "cuda-device", "default-device", "oneap
 /** Names of the flags in the text of `--help`. */
 export function supportedFlags(help: string): ReadonlySet<string> {
   return new Set([...help.matchAll(/--([a-z0-9][a-z0-9_-]*)/g)].map(([, name]) => name ?? ""));
+}
+
+/**
+ * Flags of a list that arguments set. ComfyUI takes every beginning of a flag's name that no other flag shares for the
+ * flag, so that `--liste` is `--listen`: a beginning counts as the flag, shared or not.
+ */
+export function flagsSet(args: readonly string[], names: readonly string[]): string[] {
+  const given = [...supportedFlags(args.join(" "))];
+  return names.filter((name) => given.some((each) => name.startsWith(each)));
 }
 
 /**

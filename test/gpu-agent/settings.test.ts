@@ -89,6 +89,17 @@ describe("the agent's settings", () => {
     expect(named.comfy).toEqual({ kind: "builds", pythons: ["/opt/python3.11"], allowFiles: true, metadata: false });
   });
 
+  it.each([["--listen 0.0.0.0"], ["--liste=::"], ["--port 80"], ["--lowvram --out /elsewhere"], ["--tls-k k.pem"]])(
+    "refuse to start a ComfyUI with %s: where it listens and writes is the agent's own to say",
+    async (args) => {
+      writeFileSync(join(folder, "main.py"), "");
+      const read = (given: string) =>
+        readSettings([...base, "--comfyui-dir", folder], { COMFYUI_ARGS: given }, noStdin);
+      await expect(read(args)).rejects.toThrow("the agent chooses ComfyUI's address and folders itself");
+      await expect(read("--lowvram --fast --base-directory /data --cpu")).resolves.toBeDefined();
+    },
+  );
+
   it.each([
     ["builds beside a ComfyUI", [...base, "--builds", "--comfyui-url", "http://a"], "exactly one"],
     ["no server", ["--stand-in"], "--url"],
