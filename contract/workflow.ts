@@ -44,6 +44,8 @@ export const InputSpec = z
       default: z.string().optional(),
       multiline: z.boolean(),
       maxLength: z.int().positive(),
+      /** Nodes further on take the text for the name of a file, or of a model's file: it must not lead elsewhere. */
+      names: z.enum(["file", "model"]).optional(),
     }),
     z.object({
       ...inputBase,

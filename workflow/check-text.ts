@@ -1,9 +1,8 @@
 /** Whether a caller's text may stand in the fields that get it: where those name a file, it must not lead elsewhere. */
 import type { InputSpec } from "#contract/workflow";
-import { inputFileFault, isFileName, isModelFile, isPathField, modelFileFault } from "./file-names.ts";
+import { inputFileFault, isFileName, isModelFile, modelFileFault } from "./file-names.ts";
+import { nameKind, plainField } from "./text-uses.ts";
 
-/** Fields of loaders that hold a file's name and nothing else. */
-const MEDIA_FIELD = /^(image|mask|video|audio)s?$/;
 /** ComfyUI cuts these off a name and reads that folder, which other jobs write to. */
 const FOLDER_ENDING = /\[(input|output|temp)\]\s*$/i;
 /** Windows opens a device under each of these names, in any folder and with any extension. */
@@ -13,21 +12,16 @@ const ANY_ADDRESS = /^[a-z][a-z0-9+.-]*:\/\//i;
 
 /**
  * What is wrong with a text as the name of a file, in words; undefined when it is none or a good one. Only the fields
- * it is bound to decide whether it is a name: a prompt may say `../` as it likes.
+ * it is bound to, and those that get it through links, decide whether it is a name: a prompt may say `../` as it likes.
  */
 export function fileNameFault(input: InputSpec & { type: "string" }, text: string): string | undefined {
   const { default: usual = "" } = input;
-  const fields = input.targets.map(({ field }) => plainField(field));
-  const isModel = fields.some((field) => isModelFile(field, usual));
-  const isFile = fields.some((field) => isPathField(field) || MEDIA_FIELD.test(field)) || isFileName(usual);
+  const fields = input.targets.map(({ field }) => field);
+  const isModel = input.names === "model" || fields.some((field) => isModelFile(plainField(field), usual));
+  const isFile = input.names === "file" || fields.some((field) => nameKind(field) === "file") || isFileName(usual);
   if (text === "" || (!isModel && !isFile)) return undefined;
   const fault = (isModel ? modelFileFault(text) : inputFileFault(text)) ?? trickFault(text);
   return fault === undefined ? undefined : `As the name of a file, it ${fault}.`;
-}
-
-/** `loras.lora_2` is a `lora`: dynamic inputs have dots, and fields that come again have numbers. */
-function plainField(field: string): string {
-  return field.slice(field.lastIndexOf(".") + 1).replace(/_?[0-9]+$/, "");
 }
 
 function trickFault(name: string): string | undefined {

@@ -7,6 +7,7 @@ import { isFileName, isModelFile } from "./file-names.ts";
 import type { Candidate, Candidates } from "./input-candidates.ts";
 import { kindOfType } from "./input-candidates.ts";
 import type { DeclaredInput } from "./object-info.ts";
+import { nameKindWhereUsed } from "./text-uses.ts";
 
 /** A longer list, of fonts or styles, would make a release of megabytes. */
 const CHOICES_MAX = 2_000;
@@ -53,6 +54,7 @@ export function describeInput(name: string, candidate: Candidate, candidates: Ca
       return {
         ...base,
         type: "string",
+        ...namesOf(candidate, candidates),
         // An empty text that callers must replace is no default.
         ...(candidate.required === true && value === "" ? {} : { default: value }),
         multiline: candidate.multiline === true || declared.some((input) => input.options.multiline === true),
@@ -218,4 +220,10 @@ function realBounds(bounds: Bounds, value: number): { minimum?: number; maximum?
     ...(maximum === undefined || maximum < value ? {} : { maximum }),
     ...(step === undefined ? {} : { step }),
   };
+}
+
+/** That a text becomes a file's name somewhere else in the graph; its own fields speak for themselves. */
+function namesOf({ targets }: Candidate, candidates: Candidates): { names?: "file" | "model" } {
+  const names = nameKindWhereUsed(targets, candidates);
+  return names === undefined ? {} : { names };
 }
