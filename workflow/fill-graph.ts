@@ -2,6 +2,7 @@
 import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
 import type { InputSpec } from "#contract/workflow";
 import type { ObjectInfo } from "./object-info.ts";
+import { isWrittenChoice, setChoiceIndex } from "./written-choices.ts";
 
 export interface FillRequest {
   /** API format, as ImportedWorkflow.graph parses. It is not changed. */
@@ -24,7 +25,7 @@ const DEFAULT_PREFIX = "ComfyUI";
 
 /**
  * Sets every target of every input and every node's `filename_prefix`, also one that came through a link: a caller's
- * text must not choose where files go.
+ * text must not choose where files go. A choice whose options stand in the node itself gets its number too.
  * @throws Error when an input is bound to a node that the graph lacks: graph and inputs are of different releases
  */
 export function fillGraph(request: FillRequest): JsonObject {
@@ -38,6 +39,7 @@ export function fillGraph(request: FillRequest): JsonObject {
         throw new Error(`input ${input.name} is bound to node ${target.node}, which the graph does not have`);
       }
       fields[target.field] = value;
+      if (isWrittenChoice(own(graph, target.node), target.field)) setChoiceIndex(fields);
     }
   }
   for (const [id, node] of Object.entries(graph)) {

@@ -1,10 +1,11 @@
-/** Inputs that the author has marked: nodes of ComfyDeploy and comfy-pack, and core primitives with titles. */
+/** Inputs that the author has marked: nodes of ComfyDeploy and comfy-pack, and core primitives and choices with titles. */
 import type { Json } from "#contract/exact-json";
 import type { MediaKind } from "#contract/workflow";
 import { isScalar, numeric } from "./check-literal.ts";
 import type { GraphNode } from "./graph.ts";
 import { type Candidates, kindOfValue, type ScalarKind } from "./input-candidates.ts";
 import { MARKER_RANK, slug, wordsFor } from "./input-words.ts";
+import { WRITTEN_CHOICE_CLASS, WRITTEN_CHOICE_FIELD } from "./written-choices.ts";
 
 /** Claims the markers' places, so that the finders after it leave them alone. */
 export function findMarkers(candidates: Candidates): void {
@@ -12,7 +13,8 @@ export function findMarkers(candidates: Candidates): void {
     if (node.classType.startsWith("ComfyUIDeployExternal")) findDeployMarker(node, candidates);
     else if (node.classType.startsWith("CPackInput")) findPackMarker(node, candidates);
     else if (/^Primitive(Int|Float|String|StringMultiline|Boolean)$/.test(node.classType))
-      findPrimitive(node, candidates);
+      findPrimitive(node, candidates, "value");
+    else if (node.classType === WRITTEN_CHOICE_CLASS) findPrimitive(node, candidates, WRITTEN_CHOICE_FIELD);
   }
 }
 
@@ -121,10 +123,10 @@ function findPackMarker(node: GraphNode, candidates: Candidates): void {
 }
 
 /** A primitive with a title of its own is an input of that name; one that only says where to save is none. */
-function findPrimitive(node: GraphNode, candidates: Candidates): void {
+function findPrimitive(node: GraphNode, candidates: Candidates, field: string): void {
   const consumers = candidates.view.uses.get(node.id) ?? [];
-  const target = { node: node.id, field: "value" };
-  const value = node.inputs.value;
+  const target = { node: node.id, field };
+  const value = node.inputs[field];
   if (!isScalar(value)) return;
   if (consumers.length > 0 && consumers.every((use) => use.field === "filename_prefix")) {
     candidates.claim(target);

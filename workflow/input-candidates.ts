@@ -5,6 +5,7 @@ import { isScalar } from "./check-literal.ts";
 import { type Graph, type GraphNode, linkOf, type Use } from "./graph.ts";
 import type { ClassLookup, KnownClass } from "./known-classes.ts";
 import type { DeclaredInput } from "./object-info.ts";
+import { writtenChoices } from "./written-choices.ts";
 
 /** What the finders read. */
 export interface GraphView {
@@ -124,8 +125,10 @@ export class Candidates {
       this.#give(shared, [resolved.target], resolved.declaredAt);
       return;
     }
+    const choices = candidate.choices ?? this.#writtenChoices(resolved.target);
     const added = {
       ...candidate,
+      ...(choices === undefined ? {} : { choices }),
       targets: [],
       declaredAt: [],
       value: resolved.value,
@@ -133,6 +136,12 @@ export class Candidates {
     this.#give(added, [resolved.target], resolved.declaredAt);
     this.#found.add(added);
     if (share) this.#shared.set(key, added);
+  }
+
+  /** The options that an author typed into the node of a place. */
+  #writtenChoices({ node: id, field }: GraphTarget): string[] | undefined {
+    const node = this.view.graph.get(id);
+    return node === undefined ? undefined : writtenChoices(node.classType, field, node.inputs);
   }
 
   /** Gives a further place to the shared candidate that has its value and is of the same base, if there is one. */

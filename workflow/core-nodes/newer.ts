@@ -124,6 +124,7 @@ export const newerNodes: ObjectInfo = {
     ImageCompare: {
       title: "Image Compare",
       category: "image",
+      inputs: { compare_view: { type: "IMAGECOMPARE", options: { socketless: true } } },
       optional: { image_a: "IMAGE", image_b: "IMAGE" },
       isOutput: true,
       experimental: true,
@@ -135,6 +136,13 @@ export const newerNodes: ObjectInfo = {
       category: "logic",
       inputs: { switch: bool(), on_false: "COMFY_MATCHTYPE_V3", on_true: "COMFY_MATCHTYPE_V3" },
       outputs: { output: "*" },
+      experimental: true,
+    },
+    CustomCombo: {
+      title: "Custom Combo",
+      category: "utilities",
+      inputs: { choice: oneOf([]) },
+      outputs: { STRING: "STRING", INDEX: "INT" },
       experimental: true,
     },
   }),

@@ -7,6 +7,7 @@ import { WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { type FieldError, type Refusal, refusal } from "#contract/problems";
 import type { GraphTarget } from "#contract/workflow";
 import type { ClassLookup, KnownClass } from "../known-classes.ts";
+import { setChoiceIndex, WRITTEN_CHOICE_CLASS } from "../written-choices.ts";
 import { isBroadcaster, withBroadcasts } from "./broadcasts.ts";
 import { hasTokens, NodeNames, possiblePrompt, type SentText, sentPrefix, sentPrompt } from "./editor-text.ts";
 import { linkResolver, type Source } from "./links.ts";
@@ -177,6 +178,7 @@ function convertNode(node: UiNode, known: KnownClass | undefined, workshop: Work
     inputs[name] = text;
     if (note !== undefined) said.push(note);
   }
+  if (node.type === WRITTEN_CHOICE_CLASS) setChoiceIndex(inputs);
   return { inputs, notes: said, fault, lost };
 }
 

@@ -3,7 +3,7 @@
  * than the class, and editors store values that are no input (what to do with a seed after a run, upload buttons), so
  * that positions alone say little: values go where their type and their options say they belong.
  */
-import type { Json } from "#contract/exact-json";
+import { isJsonObject, type Json } from "#contract/exact-json";
 import { isScalar } from "../check-literal.ts";
 import type { DeclaredInput } from "../object-info.ts";
 
@@ -26,7 +26,7 @@ export interface Alignment {
 }
 
 const CONTROL_WORDS: ReadonlySet<Json> = new Set(["fixed", "increment", "decrement", "randomize", "increment-wrap"]);
-const BUTTON = /^(?:image|video|audio|file|(?:choose|upload)\b.*|\/?(?:api\/)?view\?.*|blob:.*)$/i;
+const BUTTON = /^(?:image|video|audio|file|refresh|(?:choose|upload)\b.*|\/?(?:api\/)?view\?.*|blob:.*)$/i;
 const FILE_NAME = /\.[a-z0-9]{2,12}$/i;
 /** Cost of a widget for which the file has nothing, and of a value for which the class has nothing. */
 const UNSET_COST = 3;
@@ -112,11 +112,16 @@ function slotFit(slot: WidgetSlot, value: Json): number {
     case "filter":
       return typeof value === "string" ? 1 : Number.NEGATIVE_INFINITY;
     case "button":
-      if (value === null || value === "") return 4;
+      if (value === null || value === "" || isStoredButton(value)) return 4;
       return typeof value === "string" && BUTTON.test(value) ? 12 : Number.NEGATIVE_INFINITY;
     default:
       throw new Error(`unhandled: ${JSON.stringify(slot satisfies never)}`);
   }
+}
+
+/** A button as an editor of early 2026 stored it: whole, where others store its text. */
+function isStoredButton(value: Json): boolean {
+  return isJsonObject(value) && value.type === "button";
 }
 
 const NEVER = Number.NEGATIVE_INFINITY;

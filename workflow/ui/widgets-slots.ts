@@ -22,6 +22,7 @@ const WIDGET_TYPES: ReadonlySet<string> = new Set([
   "WEBCAM",
   "LOAD_3D",
   "LOAD_3D_ANIMATION",
+  "IMAGECOMPARE",
 ]);
 /** Types that no widget makes. */
 const CONNECTION_TYPES: ReadonlySet<string> = new Set(
@@ -30,6 +31,14 @@ const CONNECTION_TYPES: ReadonlySet<string> = new Set(
     "UPSCALE_MODEL SAMPLER SIGMAS GUIDER NOISE AUDIO VIDEO GLIGEN HOOKS MESH"
   ).split(" "),
 );
+/** What newer editors list among a node's inputs and is a button or a player of theirs. */
+const EDITOR_TYPES: ReadonlySet<string> = new Set([
+  "IMAGEUPLOAD",
+  "AUDIOUPLOAD",
+  "VIDEOUPLOAD",
+  "FILEUPLOAD",
+  "AUDIO_UI",
+]);
 const DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3";
 const AUTOGROW = "COMFY_AUTOGROW_V3";
 const UPLOADS = ["image_upload", "animated_image_upload", "video_upload", "audio_upload", "file_upload", "upload"];
@@ -56,7 +65,23 @@ export function widgetSlots(
     !input.type.startsWith("COMFY_") &&
     !CONNECTION_TYPES.has(input.type);
   const declared = known === undefined ? [] : declaredWidgets(node, [...known.inputs.values()], isExtra);
-  return withNamed(declared, node).flatMap((input) => [{ kind: "widget", input } as const, ...extraSlots(input)]);
+  return endingInButton(
+    withNamed(declared, node).flatMap((input): WidgetSlot[] =>
+      EDITOR_TYPES.has(input.type) ? [{ kind: "button" }] : [{ kind: "widget", input }, ...extraSlots(input)],
+    ),
+    known,
+  );
+}
+
+/** Editors put the button of an upload behind everything that must be set, where it is not next to what it fills. */
+function endingInButton(slots: WidgetSlot[], known: KnownClass | undefined): WidgetSlot[] {
+  if (!slots.some(({ kind }) => kind === "button")) return slots;
+  const required = slots.findLastIndex(
+    (slot) => slot.kind === "widget" && known?.inputs.get(slot.input.name)?.required === true,
+  );
+  const next = slots[required + 1];
+  if (required === -1 || (next !== undefined && next.kind !== "widget")) return slots;
+  return slots.toSpliced(required + 1, 0, { kind: "button" });
 }
 
 /** An input that has a widget of its own, unless it is a connection only. */
@@ -163,7 +188,11 @@ function extraSlots(input: DeclaredInput): WidgetSlot[] {
   const isUpload =
     UPLOADS.some((flag) => input.options[flag] === true) ||
     (type === "COMBO" && (input.choices ?? []).length === 0 && UPLOADED_NAMES.has(input.name));
-  return isUpload ? [{ kind: "button" }, { kind: "button" }] : [];
+  return [
+    // A list that the editor fetches has a switch and a button to fetch it again.
+    ...(isJsonObject(input.options.remote) ? ([{ kind: "control" }, { kind: "button" }] as const) : []),
+    ...(isUpload ? ([{ kind: "button" }, { kind: "button" }] as const) : []),
+  ];
 }
 
 function last(name: string): string {

@@ -2,6 +2,7 @@
 import { isJsonObject, type Json } from "#contract/exact-json";
 import type { KnownClass } from "../known-classes.ts";
 import type { DeclaredInput } from "../object-info.ts";
+import { storedChoice, WRITTEN_CHOICE_CLASS } from "../written-choices.ts";
 import type { UiNode } from "./ui-graph.ts";
 import { alignWidgets, widgetFit, widgetType } from "./widgets-align.ts";
 import { widgetSlots } from "./widgets-slots.ts";
@@ -18,8 +19,13 @@ export interface WidgetValues {
 /** Keys of widgets that are no inputs, where a node stores its widgets as an object. */
 const OBJECT_NOISE = /^(?:video-?preview|control_after_generate|control_filter_list|upload|choose .* to upload)$/;
 const VALUE_LENGTH_MAX = 60;
+/** Widgets that show what a run gave: servers insist on a value and read none. */
+const SHOWING_TYPES: ReadonlySet<string> = new Set(["IMAGECOMPARE"]);
 /** Nodes with a list of LoRAs as long as the author made it: their extension names the entries by number. */
 const LORA_LISTS: ReadonlySet<string> = new Set(["Power Lora Loader (rgthree)"]);
+
+/** Nodes to which the editor adds a viewer, and sends its empty value along: no class lists it, and no server reads it. */
+const VIEWERS: Readonly<Record<string, string>> = { Preview3D: "image", SaveGLB: "image" };
 
 function isLora(value: Json): boolean {
   return isJsonObject(value) && typeof value.lora === "string";
@@ -35,6 +41,11 @@ export function widgetValues(node: UiNode, known: KnownClass | undefined, linked
   const first = widgetSlots(node, known);
   let slots = first;
   const stored = Array.isArray(node.widgets) ? (node.widgets as readonly Json[]) : [];
+  if (node.type === WRITTEN_CHOICE_CLASS) {
+    const byName = isJsonObject(node.widgets) ? node.widgets : node.namedWidgets;
+    const inputs = storedChoice(stored, byName, node.overrides);
+    return { values: new Map(Object.entries(inputs)), notes, fault: undefined };
+  }
   let aligned = alignWidgets(first, stored);
   if (known !== undefined && aligned.unplaced.some(isTelling)) {
     // Inputs of types that only an extension has a widget for; they count when with them every value has its place.
@@ -79,13 +90,16 @@ export function widgetValues(node: UiNode, known: KnownClass | undefined, linked
 
   const filled: string[] = [];
   for (const [name, input] of inputs) {
+    if (SHOWING_TYPES.has(widgetType(input))) values.delete(name);
     if (values.has(name) && values.get(name) !== null) continue;
     values.delete(name);
     const initial = defaultOf(input, known);
     if (initial === undefined) continue;
     values.set(name, initial);
-    if (!linked.has(name)) filled.push(name);
+    if (!linked.has(name) && !SHOWING_TYPES.has(widgetType(input))) filled.push(name);
   }
+  const viewer = Object.hasOwn(VIEWERS, node.type) ? VIEWERS[node.type] : undefined;
+  if (viewer !== undefined && !values.has(viewer)) values.set(viewer, "");
   if (filled.length > 0) notes.push(`The file has no value for ${filled.join(", ")}; the default of the class counts.`);
   return { values, notes, fault };
 }
@@ -131,7 +145,7 @@ function isTelling(value: Json): boolean {
 function defaultOf(input: DeclaredInput, known: KnownClass | undefined): Json | undefined {
   const { default: initial } = input.options;
   if (initial !== undefined && !Array.isArray(initial)) return initial;
-  if (known === undefined || !known.inputs.has(input.name)) return undefined;
+  if (known === undefined || !isOfClass(input, known)) return undefined;
   switch (widgetType(input)) {
     case "INT":
     case "FLOAT":
@@ -142,9 +156,18 @@ function defaultOf(input: DeclaredInput, known: KnownClass | undefined): Json | 
       return false;
     case "COMBO":
       return input.choices?.[0];
+    case "IMAGECOMPARE":
+      return ["", ""];
     default:
       return undefined;
   }
+}
+
+/** Whether the class has an input, also inside of a dynamic one, so that the file alone did not make it up. */
+function isOfClass({ name }: DeclaredInput, known: KnownClass): boolean {
+  if (known.inputs.has(name)) return true;
+  const dot = name.indexOf(".");
+  return dot !== -1 && known.inputs.get(name.slice(0, dot))?.type.startsWith("COMFY_") === true;
 }
 
 /** Whether a primitive's value may stand in a widget. */

@@ -59,6 +59,12 @@ export function expanded(graph: UiGraph): ExpandedUi {
   return { graph, promoted: [], extra: {} };
 }
 
+/** A choice that brings inputs of its own. */
+function dynamic(options: Readonly<Record<string, Readonly<Record<string, Json>>>>): Json {
+  const entries = Object.entries(options).map(([key, required]) => ({ key, inputs: { required } }));
+  return ["COMFY_DYNAMICCOMBO_V3", { options: entries }];
+}
+
 const INT: Json = ["INT", { default: 20, min: 0, max: 100 }];
 
 /** The core tables and the classes that the tests make up. */
@@ -80,6 +86,14 @@ export const lookup = classLookup(
       nodeClass("Forced", { text: ["STRING", { forceInput: true }], size: INT, list: ["LIST", {}] }),
       nodeClass("Picked", { name: [["a", "b"], { control_after_generate: true }], size: INT }),
       nodeClass("Loaded", { image: [[], { image_upload: true }], width: INT }),
+      nodeClass("Fetched", {
+        image: ["COMBO", { image_upload: true, remote: { route: "/internal/files/output", refresh_button: true } }],
+      }),
+      nodeClass("Nested", {
+        kind: dynamic({
+          mp4: { codec: dynamic({ auto: {}, h264: { speed: ["COMBO", { options: ["slow", "fast"] }] } }) },
+        }),
+      }),
       nodeClass("Drawn", { image: ["IMAGE"], curve: ["SPLINE", {}], size: INT }, ["MASK"]),
       nodeClass("Many", { models: ["COMBO", { options: ["a", "b", "c"], multiselect: true }] }),
       nodeClass("Grown", {

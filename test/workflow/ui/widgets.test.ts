@@ -66,6 +66,16 @@ describe("values of a class that has changed since", () => {
   });
 });
 
+describe("inputs inside of a dynamic one", () => {
+  it("have their default where the file is older than they are", () => {
+    expect(inputs("Nested", ["mp4", "h264"])).toEqual({
+      kind: "mp4",
+      "kind.codec": "h264",
+      "kind.codec.speed": "slow",
+    });
+  });
+});
+
 describe("slots that are no inputs", () => {
   it.each([[["a.png", "image", 64]], [["a.png", null, 64]], [["a.png", "", "image", 64]], [["a.png", 64]]])(
     "an upload button in %j",
@@ -73,6 +83,30 @@ describe("slots that are no inputs", () => {
       expect(inputs("Loaded", widgets)).toEqual({ image: "a.png", width: 64 });
     },
   );
+
+  it("an upload button that the file stores whole", () => {
+    const button = { name: "upload", type: "button", options: { serialize: false } };
+    expect(inputs("Loaded", ["a.png", button, 64])).toEqual({ image: "a.png", width: 64 });
+  });
+
+  it("an upload button behind all that must be set, also where no file is chosen", () => {
+    expect(inputs("LoadImageMask", ["a.png", "red", "image"])).toEqual({ image: "a.png", channel: "red" });
+    expect(inputs("LoadImageMask", [null, "red", "image"])).toEqual({ channel: "red" });
+  });
+
+  it("the switch and the button of a list that the editor fetches", () => {
+    const upload = { name: "upload", type: "IMAGEUPLOAD", widget: "upload" };
+    expect(inputs("Fetched", ["a.png [output]", false, "refresh", "image"], { inputs: [upload] })).toEqual({
+      image: "a.png [output]",
+    });
+  });
+
+  it("a viewer of the editor has an empty one, whatever the last run put there", () => {
+    expect(inputs("ImageCompare", [])).toEqual({ compare_view: { __value__: ["", ""] } });
+    expect(inputs("ImageCompare", [["/view?filename=a.png"]])).toEqual({ compare_view: { __value__: ["", ""] } });
+    expect(notes("ImageCompare", { widgets: [] })).toEqual([]);
+    expect(inputs("SaveGLB", ["mesh/a"])).toMatchObject({ filename_prefix: "mesh/a", image: "" });
+  });
 
   it("connections and forced inputs have none", () => {
     expect(inputs("Forced", [64])).toEqual({ size: 64 });
