@@ -32,13 +32,22 @@ export class JsonSyntaxError extends Error {
   }
 }
 
+/** A document that is well formed as far as it was read, with a number that nothing here can hold. */
+export class JsonNumberError extends JsonSyntaxError {
+  constructor(message: string, at: number) {
+    super(message, at);
+    this.name = "JsonNumberError";
+  }
+}
+
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
 const PLAIN_STRING = /[^"\\\u0000-\u001f]*/y;
 const SPACE = /[ \t\n\r]*/y;
 
 /**
  * Reads one JSON document.
- * @throws JsonSyntaxError when it is not exactly one, is too deep, repeats a key, or holds a number out of range
+ * @throws JsonSyntaxError when it is not exactly one, is too deep or repeats a key; JsonNumberError, which is one of these,
+ *   when it holds a number out of range
  */
 export function parseExactJson(text: string, options: ExactJsonOptions = {}): Json {
   const depthMax = options.depthMax ?? JSON_DEPTH_MAX;
@@ -91,9 +100,11 @@ export function parseExactJson(text: string, options: ExactJsonOptions = {}): Js
     const match = NUMBER.exec(text);
     if (match === null) return fail("Unexpected character");
     const source = match[0];
-    if (source.length > JSON_NUMBER_LENGTH_MAX) return fail(`Number of more than ${JSON_NUMBER_LENGTH_MAX} characters`);
+    if (source.length > JSON_NUMBER_LENGTH_MAX) {
+      throw new JsonNumberError(`Number of more than ${JSON_NUMBER_LENGTH_MAX} characters`, at);
+    }
     const value = Number(source);
-    if (!Number.isFinite(value)) return fail("Number out of range");
+    if (!Number.isFinite(value)) throw new JsonNumberError("Number out of range", at);
     at += source.length;
     const whole = match[1] === undefined && match[2] === undefined;
     return whole && !Number.isSafeInteger(value) ? BigInt(source) : value;

@@ -150,8 +150,6 @@ describe("a body that is not one JSON document", () => {
     ["two documents", "{}{}"],
     ["with a comment", '{"inputs": {} /* hi */}'],
     ["with NaN", '{"inputs": {"cfg": NaN}}'],
-    ["with a number no double holds", '{"inputs": {"cfg": 1e400}}'],
-    ["with a number of 10,000 digits", `{"inputs": {"seed": ${"9".repeat(10_000)}}}`],
     ["65 levels deep", deep(64)],
     ["5,000 levels deep", deep(5_000)],
     ["200,000 levels deep", deep(200_000)],
@@ -202,6 +200,9 @@ describe("a JSON document that means nothing here", () => {
     ["a fraction for a whole number", '{"priority": 1.5}', ["/priority"]],
     ["a text for a number", '{"priority": "1"}', ["/priority"]],
     ["a big number for a small one", '{"priority": 18446744073709551615}', ["/priority"]],
+    ["a number no double holds", '{"inputs": {"cfg": 1e400}}', [""]],
+    ["a number of 10,000 digits", `{"inputs": {"seed": ${"9".repeat(10_000)}}}`, [""]],
+    ["a tag with a null character", '{"tags": ["a\\u0000b"]}', ["/tags/0"]],
   ])("%s", async (_name, text, paths) => {
     const refusal = await refusalOf(await submit(text));
     expect(refusal).toMatchObject({ status: 422, code: "invalid_body" });

@@ -1,5 +1,5 @@
 import type * as z from "zod";
-import { isJsonObject, type Json, JsonSyntaxError, parseExactJson } from "#contract/exact-json";
+import { isJsonObject, type Json, JsonNumberError, JsonSyntaxError, parseExactJson } from "#contract/exact-json";
 import { Problem } from "#contract/problems";
 import type { RawBody } from "#worker/http/call";
 import { fieldErrors } from "#worker/http/field-errors";
@@ -48,6 +48,11 @@ function parseBytes(bytes: Uint8Array): Json {
   try {
     return parseExactJson(text);
   } catch (error) {
+    // JSON bounds no number, so this is a document, and one that means nothing here.
+    if (error instanceof JsonNumberError) {
+      const reason = `${error.message}.`;
+      throw new Problem("invalid_body", reason, { errors: [{ path: "", reason }] });
+    }
     if (error instanceof JsonSyntaxError) throw new Problem("malformed_json", `${error.message}.`);
     throw error;
   }
