@@ -94,7 +94,7 @@ export const PROGRESS_PERSIST_MS = 5_000;
 /** Webhook subscriptions of one workspace. */
 export const WEBHOOKS_PER_WORKSPACE_MAX = 100;
 /** Body of a webhook message: links to outputs, never their bytes. */
-export const WEBHOOK_BODY_BYTES_MAX = 20 * KIB;
+export const WEBHOOK_BODY_BYTES_MAX = 20_000;
 /** A receiver must have answered, headers and body, by then. */
 export const WEBHOOK_TIMEOUT_MS = 15_000;
 /** So much of a receiver's answer is kept in the delivery log. */
