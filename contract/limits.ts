@@ -166,8 +166,11 @@ export const MAX_REPLICAS_DEFAULT = 1;
  * unseen, within the 15 s it takes to call it dead.
  */
 export const NODE_LOST_MS = 20_000;
-/** A replica that has neither polled nor renewed for this long is gone. */
-export const REPLICA_LOST_MS = 40_000;
+/**
+ * A replica that has had no poll open, nor renewed a lease, for this long is gone. Longer than a pod takes to miss its
+ * node: of a machine that was only away the pod is to know first, so that it can take the replica up again.
+ */
+export const REPLICA_LOST_MS = 50_000;
 export const SLOTS_PER_NODE_MAX = 64;
 
 /** Looked-up keys, endpoints and releases are remembered this long; a revoked key works no longer than that. */

@@ -79,7 +79,7 @@ import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
-import { isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import { isOver, mayReturn, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { LateWrites } from "#durable-objects/sql/late-writes";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -579,11 +579,26 @@ export class EndpointCore {
 
   // --- replicas ----------------------------------------------------------------------------------------------------
 
-  /** The pod confirms that it placed this replica there. */
-  admitReplica(node: NodeIdentity, replicaId: ReplicaId): void {
-    if (!leases.isOfEndpoint(this.#state, node) || this.#state.replicas.get(replicaId) !== null) return;
+  /**
+   * The pod confirms that it has this replica there.
+   * @param askedAt when it was asked; left out: just now
+   */
+  admitReplica(node: NodeIdentity, replicaId: ReplicaId, askedAt?: number): void {
+    if (!leases.isOfEndpoint(this.#state, node)) return;
+    const known = this.#state.replicas.get(replicaId);
+    if (known !== null && !mayReturn(known)) return;
     const { nodeId, podId } = node;
-    this.#mutate((now) => replicas.admit(this.#state, { id: replicaId, nodeId, podId, gpuType: undefined }, now));
+    this.#mutate((now) => {
+      const replica = { id: replicaId, nodeId, podId, gpuType: undefined };
+      if (known === null) replicas.admit(this.#state, replica, askedAt ?? now, now);
+      else replicas.takeBack(this.#state, known, askedAt ?? now, now);
+    });
+  }
+
+  /** Whether it was taken for ended and is not, or not yet, known to be there after all. */
+  isReplicaInDoubt(replicaId: ReplicaId): boolean {
+    const known = this.#state.replicas.get(replicaId);
+    return known !== null && mayReturn(known);
   }
 
   reportReplica(
@@ -594,7 +609,7 @@ export class EndpointCore {
     const { config } = this.#state;
     if (config === null || !leases.isOfEndpoint(this.#state, node)) return noReplica();
     const known = this.#state.replicas.get(replicaId);
-    if (known === null) return { type: "unverified" };
+    if (known === null || replicas.isInDoubt(known, report.state)) return { type: "unverified" };
     if (known.nodeId !== node.nodeId) return noReplica();
     return this.#mutate((now) => {
       this.#state.seen(replicaId, now);
@@ -612,7 +627,7 @@ export class EndpointCore {
   pollReplica(node: NodeIdentity, replicaId: ReplicaId, poll: ReplicaPoll): PollOutcome {
     if (!leases.isOfEndpoint(this.#state, node)) return { type: "answered", reply: noReplica() };
     const known = this.#state.replicas.get(replicaId);
-    if (known === null) return { type: "unverified" };
+    if (known === null || replicas.isInDoubt(known, "ready")) return { type: "unverified" };
     if (known.nodeId !== node.nodeId) return { type: "answered", reply: noReplica() };
     return this.#mutate((now) => polls.pollReplica(this.#state, known, poll, now));
   }
@@ -631,13 +646,13 @@ export class EndpointCore {
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {
     if (!isPodOf(this.#state, podId)) return;
-    this.#state.replicaEnded(replicaId);
+    this.#state.replicaEnded(replicaId, silent ? this.#world.now() : null);
     if (this.#state.replicas.get(replicaId) === null && this.#state.held(replicaId) === 0) return;
     this.#mutate((now) => {
       if (!silent) replicas.loseLeases(this.#state, replicaId, reason, now);
       const at = silent ? Math.min(now, this.#state.aliveUntil(replicaId) ?? now) : now;
       const isAsTold = !silent && this.#state.replicas.get(replicaId)?.draining === true;
-      replicas.gone(this.#state, replicaId, at, isAsTold ? null : reason);
+      replicas.gone(this.#state, replicaId, at, { error: isAsTold ? null : reason, unseenAt: silent ? now : null });
       dispatch(this.#state, now);
       polls.sendErrands(this.#state, now);
     });

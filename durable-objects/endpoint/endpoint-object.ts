@@ -639,20 +639,23 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     const first = await attempt();
     if (first !== null) return first;
     const endpointId = this.#turn((core) => core.demand())?.endpointId;
+    const unknown = refusal("replica_not_found", "The pod has no such replica on this node.");
+    if (endpointId === undefined) return unknown;
+    const askedAt = Date.now();
+    const undecided = refusal("unavailable", "The pod has not heard of the node yet.", { retryAfterS: 1 });
     try {
-      if (
-        endpointId === undefined ||
-        !(await this.#pod(node.podId).verifyReplica(endpointId, replicaId, node.nodeId))
-      ) {
-        return refusal("replica_not_found", "The pod has no such replica on this node.");
+      const pod = this.#pod(node.podId);
+      if (!(await pod.verifyReplica(endpointId, replicaId, node.nodeId))) {
+        return (await pod.mayReturn(endpointId, replicaId, node.nodeId)) ? undecided : unknown;
       }
     } catch (error) {
       console.error(JSON.stringify({ event: "replica_not_verified", replicaId, error: String(error) }));
       return refusal("unavailable", "The pod does not answer.", { retryAfterS: 1 });
     }
-    this.#turn((core) => core.admitReplica(node, replicaId));
+    this.#turn((core) => core.admitReplica(node, replicaId, askedAt));
     const second = await attempt();
-    return second ?? refusal("replica_not_found", "The pod has no such replica on this node.");
+    // The news of its node's silence came in between: the next question finds out which is newer.
+    return second ?? (this.#turn((core) => core.isReplicaInDoubt(replicaId)) ? undecided : unknown);
   }
 
   #pod(podId: PodId): PodRpc {

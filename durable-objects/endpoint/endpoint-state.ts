@@ -153,7 +153,8 @@ export class EndpointState {
   #services: ServiceTimes | null = null;
   #dead: number | null = null;
   #counter: { next: number; reserved: number } | null = null;
-  readonly #ended = new Set<ReplicaId>();
+  readonly #ended = new Map<ReplicaId, number | null>();
+  readonly #returnedAt = new Map<ReplicaId, number>();
   readonly #seenAt = new Map<ReplicaId, number>();
   readonly #usedAt = new Map<ReplicaId, number>();
   readonly #aliveAt = new Map<ReplicaId, number>();
@@ -391,21 +392,38 @@ export class EndpointState {
     return Math.max(this.wokeAt, ready);
   }
 
-  /** The replica is no more, whatever older messages still on their way say. */
-  replicaEnded(replicaId: ReplicaId): void {
-    this.#ended.add(replicaId);
-    const [oldest] = this.#ended;
+  /**
+   * The replica is no more, whatever older messages still on their way say.
+   * @param now null: it is so for good; else its pod alone says so, now, and may take it back
+   */
+  replicaEnded(replicaId: ReplicaId, now: number | null): void {
+    if (this.#ended.get(replicaId) !== null) this.#ended.set(replicaId, now);
+    const [oldest] = this.#ended.keys();
     if (oldest !== undefined && this.#ended.size > ENDED_REMEMBERED) this.#ended.delete(oldest);
   }
 
-  hasEnded(replicaId: ReplicaId): boolean {
-    return this.#ended.has(replicaId);
+  /** Whether it has ended, for all that a pod says which was asked at that time. */
+  hasEnded(replicaId: ReplicaId, askedAt: number): boolean {
+    const endedAt = this.#ended.get(replicaId);
+    return endedAt !== undefined && (endedAt === null || endedAt >= askedAt);
+  }
+
+  /** It was taken for ended and is there. */
+  replicaReturned(replicaId: ReplicaId, now: number): void {
+    this.#ended.delete(replicaId);
+    this.#returnedAt.set(replicaId, now);
+  }
+
+  /** When it was last found to be there after all; 0: it was never taken for ended since this object woke. */
+  returnedAt(replicaId: ReplicaId): number {
+    return this.#returnedAt.get(replicaId) ?? 0;
   }
 
   forgetReplica(replicaId: ReplicaId): void {
     this.#seenAt.delete(replicaId);
     this.#usedAt.delete(replicaId);
     this.verifiers.delete(replicaId);
+    this.#returnedAt.delete(replicaId);
     this.replicas.delete(replicaId);
   }
 

@@ -113,6 +113,20 @@ export class ReplicaAccounts {
     return false;
   }
 
+  /** It was taken for ended and was not: what it did meanwhile is found in its jobs. Its row is to be written next. */
+  reopen(replica: ReplicaRecord, now: number): void {
+    const known = this.#accounts.get(replica.id);
+    if (known === undefined || known.closed === null) return;
+    // When it ends, it is counted as started again.
+    this.#add(replica, dayOf(replica.startedAt), NOTHING_USED, -1, 0);
+    const open = { ...known, closed: null };
+    const after = isStarting(replica.state)
+      ? counted({ ...open, use: "cold" }, now)
+      : recounted(open, covered(this.#stretches(replica.id, known.at, now), known.at, now), now);
+    this.#pending.set(replica.id, [...(this.#pending.get(replica.id) ?? []), ...after.days]);
+    this.#accounts.set(replica.id, { ...after.account, use: useOf(replica, this.#works(replica.id)) });
+  }
+
   /** Since it was placed, ms. */
   used(replica: ReplicaRecord, now: number): UsedMs {
     const account = this.#accounts.get(replica.id);

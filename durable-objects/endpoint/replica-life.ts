@@ -10,7 +10,15 @@ import { noteBooted } from "#durable-objects/endpoint/scaling-events";
 import { iso } from "#durable-objects/endpoint/shown-job";
 import type { PlacedReplica } from "#durable-objects/pod/rpc";
 import { loseLease } from "#durable-objects/queue/transition";
-import { enter, isCapacity, isOver, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import {
+  enter,
+  isCapacity,
+  isOver,
+  isStarting,
+  mayReturn,
+  type ReplicaRecord,
+  returned,
+} from "#durable-objects/replicas/replica-record";
 import { chance } from "#durable-objects/sql/database";
 
 /** Replicas that have ended are shown for this long: crashed ones with their error, all with their log. */
@@ -21,13 +29,17 @@ const ENDED_KEPT = 50;
 /** Which replicas a list holds: those that run or have crashed lately, those that have ended lately, or both. */
 export type Listed = "current" | "ended" | "all";
 
-/** A replica the pod has placed becomes known, unless the news of its end was faster. */
+/**
+ * A replica the pod has placed becomes known, unless the news of its end was faster.
+ * @param askedAt when the pod was asked
+ */
 export function admit(
   state: EndpointState,
   { id, nodeId, podId, gpuType }: Pick<ReplicaRecord, "id" | "nodeId" | "podId" | "gpuType">,
+  askedAt: number,
   now: number,
 ): void {
-  if (state.hasEnded(id)) return;
+  if (state.hasEnded(id, askedAt)) return;
   const raisedAt = state.demands.get(podId)?.raisedAt ?? 0;
   const requestedAt = raisedAt > 0 && raisedAt < now ? raisedAt : now;
   state.replicas.put({
@@ -39,7 +51,7 @@ export function admit(
     state: "placed",
     release: state.config?.release ?? 1,
     error: null,
-    draining: state.config === null || state.config.removed || poolOfPod(state, podId) === null,
+    draining: mayNotWork(state, podId),
     replacedSince: null,
     inPlaceOf: null,
     startedAt: now,
@@ -49,6 +61,31 @@ export function admit(
     ],
     phases: [],
   });
+}
+
+function mayNotWork(state: EndpointState, podId: PodId): boolean {
+  return state.config === null || state.config.removed || poolOfPod(state, podId) === null;
+}
+
+/**
+ * The pod has the replica that it had given up: its node is back, and it never ended. It goes on as it was; its leases
+ * are those that have not run out.
+ * @param askedAt when the pod was asked
+ */
+export function takeBack(state: EndpointState, known: ReplicaRecord, askedAt: number, now: number): void {
+  if (!mayReturn(known) || state.hasEnded(known.id, askedAt)) return;
+  state.replicaReturned(known.id, now);
+  const back = { ...returned(known, now), draining: mayNotWork(state, known.podId) };
+  state.replicas.accounts.reopen(back, now);
+  state.replicas.put(back);
+  // Its silence is explained; from now on it is to be heard of again.
+  state.seen(known.id, now);
+  state.due(now + REPLICA_LOST_MS);
+}
+
+/** Whether it speaks as one that goes on, while its pod has said that it is no more: the pod has to be asked. */
+export function isInDoubt(known: ReplicaRecord, says: ReplicaReport["state"]): boolean {
+  return mayReturn(known) && !isOver(says) && says !== "draining";
 }
 
 /** The replica says how it stands. @returns null once its process is over */
@@ -67,7 +104,7 @@ export function report(
   }
   if (message.state === "stopped") {
     loseLeases(state, known.id, message.error ?? "The replica stopped.", now);
-    gone(state, known.id, now, message.error ?? null);
+    gone(state, known.id, now, { error: message.error ?? null, unseenAt: null });
     return null;
   }
   const stated = message.state === "busy" ? "ready" : message.state === "requested" ? "placed" : message.state;
@@ -154,7 +191,11 @@ export function gone(state: EndpointState, id: ReplicaId, at: number, error: str
   dismiss(state, id);
   const replica = state.replicas.get(id);
   if (replica === null || isOver(replica.state)) return;
-  state.replicas.put({ ...enter(replica, "stopped", at), error: error ?? replica.error });
+  const stopped = enter(replica, "stopped", at);
+  const last = stopped.changes.at(-1);
+  const isUnseen = unseenAt !== null && !replica.draining && replica.state !== "draining" && last !== undefined;
+  const changes = isUnseen ? [...stopped.changes.slice(0, -1), { ...last, unseen: true as const }] : stopped.changes;
+  state.replicas.put({ ...stopped, changes, error: error ?? replica.error });
   ended(state, id, at);
 }
 
@@ -175,7 +216,7 @@ function endedAt(replica: ReplicaRecord): number {
   return replica.changes.at(-1)?.at ?? replica.startedAt;
 }
 
-/** Takes a pod's word for which replicas it has. Those admitted since the question was sent are not missing. */
+/** Takes a pod's word for which replicas it has. Those admitted or taken back since the question was sent are not missing. */
 export function reconcile(
   state: EndpointState,
   podId: PodId,
@@ -186,15 +227,19 @@ export function reconcile(
   const there = new Set(placed.map(({ replicaId }) => replicaId));
   for (const { replicaId, nodeId, gpuType } of placed) {
     const known = state.replicas.get(replicaId);
-    if (known === null) admit(state, { id: replicaId, nodeId, podId, gpuType }, now);
+    if (known === null) admit(state, { id: replicaId, nodeId, podId, gpuType }, sentAt, now);
+    else if (isOver(known.state)) takeBack(state, known, sentAt, now);
     else if (known.gpuType !== gpuType) state.replicas.put({ ...known, gpuType });
   }
   for (const replica of state.replicas.all()) {
     if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;
-    if (replica.startedAt >= sentAt) continue;
+    if (Math.max(replica.startedAt, state.returnedAt(replica.id)) >= sentAt) continue;
     // One that was told to stop has done so just now, and said so to the pod alone.
     const aliveUntil = replica.draining ? now : (state.aliveUntil(replica.id) ?? now);
-    gone(state, replica.id, Math.min(now, aliveUntil), replica.draining ? null : "The pod no longer has the replica.");
+    const end = replica.draining
+      ? { error: null, unseenAt: null }
+      : { error: "The pod no longer has the replica.", unseenAt: now };
+    gone(state, replica.id, Math.min(now, aliveUntil), end);
   }
 }
 
@@ -223,7 +268,8 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
     } else if (isCapacity(replica) && !isStarting(replica.state)) {
       // One that holds a lease is watched by the lease.
       if (state.held(replica.id) > 0) continue;
-      const until = Math.max(state.seenAt(replica.id), state.usedAt(replica.id)) + REPLICA_LOST_MS;
+      const heardAt = Math.max(state.seenAt(replica.id), state.aliveUntil(replica.id) ?? 0);
+      const until = Math.max(heardAt, state.usedAt(replica.id)) + REPLICA_LOST_MS;
       if (until > now) later(until);
       else drain(state, replica);
     }

@@ -55,7 +55,7 @@ export function joinNode(
   return { ok: true, nodeId: id };
 }
 
-/** The node was silent for too long: what it runs counts as gone. */
+/** The node was silent for too long: what it runs counts as gone, unless it comes back with it still running. */
 export function loseNode(state: PodState, node: NodeRecord, now: number): void {
   const memory = state.remember(node.id);
   state.nodes.putStated({ ...node, online: false, seenAt: Math.max(node.seenAt, Math.min(memory.seenAt, now)) });
@@ -63,8 +63,10 @@ export function loseNode(state: PodState, node: NodeRecord, now: number): void {
   memory.reported = null;
   memory.waiter = null;
   memory.metrics = null;
-  for (const replica of state.store.replicasOn(node.id))
+  for (const replica of state.store.replicasOn(node.id)) {
+    if (!replica.draining) state.store.putLost(replica);
     state.end(replica, `The node ${node.name} was not heard of.`, now, true);
+  }
 }
 
 /** What an operator says of it. */

@@ -34,6 +34,7 @@ import { noNode, noPod, type PodEffect, PodState } from "#durable-objects/pod/po
 import type { PodRecord } from "#durable-objects/pod/pod-store";
 import { pollAge } from "#durable-objects/pod/poll-order";
 import type { Demand, DemandReply, NodeChange, VersionedPodSettings } from "#durable-objects/pod/rpc";
+import { takeUp } from "#durable-objects/pod/take-up";
 import { nextTerms, tellTerms } from "#durable-objects/pod/terms";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
 import { isOver } from "#durable-objects/replicas/replica-record";
@@ -149,6 +150,7 @@ export class PodCore {
       memory.seenAt = now;
       const stated = statedBy(poll, known);
       noteTrust(state, known, poll, last?.start ?? null, now);
+      if (!known.online) takeUp(state, stated, poll.replicas);
       const news = noteReplicas(state, stated, poll.replicas, now);
       noteNode(state, known, stated, news !== "none", now);
       if (poll.inventory !== undefined) state.putInventory(known.id, poll.inventory);
@@ -253,6 +255,12 @@ export class PodCore {
   verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): boolean {
     const replica = this.#state.pod === null ? null : this.#state.store.replica(replicaId);
     return replica !== null && replica.endpointId === endpointId && replica.nodeId === nodeId;
+  }
+
+  /** Whether it was given up with its node, of which nothing was heard since: what becomes of it shows when it comes back. */
+  mayReturn(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): boolean {
+    const lost = this.#state.pod === null ? null : this.#state.store.lost(replicaId);
+    return lost !== null && lost.endpointId === endpointId && lost.nodeId === nodeId;
   }
 
   /** The endpoint has said whether it gives the replica up. */

@@ -89,6 +89,10 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     return this.#turn((core) => core.verifyReplica(endpointId, replicaId, nodeId));
   }
 
+  async mayReturn(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean> {
+    return this.#turn((core) => core.mayReturn(endpointId, replicaId, nodeId));
+  }
+
   async listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>> {
     return this.#turn((core) => core.listNodes(workspaceId));
   }

@@ -28,7 +28,10 @@ export type PodEffect =
   | { readonly type: "tell_gone"; readonly farewell: Farewell }
   /** Ask the endpoint whether this replica is idle and may go; then `reclaimAnswered`. */
   | { readonly type: "reclaim"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId }
-  /** The endpoint should ask again: its share of the warm floor or its idle time is another. Repeated by the alarm. */
+  /**
+   * The endpoint should ask again: its share of the warm floor or its idle time is another (repeated by the alarm), or
+   * a replica that was given up is there again (said once: the replica says so as well).
+   */
   | { readonly type: "terms_changed"; readonly endpointId: EndpointId };
 
 export interface NodeWaiter {

@@ -40,6 +40,9 @@ export interface SlotRecord {
   readonly readyAt: number | null;
 }
 
+/** What was on a slot of a node that was given up. */
+export type LostReplica = Pick<SlotRecord, "id" | "endpointId" | "nodeId" | "slot" | "placedAt" | "readyAt">;
+
 /** What an endpoint is told beside its replicas. */
 export interface Terms {
   readonly floor: number;
@@ -176,6 +179,32 @@ export class PodStore {
     this.#db.exec("DELETE FROM replicas WHERE id = ?", id);
   }
 
+  putLost({ id, endpointId, nodeId, slot, placedAt, readyAt }: LostReplica): void {
+    this.#db.exec(
+      "INSERT OR REPLACE INTO lost (id, endpoint_id, node_id, slot, placed_at, ready_at) VALUES (?, ?, ?, ?, ?, ?)",
+      id,
+      endpointId,
+      nodeId,
+      slot,
+      placedAt,
+      readyAt,
+    );
+  }
+
+  /** What ran on the node when it was given up; empty once it has come back. */
+  lostOn(nodeId: NodeId): LostReplica[] {
+    return this.#db.exec("SELECT * FROM lost WHERE node_id = ? ORDER BY id", nodeId).map(lostOf);
+  }
+
+  lost(id: ReplicaId): LostReplica | null {
+    const [row] = this.#db.exec("SELECT * FROM lost WHERE id = ?", id);
+    return row === undefined ? null : lostOf(row);
+  }
+
+  forgetLostOn(nodeId: NodeId): void {
+    this.#db.exec("DELETE FROM lost WHERE node_id = ?", nodeId);
+  }
+
   demands(): readonly DemandRecord[] {
     this.#demands ??= this.#db.exec("SELECT * FROM demands ORDER BY endpoint_id").map(demandOf);
     return this.#demands;
@@ -293,6 +322,17 @@ function slotOf(row: SqlRow): SlotRecord {
     state: text(row, "state") as ReplicaState,
     draining: integer(row, "draining") === 1,
     reported: integer(row, "reported") === 1,
+    placedAt: integer(row, "placed_at"),
+    readyAt: integerOrNull(row, "ready_at"),
+  };
+}
+
+function lostOf(row: SqlRow): LostReplica {
+  return {
+    id: text(row, "id") as ReplicaId,
+    endpointId: text(row, "endpoint_id") as EndpointId,
+    nodeId: text(row, "node_id") as NodeId,
+    slot: integer(row, "slot"),
     placedAt: integer(row, "placed_at"),
     readyAt: integerOrNull(row, "ready_at"),
   };

@@ -100,5 +100,10 @@ export interface PodRpc {
   setDemand(demand: Demand): Promise<Reply<DemandReply>>;
   /** Whether this pod placed that replica on that node for that endpoint: asked when a replica first reports. */
   verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean>;
+  /**
+   * Whether the replica was given up with its node and the node has not been heard of since. When it is, the pod takes
+   * the replica up again or has it stopped; until then nobody knows.
+   */
+  mayReturn(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean>;
   listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>>;
 }

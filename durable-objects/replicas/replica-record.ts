@@ -6,6 +6,8 @@ import type { ReplicaState } from "#contract/replica";
 export interface StateChange {
   readonly state: ReplicaState;
   readonly at: number;
+  /** With `stopped`: nobody saw it ending, its pod only had not heard of its node. It may turn out to have gone on. */
+  readonly unseen?: true;
 }
 
 export interface ReplicaRecord {
@@ -47,6 +49,17 @@ export function isCapacity(replica: ReplicaRecord): boolean {
 /** The replica's process is over. */
 export function isOver(state: ReplicaState): boolean {
   return state === "stopped" || state === "crashed";
+}
+
+/** Its end is what its pod took for it, and the pod may take it back. */
+export function mayReturn(replica: ReplicaRecord): boolean {
+  return replica.state === "stopped" && replica.changes.at(-1)?.unseen === true;
+}
+
+/** It never ended: it stands as it did before. @param at when that was found out */
+export function returned(replica: ReplicaRecord, at: number): ReplicaRecord {
+  const before = replica.changes.findLast(({ state }) => !isOver(state))?.state ?? "placed";
+  return { ...enter(replica, before, at), error: null };
 }
 
 /** The replica in another state; the same state again changes nothing. */

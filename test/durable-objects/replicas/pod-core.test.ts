@@ -64,7 +64,7 @@ describe("a node", () => {
     });
   });
 
-  it("that comes back after it was lost is told to stop what it still runs", () => {
+  it("that comes back after it was lost is told to stop what it still runs and nobody wants", () => {
     const pod = new PodHarness();
     const node = pod.node();
     const endpoint = pod.endpoint();
@@ -72,7 +72,9 @@ describe("a node", () => {
     const old = pod.wanted(node);
     pod.poll(node, [held(old)], { waitMs: 0 });
     pod.pass(NODE_LOST_MS);
+    pod.demand(endpoint, 0);
     expect(pod.poll(node, [held(old)], { waitMs: 0 })).toEqual([]);
+    pod.demand(endpoint, 1);
     expect(pod.wanted(node)).not.toBe(old);
   });
 

@@ -45,12 +45,15 @@ export class PodChecks {
     for (const row of rows) {
       const place = `${row.node_id}/${row.slot}`;
       const known = this.#everAt.get(row.id) ?? place;
+      const isBack = this.#everAt.has(row.id);
       promise("I11", known === place, () => `${row.id} moved from ${known} to ${place}`);
       this.#everAt.set(row.id, place);
       const node = nodes.get(row.node_id);
       promise("I11", node !== undefined, () => `${row.id} is on a node that there is not`);
       const before = this.#before.get(row.id);
-      if (before === undefined) this.#checkNew(row, rows, Number(node?.slots ?? 0), node?.cordoned === 1);
+      if (before === undefined && isBack) this.#checkReturned(row);
+      // What a cordoned node runs goes on; nothing new begins there.
+      if (before === undefined) this.#checkNew(row, rows, Number(node?.slots ?? 0), node?.cordoned === 1 && !isBack);
       promise("I11", before?.draining !== 1 || row.draining === 1, () => `${row.id} was taken back while it drains`);
       promise("I11", before?.reported !== 1 || row.reported === 1, () => `${row.id} was unreported again`);
     }
@@ -84,6 +87,22 @@ export class PodChecks {
     const mine = rows.filter((each) => each.endpoint_id === row.endpoint_id && each.draining === 0).length;
     const isWanted = mine <= Number(demand?.wanted ?? 0);
     promise("I11", isWanted || trials > 0, () => `${mine} replicas for ${demand?.wanted} wanted`);
+  }
+
+  /** One that was given up is there again only with the machine that runs it, and it never stopped. */
+  #checkReturned(row: Row): void {
+    this.#world.hit("replica taken up");
+    const node = this.#world.nodes.find(({ id }) => id === row.node_id);
+    const runs = node?.running.get(row.id as never)?.state ?? "nothing";
+    // What a dead agent said may be on its way for a while.
+    const mayBeOld = node?.hasLied === true || this.#world.faults.late > 0;
+    promise(
+      "I11",
+      mayBeOld || !["nothing", "crashed", "stopped"].includes(runs),
+      () => `${row.id} was taken up: ${runs}`,
+    );
+    const [farewell] = this.#database.look("SELECT endpoint_id FROM farewells WHERE replica_id = ?", row.id);
+    promise("I13", farewell === undefined, () => `${row.id} was taken up, and its end is still told`);
   }
 
   /** Who is no more has said goodbye to its endpoint, or is about to. */

@@ -11,9 +11,9 @@ const START_MS = 60_000;
 const PHASES: readonly ReplicaState[] = ["placed", "preparing", "booting", "loading", "ready", "busy", "draining"];
 const FOR_LONG_MS = 60 * 60_000;
 
-/** Two machines and an endpoint that wants two replicas; ends when one of them is in that phase. */
-function untilOneIs(phase: ReplicaState, seed: number): { world: PodSimulation; victim: SimulatedNode } {
-  const swarm = { nodes: 2, endpoints: 1, containersMax: null, minReplicas: 0, gpuTypes: [], faults: NO_POD_FAULTS };
+/** Two machines, or one, and an endpoint that wants two replicas; ends when one of them is in that phase. */
+function untilOneIs(phase: ReplicaState, seed: number, nodes = 2): { world: PodSimulation; victim: SimulatedNode } {
+  const swarm = { nodes, endpoints: 1, containersMax: null, minReplicas: 0, gpuTypes: [], faults: NO_POD_FAULTS };
   const world = new PodSimulation(seed, 0, { swarm });
   world.begin();
   world.pass(6_000);
@@ -63,6 +63,36 @@ describe.each(PHASES)("while a replica is %s", (phase) => {
       strike(victim);
       world.pass(RIGHT_AGAIN_MS);
       expect([seed, world.disagreement()]).toEqual([seed, null]);
+    }
+  });
+
+  it("its machine's network is away for so long that it is given up: what it runs is taken up, and nothing starts anew", () => {
+    const isWarm = phase === "ready" || phase === "busy";
+    for (const seed of seeds) {
+      // With nobody else who could have started in its place meanwhile.
+      const { world, victim } = untilOneIs(phase, seed, isWarm ? 1 : 2);
+      const runs = () => victim.alive.map(({ replica_id }) => replica_id).sort();
+      const before = runs();
+      victim.cut(47_000);
+      world.pass(46_500);
+      expect([seed, onNode(world, victim)]).toEqual([seed, []]);
+      world.pass(RIGHT_AGAIN_MS);
+      expect([seed, world.disagreement()]).toEqual([seed, null]);
+      if (!isWarm) continue;
+      expect([seed, runs()]).toEqual([seed, before]);
+      expect(world.hits.get("replica taken up")).toBe(before.length);
+    }
+  });
+
+  it("its agent is killed and comes back after it was given up: it starts cleanly", () => {
+    for (const seed of seeds) {
+      const { world, victim } = untilOneIs(phase, seed);
+      const before = victim.alive.map(({ replica_id }) => replica_id);
+      victim.die(47_000);
+      world.pass(47_000 + RIGHT_AGAIN_MS);
+      expect([seed, world.disagreement()]).toEqual([seed, null]);
+      expect(world.hits.has("replica taken up")).toBe(false);
+      expect(victim.alive.filter(({ replica_id }) => before.includes(replica_id))).toEqual([]);
     }
   });
 

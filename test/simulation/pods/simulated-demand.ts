@@ -13,7 +13,8 @@ export class SimulatedDemand {
   readonly id: EndpointId;
   /** Replicas as the pod has told of them. */
   readonly known = new Set<ReplicaId>();
-  readonly #ended = new Set<ReplicaId>();
+  /** When it heard of the end of each. */
+  readonly #ended = new Map<ReplicaId, number>();
   readonly #drain = new Set<ReplicaId>();
   #version = 0;
   #own = 0;
@@ -100,22 +101,26 @@ export class SimulatedDemand {
       trials: this.#trials,
     };
     world.agenda.in(REPEAT_MS, () => this.#send(version));
+    const sentAt = world.now;
     world.exchange<DemandReply>(
       () => true,
       (respond) => {
         const reply = world.demand(demand);
         if (reply !== null) respond(reply);
       },
-      (reply) => this.#take(version, reply),
+      (reply) => this.#take(version, reply, sentAt),
     );
   }
 
-  #take(version: number, reply: DemandReply): void {
+  #take(version: number, reply: DemandReply, sentAt: number): void {
     if (version <= this.#answered) return;
     this.#answered = version;
     if (version !== this.#version) return;
     this.known.clear();
-    for (const { replicaId } of reply.replicas) if (!this.#ended.has(replicaId)) this.known.add(replicaId);
+    for (const { replicaId } of reply.replicas) {
+      // What was asked after the news of an end knows better.
+      if ((this.#ended.get(replicaId) ?? 0) < sentAt) this.known.add(replicaId);
+    }
     for (const id of this.#drain) if (!this.known.has(id)) this.#drain.delete(id);
     if (reply.floor !== this.floor) {
       this.floor = reply.floor;
@@ -125,14 +130,14 @@ export class SimulatedDemand {
 
   /** The pod says that it is gone. */
   gone(id: ReplicaId): void {
-    this.#ended.add(id);
+    this.#ended.set(id, this.#world.now);
     this.known.delete(id);
     this.#drain.delete(id);
   }
 
   /** The pod asks for it. */
   reclaim(id: ReplicaId): boolean {
-    if (this.#ended.has(id) || !this.known.has(id)) return false;
+    if (!this.known.has(id)) return false;
     if (this.#drain.has(id)) return true;
     const kept = [...this.known].filter((each) => !this.#drain.has(each));
     if (kept.length <= this.#needed || this.#world.dice.chance(0.3)) return false;
