@@ -422,8 +422,8 @@ export class EndpointState {
   forgetReplica(replicaId: ReplicaId): void {
     this.#seenAt.delete(replicaId);
     this.#usedAt.delete(replicaId);
-    this.verifiers.delete(replicaId);
     this.#returnedAt.delete(replicaId);
+    this.verifiers.delete(replicaId);
     this.replicas.delete(replicaId);
   }
 

@@ -181,14 +181,22 @@ export function reclaim(state: EndpointState, id: ReplicaId): boolean {
   return true;
 }
 
+export interface End {
+  /** null: it went as it was told to. */
+  readonly error: string | null;
+  /** When its pod said so without having seen it; null: it is so for good. */
+  readonly unseenAt: number | null;
+}
+
 /**
  * The replica is no more. Its leases live on, for as long as somebody is heard under them, unless they are lost apart.
  * @param at when its process was over, as far as anybody knows
- * @param error null: it went as it was told to
  */
-export function gone(state: EndpointState, id: ReplicaId, at: number, error: string | null): void {
-  state.replicaEnded(id);
-  dismiss(state, id);
+export function gone(state: EndpointState, id: ReplicaId, at: number, { error, unseenAt }: End): void {
+  state.replicaEnded(id, unseenAt);
+  const waiter = state.waiters.get(id);
+  // One that is there all the same asks again, and finds out whether its pod takes it up.
+  if (waiter !== undefined) state.answer(waiter, { lease: null, ended: [], stop: unseenAt === null });
   const replica = state.replicas.get(id);
   if (replica === null || isOver(replica.state)) return;
   const stopped = enter(replica, "stopped", at);
