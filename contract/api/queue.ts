@@ -56,6 +56,7 @@ export const pauseQueue = route({
   scope: "deploy",
   params: EndpointParams,
   body: PauseQueue,
+  bodyOptional: true,
   status: 200,
   returns: QueueSummary,
   problems: ["endpoint_not_found"],

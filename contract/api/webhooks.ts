@@ -119,6 +119,7 @@ export const testWebhook = route({
   scope: "deploy",
   params: WebhookParams,
   body: z.strictObject({ event: WebhookEvent.default("webhook.test") }),
+  bodyOptional: true,
   idempotent: "catalog",
   status: 202,
   returns: Delivery,

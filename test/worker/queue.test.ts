@@ -163,6 +163,12 @@ describe("pausing", () => {
     expect(await jsonOf(await call(own, "GET", `/v1/jobs/${String(job.id)}/why`))).toMatchObject({ reasons: [] });
   });
 
+  it("needs no word", async () => {
+    await queueOf("silent", 0);
+    const paused = await jsonOf(await call(workspace, "POST", "/v1/endpoints/silent/queue/pause"));
+    expect(paused).toMatchObject({ paused: { reason: null, refuse_new: false } });
+  });
+
   it("can refuse new jobs", async () => {
     await queueOf("closed", 0);
     await call(workspace, "POST", "/v1/endpoints/closed/queue/pause", { refuse_new: true });

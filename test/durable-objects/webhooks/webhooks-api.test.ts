@@ -51,7 +51,7 @@ const ended = (path: string, state: string): Promise<JsonObject> =>
   });
 
 const tryOut = async (id: unknown, event?: string): Promise<string> => {
-  const { id: delivery } = await answer("POST", `/v1/webhooks/${id}/test`, event === undefined ? {} : { event });
+  const { id: delivery } = await answer("POST", `/v1/webhooks/${id}/test`, event === undefined ? undefined : { event });
   return `/v1/webhooks/${id}/deliveries/${delivery}`;
 };
 
