@@ -60,6 +60,7 @@ export const problems = {
   no_previous_release: { status: 409, retryable: false, title: "No release is known to have been active before" },
   release_not_active: { status: 409, retryable: false, title: "Another release is active" },
   release_active: { status: 409, retryable: false, title: "The release is the active one" },
+  release_failed: { status: 409, retryable: false, title: "The release cannot run on the machines" },
   release_limit: { status: 409, retryable: false, title: "The endpoint has as many releases as it may have" },
   model_conflict: { status: 409, retryable: false, title: "The model is not in the state this call needs" },
   model_in_use: { status: 409, retryable: false, title: "Releases need the model" },

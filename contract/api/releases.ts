@@ -12,6 +12,16 @@ import { Force } from "#contract/verification";
 const ReleaseNumber = z.coerce.number().int().min(1).max(RELEASES_PER_ENDPOINT_MAX);
 export const ReleaseParams = EndpointParams.extend({ number: ReleaseNumber });
 const tag = "Releases";
+/** How long the caller waits for the release to have its place. */
+const WaitHeaders = z.object({
+  prefer: z
+    .string()
+    .optional()
+    .meta({ examples: ["wait=30"] }),
+});
+const WAIT_WORDS =
+  "`Prefer: wait=N` (N ≤ 60 seconds) holds the answer until the release has its place: 200, or 202 when it still waits by then, or 409 `release_failed` when it cannot run.";
+const STILL_WAITS = { 202: "The release still waits to be ready (Prefer: wait); the old one stays active until then" };
 
 export const createRelease = route({
   id: "createRelease",
@@ -95,15 +105,16 @@ export const activateRelease = route({
   method: "post",
   path: "/v1/endpoints/{endpoint}/releases/{number}/activate",
   summary: "Make new jobs run on this release",
-  description:
-    "Jobs already accepted keep the release they were accepted with, whether they wait or run. Where the active release has run on a GPU, a release that has not been ready before waits until it has run on every type of card that the endpoint's pods have online: the answer has `pending`, and the old release stays active until then. The last wish counts: another activation takes the place of one that waits, and activating the active release only ends it. With `force` it is at once.",
+  description: `Jobs already accepted keep the release they were accepted with, whether they wait or run. Where the active release has run on a GPU, a release that has not been ready before waits until it has run on every type of card that the endpoint's pods have online: the answer has \`pending\`, and the old release stays active until then. The last wish counts: another activation takes the place of one that waits, and activating the active release only ends it. With \`force\` it is at once. ${WAIT_WORDS}`,
   scope: "deploy",
   params: ReleaseParams,
+  headers: WaitHeaders,
   body: Activation,
   bodyOptional: true,
   status: 200,
   returns: Endpoint,
-  problems: ["endpoint_not_found", "release_not_found"],
+  alsoReturns: STILL_WAITS,
+  problems: ["endpoint_not_found", "release_not_found", "release_failed", "release_not_active"],
 });
 export const setCanary = route({
   id: "setCanary",
@@ -111,14 +122,15 @@ export const setCanary = route({
   method: "post",
   path: "/v1/endpoints/{endpoint}/releases/{number}/canary",
   summary: "Let a part of the new jobs run on this release",
-  description:
-    "Each new job is drawn by chance; batches, retries and inputs that this release does not take stay with the active release. When it fails more often or executes longer than the active release by more than the bounds, it gets no more jobs, by itself. Setting it again begins to count anew; weight 0, or activating any release, ends it. A release that was not ready yet waits as it does to be activated (`pending`), or gets its jobs at once with `force`.",
+  description: `Each new job is drawn by chance; batches, retries and inputs that this release does not take stay with the active release. When it fails more often or executes longer than the active release by more than the bounds, it gets no more jobs, by itself. Setting it again begins to count anew; weight 0, or activating any release, ends it. A release that was not ready yet waits as it does to be activated (\`pending\`), or gets its jobs at once with \`force\`. ${WAIT_WORDS}`,
   scope: "deploy",
   params: ReleaseParams,
+  headers: WaitHeaders,
   body: NewCanary.extend({ force: Force.default(false) }).meta({ id: "CanaryRequest" }),
   status: 200,
   returns: Endpoint,
-  problems: ["endpoint_not_found", "release_not_found", "release_active"],
+  alsoReturns: STILL_WAITS,
+  problems: ["endpoint_not_found", "release_not_found", "release_active", "release_failed", "release_not_active"],
 });
 export const rollbackRelease = route({
   id: "rollbackRelease",

@@ -171,6 +171,58 @@ describe("a deploy to an endpoint whose active release has run", () => {
   });
 });
 
+describe("an activation that prefers to wait", () => {
+  const activate = (release: number, prefer: string) =>
+    call("POST", `/releases/${release}/activate`, undefined, { prefer });
+  let next = 0;
+  /** A release that nobody has tried. */
+  const made = async (seed: number) => {
+    next = Number((await deploy(seed, { activate: false })).newest_release);
+    return next;
+  };
+
+  it("is answered when the release has its place, or cannot have it, or still waits", async () => {
+    const release = await made(60);
+    const early = await activate(release, "wait=1");
+    expect([early.status, early.headers.get("preference-applied")]).toEqual([202, "wait=1"]);
+    expect(await jsonOf(early)).toMatchObject({ release: { number: 2 }, pending: { release } });
+
+    const waiting = activate(release, "respond-async, wait=60");
+    await verified("ready", { log: ["a line on the way"], log_from: 0 });
+    const done = await waiting;
+    expect([done.status, done.headers.get("preference-applied")]).toEqual([200, "wait=60"]);
+    expect(await jsonOf(done)).toMatchObject({ release: { number: release, state: "ready" }, pending: null });
+
+    const failing = await made(61);
+    const refused = activate(failing, "wait=60");
+    await verified("failed", { error: "This ComfyUI has no node class Sharpen.", final: true });
+    const failed = await refused;
+    expect([failed.status, await failed.json()]).toMatchObject([
+      409,
+      { code: "release_failed", detail: `Release ${failing} cannot run: This ComfyUI has no node class Sharpen.` },
+    ]);
+    expect(await jsonOf(await call("GET", ""))).toMatchObject({ release: { number: release }, pending: null });
+  });
+
+  it("is answered when another release is wished for instead", async () => {
+    const [before, release] = [next - 1, await made(62)];
+    const waiting = activate(release, "wait=60");
+    await shown(({ pending }) => (pending as JsonObject | null)?.release === release);
+    expect((await activate(before, "wait=60")).status).toBe(200);
+    expect(await refusalOf(await waiting)).toMatchObject({ status: 409, code: "release_not_active" });
+  });
+
+  it("waits for a canary likewise, and for nothing where nothing has to be waited for", async () => {
+    const release = await made(63);
+    const canary = call("POST", `/releases/${release}/canary`, { weight: 0.5 }, { prefer: "wait=60" });
+    await verified("ready");
+    const done = await canary;
+    expect([done.status, await jsonOf(done)]).toMatchObject([200, { canary: { release, weight: 0.5 } }]);
+    expect((await activate(2, "wait=60")).status).toBe(200);
+    expect((await activate(2, "wait=soon")).headers.get("preference-applied")).toBeNull();
+  });
+});
+
 describe("calls of the gate", () => {
   it.each([
     ["POST", "/releases/2/activate", { force: "yes" }, 422, "invalid_body"],

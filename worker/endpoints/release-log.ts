@@ -49,7 +49,7 @@ export async function releaseLogStream(followed: Followed, after: number): Promi
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const reply = pending ?? (await nextReply(followed, seen));
+        const reply = pending ?? (await nextReply(followed, seen, SSE_KEEPALIVE_MS));
         pending = undefined;
         if (!open) return;
         if (reply === undefined) {
@@ -83,13 +83,26 @@ export async function releaseLogStream(followed: Followed, after: number): Promi
   });
 }
 
+/** Resolves when nobody waits for the release any more, or after `waitS` seconds, or when nobody can tell. */
+export async function untilPlaced(env: Env, found: EndpointSummary, release: number, waitS: number): Promise<void> {
+  const deadline = Date.now() + waitS * 1_000;
+  let seen = 0;
+  for (;;) {
+    const leftMs = deadline - Date.now();
+    if (leftMs <= 0) return;
+    const reply = await nextReply({ env, found, release }, seen, leftMs);
+    if (reply === undefined || reply.ended) return;
+    seen = reply.lines.at(-1)?.n ?? seen;
+  }
+}
+
 function eventOf(line: ReleaseLogLine): string {
   return `id: ${line.n}\nevent: line\ndata: ${stringifyExactJson(line)}\n\n`;
 }
 
-async function nextReply(followed: Followed, after: number): Promise<ReleaseLogReply | undefined> {
+async function nextReply(followed: Followed, after: number, waitMs: number): Promise<ReleaseLogReply | undefined> {
   try {
-    return await look(followed, after, SSE_KEEPALIVE_MS);
+    return await look(followed, after, waitMs);
   } catch (error) {
     if (isUnavailable(error) || error instanceof Problem) return undefined;
     throw error;

@@ -20,7 +20,7 @@ import { changeEndpoint } from "#worker/endpoints/change-endpoint";
 import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
 import { objectWords, releaseGate } from "#worker/endpoints/object-words";
 import { changed, ownRelease, type Placement, placeRelease } from "#worker/endpoints/place-release";
-import { releaseLogStream, releaseLogText } from "#worker/endpoints/release-log";
+import { releaseLogStream, releaseLogText, untilPlaced } from "#worker/endpoints/release-log";
 import type { Env } from "#worker/env";
 import { acceptsEvents } from "#worker/http/accept";
 import { jsonAnswer } from "#worker/http/answer";
@@ -28,6 +28,7 @@ import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
+import { preferredWait } from "#worker/jobs/prefer";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
 import { releaseDiff } from "#workflow/release-diff";
 
@@ -95,11 +96,13 @@ const logs = handle(getReleaseLogs, async ({ env, principal, params, headers, re
 
 const activate = handle(activateRelease, async (call) => {
   const { force } = call.body;
-  return placed(call, call.principal.workspaceId, call.params.endpoint, {
+  const { params, principal, headers } = call;
+  const endpoint = await placed(call, principal.workspaceId, params.endpoint, {
     cause: "activate",
     force,
-    choose: async () => call.params.number,
+    choose: async () => params.number,
   });
+  return answered(call, principal.workspaceId, params.number, endpoint, headers.prefer);
 });
 
 const rollback = handleOnce(rollbackRelease, async (call) => {
@@ -123,11 +126,11 @@ const rollback = handleOnce(rollbackRelease, async (call) => {
 });
 
 const canary = handle(setCanary, async (call) => {
-  const { params, principal } = call;
+  const { params, principal, headers } = call;
   const { force, ...set } = call.body;
   const { number } = params;
   if (set.weight === 0) return endedCanary(call, principal.workspaceId, params.endpoint, number);
-  return placed(call, principal.workspaceId, params.endpoint, {
+  const endpoint = await placed(call, principal.workspaceId, params.endpoint, {
     cause: "activate",
     force,
     canary: set,
@@ -136,6 +139,7 @@ const canary = handle(setCanary, async (call) => {
       throw new Problem("release_active", `Release ${number} is the active one: every new job runs on it.`);
     },
   });
+  return answered(call, principal.workspaceId, number, endpoint, headers.prefer);
 });
 
 export const releaseRoutes = [create, list, get, logs, diff, activate, rollback, canary];
@@ -143,6 +147,39 @@ export const releaseRoutes = [create, list, get, logs, diff, activate, rollback,
 /** The release gets its place, and the endpoint is shown as it is then. */
 async function placed(call: Arrival, workspaceId: WorkspaceId, name: string, placement: Placement): Promise<Endpoint> {
   return shown(call, await placeRelease(call, workspaceId, name, placement));
+}
+
+/**
+ * The endpoint as it was asked to be, or as it stands after the time for which the caller prefers to wait.
+ * @throws Problem release_failed, release_not_active
+ */
+async function answered(
+  call: Arrival,
+  workspaceId: WorkspaceId,
+  number: number,
+  placed: Endpoint,
+  prefer: string | undefined,
+): Promise<Response | Endpoint> {
+  const wait = preferredWait(prefer);
+  if (wait === undefined) return placed;
+  const headers = { "preference-applied": `wait=${wait}` };
+  if (placed.pending?.release !== number) return jsonAnswer(200, placed, headers);
+  await untilPlaced(call.env, await ownEndpoint(call.env, workspaceId, placed.id), number, wait);
+  const found = await ownEndpoint(call.env, workspaceId, placed.id);
+  const endpoint = await shown(call, found);
+  if (endpoint.pending?.release === number) return jsonAnswer(202, endpoint, headers);
+  if (endpoint.release.number === number || endpoint.canary?.release === number) {
+    return jsonAnswer(200, endpoint, headers);
+  }
+  const row = await ownRelease(call.env, found.endpoint.id, number);
+  const { verification } = releaseView(found.endpoint, row, await objectWords(call.env, found, [number]));
+  const failed = verification.find(({ state }) => state === "failed");
+  if (failed === undefined) throw new Problem("release_not_active", `Release ${number} is not waited for any more.`);
+  const on = failed.gpu_type === null ? "" : ` on ${failed.gpu_type}`;
+  throw new Problem(
+    "release_failed",
+    `Release ${number} cannot run${on}: ${failed.error ?? "its machine says no more"}`,
+  );
 }
 
 async function shown(call: Arrival, found: EndpointWithRelease): Promise<Endpoint> {
