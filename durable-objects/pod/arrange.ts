@@ -54,7 +54,11 @@ function closedBecause(state: PodState, node: NodeRecord, now: number): string |
   if (node.cordoned) return because("is cordoned.");
   const mismatch = mismatchOf(state, node);
   if (mismatch !== null) return because(`has other cards than the pod takes. ${mismatch}`);
-  if (!fitsRegion(state.settings.regions, node.region)) return because("is outside of the pod's regions.");
+  const { regions } = state.settings;
+  if (!fitsRegion(regions, node.region)) {
+    const place = node.region === null ? "names no region" : `is in ${node.region}`;
+    return because(`${place}, and the pod takes machines in ${regions.join(", ")} only (node join --region).`);
+  }
   return null;
 }
 
@@ -81,6 +85,7 @@ export function placeInput(state: PodState, now: number): PlaceInput {
       histories ??= new Map(state.store.histories().map((each) => [`${each.endpointId} ${each.nodeId}`, each]));
       return histories.get(`${endpointId} ${nodeId}`) ?? null;
     },
+    regions: state.settings.regions,
     typeOrder: gpu_types,
     // Those on their way out hold their memory until they are gone.
     containersLeft: containers_max === null ? null : Math.max(0, containers_max - replicas.length),

@@ -170,7 +170,8 @@ function shortage(facts: WaitFacts): WaitReason[] {
     }
     case "region_unavailable": {
       const where = regions.length === 0 ? "the endpoint's regions" : regions.join(", ");
-      const detail = `No machine that is online is in ${where}. Join one there, or change the endpoint's regions.`;
+      const advice = short?.error ?? "Join one there, or change the endpoint's regions.";
+      const detail = `No machine that is online is in ${where}. ${advice}`;
       return [{ code, detail, until: null }];
     }
     case "crash_looping": {

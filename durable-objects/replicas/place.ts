@@ -59,7 +59,8 @@ export interface Placement {
 /**
  * Why there are fewer replicas than wanted.
  * - `no_node_online`: no machine is online that takes new work. With an error: one is, and why it takes none.
- * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run.
+ * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run. With an error: where they
+ *   are, where the pod takes any, and what helps.
  * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
  * - `all_slots_busy`: there are machines that fit, and every slot of theirs, or every container of the pod, is taken.
  */
@@ -67,7 +68,7 @@ export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_s
 
 export interface PlaceShortage {
   readonly code: Exclude<Shortage, "none">;
-  /** What the node said of the latest crash; or why it takes nothing new. */
+  /** What the node said of the latest crash; or why it takes nothing new; or where machines are, and what helps. */
   readonly error: string | null;
 }
 
@@ -78,6 +79,8 @@ export interface PlaceInput {
   readonly closed: readonly { readonly region: string | null; readonly reason: string }[];
   readonly wishes: readonly Wish[];
   readonly history: (endpointId: EndpointId, nodeId: NodeId) => NodeHistory | null;
+  /** Where the pod takes machines; empty: anywhere. */
+  readonly regions: readonly string[];
   /** Types of card in the order in which the pod uses them; those it does not name come after them. */
   readonly typeOrder: readonly string[];
   /** Replicas that may be added before the pod's containers are used up; null: no bound. */
@@ -106,6 +109,17 @@ export function place(input: PlaceInput): PlaceResult {
 /** Whether a node of that region may run replicas that are bound to those regions. */
 export function fitsRegion(regions: readonly string[], region: string | null): boolean {
   return regions.length === 0 || (region !== null && regions.includes(region));
+}
+
+/** Where the pod's machines are, in words, and what helps an endpoint that may not run there. */
+function whereToLook({ nodes, regions }: Pick<PlaceInput, "nodes" | "regions">, wanted: readonly string[]): string {
+  const named = [...new Set(nodes.flatMap(({ region }) => region ?? []))].sort();
+  const places = [...named, ...(nodes.some(({ region }) => region === null) ? ["no region that they name"] : [])];
+  const there = `The pod's machines that are online are in ${places.join(", ")}`;
+  const usable = regions.length === 0 ? wanted : wanted.filter((region) => regions.includes(region));
+  if (usable.length > 0)
+    return `${there}. Join one in ${usable.join(" or ")} (node join --region), or add one of their regions to the endpoint.`;
+  return `${there}, and the pod takes machines in ${regions.join(", ")} only. Give the endpoint one of these regions or another pod, or add ${wanted.join(" or ")} to the pod's regions (pods set --region).`;
 }
 
 /** How many replicas an endpoint could still be given. */
@@ -189,7 +203,8 @@ class Round {
     if (fitting.length === 0) {
       const [shut] = closed.filter(({ region }) => fitsRegion(wish.regions, region));
       if (shut !== undefined) return { code: "no_node_online", error: shut.reason };
-      return { code: nodes.length === 0 ? "no_node_online" : "region_unavailable", error: null };
+      if (nodes.length === 0) return { code: "no_node_online", error: null };
+      return { code: "region_unavailable", error: whereToLook(this.#input, wish.regions) };
     }
     if (this.#containersLeft <= 0) return { code: "all_slots_busy", error: null };
     const paused = fitting.filter(({ past }) => past !== null && past.backoffUntil > now);

@@ -162,6 +162,13 @@ describe("the reasons of a wait", () => {
       regions: ["eu-west", "home"],
     });
     expect(region?.detail).toContain("eu-west, home");
+    const [told] = waitReasons({
+      ...FACTS,
+      replicas: none,
+      shortage: { ...shortage("region_unavailable"), error: "The pod takes machines in cellar only." },
+      regions: ["home"],
+    });
+    expect(told?.detail).toBe("No machine that is online is in home. The pod takes machines in cellar only.");
   });
 
   it("become one sentence", () => {

@@ -59,6 +59,7 @@ const input = (
   wishes,
   closed: [],
   history: () => null,
+  regions: [],
   typeOrder: [],
   containersLeft: null,
   now: 0,
@@ -110,6 +111,7 @@ const inputOf = ({ nodes, wishes, backoff, containersLeft, typeOrder }: Drawn): 
     })),
     {
       containersLeft,
+      regions: [],
       typeOrder,
       history: (endpointId, nodeId) =>
         backoff && endpointId === "ep_0" && nodeId === "node_0"
@@ -320,7 +322,7 @@ describe("a pod says why there are too few:", () => {
   it("no machine where it may run; one that names no region is nowhere", () => {
     expect(reason([free("n", 1, "east"), free("m", 1)], { regions: ["west"] })).toEqual({
       code: "region_unavailable",
-      error: null,
+      error: expect.stringContaining("Join one in west"),
     });
     expect(reason([free("n", 1, "west")], { regions: ["west"] })).toBeUndefined();
     expect(reason([free("n", 1)])).toBeUndefined();

@@ -37,7 +37,11 @@ describe("a pod says why there are too few replicas", () => {
     const [east, nowhere] = [pod.node(1, "us-east"), pod.node()];
     const regions = ["eu-west", "eu-north"];
     expect(pod.demand(endpoint, 1, { regions })).toMatchObject({
-      shortage: { code: "region_unavailable", error: null },
+      shortage: {
+        code: "region_unavailable",
+        error:
+          "The pod's machines that are online are in us-east, no region that they name. Join one in eu-west or eu-north (node join --region), or add one of their regions to the endpoint.",
+      },
       replicas: [],
     });
     pod.poll(east, [], { waitMs: 0, region: "us-east" });
@@ -103,6 +107,25 @@ describe("a pod says why there are too few replicas", () => {
     pod.pass(5_000);
     crash(pod, node, undefined);
     expect(pod.demand(endpoint, 1).shortage).toEqual({ code: "crash_looping", error: null });
+  });
+
+  it("names the pod's regions where those keep the endpoint's machines out, and what helps", () => {
+    const pod = new PodHarness();
+    pod.configure({ regions: ["home", "rack-2"] });
+    const endpoint = pod.endpoint();
+    const node = pod.node(1, "home");
+    const { shortage } = pod.demand(endpoint, 1, { regions: ["eu-west"] });
+    expect(shortage.code).toBe("region_unavailable");
+    expect(shortage.error).toContain("online are in home, and the pod takes machines in home, rack-2 only.");
+    expect(shortage.error).toContain("add eu-west to the pod's regions");
+    // Of the endpoint's regions the ones that the pod takes are where a machine may be joined.
+    const both = pod.demand(endpoint, 1, { regions: ["eu-west", "rack-2"] }).shortage.error;
+    expect(both).toContain("Join one in rack-2 (node join --region)");
+    pod.poll(node, [], { waitMs: 0, region: "cellar" });
+    expect(pod.demand(endpoint, 1, { regions: ["cellar"] }).shortage).toMatchObject({
+      code: "no_node_online",
+      error: expect.stringContaining("is in cellar, and the pod takes machines in home, rack-2 only"),
+    });
   });
 
   it("each time it is asked anew, and writes nothing for it", () => {
