@@ -35,6 +35,7 @@ export const createBatch = route({
     "queue_paused",
     "budget_exceeded",
     "invalid_idempotency_key",
+    "request_in_flight",
     "idempotency_key_reused",
   ],
 });

@@ -47,6 +47,7 @@ export const createJob = route({
     "url_fetch_failed",
     "file_not_found",
     "invalid_idempotency_key",
+    "request_in_flight",
     "idempotency_key_reused",
     "queue_full",
     "queue_paused",

@@ -52,6 +52,52 @@ describe("an input given by its address", () => {
     expect(await jsonOf(file)).toMatchObject({ content_type: "image/png" });
   });
 
+  it.each([
+    ["jobs", (image: string) => ({ inputs: { image } })],
+    ["batches", (image: string) => ({ inputs: [{ image }, { image }] })],
+  ] as const)("%s: is fetched once while the same call is sent again", async (route, body) => {
+    // Each request has a context of its own, so that the two sides only look at what the other one has set.
+    let mayAnswer = false;
+    const outside = outsideAnswers(async () => {
+      while (!mayAnswer) await scheduler.wait(5);
+      return new Response(png(48, 48, 3), { headers: { "content-type": "image/png" } });
+    });
+    const call = (image: string, key = `slow-${route}`) =>
+      send("POST", `/v1/endpoints/scale/${route}`, {
+        key: workspace.key,
+        json: body(image),
+        headers: { "idempotency-key": key },
+      });
+    const first = call("https://images.example.com/slow.png");
+    await expect.poll(() => outside.mock.calls.length).toBe(1);
+    const again = await call("https://images.example.com/slow.png");
+    expect(again.headers.get("retry-after")).toBe("1");
+    expect(await refusalOf(again)).toEqual({ status: 409, code: "request_in_flight" });
+    expect(await refusalOf(await call("https://images.example.com/other.png"))).toEqual({
+      status: 422,
+      code: "idempotency_key_reused",
+    });
+    mayAnswer = true;
+    const made = await first;
+    expect(made.status).toBe(202);
+    const replayed = await call("https://images.example.com/slow.png");
+    expect(replayed.headers.get("idempotency-replayed")).toBe("true");
+    expect((await jsonOf(replayed)).id).toBe((await jsonOf(made)).id);
+  });
+
+  it("leaves the key free when it could not be fetched", async () => {
+    const call = () =>
+      send("POST", "/v1/endpoints/scale/jobs", {
+        key: workspace.key,
+        json: { inputs: { image: "https://images.example.com/later.png" } },
+        headers: { "idempotency-key": "later" },
+      });
+    outsideAnswers(() => new Response("no", { status: 503 }));
+    expect((await call()).status).toBe(422);
+    outsideAnswers(() => new Response(png(48, 48, 4), { headers: { "content-type": "image/png" } }));
+    expect((await call()).status).toBe(202);
+  });
+
   it("may come from this machine on a developer's", async () => {
     const outside = outsideAnswers(() => new Response(png(48, 48, 2), { headers: { "content-type": "image/png" } }));
     expect((await submit("http://127.0.0.1:9000/a.png")).status).toBe(202);

@@ -89,6 +89,30 @@ export async function runOnce(
   return answer;
 }
 
+/** Runs something while nobody else does so under the same key. */
+export type Alone = <Result>(run: () => Promise<Result>) => Promise<Result>;
+
+/**
+ * For the slow part of a call whose answer is kept elsewhere: the same call sent again meanwhile hears that the first one
+ * runs, and does not do the work beside it. Nothing is kept afterwards.
+ * @throws Problem request_in_flight, idempotency_key_reused
+ */
+export function aloneUnder({ env }: Arrival, keyed: KeyedCall, fingerprint: string): Alone {
+  return async (run) => {
+    const claim = crypto.randomUUID();
+    if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, Date.now()))) {
+      const known = await findCall(env.CATALOG, keyed);
+      throw known === undefined || known.fingerprint === fingerprint ? stillRuns() : reused();
+    }
+    try {
+      return await run();
+    } finally {
+      // A row that could not be removed is taken over after a minute.
+      await releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
+    }
+  };
+}
+
 async function sealedAnswer(secret: string, call: KeyedCall, answer: Response): Promise<string> {
   const kept: z.infer<typeof KeptAnswer> = { headers: [...answer.headers], body: await answer.clone().text() };
   return seal(secret, "idempotent answer", contextOf(call), JSON.stringify(kept));
@@ -101,18 +125,9 @@ async function replayed(
   fingerprint: string,
   known: KnownCall | undefined,
 ): Promise<Response> {
-  if (known !== undefined && known.fingerprint !== fingerprint) {
-    throw new Problem(
-      "idempotency_key_reused",
-      "The key was used with another body; a new request needs a key of its own.",
-    );
-  }
+  if (known !== undefined && known.fingerprint !== fingerprint) throw reused();
   // A row that is gone belonged to a call that has just failed: this one may be sent again like one that still runs.
-  if (known?.answered === undefined) {
-    throw new Problem("request_in_flight", "The first request with this key has not ended; ask again shortly.", {
-      retryAfterS: 1,
-    });
-  }
+  if (known?.answered === undefined) throw stillRuns();
   const { status, sealed } = known.answered;
   let text: string;
   try {
@@ -128,6 +143,19 @@ async function replayed(
   return new Response(body === "" ? null : body, {
     status,
     headers: [...headers, ...Object.entries(replayedHeader(true))],
+  });
+}
+
+function reused(): Problem {
+  return new Problem(
+    "idempotency_key_reused",
+    "The key was used with another body; a new request needs a key of its own.",
+  );
+}
+
+function stillRuns(): Problem {
+  return new Problem("request_in_flight", "The first request with this key has not ended; ask again shortly.", {
+    retryAfterS: 1,
   });
 }
 

@@ -7,6 +7,7 @@ import type { InputSpec } from "#contract/workflow";
 import type { BatchItem } from "#durable-objects/endpoint/rpc";
 import type { FileRow } from "#worker/catalog/files";
 import type { Arrival } from "#worker/http/call";
+import type { Alone } from "#worker/http/idempotent";
 import { summary } from "#worker/http/json-body";
 import { inputFile, isNewFile, resolveFiles, type WantedFile } from "#worker/inputs/resolve-files";
 import { checkInputs, mediaOf } from "#worker/inputs/resolve-inputs";
@@ -33,6 +34,7 @@ interface Checked {
 
 /**
  * Checks every job before a file is fetched, so that a bad request costs nothing.
+ * @param alone around what fetches files
  * @returns what each job holds, in the order of the entries
  * @throws Problem invalid_inputs with the path of each wrong value; those of files; invalid_batch when it is too large
  */
@@ -41,13 +43,14 @@ export async function resolveBatch(
   workspaceId: WorkspaceId,
   specs: readonly InputSpec[],
   entries: Iterable<BatchEntry>,
+  alone?: Alone,
 ): Promise<BatchItem[]> {
   const checked = checkedEntries(arrival, specs, entries);
   const wanted = wantedFiles(checked, specs);
   if (new Set(wanted.map(({ value }) => value).filter(isNewFile)).size > NEW_FILES_MAX) {
     throw tooLarge(`A batch may bring ${NEW_FILES_MAX} URLs and data: URIs; upload its files and give their ids.`);
   }
-  const files = await resolveFiles(arrival, workspaceId, wanted);
+  const files = await resolveFiles(arrival, workspaceId, wanted, alone);
   return items(checked, files);
 }
 

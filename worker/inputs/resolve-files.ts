@@ -7,6 +7,7 @@ import type { MediaKind } from "#contract/workflow";
 import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
 import { extendFiles, type FileRow, selectFiles } from "#worker/catalog/files";
 import type { Arrival } from "#worker/http/call";
+import type { Alone } from "#worker/http/idempotent";
 import { summary } from "#worker/http/json-body";
 import { misfit } from "#worker/inputs/check-file";
 import { decodeDataUri } from "#worker/inputs/data-uri";
@@ -31,6 +32,7 @@ const ERRORS_MAX = 20;
 
 /**
  * The files of all these values, each distinct value looked up, fetched and stored once.
+ * @param alone around what fetches: the same call sent again meanwhile is refused in there
  * @returns a row for each, in their order
  * @throws Problem invalid_url, url_fetch_failed, invalid_file, file_not_found; invalid_inputs when they differ
  */
@@ -38,9 +40,11 @@ export async function resolveFiles(
   arrival: Arrival,
   workspaceId: WorkspaceId,
   wanted: readonly WantedFile[],
+  alone: Alone = atOnce,
 ): Promise<FileRow[]> {
   if (wanted.length === 0) return [];
-  const found = await findDistinct(arrival, workspaceId, kindsByValue(wanted));
+  const fetches = wanted.some(({ value }) => /^https?:/i.test(value));
+  const found = await (fetches ? alone : atOnce)(() => findDistinct(arrival, workspaceId, kindsByValue(wanted)));
   const broken: { code: ProblemCode; error: FieldError }[] = [];
   const files: FileRow[] = [];
   for (const { path, value, media } of wanted) {
@@ -57,6 +61,8 @@ export async function resolveFiles(
   await keepUsed(arrival, workspaceId, files);
   return files;
 }
+
+const atOnce: Alone = (run) => run();
 
 /** What each distinct value is for; a value that is for two kinds of inputs may be any file until it is looked at. */
 function kindsByValue(wanted: readonly WantedFile[]): Map<string, MediaKind> {

@@ -6,6 +6,7 @@ import { guardUrl } from "#contract/public-url";
 import type { InputSpec, MediaKind } from "#contract/workflow";
 import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
 import type { Arrival } from "#worker/http/call";
+import type { Alone } from "#worker/http/idempotent";
 import { inputFile, resolveFiles } from "#worker/inputs/resolve-files";
 import { problemOf } from "#worker/placement/objects";
 import { type ValidInputs, validateInputs } from "#workflow/validate-inputs";
@@ -19,6 +20,7 @@ export interface ResolvedInputs {
 /**
  * Checks everything first, then fetches and stores files, so that a bad request costs nothing and its answer names
  * every wrong field.
+ * @param alone around what fetches files
  * @throws Problem invalid_inputs; invalid_url, url_fetch_failed, invalid_file, file_not_found for files
  */
 export async function resolveInputs(
@@ -26,6 +28,7 @@ export async function resolveInputs(
   workspaceId: WorkspaceId,
   specs: readonly InputSpec[],
   sent: JsonObject,
+  alone?: Alone,
 ): Promise<ResolvedInputs> {
   const valid = checkInputs(arrival, specs, sent);
   if (!valid.ok) throw problemOf(valid);
@@ -38,6 +41,7 @@ export async function resolveInputs(
       value: String(sent[name]),
       media: mediaOf(specs, name),
     })),
+    alone,
   );
   const values: JsonObject = Object.assign(Object.create(null), valid.values);
   const files = found.map((file, index) => inputFile(file, valid.files[index]?.name ?? "", index));

@@ -11,6 +11,7 @@ import { batchResultsAnswer } from "#worker/jobs/batch-results";
 import { batchView } from "#worker/jobs/batch-view";
 import { enqueueBatch } from "#worker/jobs/enqueue";
 import { expandBatch } from "#worker/jobs/expand-batch";
+import { fetchingAlone } from "#worker/jobs/fetching-alone";
 import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
 import { submitFields } from "#worker/jobs/submit-fields";
 import { askEndpoint } from "#worker/placement/objects";
@@ -38,7 +39,8 @@ async function accept(
   let items: Awaited<ReturnType<typeof resolveBatch>>;
   try {
     fields = submitFields(call, found);
-    items = await resolveBatch(call, workspaceId, found.release.inputs, expandBatch(call.raw.document));
+    const alone = fetchingAlone(call, createBatch.id, found, idempotency);
+    items = await resolveBatch(call, workspaceId, found.release.inputs, expandBatch(call.raw.document), alone);
   } catch (error) {
     const before = idempotency === undefined ? null : await replayOf(call, found, idempotency);
     if (before === null) throw error;

@@ -20,6 +20,7 @@ import { type ResolvedInputs, resolveInputs } from "#worker/inputs/resolve-input
 import { canaryOffer } from "#worker/jobs/canary-offer";
 import { enqueue, type Stored, submit } from "#worker/jobs/enqueue";
 import { newEventStream, resumedEventStream } from "#worker/jobs/event-stream";
+import { fetchingAlone } from "#worker/jobs/fetching-alone";
 import { idempotencyOf, replayedHeader } from "#worker/jobs/idempotency-key";
 import { jobView } from "#worker/jobs/job-view";
 import { newestJobs } from "#worker/jobs/newest-jobs";
@@ -75,7 +76,8 @@ async function accept(
   let inputs: ResolvedInputs;
   try {
     fields = submitFields(call, found);
-    inputs = await resolveInputs(call, call.principal.workspaceId, found.release.inputs, sent);
+    const alone = fetchingAlone(call, createJob.id, found, idempotency);
+    inputs = await resolveInputs(call, call.principal.workspaceId, found.release.inputs, sent, alone);
   } catch (error) {
     const before = idempotency === undefined ? null : await replayOf(call, found, idempotency);
     if (before === null) throw error;
