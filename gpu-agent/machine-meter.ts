@@ -3,9 +3,13 @@ import { readFile, statfs } from "node:fs/promises";
 import { cpus, freemem, totalmem } from "node:os";
 import { SLOTS_PER_NODE_MAX } from "#contract/limits";
 import type { Gpu, NodeMetrics } from "#contract/replica";
-import { type RunProgram, runProgram } from "./inventory.ts";
+import { isSlice, type RunProgram, runProgram, within } from "./inventory.ts";
 
 const MIB = 1024 * 1024;
+/** Figures go out each second: those of the GPUs that take longer come with the next ones, and hold nothing else back. */
+const GPU_WAIT_MS = 800;
+/** Older figures of a GPU say nothing of now: a program that hangs is a driver that does. */
+const GPU_FIGURES_MS_MAX = 10_000;
 const GPU_FIELDS = [
   "index",
   "utilization.gpu",
@@ -37,6 +41,9 @@ interface Totals {
 export class MachineMeter {
   readonly #options: Required<MachineMeterOptions>;
   #last: Totals | null = null;
+  /** The program that runs; never a second one beside it, however long it hangs. */
+  #asking: Promise<void> | null = null;
+  #figures: { readonly csv: string; readonly at: number } | null = null;
 
   constructor(options: MachineMeterOptions) {
     this.#options = {
@@ -82,23 +89,43 @@ export class MachineMeter {
   }
 
   async #gpus(): Promise<NodeMetrics["gpus"]> {
-    const { gpus, runner } = this.#options;
+    const { gpus, now } = this.#options;
     if (gpus.length === 0) return [];
-    const query = [`--query-gpu=${GPU_FIELDS.join(",")}`, "--format=csv,noheader,nounits"];
-    const csv = await runner("nvidia-smi", query).catch(() => "");
-    const seen = new Map(parseGpuFigures(csv).map((figures) => [figures.index, figures]));
-    return gpus.slice(0, SLOTS_PER_NODE_MAX).map(
-      ({ index }) =>
-        seen.get(index) ?? {
-          index,
-          busy_percent: null,
-          vram_used_mb: null,
-          vram_total_mb: null,
-          temperature_c: null,
-          power_w: null,
-        },
+    this.#asking ??= this.#ask();
+    await within(this.#asking, GPU_WAIT_MS).catch(() => undefined);
+    const isFresh = this.#figures !== null && now() - this.#figures.at < GPU_FIGURES_MS_MAX;
+    const seen = new Map(
+      parseGpuFigures(isFresh ? (this.#figures?.csv ?? "") : "").map((figures) => [figures.index, figures]),
     );
+    return gpus.slice(0, SLOTS_PER_NODE_MAX).map((gpu) => figuresOf(gpu, seen.get(gpu.index) ?? null));
   }
+
+  /** Ends with the program. */
+  async #ask(): Promise<void> {
+    const { runner, now } = this.#options;
+    const query = [`--query-gpu=${GPU_FIELDS.join(",")}`, "--format=csv,noheader,nounits"];
+    const csv = await runner("nvidia-smi", query).catch(() => null);
+    this.#figures = csv === null ? null : { csv, at: now() };
+    this.#asking = null;
+  }
+}
+
+type GpuFigures = NodeMetrics["gpus"][number];
+
+/** Of a slice the driver tells what its whole card does: how warm that is, and not how busy or full the slice. */
+function figuresOf(gpu: Gpu, seen: GpuFigures | null): GpuFigures {
+  const { index } = gpu;
+  const none = {
+    index,
+    busy_percent: null,
+    vram_used_mb: null,
+    vram_total_mb: null,
+    temperature_c: null,
+    power_w: null,
+  };
+  if (seen === null) return none;
+  if (!isSlice(gpu)) return seen;
+  return { ...none, vram_total_mb: gpu.vram_mb, temperature_c: seen.temperature_c, power_w: seen.power_w };
 }
 
 /** Reads nvidia-smi's CSV; "[N/A]" and the like are null, and a line that is not a GPU is left out. */

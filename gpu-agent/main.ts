@@ -54,7 +54,8 @@ export async function runAgent(
     const leftovers = await killLeftovers(paths.slots);
     if (leftovers > 0) log("leftovers_ended", { processes: leftovers });
 
-    const gpus = visibleGpus(await listGpus(runner), environment.CUDA_VISIBLE_DEVICES);
+    const seen = await listGpus(surroundings.runProgram, (reason) => log("gpus_unknown", { error: reason }));
+    const gpus = visibleGpus(seen, environment.CUDA_VISIBLE_DEVICES);
     const { slots, slotsPerGpu } = slotCount(settings, gpus.length);
     const stop = new AbortController();
     const client = new ControlClient({

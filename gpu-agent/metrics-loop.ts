@@ -17,6 +17,8 @@ export class MetricsLoop {
   #everyMs = METRICS_UNWATCHED_MS;
   #hurry = new AbortController();
   #hasFailed = false;
+  /** Somebody has asked for a pace while figures were on their way: their answer may be older. */
+  #isAsked = false;
 
   constructor(options: MetricsLoopOptions) {
     this.#options = options;
@@ -26,6 +28,7 @@ export class MetricsLoop {
   paceAsked(everyMs: number): void {
     const isFaster = everyMs < this.#everyMs;
     this.#everyMs = clamp(everyMs);
+    this.#isAsked = true;
     if (isFaster) this.#hurry.abort(new Error("somebody looks"));
   }
 
@@ -45,8 +48,10 @@ export class MetricsLoop {
   async #once(): Promise<void> {
     const { measure, send, log } = this.#options;
     try {
-      const next = await send(await measure());
-      this.#everyMs = clamp(next ?? METRICS_UNWATCHED_MS);
+      const figures = await measure();
+      this.#isAsked = false;
+      const pace = clamp((await send(figures)) ?? METRICS_UNWATCHED_MS);
+      this.#everyMs = this.#isAsked ? Math.min(pace, this.#everyMs) : pace;
       this.#hasFailed = false;
     } catch (error) {
       this.#everyMs = METRICS_UNWATCHED_MS;

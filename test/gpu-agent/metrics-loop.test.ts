@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { METRICS_UNWATCHED_MS, METRICS_WATCHED_MS } from "#contract/limits";
 import type { NodeMetrics } from "#contract/replica";
 import { MetricsLoop } from "#gpu-agent/metrics-loop";
@@ -16,7 +16,10 @@ const figures: NodeMetrics = {
 };
 
 describe("the sending of figures", () => {
-  const stop = new AbortController();
+  let stop = new AbortController();
+  beforeEach(() => {
+    stop = new AbortController();
+  });
   afterEach(() => stop.abort());
 
   it("goes on at the pace of the answers, at once when somebody looks, and survives what fails", async () => {
@@ -46,6 +49,29 @@ describe("the sending of figures", () => {
     await comesTrue("it goes on", () => sent > before);
     expect(log).toEqual(["metrics_not_sent"]);
     stop.abort();
+    await running;
+  });
+
+  it("keeps to the pace that somebody asked for while an answer from before was on its way", async () => {
+    let sent = 0;
+    let answer: (next: number) => void = () => undefined;
+    const loop = new MetricsLoop({
+      measure: () => Promise.resolve(figures),
+      send: () => {
+        sent += 1;
+        return new Promise((resolve) => {
+          answer = resolve;
+        });
+      },
+      log: () => undefined,
+    });
+    const running = loop.run(stop.signal);
+    await comesTrue("the first figures are on their way", () => sent === 1);
+    loop.paceAsked(METRICS_WATCHED_MS);
+    answer(METRICS_UNWATCHED_MS);
+    await comesTrue("the next ones come soon", () => sent === 2);
+    stop.abort();
+    answer(METRICS_UNWATCHED_MS);
     await running;
   });
 });
