@@ -12,6 +12,8 @@ export interface ScalingFigures {
   /** How long a job holds a replica, ms, a mean in which older ones count less; null before the first. */
   readonly serviceMs: number | null;
   readonly reserve: ReserveMemory;
+  /** When a pod last took back a replica that idled; rows of an earlier time do not say. */
+  readonly takenBackAt?: number | null;
 }
 
 export interface StoredScaler {

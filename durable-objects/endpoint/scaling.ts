@@ -21,6 +21,10 @@ const DECISIONS_AT_ONCE = 20;
 /** What was learned is written at most this often, and so much of it a kill may cost. */
 const SAVE_EVERY_MS = 10_000;
 
+/** For so long after a pod has taken back a replica that idled, none is started that no work waits for. */
+const TAKEN_BACK_MS = 10 * 60_000;
+const NO_FIGURES = { boots: [], serviceMs: null, reserve: null, takenBackAt: null };
+
 /** What a decision depends on beside what jobs do. */
 export interface Surroundings {
   /** How far the replicas have changed, a number that only grows. */
@@ -40,6 +44,8 @@ export interface PoolScaling {
   serviceMs: number | null;
   /** The last decision; null before the first since this object woke. */
   last: ScalerDecision | null;
+  /** When a pod last took back a replica that idled; null: it has not lately. */
+  takenBackAt: number | null;
   /** When the oldest batch job will have waited too long, as of the last decision; null when none waited. */
   batchDueAt: number | null;
 }
@@ -62,6 +68,7 @@ export class EndpointScaling {
   #paidUntil = 0;
   /** Since when something is learned that is not written; null: all of it is. */
   #unsavedSince: number | null = null;
+  #batchStartedAt: number | null = null;
   /** How the world was at the last decision. */
   #seen: Surroundings = { replicas: -1, isHeld: false, floor: 0 };
 
@@ -109,13 +116,14 @@ export class EndpointScaling {
       const before = open.find((one) => one.pool.name === pool.name);
       const row = known.find((one) => one.pool === pool.name);
       const memory = row?.policy === policy ? row.memory : null;
-      const { boots, serviceMs, reserve } = row?.figures ?? { boots: [], serviceMs: null, reserve: null };
+      const { boots, serviceMs, reserve, takenBackAt } = row?.figures ?? NO_FIGURES;
       return {
         pool,
         scaler: makeScaler(policy, memory),
         reserve: before?.reserve ?? new BatchReserve(reserve),
         boots: before?.boots ?? boots,
         serviceMs: before?.serviceMs ?? serviceMs,
+        takenBackAt: before?.takenBackAt ?? takenBackAt ?? null,
         last: null,
         batchDueAt: null,
       };
@@ -132,7 +140,13 @@ export class EndpointScaling {
     this.#note(known, { type: "arrived", at, lane });
   }
 
+  /** When a batch job last began, since this object woke. */
+  get batchStartedAt(): number | null {
+    return this.#batchStartedAt;
+  }
+
   started(lane: Lane, at: number, waitedMs: number, cold: boolean): void {
+    if (lane === "batch") this.#batchStartedAt = at;
     const known = this.poolOf(lane);
     if (known !== null) this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }
@@ -150,6 +164,15 @@ export class EndpointScaling {
     if (known === undefined) return;
     known.boots = [...known.boots.slice(1 - BOOTS_KEPT), bootMs];
     this.#note(known, { type: "booted", at, bootMs });
+  }
+
+  /** A pod needs the slot of an idle replica, or lets none idle for longer: another one would fare no better. */
+  takenBack(pool: PoolName, at: number): void {
+    const known = this.pools.find((one) => one.pool.name === pool);
+    if (known === undefined) return;
+    known.takenBackAt = at;
+    this.#isStale = true;
+    this.#unsavedSince ??= at;
   }
 
   /** Something else has changed that a decision depends on. */
@@ -255,12 +278,17 @@ export class EndpointScaling {
     const due = this.saveDue();
     if (due === null || due > now || this.#config === null) return;
     const { policy } = this.#config.settings;
-    for (const { pool, scaler, reserve, boots, serviceMs } of this.pools) {
-      const figures = { boots, serviceMs, reserve: reserve.save() };
+    for (const { pool, scaler, reserve, boots, serviceMs, takenBackAt } of this.pools) {
+      const figures = { boots, serviceMs, reserve: reserve.save(), takenBackAt };
       this.#store.putScaler({ pool: pool.name, policy, memory: scaler.save(), figures }, now);
     }
     this.#unsavedSince = null;
   }
+}
+
+/** Whether what is started for the future alone would only be taken back again. */
+export function startsForWorkOnly({ takenBackAt }: PoolScaling, now: number): boolean {
+  return takenBackAt !== null && takenBackAt > now - TAKEN_BACK_MS;
 }
 
 /** The lower median of the latest starts, ms; null before the first. */
