@@ -47,7 +47,8 @@ export function numbersOf(state: EndpointState): DemandNumbers {
 
 /**
  * @returns `needed` counts the jobs themselves: what is beyond it may go to others at once, whatever the scaler hopes for.
- * Batch jobs that have not waited long make no need: they take what idles.
+ * Batch jobs need one replica at most, however many of them wait or run: else a long backlog of one endpoint would keep
+ * the warm floor and the interactive jobs of all others from the pod.
  */
 export function poolNumbers(state: EndpointState, known: PoolScaling): DemandNumbers {
   const { pool, last } = known;
@@ -58,7 +59,18 @@ export function poolNumbers(state: EndpointState, known: PoolScaling): DemandNum
   const floor = isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0;
   const ceiling = config.settings.max_replicas;
   const wanted = Math.max(Math.min(floor, ceiling), last?.wanted ?? 0);
-  return { needed: Math.min(wanted, Math.max(floor, workOf(state, known, now))), wanted };
+  return { needed: Math.min(wanted, Math.max(floor, needOf(state, known, now))), wanted };
+}
+
+/** Interactive jobs that run or may start now, and one replica for batch jobs that run or have waited for long enough. */
+function needOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
+  const isHeld = startsAreStopped(state);
+  const isOverdue = batchDueAt !== null && batchDueAt <= now && !isHeld && state.waiting.queued("batch") > 0;
+  const interactive = state.runningIn("interactive") + (isHeld ? 0 : state.waiting.queued("interactive"));
+  return (
+    (pool.lanes.includes("interactive") ? interactive : 0) +
+    (pool.lanes.includes("batch") && (isOverdue || state.runningIn("batch") > 0) ? 1 : 0)
+  );
 }
 
 /** Jobs that run or may start now. Batch jobs count once the oldest has waited for longer than it may. */
@@ -154,6 +166,7 @@ function shared(
 
 function standingOf(state: EndpointState, podId: PodId, now: number): PodStanding {
   const here = capacityOf(state).filter((replica) => replica.podId === podId);
+  const firm = atInteractiveWork(state);
   const told = state.demands.get(podId);
   // What it said before this object woke is remembered only where it was short.
   const lacked = told?.shortage == null ? undefined : { replicas: 0, at: told.shortage.at };
@@ -162,11 +175,18 @@ function standingOf(state: EndpointState, podId: PodId, now: number): PodStandin
   return {
     podId,
     have: here.length,
-    busy: here.filter(({ id }) => state.held(id) > 0).length,
+    busy: here.filter(({ id }) => firm.has(id)).length,
     // Those that were placed since it said so have taken some of it.
     room: believed ? Math.max(0, room.replicas - here.filter(({ startedAt }) => startedAt > room.at).length) : null,
     floor: told?.floor ?? 0,
   };
+}
+
+/** Replicas that hold an interactive job. */
+export function atInteractiveWork(state: EndpointState): ReadonlySet<ReplicaId> {
+  const found = new Set<ReplicaId>();
+  for (const { replicaId, lane } of state.running.values()) if (lane === "interactive") found.add(replicaId);
+  return found;
 }
 
 /** A pod that has not been told anything. Its versions begin with the clock, above all it was told in an earlier time. */

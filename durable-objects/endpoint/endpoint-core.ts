@@ -641,7 +641,7 @@ export class EndpointCore {
 
   reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
     if (!isPodOf(this.#state, podId) || this.#state.replicas.get(replicaId)?.podId !== podId) return false;
-    return this.#mutate(() => replicas.reclaim(this.#state, replicaId));
+    return this.#mutate((now) => replicas.reclaim(this.#state, replicaId, now));
   }
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {

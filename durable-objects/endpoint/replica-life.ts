@@ -2,7 +2,7 @@ import type { ReplicaReport } from "#contract/agent";
 import type { EndpointId, PodId, ReplicaId } from "#contract/ids";
 import { REPLICA_LOST_MS } from "#contract/limits";
 import type { Replica } from "#contract/replica";
-import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
+import { atInteractiveWork, capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
 import { isOnErrand } from "#durable-objects/endpoint/release-gate";
@@ -171,12 +171,18 @@ export function drain(state: EndpointState, replica: ReplicaRecord): void {
   dismiss(state, replica.id);
 }
 
-/** The pod needs the slot. Given up only when the replica is idle and not needed here, judged now. */
-export function reclaim(state: EndpointState, id: ReplicaId): boolean {
+/**
+ * The pod needs the slot. Given up only when the replica is not needed here, judged now: when it idles, or does a batch job,
+ * which it finishes first.
+ */
+export function reclaim(state: EndpointState, id: ReplicaId, now: number): boolean {
   const replica = state.replicas.get(id);
-  if (replica === null || isOver(replica.state) || state.held(id) > 0 || isOnErrand(state, id)) return false;
+  if (replica === null || isOver(replica.state) || isOnErrand(state, id)) return false;
+  if (atInteractiveWork(state).has(id)) return false;
   if (replica.draining) return true;
   if (capacityOf(state).length <= numbersOf(state).needed) return false;
+  const pool = poolOfPod(state, replica.podId);
+  if (pool !== null) state.scaling.takenBack(pool.name, now);
   drain(state, replica);
   return true;
 }

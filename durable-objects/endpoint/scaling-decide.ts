@@ -11,7 +11,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { isOnErrand, verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import { drain } from "#durable-objects/endpoint/replica-life";
-import type { PoolScaling } from "#durable-objects/endpoint/scaling";
+import { type PoolScaling, startsForWorkOnly } from "#durable-objects/endpoint/scaling";
 import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
 /** At the end of each turn: decides anew when something has happened that matters, as often as is worth it. */
@@ -31,6 +31,7 @@ export function decideScaling(state: EndpointState, now: number): void {
     state.due(turn.at);
     return;
   }
+  drainOverstayed(state, now);
   let taken = 0;
   let to = 0;
   let reason: string | null = null;
@@ -46,7 +47,6 @@ export function decideScaling(state: EndpointState, now: number): void {
     taken += Math.max(after, 0);
   }
   if (reason !== null) scaling.decided(to, reason, now);
-  drainOverstayed(state, now);
   // The replicas that were let go are no news: this decision was made of them.
   scaling.seen(replicas.changes);
   const due = scalingDue(state, now);
@@ -77,8 +77,12 @@ export function scalingDue(state: EndpointState, now: number): number | null {
 }
 
 function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerDecision {
-  const settings = settingsOf(state, known, ceiling, now);
-  const decision = known.scaler.decide(settings, observationOf(state, known, now));
+  const told = settingsOf(state, known, ceiling, now);
+  const most = mostNow(state, known, told, now);
+  const settings = { ...told, ceiling: most };
+  const said = known.scaler.decide(settings, observationOf(state, known, now));
+  const isBound = most < ceiling && said.wanted >= most;
+  const decision = isBound ? { ...said, reason: `${said.reason}; ${ONLY_FOR_WORK}` } : said;
   known.last = decision;
   for (const id of decision.letGo) {
     const replica = state.replicas.all().find((one) => one.id === id);
@@ -86,6 +90,19 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
   }
   if (capacityIn(state, known).length > ceiling) drainBeyond(state, known, ceiling);
   return decision;
+}
+
+const ONLY_FOR_WORK = "the pod has taken a replica back lately, so none is started ahead of work";
+
+/** How many replicas there may be now: once a pod has taken one back, no more than there are, or there is work for. */
+function mostNow(
+  state: EndpointState,
+  known: PoolScaling,
+  { floor, ceiling }: Pick<ScalerSettings, "floor" | "ceiling">,
+  now: number,
+): number {
+  if (!startsForWorkOnly(known, now)) return ceiling;
+  return Math.min(ceiling, Math.max(floor, capacityIn(state, known).length, workOf(state, known, now)));
 }
 
 function settingsOf(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerSettings {
@@ -189,7 +206,9 @@ export function drainBeyond(state: EndpointState, known: PoolScaling, ceiling: n
 export function drainOverstayed(state: EndpointState, now: number): void {
   for (const known of state.scaling.pools) {
     for (const { replica, until } of overstaying(state, known)) {
-      if (until <= now && mayLetGo(state, known, replica, ownFloor(state, known, now))) drain(state, replica);
+      if (until > now || !mayLetGo(state, known, replica, ownFloor(state, known, now))) continue;
+      drain(state, replica);
+      state.scaling.takenBack(known.pool.name, now);
     }
   }
 }

@@ -5,7 +5,7 @@ export interface PodStanding {
   readonly podId: PodId;
   /** Replicas it has there that count as capacity. */
   readonly have: number;
-  /** Of those, the ones at work. */
+  /** Of those, the ones at work that is not to be interrupted for others. */
   readonly busy: number;
   /** Replicas that could still be started there, as the pod said lately; null: nobody knows. */
   readonly room: number | null;

@@ -108,6 +108,49 @@ describe("a pod with endpoints and machines", () => {
     expect(over(cluster)).toBe(false);
   }, 60_000);
 
+  it("gives a new warm floor, and calls, the replicas that do another's batch jobs, after the jobs in hand", () => {
+    const cluster = new Cluster(9);
+    const old = cluster.addEndpoint({ max_replicas: 4, batch_target_wait_s: 0 });
+    cluster.addNode(4);
+    const of = ({ id }: typeof old) =>
+      cluster.slotsTaken().filter(({ replica }) => ownerKey(replica) === ownerKey(id)).length;
+    for (let job = 0; job < 300; job += 1) cluster.submit(old, "batch");
+    expect(until(cluster, 60, () => of(old) === 4 && cluster.completed.length > 8)).toBe(true);
+    const fresh = cluster.addEndpoint({ min_replicas: 2, max_replicas: 2 });
+    // Long before a turn is over.
+    const steps = FAIR_TURN_MS / 500 / 2;
+    expect(until(cluster, steps, () => of(fresh) === 2)).toBe(true);
+    const third = cluster.addEndpoint();
+    cluster.submit(third);
+    const call = cluster.jobs.at(-1);
+    expect(until(cluster, steps, () => call !== undefined && cluster.stateOf(call) === "succeeded")).toBe(true);
+    // The backlog goes on, on what is left and with no job lost.
+    expect(until(cluster, 60, () => of(old) === 2)).toBe(true);
+    expect(of(fresh)).toBe(2);
+    expect(until(cluster, 1_200, () => over(cluster))).toBe(true);
+    expect(cluster.completed).toHaveLength(301);
+  }, 60_000);
+
+  it("lets two endpoints with long batch queues have a replica each", () => {
+    const cluster = new Cluster(10);
+    const settings = { max_replicas: 2, batch_target_wait_s: 0 };
+    const first = cluster.addEndpoint(settings);
+    cluster.addNode(2);
+    for (let job = 0; job < 500; job += 1) cluster.submit(first, "batch");
+    for (let step = 0; step < 40; step += 1) cluster.step();
+    const second = cluster.addEndpoint(settings);
+    for (let job = 0; job < 500; job += 1) cluster.submit(second, "batch");
+    const held = () =>
+      [first, second].map(
+        ({ id }) => cluster.slotsTaken().filter(({ replica }) => ownerKey(replica) === ownerKey(id)).length,
+      );
+    expect(until(cluster, FAIR_TURN_MS / 500 / 2, () => held().join() === "1,1")).toBe(true);
+    for (let step = 0; step < 200; step += 1) {
+      cluster.step();
+      expect(held()).toEqual([1, 1]);
+    }
+  }, 60_000);
+
   it("gives an idle replica's slot to an endpoint that has work", () => {
     const cluster = new Cluster(4);
     const first = cluster.addEndpoint({ idle_timeout_s: 86_400 });

@@ -11,6 +11,7 @@ import {
   type ReplicaId,
   WorkspaceId,
 } from "#contract/ids";
+import type { Lane } from "#contract/job";
 import { DEFAULT_POD_SETTINGS, type PodSettings } from "#contract/replica";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
@@ -142,7 +143,7 @@ export class Cluster {
     return node;
   }
 
-  submit(endpoint: EndpointBox): JobId | null {
+  submit(endpoint: EndpointBox, lane: Lane = "interactive"): JobId | null {
     const reply = this.#turn(endpoint, (core) =>
       core.enqueue({
         workspaceId: this.workspaceId,
@@ -150,7 +151,7 @@ export class Cluster {
         release: 1,
         inputs: "{}",
         files: [],
-        lane: "interactive",
+        lane,
         priority: 5,
         tags: [],
         expiresInMs: 86_400_000,

@@ -280,3 +280,65 @@ describe("replicas that are warm by hand", () => {
     expect(world.core.demand()).toMatchObject({ wanted: 0 });
   });
 });
+
+describe("a replica that its pod took back while it idled", () => {
+  /** A policy that always finds one more replica worth having than there is work for. */
+  function eager(): void {
+    vi.spyOn(PredictiveScaler.prototype, "decide").mockImplementation(
+      ({ ceiling, floor }, { waitingTotal, replicas }) => {
+        const work = waitingTotal + replicas.filter(({ state }) => state === "busy").length;
+        return {
+          wanted: Math.min(ceiling, Math.max(floor, work + 1)),
+          letGo: [],
+          reason: "one ahead",
+          lookAgainAt: null,
+        };
+      },
+    );
+  }
+  const wanted = (world: EndpointHarness) => world.core.demand()?.wanted;
+  const reclaimed = (world: EndpointHarness, replica: FakeReplica) => {
+    expect(world.call((core) => core.reclaimIdle(world.podId, replica.id))).toBe(true);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "Others need the slot.", false));
+    world.pass(3_000);
+  };
+
+  it("is not started again until there is work for it, or some time has passed", () => {
+    eager();
+    const world = new EndpointHarness({ policy: "predictive", max_replicas: 3 });
+    world.submit();
+    const replica = started(world);
+    runJob(world, replica, 1_000);
+    world.poll(replica);
+    world.pass(3_000);
+    expect(wanted(world)).toBe(1);
+    reclaimed(world, replica);
+    expect(wanted(world)).toBe(0);
+    // Another lifetime of the object does not know better.
+    world.pass(15_000);
+    world.restart();
+    world.settle();
+    expect(wanted(world)).toBe(0);
+    expect(scalingOf(world).reason).toContain("none is started ahead of work");
+    // One for the job, and none ahead of it.
+    world.submit();
+    expect(wanted(world)).toBe(1);
+    world.pass(10 * MINUTE);
+    world.submit();
+    expect(wanted(world)).toBe(3);
+  });
+
+  it("is none that the pod lets idle no longer, either", () => {
+    eager();
+    const world = new EndpointHarness({ policy: "predictive", max_replicas: 3 });
+    world.submit();
+    const replica = started(world);
+    world.answerDemand([replica], { idleTimeoutMs: 5_000 });
+    runJob(world, replica, 1_000);
+    world.poll(replica);
+    world.pass(4_000);
+    expect(wanted(world)).toBe(1);
+    world.pass(4_000);
+    expect(world.core.demand()).toMatchObject({ wanted: 0, drain: [replica.id] });
+  });
+});
