@@ -5,9 +5,11 @@ import type { ReplicaState } from "#contract/replica";
 import type { PreparedHost, ReleaseHosts } from "./builds/release-hosts.ts";
 import { isFinal, reasonOf, tryRelease } from "./builds/try-release.ts";
 import { isVerified, verifyRelease } from "./builds/verify-release.ts";
+import type { ComfyFolders } from "./comfy/comfy-server.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
 import { drivePrompt, PromptStuck } from "./comfy/drive-prompt.ts";
 import { JobFailure } from "./comfy/job-failure.ts";
+import { hasLeftovers, removeLeftovers } from "./comfy/leftovers.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
 import { stopPrompt } from "./comfy/stop-prompt.ts";
 import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
@@ -21,7 +23,7 @@ import { hasEnded } from "./reconcile.ts";
 import { redact } from "./redact.ts";
 import { ReleaseCache } from "./release-cache.ts";
 import { ReplicaReporter } from "./replica-report.ts";
-import { type JobEnd, type RunningJob, runJob } from "./run-job.ts";
+import { type Before, type JobEnd, type RunningJob, runJob } from "./run-job.ts";
 import type { AgentSettings } from "./settings.ts";
 import { freeBytes, type StatePaths } from "./state-directory.ts";
 import { type WarmUpEnd, warmUp } from "./warm-up.ts";
@@ -68,6 +70,10 @@ export class Replica {
   #comfy: ComfySession | null = null;
   #prepared: PreparedHost | null = null;
   #release: number | null = null;
+  /** The release that ran last in the ComfyUI at hand; null: none has since its folders were emptied. */
+  #ran: number | null = null;
+  /** How often they were emptied for another release. */
+  #emptied = 0;
   /** The release that has run here since the start. */
   #proven: number | null = null;
   /** The errand that came with the answer to a poll. */
@@ -210,6 +216,7 @@ export class Replica {
     this.#enter("preparing");
     await this.#refuseFullDisk();
     const release = await this.#wantedRelease(number);
+    this.#ran = release?.release ?? null;
     this.#prepared = await hosts.prepareHost(release, {
       signal,
       onStep: (step) => this.#part(step === "models" ? "weights" : step),
@@ -439,6 +446,7 @@ export class Replica {
         await this.#start(number, errand);
       } else {
         this.#phases.begin("errand");
+        await this.#emptyFor(number, comfy);
         await this.#try(comfy, release, errand, signal);
       }
       this.#log("errand_done", { release: number });
@@ -528,12 +536,56 @@ export class Replica {
 
   #begin(lease: Lease, comfy: ComfySession): void {
     this.#enter("busy");
-    const before = this.#hand.findLast((job) => !job.isFree) ?? null;
-    const job = this.#runJob(lease, comfy, before);
+    const job = this.#runJob(lease, comfy, this.#beforeOf(lease, comfy));
     this.#hand.push(job);
     this.#cleaned = Promise.all([this.#cleaned, job.cleaned]).then(() => undefined);
     void job.end.then((end) => this.#ended(job, comfy, end));
     this.#change();
+  }
+
+  /** What the job of a lease waits for; null: nothing. */
+  #beforeOf(lease: Lease, comfy: ComfySession): Before | null {
+    const emptied = this.#emptyFor(lease.release, comfy);
+    if (emptied !== null) return { free: emptied, isAlone: true };
+    const last = this.#hand.findLast((job) => !job.isFree);
+    // What waits for the folders to be emptied is not to be overtaken.
+    return last === undefined ? null : { free: last.free, isAlone: !last.hasBegun };
+  }
+
+  /**
+   * Where another release ran before in this ComfyUI, what it left goes first.
+   * @returns resolves when it is gone, and never rejects; null: nothing is in the way
+   */
+  #emptyFor(release: number, comfy: ComfySession): Promise<void> | null {
+    const isOther = this.#ran !== null && this.#ran !== release;
+    this.#ran = release;
+    const { folders } = comfy.server;
+    if (!isOther || folders === null) return null;
+    this.#emptied += 1;
+    return this.#empty(comfy, folders, [...this.#hand], this.#cleaned);
+  }
+
+  /**
+   * @param before jobs in hand, of the other release
+   * @param cleaned what those and others before them send and leave is gone by then
+   */
+  async #empty(
+    comfy: ComfySession,
+    folders: ComfyFolders,
+    before: readonly RunningJob[],
+    cleaned: Promise<void>,
+  ): Promise<void> {
+    const inHand = () => new Set<string>(this.#hand.map(({ lease }) => lease.job_id));
+    try {
+      // One that has to be restarted is never free: its end says so.
+      await Promise.all(before.map(({ free, end }) => Promise.race([free, end])));
+      if (!(await hasLeftovers(folders, inHand()))) return;
+      await cleaned;
+      await removeLeftovers(comfy, inHand());
+      this.#log("folders_emptied");
+    } catch (error) {
+      this.#log("folders_not_emptied", { error: messageOf(error) });
+    }
   }
 
   #ended(job: RunningJob, comfy: ComfySession, end: JobEnd): void {
@@ -622,7 +674,7 @@ export class Replica {
     await this.#closeComfy();
   }
 
-  #runJob(lease: Lease, comfy: ComfySession, before: RunningJob | null): RunningJob {
+  #runJob(lease: Lease, comfy: ComfySession, before: Before | null): RunningJob {
     const { settings, paths } = this.#options;
     this.#jobs += 1;
     const job: RunningJob = runJob({
@@ -636,6 +688,7 @@ export class Replica {
       hurry: this.#hurry.signal,
       drain: this.#drain.signal,
       before,
+      emptied: this.#emptied,
       onChange: () => this.#change(),
       nextPoll: () => {
         // Now and then the replica stops to look after its disk, however much work there is.

@@ -47,10 +47,20 @@ const STORED_PATIENCE_MS = 30_000;
  * longer than for an answer that was lost.
  */
 const HELD_SHARE_MAX = 0.7;
+/** A field that no class has. */
+const EMPTIED_FIELD = "pilotlight_emptied";
 /** ComfyUI is asked this long to forget a job that has ended. */
 const CLEAN_MS = 5_000;
 
 export type NextPoll = Pick<CompleteLease, "next_poll_id" | "next_wait_ms">;
+
+/** The job before, or all that comes before a job of another release. */
+export interface Before {
+  /** Never rejects. */
+  readonly free: Promise<void>;
+  /** Until then nothing of the job may be in ComfyUI's queue. */
+  readonly isAlone?: boolean;
+}
 
 export interface RunJobOptions {
   readonly lease: Lease;
@@ -64,8 +74,10 @@ export interface RunJobOptions {
   readonly hurry: AbortSignal;
   /** The replica takes no more jobs: one that has not begun goes back. */
   readonly drain: AbortSignal;
-  /** The job that ComfyUI works on; this one is held ahead until that one is free. Null: it begins at once. */
-  readonly before: RunningJob | null;
+  /** What ComfyUI works on; this job is held ahead until that is over. Null: it begins at once. */
+  readonly before: Before | null;
+  /** How often ComfyUI's folders were emptied for another release: what it made before, it may not take for there. */
+  readonly emptied: number;
   /** Whether it has begun, is free or reports has changed. */
   readonly onChange: () => void;
   /** Asked when the job is about to end: how the next lease may come with the answer, or after it. */
@@ -214,7 +226,7 @@ class JobRun implements RunningJob {
   }
 
   /** Until the job before it is free, and not for long. */
-  #hold(before: RunningJob): void {
+  #hold(before: Before): void {
     const { lease, drain } = this.#options;
     const { signal } = this.#held;
     this.#log("job_held_ahead");
@@ -329,7 +341,9 @@ class JobRun implements RunningJob {
       if (!isJsonObject(graph) || !isJsonObject(values)) throw new Error("the graph or the inputs are no object");
       await stateDefaultPrefixes(graph, outputNodes, comfy.classes, this.#stop.signal);
       const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
-      return fillGraph({ graph, inputs: release.inputs, values, files, filenamePrefix });
+      const filled = fillGraph({ graph, inputs: release.inputs, values, files, filenamePrefix });
+      if (this.#options.emptied > 0) makeAnew(filled, outputNodes, this.#options.emptied);
+      return filled;
     } catch (error) {
       this.#stop.signal.throwIfAborted();
       if (error instanceof ComfyUnreachable) throw error;
@@ -355,7 +369,7 @@ class JobRun implements RunningJob {
       signal: this.#stop.signal,
       log: this.#log,
       redacted: (text) => this.#redacted(text),
-      ...(before === null ? {} : { turn: before.free }),
+      ...(before === null ? {} : { turn: before.free, waitsHere: before.isAlone === true }),
       onEnded: setFree,
       onStart: () => {
         this.#begin(0);
@@ -432,6 +446,17 @@ class JobRun implements RunningJob {
       folders[comfy.server.folders.input] = "<input>";
     }
     return redact(text, folders);
+  }
+}
+
+/**
+ * ComfyUI answers a repeated node with the name of the file that it made before, and knows a node by everything that is
+ * written in its inputs: one more field, which no class reads, has it made again.
+ */
+function makeAnew(graph: JsonObject, nodes: readonly string[], emptied: number): void {
+  for (const id of nodes) {
+    const node = graph[id];
+    if (isJsonObject(node) && isJsonObject(node.inputs)) node.inputs[EMPTIED_FIELD] = emptied;
   }
 }
 

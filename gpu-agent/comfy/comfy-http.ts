@@ -109,6 +109,10 @@ export class ComfyHttp {
     await this.#json("POST", "/history", { json: { delete: [promptId] }, signal });
   }
 
+  async clearHistory(signal?: AbortSignal): Promise<void> {
+    await this.#json("POST", "/history", { json: { clear: true }, signal });
+  }
+
   /** Drops every cached result and unloads the models: done when the worker is idle. */
   async freeMemory(signal?: AbortSignal): Promise<void> {
     await this.#json("POST", "/free", { json: { unload_models: true, free_memory: true }, signal });

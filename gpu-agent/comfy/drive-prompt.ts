@@ -54,6 +54,8 @@ export interface DriveOptions {
    * ComfyUI might interrupt it in place of the other. Never rejects.
    */
   readonly turn?: Promise<unknown>;
+  /** It waits for its turn here: nothing of it may run before. */
+  readonly waitsHere?: boolean;
   readonly promptId?: string;
 }
 
@@ -114,7 +116,7 @@ class DrivenPrompt {
       });
       this.#silence = socket.listen((frame) => this.#hear(frame));
       // An interrupt that is not exact may hit what comes next: nothing does.
-      if (!this.#session.jobsApi) await this.#turn();
+      if (!this.#session.jobsApi || this.#options.waitsHere === true) await this.#turn();
       this.#begin();
       await this.#submit();
       await this.#turn();

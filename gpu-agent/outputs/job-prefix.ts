@@ -4,10 +4,12 @@ import type { Lease } from "#contract/agent";
 import { leaseNumber } from "#contract/ids";
 
 const PREFIX_LENGTH_MAX = 120;
+/** Below ComfyUI's input and output folders: holds one folder for each job in hand. */
+export const JOBS_FOLDER = "jobs";
 
 /** Where everything of a job lies, below ComfyUI's input and output folders. */
 export function jobFolder({ job_id }: Pick<Lease, "job_id">): string {
-  return `jobs/${job_id}`;
+  return `${JOBS_FOLDER}/${job_id}`;
 }
 
 /**
