@@ -43,6 +43,7 @@ import {
   type QueuedJob,
   type RunningJob,
 } from "#durable-objects/queue/job-record";
+import { joinsAt } from "#durable-objects/queue/joining";
 import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { Card } from "#durable-objects/replicas/release-gate";
@@ -527,7 +528,7 @@ export class EndpointState {
     this.effect({ type: "job_changed", jobId: job.id });
     if (job.state === "queued") {
       this.expiry.queued(job);
-      if (job.startedAt === null) this.due(job.expiresAt);
+      if (job.startedAt === null) this.due(job.lane === "batch" ? joinsAt(job) : job.expiresAt);
       if (job.availableAt !== null) this.due(job.availableAt);
     } else if (job.state === "running") this.due(Math.min(job.lease.until, job.deadlineAt));
     else this.due(job.finishedAt + OUTPUT_RETENTION_MS);

@@ -29,7 +29,7 @@ interface LaneScan {
 /**
  * Finds the waiting jobs whose start deadline has passed, without an index entry for most of them. A job that may wait the
  * usual time is overdue no earlier than that time after its rank, because rank <= createdAt: so the overdue ones stand
- * in the first part of their lane. Each job of that part is looked at once. One that is not overdue yet, or comes back
+ * in the first part of their lane, but for batch jobs that joined the interactive ones, which are remembered. Each job of that part is looked at once. One that is not overdue yet, or comes back
  * into the part later, is remembered with its deadline. Everything here can be forgotten: the next look finds it again.
  */
 export class ExpiryWatch {
@@ -63,7 +63,11 @@ export class ExpiryWatch {
       return;
     }
     const scan = this.#lanes[job.lane];
-    if (job.availableAt !== null || (scan.seenUpTo !== null && !isAfter(job, scan.seenUpTo))) {
+    if (
+      job.availableAt !== null ||
+      job.rank > job.createdAt ||
+      (scan.seenUpTo !== null && !isAfter(job, scan.seenUpTo))
+    ) {
       this.#remembered.push(job.expiresAt, job.id);
     } else scan.nextAt = Math.min(scan.nextAt, job.rank + USUAL_WAIT_MS);
   }
@@ -105,7 +109,8 @@ export class ExpiryWatch {
   #look(lane: Lane, now: number, limit: number): void {
     const scan = this.#lanes[lane];
     if (scan.seenUpTo === null) {
-      for (const job of this.#jobs.delayedDeadlines()) if (isUsual(job)) this.#remembered.push(job.expiresAt, job.id);
+      const elsewhere = [...this.#jobs.delayedDeadlines(), ...this.#jobs.joinedDeadlines(lane)];
+      for (const job of elsewhere) if (isUsual(job)) this.#remembered.push(job.expiresAt, job.id);
     }
     const rankMax = now - USUAL_WAIT_MS;
     const rows = this.#jobs.readyUpTo(lane, scan.seenUpTo, rankMax, limit);

@@ -18,6 +18,7 @@ import {
   runningOf,
 } from "#durable-objects/endpoint/job-rows";
 import type { JobRecord, QueuedJob, RecordedOutput, RunningJob } from "#durable-objects/queue/job-record";
+import { BATCH_JOINS_BEFORE_MS, SHORT_WAIT_MS } from "#durable-objects/queue/joining";
 import { ColumnWriter } from "#durable-objects/sql/column-writer";
 import {
   integer,
@@ -69,6 +70,14 @@ export interface Deadline {
  * jobs out; it need not follow the contract's default, but while it does, a job's insert writes one row less.
  */
 export const USUAL_WAIT_MS = 86_400_000;
+
+const OWN_DEADLINE_IN_BATCH = `FROM jobs INDEXED BY jobs_expiring
+ WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS} AND lane = ${laneNumber("batch")}`;
+const USUAL_IN_BATCH = `FROM jobs INDEXED BY jobs_ready
+ WHERE state = 'queued' AND available_at IS NULL AND lane = ${laneNumber("batch")} AND started_at IS NULL
+ AND expires_at = created_at + ${USUAL_WAIT_MS}`;
+/** As `joinsAt` says. */
+const JOINS_AT = `CASE WHEN expires_at - created_at < ${SHORT_WAIT_MS} THEN (created_at + expires_at) / 2 ELSE expires_at - ${BATCH_JOINS_BEFORE_MS} END`;
 
 /** Counts of what happened are read by such slices of time. */
 const SLICE_MS = 1_000;
@@ -310,6 +319,53 @@ export class JobStore {
       .map(queuedOf);
   }
 
+  /**
+   * Batch jobs with a start deadline of their own that join the interactive lane, see joining.ts. Those with the default are
+   * found by their rank.
+   */
+  joiningBy(now: number, limit: number): QueuedJob[] {
+    return this.#db
+      .exec(
+        `SELECT * ${OWN_DEADLINE_IN_BATCH} AND expires_at <= ? AND ${JOINS_AT} <= ? ORDER BY expires_at LIMIT ?`,
+        now + BATCH_JOINS_BEFORE_MS,
+        now,
+        limit,
+      )
+      .map(queuedOf);
+  }
+
+  /** When the next of those joins; null when none waits. */
+  nextJoining(now: number): number | null {
+    const dues = [
+      // Those that may not wait for long join at half of their time.
+      this.#least(`SELECT min(${JOINS_AT}) AS due ${OWN_DEADLINE_IN_BATCH} AND expires_at <= ?`, now + SHORT_WAIT_MS),
+      this.#least(
+        `SELECT expires_at - ${BATCH_JOINS_BEFORE_MS} AS due ${OWN_DEADLINE_IN_BATCH} AND expires_at > ?
+         ORDER BY expires_at LIMIT 1`,
+        now + SHORT_WAIT_MS,
+      ),
+    ].filter((due) => due !== null);
+    return dues.length === 0 ? null : Math.min(...dues);
+  }
+
+  /** The same of those with the default deadline, as far as they are ready: who comes back from a backoff is found then. */
+  usualJoiningBy(now: number, limit: number): QueuedJob[] {
+    const last = now - USUAL_WAIT_MS + BATCH_JOINS_BEFORE_MS;
+    return this.#db
+      .exec(`SELECT * ${USUAL_IN_BATCH} AND rank <= ? AND created_at <= ? ORDER BY rank, id LIMIT ?`, last, last, limit)
+      .map(queuedOf);
+  }
+
+  /** When the next of those joins, or earlier, by its priority; null when none waits. */
+  nextUsualJoining(now: number): number | null {
+    const last = now - USUAL_WAIT_MS + BATCH_JOINS_BEFORE_MS;
+    const firsts = [
+      this.#least(`SELECT min(created_at) AS due ${USUAL_IN_BATCH} AND rank <= ?`, last),
+      this.readyRankAfter("batch", last),
+    ].filter((first) => first !== null);
+    return firsts.length === 0 ? null : Math.min(...firsts) + USUAL_WAIT_MS - BATCH_JOINS_BEFORE_MS;
+  }
+
   /** Ready jobs of a lane after a place in it and up to a rank, in order, as far as expiry needs them. */
   readyUpTo(lane: Lane, after: Place | null, rankMax: number, limit: number): (Place & Deadline)[] {
     return this.#db
@@ -341,6 +397,17 @@ export class JobStore {
   delayedDeadlines(): ({ readonly id: JobId } & Deadline)[] {
     return this.#db
       .exec("SELECT id, created_at, expires_at, started_at FROM jobs WHERE available_at IS NOT NULL")
+      .map((row) => ({ id: text(row, "id") as JobId, ...deadlineOf(row) }));
+  }
+
+  /** Ready jobs of a lane that joined it later than they were made, as far as expiry needs them. */
+  joinedDeadlines(lane: Lane): ({ readonly id: JobId } & Deadline)[] {
+    return this.#db
+      .exec(
+        `SELECT id, created_at, expires_at, started_at FROM jobs INDEXED BY jobs_ready
+         WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND rank > created_at`,
+        laneNumber(lane),
+      )
       .map((row) => ({ id: text(row, "id") as JobId, ...deadlineOf(row) }));
   }
 
@@ -488,8 +555,8 @@ export class JobStore {
     return this.#db.exec("SELECT 1 AS found FROM jobs LIMIT 1").length === 0;
   }
 
-  #least(query: string): number | null {
-    const [row] = this.#db.exec(query);
+  #least(query: string, ...bindings: readonly SqlValue[]): number | null {
+    const [row] = this.#db.exec(query, ...bindings);
     return row === undefined ? null : integerOrNull(row, "due");
   }
 }

@@ -4,6 +4,7 @@ import type { Lane } from "#contract/job";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
 import type { JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import { hasJoined, joinsAt } from "#durable-objects/queue/joining";
 import type { ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
 /** A job waits, anew or again. Its place in the queue is taken already. */
@@ -21,8 +22,8 @@ export function noteMoved(state: EndpointState, before: QueuedJob | RunningJob, 
       return;
     }
     const { replicaId, grantedAt } = after.lease;
-    // One that comes back waits anew: the time before was its first attempt's.
-    const since = before.leases.at(-1)?.endedAt ?? before.createdAt;
+    // One that comes back waits anew: the time before was its first attempt's, and that of a batch job that joined its lane's.
+    const since = before.leases.at(-1)?.endedAt ?? (hasJoined(before) ? joinsAt(before) : before.createdAt);
     const readyAt = readySince(state, replicaId);
     scaling.started(after.lane, grantedAt, Math.max(0, grantedAt - since), readyAt !== null && readyAt > since);
     return;

@@ -142,7 +142,8 @@ export class WaitingJobs {
   }
 
   /**
-   * When the next of the ready jobs of a lane came, oldest first, as far as their places are in memory.
+   * When the next of the ready jobs of a lane came to it, oldest first, as far as their places are in memory. A batch job that
+   * joined the interactive ones has the rank of one that was made then.
    * @param limit at most HEAD_KEYS are known
    */
   arrivals(lane: Lane, limit: number): number[] {
@@ -150,7 +151,7 @@ export class WaitingJobs {
     const first = head.at(0);
     if (first === null) return [];
     const keys = [first, ...head.after(0, limit - 1)];
-    return keys.map(({ id }) => madeAt(id as JobId)).sort((a, b) => a - b);
+    return keys.map(({ id, rank }) => Math.max(madeAt(id as JobId), rank)).sort((a, b) => a - b);
   }
 
   /**

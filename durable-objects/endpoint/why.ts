@@ -13,6 +13,7 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs, type PoolScaling } from "#durable-objects/endpoint/scaling";
 import { etaMs } from "#durable-objects/queue/eta";
 import { phaseOf, type QueuedJob } from "#durable-objects/queue/job-record";
+import { hasJoined, joinsAt } from "#durable-objects/queue/joining";
 import { type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
 import { FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
 import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
@@ -107,9 +108,10 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     },
     shortage: short,
     scaling: pool?.last == null ? null : pool.last.reason,
-    batch: job.lane === "batch" && pool !== null ? { ownReplicaAt: pool.batchDueAt } : null,
+    batch: job.lane === "batch" && pool !== null ? { ownReplicaAt: pool.batchDueAt, joinsAt: joinsAt(job) } : null,
+    joinedAt: hasJoined(job) ? joinsAt(job) : null,
     regions: config?.settings.regions ?? [],
-    job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
+    job: { expiresAt: job.expiresAt, availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
 }
 

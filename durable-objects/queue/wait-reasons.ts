@@ -47,9 +47,12 @@ export interface WaitFacts {
   readonly regions: readonly string[];
   /** What the scaler last said of how many replicas are worth having; null: it has not been asked. */
   readonly scaling: string | null;
-  /** Of batch jobs only: when one more replica is started for them; null: not known. */
-  readonly batch: { readonly ownReplicaAt: number | null } | null;
+  /** Of batch jobs only: when one more replica is started for them, null: not known, and when it joins the interactive jobs. */
+  readonly batch: { readonly ownReplicaAt: number | null; readonly joinsAt: number } | null;
+  /** It was a batch job, and waits with the interactive ones since then; null: it was none. */
+  readonly joinedAt: number | null;
   readonly job: {
+    readonly expiresAt: number;
     readonly availableAt: number | null;
     readonly avoid: { readonly nodeId: NodeId; readonly until: number } | null;
     /** What ended its last attempt. */
@@ -143,7 +146,7 @@ function startingUp(facts: WaitFacts, starting: NonNullable<WaitFacts["replicas"
 function batchLane({ batch, now, replicas, place }: WaitFacts): WaitReason | null {
   if (batch === null || batch.ownReplicaAt === null || batch.ownReplicaAt <= now) return null;
   const idle = replicas.idle > 0 ? "what idles is kept free for interactive jobs" : "no replica idles";
-  const detail = `Batch jobs take replicas that idle, and ${idle}; from ${iso(batch.ownReplicaAt)} on one is started for them (batch_target_wait_s).`;
+  const detail = `Batch jobs take replicas that idle, and ${idle}; from ${iso(batch.ownReplicaAt)} on one is started for them (batch_target_wait_s). From ${iso(batch.joinsAt)} on it goes with the interactive jobs, because it must start soon after (expires_in).`;
   return { code: "batch_lane", detail, until: iso(batch.ownReplicaAt), ahead: place - 1 };
 }
 
@@ -196,7 +199,7 @@ function shortage(facts: WaitFacts): WaitReason[] {
   }
 }
 
-function ownReasons({ job, now, replicas }: WaitFacts): WaitReason[] {
+function ownReasons({ job, now, replicas, joinedAt }: WaitFacts): WaitReason[] {
   const reasons: WaitReason[] = [];
   if (job.availableAt !== null && job.availableAt > now) {
     const why = job.lastError === null ? "" : ` Its last attempt ended with: ${job.lastError}`;
@@ -208,6 +211,10 @@ function ownReasons({ job, now, replicas }: WaitFacts): WaitReason[] {
   if (avoid !== null && avoid.until > now && replicas.elsewhere && onlyAvoided) {
     const detail = `Its last attempt failed on node ${avoid.nodeId}: for ${seconds(avoid.until - now)} it waits for another one.`;
     reasons.push({ code: "prefers_another_node", detail, until: iso(avoid.until) });
+  }
+  if (joinedAt !== null) {
+    const detail = `It came as a batch job and has gone with the interactive ones since ${iso(joinedAt)}, because its start deadline is near (expires_in).`;
+    reasons.push({ code: "batch_lane", detail, until: iso(job.expiresAt) });
   }
   return reasons;
 }

@@ -143,10 +143,31 @@ function checkRecord(oracle: Oracle, record: JobRecord): void {
   }
 }
 
-/** Only who asks for it gives a job another place, and only while it waits. */
+/** A batch job joins the interactive ones so long before its start deadline, or at half of its time. */
+const JOINS_BEFORE_MS = 5 * 60_000;
+
+function joins(oracle: Oracle, before: JobRecord, next: JobRecord): boolean {
+  const { createdAt, expiresAt } = before;
+  const at = Math.max(expiresAt - JOINS_BEFORE_MS, createdAt + Math.floor((expiresAt - createdAt) / 2));
+  return (
+    before.state === "queued" &&
+    before.startedAt === null &&
+    before.lane === "batch" &&
+    next.lane === "interactive" &&
+    next.rank === at - 60_000 * before.priority &&
+    oracle.now >= at
+  );
+}
+
+/** Only who asks for it, or its start deadline, gives a job another place, and only while it waits. */
 function checkPlace(oracle: Oracle, before: JobRecord, next: JobRecord): void {
   if (before.rank === next.rank && before.lane === next.lane && before.priority === next.priority) return;
   const { operation } = oracle;
+  if (operation.type === "wake" && joins(oracle, before, next)) {
+    oracle.moved.add(next.id);
+    oracle.world.coverage.path("a batch job joins the interactive ones");
+    return;
+  }
   promise(
     "I12",
     operation.type === "patch" && operation.jobId === next.id && before.state === "queued" && next.state === "queued",

@@ -396,8 +396,11 @@ export class EndpointModel {
     must(terminalAt === (ended ? events.length - 1 : -1), "the terminal event is not the last");
     // I10: attempts are bounded.
     must(leasesIn(row).length <= ATTEMPTS_MAX + FREE_HANDBACKS_MAX, "I10: too many leases");
-    // I12: the place follows from the arrival and the priority alone.
-    must(row.rank === rankOf(Number(row.created_at), Number(row.priority)), "I12: the place has changed");
+    // I12: the place follows from the arrival and the priority alone, or from the deadline of a batch job that has joined.
+    const priority = Number(row.priority);
+    const hasJoined =
+      row.lane === 0 && this.world.now >= joiningAt(row) && row.rank === rankOf(joiningAt(row), priority);
+    must(hasJoined || row.rank === rankOf(Number(row.created_at), priority), "I12: the place has changed");
   }
 
   #checkLeases(rows: readonly SqlRow[]): void {
@@ -482,6 +485,8 @@ export class EndpointModel {
     const passedOver = new Map<unknown, unknown>();
     for (const job of before) {
       const now = this.#row(job.id as JobId);
+      // A batch job that joined the interactive ones has another place now.
+      if (now !== undefined && now.lane !== job.lane) continue;
       if (now?.state === "queued" && now.leases === job.leases) passedOver.set(job.lane, job.id);
       else if (now?.leases !== job.leases) must(!passedOver.has(job.lane), "I12: a job was passed over");
     }
@@ -491,7 +496,9 @@ export class EndpointModel {
     const { world } = this;
     let due = Number.POSITIVE_INFINITY;
     for (const row of rows) {
-      if (row.state === "queued" && row.started_at === null) due = Math.min(due, Number(row.expires_at));
+      if (row.state === "queued" && row.started_at === null) {
+        due = Math.min(due, row.lane === 1 ? joiningAt(row) : Number(row.expires_at));
+      }
       if (row.available_at !== null) due = Math.min(due, Number(row.available_at));
       if (row.state !== "running") continue;
       const heardAt = this.leases.get(row.lease_id as LeaseId)?.heardAt ?? 0;
@@ -548,4 +555,10 @@ function same(a: unknown, b: unknown): boolean {
 
 function pick<T>(from: readonly T[], at: number): T | undefined {
   return from.length === 0 ? undefined : from[at % from.length];
+}
+
+/** When a batch job joins the interactive ones: five minutes before its start deadline, or at half of its time. */
+function joiningAt(row: SqlRow): number {
+  const [createdAt, expiresAt] = [Number(row.created_at), Number(row.expires_at)];
+  return Math.max(expiresAt - 5 * 60_000, Math.floor((createdAt + expiresAt) / 2));
 }
