@@ -4,7 +4,7 @@ import { EndpointId, makeId } from "#contract/ids";
 import { ReleaseCache } from "#gpu-agent/release-cache";
 
 const endpoint_id = makeId(EndpointId, "ep", 0, (length) => new Uint8Array(length));
-const release = (number: number): ReleaseForAgent => ({
+const release = (number: number, more: Partial<ReleaseForAgent> = {}): ReleaseForAgent => ({
   endpoint_id,
   endpoint: "x",
   release: number,
@@ -12,6 +12,7 @@ const release = (number: number): ReleaseForAgent => ({
   inputs: [],
   outputs: [],
   classes: [],
+  ...more,
 });
 
 it("fetches a release once, keeps those in use, and forgets the one used longest ago", async () => {
@@ -36,4 +37,21 @@ it("asks again after a failure", async () => {
   const { signal } = new AbortController();
   await expect(cache.get(1, signal)).rejects.toThrow("no");
   expect((await cache.get(1, signal)).release).toBe(1);
+});
+
+it("refuses a release whose graph has a class that it is not listed with, each time", async () => {
+  const graph = JSON.stringify({
+    "1": { class_type: "EmptyImage", inputs: {} },
+    "2": { class_type: "Shell", inputs: {} },
+  });
+  const cache = new ReleaseCache((number) =>
+    Promise.resolve(release(number, { graph, classes: number === 1 ? ["EmptyImage"] : ["EmptyImage", "Shell"] })),
+  );
+  const { signal } = new AbortController();
+  for (const _ of [1, 2]) {
+    await expect(cache.get(1, signal)).rejects.toMatchObject({
+      jobError: { code: "invalid_workflow", node_id: "2", class_type: "Shell" },
+    });
+  }
+  expect((await cache.get(2, signal)).release).toBe(2);
 });
