@@ -124,17 +124,18 @@ export const replicasSeconds: Command = {
     const days = { from: dayOf(call, "from"), to: dayOf(call, "to") };
     const client = await call.connect();
     const data = await client.replicas.seconds(call.positionals[0] ?? "", days, { signal: call.interrupts.signal });
-    const rows = data.map(({ day, pod_id, gpu_type, seconds, started, crashed }) => [
+    const rows = data.map(({ day, pod_id, gpu_type, seconds, started, crashed, cost }) => [
       day,
       pod_id,
       gpu_type ?? "",
       ...[seconds.cold, seconds.idle, seconds.busy].map((each) => duration(each * 1_000)),
       String(started),
       String(crashed),
+      cost === null ? "" : `$${cost.toFixed(cost < 1 ? 4 : 2)}`,
     ]);
     return {
       data: { data },
-      text: textTable(["day", "pod", "gpu", "cold", "idle", "busy", "started", "crashed"], rows),
+      text: textTable(["day", "pod", "gpu", "cold", "idle", "busy", "started", "crashed", "cost"], rows),
     };
   },
 };

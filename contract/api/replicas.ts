@@ -31,6 +31,11 @@ export const ReplicaDay = z
     }),
     started: z.int().nonnegative().meta({ description: "Replicas that were placed on this day" }),
     crashed: z.int().nonnegative().meta({ description: "Replicas that crashed on this day" }),
+    price_per_hour: z.number().nonnegative().nullable().meta({
+      description:
+        "US dollars for an hour of the card as it is set now: by the pod, else by the workspace, else as shipped; null without a type of card",
+    }),
+    cost: z.number().nonnegative().nullable().meta({ description: "US dollars for all of the seconds at that price" }),
   })
   .meta({ id: "ReplicaDay" });
 export type ReplicaDay = z.infer<typeof ReplicaDay>;

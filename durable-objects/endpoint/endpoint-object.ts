@@ -64,6 +64,7 @@ import type {
   OutputGrant,
   QueuePlace,
   ReleaseLogReply,
+  ReplicaLogReply,
   Reply,
   StoredInputFile,
   StoredOutput,
@@ -87,8 +88,8 @@ const DELETE_KEYS_MAX = 1_000;
  * takes next to nothing, and brings in what has arrived. Measured: with four, jobs end to end are 7 % more than with one.
  */
 const GATHER_TURNS = 4;
-/** Requests that follow the releases of one endpoint at a time; a person or two, and their tools, do. */
-const RELEASE_FOLLOWERS_MAX = 100;
+/** Requests that follow the releases and replicas of one endpoint at a time; a person or two, and their tools, do. */
+const FOLLOWERS_MAX = 100;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
 /**
@@ -119,7 +120,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   #deletingOutputs = false;
   /** The catalog is being told of a release that is ready. */
   #activating: Promise<void> | null = null;
-  /** Who follows the log of a release. */
+  /** Who follows the log of a release or a replica. */
   readonly #followers = new Set<() => void>();
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -305,13 +306,21 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     after: number,
     waitMs: number,
   ): Promise<Reply<ReleaseLogReply>> {
+    return this.#follow(waitMs, (core) => core.releaseLog(workspaceId, release, after));
+  }
+
+  /** Repeats a look at a log until there is a line or nothing more to come, at each change of any that is followed. */
+  async #follow<T extends { readonly lines: readonly unknown[]; readonly ended: boolean }>(
+    waitMs: number,
+    look: (core: EndpointCore) => Reply<T>,
+  ): Promise<Reply<T>> {
     const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
     for (;;) {
-      const reply = this.#turn((core) => core.releaseLog(workspaceId, release, after));
+      const reply = this.#turn(look);
       const leftMs = deadline - Date.now();
       if (!reply.ok || reply.lines.length > 0 || reply.ended || leftMs <= 0) return reply;
-      if (this.#followers.size >= RELEASE_FOLLOWERS_MAX) {
-        return refusal("too_many_watchers", "Too many requests follow this endpoint's releases.", { retryAfterS: 5 });
+      if (this.#followers.size >= FOLLOWERS_MAX) {
+        return refusal("too_many_watchers", "Too many requests follow this endpoint's logs.", { retryAfterS: 5 });
       }
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, leftMs);
@@ -357,6 +366,15 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
 
   async getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
     return this.#turn((core) => core.getReplica(workspaceId, replicaId));
+  }
+
+  async watchReplicaLog(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    from: number,
+    waitMs: number,
+  ): Promise<Reply<ReplicaLogReply>> {
+    return this.#follow(waitMs, (core) => core.followedReplica(workspaceId, replicaId, from));
   }
 
   async replicaLog(
@@ -589,6 +607,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
         return;
       }
       case "release_changed":
+      case "replica_changed":
         for (const resolve of this.#followers) resolve();
         return;
       case "activate_release":
@@ -653,6 +672,8 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
       return refusal("unavailable", "The pod does not answer.", { retryAfterS: 1 });
     }
     this.#turn((core) => core.admitReplica(node, replicaId, askedAt));
+    // On which type of card it is comes with the pod's answer to a demand, and nothing else may call for one.
+    this.ctx.waitUntil(this.#sendDemand(node.podId));
     const second = await attempt();
     // The news of its node's silence came in between: the next question finds out which is newer.
     return second ?? (this.#turn((core) => core.isReplicaInDoubt(replicaId)) ? undecided : unknown);

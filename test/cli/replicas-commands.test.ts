@@ -86,16 +86,19 @@ it("shows what time went to, by day", async () => {
   const day = {
     day: "2026-11-21",
     pod_id: example().pod_id,
-    gpu_type: null,
+    gpu_type: "rtx-4090",
     seconds: { cold: 18, idle: 61.5, busy: 3_600 },
     started: 2,
     crashed: 1,
+    price_per_hour: 0.08,
+    cost: 0.081767,
   };
-  const server = await scriptedServer(json(200, { data: [day] }));
+  const unpriced = { ...day, gpu_type: null, price_per_hour: null, cost: null };
+  const server = await scriptedServer(json(200, { data: [day, unpriced] }));
   const shown = await runHere(["replicas", "seconds", "fox", "--from", "2026-11-01", ...keyed(server.url)], {
     isTerminal: true,
   });
-  expect(shown.stdout).toMatch(/2026-11-21 +pod_\S+ +18\.0 s +1 min 2 s +60 min 0 s +2 +1/);
+  expect(shown.stdout).toMatch(/2026-11-21 +pod_\S+ +rtx-4090 +18\.0 s +1 min 2 s +60 min 0 s +2 +1 +\$0\.0818/);
   expect(server.seen[0]?.url).toBe("/v1/endpoints/fox/replica-seconds?from=2026-11-01");
 });
 

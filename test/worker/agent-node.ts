@@ -14,7 +14,7 @@ import { type JsonObject, parseExactJson } from "#contract/exact-json";
 import { jsonOf, send, type TestWorkspace } from "#test/worker/workspace";
 import { sha256Hex } from "#worker/auth/digest";
 
-const GPU = { index: 0, name: "test", uuid: null, vram_mb: 24_000, driver: null };
+export const GPU = { index: 0, name: "test", uuid: null, vram_mb: 24_000, driver: null };
 /** How often a poll is repeated before the test gives up; each waits a little by itself. */
 const ROUNDS_MAX = 100;
 

@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { JsonObject } from "#contract/exact-json";
+import { until } from "#test/until";
 import {
   agentHeaders,
+  GPU,
   joinNode,
   readyReplica,
   report,
@@ -60,7 +62,8 @@ describe("a replica", () => {
     expect(sum).toBeGreaterThan(0);
     const today = new Date().toISOString().slice(0, 10);
     const days = (await get(`/v1/endpoints/fox/replica-seconds?from=${today}`)).data as JsonObject[];
-    expect(days.at(-1)).toMatchObject({ pod_id: workspace.podId, gpu_type: null, crashed: 0 });
+    const unpriced = { gpu_type: null, price_per_hour: null, cost: null };
+    expect(days.at(-1)).toMatchObject({ pod_id: workspace.podId, crashed: 0, ...unpriced });
     expect(days.reduce((total, { started }) => total + Number(started), 0)).toBe(1);
   });
 
@@ -100,5 +103,38 @@ describe("a replica", () => {
     }
     const nothing = await send("GET", "/v1/endpoints/fox/replica-seconds", { key: stranger.key });
     expect(await jsonOf(nothing)).toEqual({ data: [] });
+  });
+});
+
+describe("what replicas cost", () => {
+  it("follows the card's price as the workspace, then the pod, sets it, and is unknown for a card without a type", async () => {
+    const owner = await makeWorkspace();
+    const { key, podId } = owner;
+    const set = (path: string, json: JsonObject, method = "PUT") => send(method, path, { key, json });
+    const type = { vram_mb: GPU.vram_mb, matches: [GPU.name], price_per_hour: 36 };
+    expect((await set("/v1/gpu-types/my-card", type)).status).toBe(200);
+    await makeEndpoint(key, "hare", { workflow: textGraph(1), settings: { min_replicas: 1 } });
+    await submitJob(key, "hare", { seed: 1 });
+    await readyReplica(await joinNode(owner));
+    const today = async () => {
+      const days = await jsonOf(await send("GET", "/v1/endpoints/hare/replica-seconds", { key }));
+      return (days.data as JsonObject[]).at(-1) ?? {};
+    };
+    const costs = ({ seconds, price_per_hour, cost }: JsonObject) => {
+      const sum = Object.values(seconds as JsonObject).reduce((total: number, each) => total + Number(each), 0);
+      expect(Number(cost)).toBeCloseTo((sum / 3_600) * Number(price_per_hour), 5);
+      expect(Number(cost)).toBeGreaterThan(0);
+      return price_per_hour;
+    };
+    const first = await until("the card is known", async () => {
+      const day = await today();
+      return day.gpu_type === "my-card" ? day : undefined;
+    });
+    expect(costs(first)).toBe(36);
+    expect((await set(`/v1/pods/${podId}`, { prices: { "my-card": 72 } }, "PATCH")).status).toBe(200);
+    expect(costs(await today())).toBe(72);
+    expect((await set(`/v1/pods/${podId}`, { prices: {} }, "PATCH")).status).toBe(200);
+    expect((await set("/v1/gpu-types/my-card", { ...type, price_per_hour: 18 })).status).toBe(200);
+    expect(costs(await today())).toBe(18);
   });
 });

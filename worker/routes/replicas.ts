@@ -7,13 +7,16 @@ import {
   replaceReplica,
   stopReplica,
 } from "#contract/api/replicas";
+import type { UsedMs } from "#durable-objects/replicas/replica-account";
 import { handle } from "#worker/http/router";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
+import { cardPrices } from "#worker/pods/card-prices";
 
 /** A month, when nobody says how far back. */
 const DAYS_DEFAULT = 30;
 const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 
 const list = handle(listReplicas, async ({ env, principal: { workspaceId }, params, query }) => {
   const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
@@ -61,21 +64,33 @@ const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceI
   const today = Math.floor(Date.now() / DAY_MS);
   const to = query.to === undefined ? today : dayOf(query.to);
   const from = query.from === undefined ? to - DAYS_DEFAULT : dayOf(query.from);
-  const { days } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
-    object.replicaDays(workspaceId, from, to),
-  );
-  const data = days.map(({ day, podId, gpuType, used, started, crashed }) => ({
-    day: new Date(day * DAY_MS).toISOString().slice(0, 10),
-    pod_id: podId,
-    gpu_type: gpuType === "" ? null : gpuType,
-    seconds: { cold: used.cold / 1_000, idle: used.idle / 1_000, busy: used.busy / 1_000 },
-    started,
-    crashed,
-  }));
+  const [{ days }, priceOf] = await Promise.all([
+    askEndpoint(env, endpoint.key, "repeatable", (object) => object.replicaDays(workspaceId, from, to)),
+    cardPrices(env.CATALOG, workspaceId),
+  ]);
+  const data = days.map(({ day, podId, gpuType, used, started, crashed }) => {
+    const type = gpuType === "" ? null : gpuType;
+    const price = priceOf(podId, type);
+    return {
+      day: new Date(day * DAY_MS).toISOString().slice(0, 10),
+      pod_id: podId,
+      gpu_type: type,
+      seconds: { cold: used.cold / 1_000, idle: used.idle / 1_000, busy: used.busy / 1_000 },
+      started,
+      crashed,
+      price_per_hour: price,
+      cost: price === null ? null : costOf(used, price),
+    };
+  });
   return { data };
 });
 
 export const replicaRoutes = [list, get, logs, stop, replace, seconds];
+
+/** Dollars, to a millionth. */
+function costOf({ cold, idle, busy }: UsedMs, pricePerHour: number): number {
+  return Math.round(((cold + idle + busy) / HOUR_MS) * pricePerHour * 1_000_000) / 1_000_000;
+}
 
 /** Days since 1970, UTC. */
 function dayOf(date: string): number {
