@@ -3,7 +3,7 @@ import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 
 /** Fast failures further apart than this are not one streak: by then the machine has been something else. */
 export const FAILURE_STREAK_MS = 30 * 60_000;
-/** So many returns from silence within FLAPS_WITHIN_MS are a bad line: each one costs a start of all that ran there. */
+/** So many returns from silence within FLAPS_WITHIN_MS are a bad line: each one costs what ran there its work, and others a start. */
 export const FLAPS_MAX = 4;
 /** A silence takes 20 s to be seen, so four returns in ten minutes are more absence than presence can make good. */
 export const FLAPS_WITHIN_MS = 10 * 60_000;
