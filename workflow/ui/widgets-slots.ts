@@ -86,7 +86,10 @@ function endingInButton(slots: WidgetSlot[], known: KnownClass | undefined): Wid
 
 /** An input that has a widget of its own, unless it is a connection only. */
 export function isWidget(input: DeclaredInput): boolean {
-  if (input.options.forceInput === true) return false;
+  return input.options.forceInput !== true && hasWidgetType(input);
+}
+
+function hasWidgetType(input: DeclaredInput): boolean {
   return typeof input.options.widgetType === "string" || input.choices !== undefined || WIDGET_TYPES.has(input.type);
 }
 
@@ -97,6 +100,9 @@ function declaredWidgets(
 ): DeclaredInput[] {
   // Values are searched for a dynamic choice from left to right, so that two of them do not read the same one.
   const values = Array.isArray(node.widgets) ? (node.widgets as readonly Json[]) : [];
+  // An input that the class has made a connection since still has its value where its widget was.
+  const before = new Set(node.inputs.flatMap(({ widget }) => (widget === null ? [] : [widget])));
+  const wasWidget = (input: DeclaredInput): boolean => before.has(input.name) && hasWidgetType(input);
   let from = 0;
   const chosen = (input: DeclaredInput, keys: ReadonlySet<Json>): Json | undefined => {
     const named = node.overrides?.[input.name] ?? node.namedWidgets?.[input.name] ?? objectValue(node, input.name);
@@ -118,7 +124,7 @@ function declaredWidgets(
     }
     // A growing input has as many widgets as the file names; its connections need none.
     if (input.type === AUTOGROW) return grownWidgets(node, input);
-    return isWidget(input) || isExtra(input) ? [input] : [];
+    return isWidget(input) || wasWidget(input) || isExtra(input) ? [input] : [];
   };
   return inputs.flatMap((input) => expand(input, 0));
 }

@@ -86,6 +86,7 @@ export const lookup = classLookup(
       nodeClass("Forced", { text: ["STRING", { forceInput: true }], size: INT, list: ["LIST", {}] }),
       nodeClass("Picked", { name: [["a", "b"], { control_after_generate: true }], size: INT }),
       nodeClass("Loaded", { image: [[], { image_upload: true }], width: INT }),
+      nodeClass("Restyled", { style: [["new", "old"], {}], text: ["STRING", { forceInput: true }] }),
       nodeClass("Fetched", {
         image: ["COMBO", { image_upload: true, remote: { route: "/internal/files/output", refresh_button: true } }],
       }),

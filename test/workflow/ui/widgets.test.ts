@@ -56,6 +56,14 @@ describe("values of a class that has changed since", () => {
     expect(inputs("Sized", [["gone"], "area", 64, "text"])).toEqual({ method: "area", width: 64, text: "text" });
   });
 
+  it("keep their places where the class has made a widget a connection since", () => {
+    const text = { name: "text", type: "STRING", widget: "text" };
+    const node = uiNode("1", "Restyled", { inputs: [text], widgets: ["old", "", ""] });
+    const giver = uiNode("2", "PrimitiveString", { outputs: ["STRING"], widgets: ["new"] });
+    const result = converted(uiGraph([node, giver], [["2", 0, "1", 0]]));
+    expect(inputsOf(result, "1")).toEqual({ style: "old", text: ["2", 0] });
+  });
+
   it("are refused when one fits nothing while an input has none", () => {
     const refused = convertUi(expanded(one("Sized", { widgets: ["area", "sixty", "text"], title: "Size" })), lookup);
     expect(refused).toMatchObject({
