@@ -12,6 +12,7 @@ import {
   WebhookEvent,
   WebhookJob,
   WebhookMessage,
+  WebhookRelease,
 } from "#contract/webhook";
 
 type JsonSchema = { [key: string]: unknown };
@@ -194,7 +195,12 @@ function message(event: WebhookEvent, components: Components): JsonSchema {
       ? WebhookMessage
       : WebhookMessage.extend({
           type: z.literal(event),
-          data: event === "webhook.disabled" ? WebhookDisabled : WebhookJob,
+          data:
+            event === "webhook.disabled"
+              ? WebhookDisabled
+              : event === "release.ready" || event === "release.failed"
+                ? WebhookRelease
+                : WebhookJob,
         });
   const headers = z.object({
     [WEBHOOK_ID_HEADER]: MessageId.meta({ description: "The same for every try of an event: remember it" }),

@@ -6,7 +6,13 @@ import { Job, JobEventType, JobOutput, JobProgress } from "#contract/job";
 import { PersonText } from "#contract/person-text";
 
 /** Everything that can be subscribed to. Add, never rename. */
-export const WebhookEvent = z.enum([...JobEventType.options, "webhook.disabled", "webhook.test"]);
+export const WebhookEvent = z.enum([
+  ...JobEventType.options,
+  "release.ready",
+  "release.failed",
+  "webhook.disabled",
+  "webhook.test",
+]);
 export type WebhookEvent = z.infer<typeof WebhookEvent>;
 
 export const DEFAULT_WEBHOOK_EVENTS: readonly WebhookEvent[] = [
@@ -148,6 +154,25 @@ export const WebhookJob = Job.pick({
     test: Example,
   })
   .meta({ id: "WebhookJob" });
+
+/** `data` of `release.ready` and `release.failed`. */
+export const WebhookRelease = z
+  .object({
+    endpoint: z.string().meta({ description: "The endpoint's slug" }),
+    endpoint_id: EndpointId,
+    release: z.int().positive(),
+    state: z.enum(["ready", "failed"]).meta({
+      description: "`ready`: it has run on every type of card that is online; `failed`: it cannot run on one of them",
+    }),
+    gpu_type: z
+      .string()
+      .nullable()
+      .meta({ description: "Of `release.failed`: where; null for machines without a known card" }),
+    error: z.string().nullable().meta({ description: "Of `release.failed`: why, in words" }),
+    at: z.iso.datetime(),
+    test: Example,
+  })
+  .meta({ id: "WebhookRelease" });
 
 /** `data` of `webhook.disabled`. */
 export const WebhookDisabled = z

@@ -1,5 +1,6 @@
 import type { EndpointId, JobId } from "#contract/ids";
-import type { JobEventType, JobWebhook } from "#contract/job";
+import type { JobWebhook } from "#contract/job";
+import type { WebhookEvent } from "#contract/webhook";
 import {
   integer,
   integerOrNull,
@@ -10,10 +11,7 @@ import {
 } from "#durable-objects/sql/database";
 import type { Interest, OutboxEvent } from "#durable-objects/webhooks/rpc";
 
-export interface NewOutboxRow extends Omit<OutboxEvent, "endpointId" | "type" | "jobId"> {
-  readonly type: JobEventType;
-  readonly jobId: JobId;
-}
+export type NewOutboxRow = Omit<OutboxEvent, "endpointId">;
 
 /** What this endpoint knows of those who listen, and how handing over goes. */
 export interface StoredInterest {
@@ -59,9 +57,9 @@ export class OutboxStore {
     const rows = this.#db.exec("SELECT * FROM outbox ORDER BY id LIMIT ?", limit);
     const events = rows.map((row) => ({
       messageId: text(row, "message_id"),
-      type: text(row, "type") as JobEventType,
+      type: text(row, "type") as WebhookEvent,
       endpointId,
-      jobId: text(row, "job_id") as JobId,
+      jobId: textOrNull(row, "job_id") as JobId | null,
       at: integer(row, "at"),
       data: text(row, "data"),
       url: textOrNull(row, "url"),

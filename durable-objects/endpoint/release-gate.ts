@@ -6,6 +6,7 @@ import { capacityOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import type { ReleaseWish, WishCause } from "#durable-objects/endpoint/release-store";
 import type { Reply } from "#durable-objects/endpoint/rpc";
+import { tellRelease } from "#durable-objects/endpoint/telling";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import {
   begun,
@@ -283,6 +284,8 @@ export function reportVerification(
     if (message.final === true) {
       releases.put(refuted(heard, error, now));
       tell(state, release, `Release ${release} cannot run on ${nameOf(trial.card)}: ${error}`, now, trial, replica.id);
+      // Of one that is waited for, the end of the wish is told.
+      if (releases.wish?.release !== release) tellRelease(state, release, { card: trial.card, error }, now);
     } else giveUp(state, heard, error, now);
   } else {
     // A late report does not take it back to what it was at before.
@@ -333,7 +336,10 @@ function prove(state: EndpointState, { id, gpuType }: ReplicaRecord, release: nu
     releases.put(proven(before, id, now));
     tell(state, release, `Release ${release} has run on ${nameOf(gpuType)}.`, now, before, id);
   }
-  if (release === config?.release && releases.marks(release).readyAt === null) releases.mark(release, { readyAt: now });
+  if (release === config?.release && releases.marks(release).readyAt === null) {
+    releases.mark(release, { readyAt: now });
+    tellRelease(state, release, null, now);
+  }
 }
 
 // --- in every turn ---------------------------------------------------------------------------------------------------
@@ -383,9 +389,13 @@ function judge(state: EndpointState, now: number): void {
   const failed = failureOn(trials, online ?? trials.map(({ card }) => card));
   if (failed !== null) {
     const stays = `Release ${wish.replaces} stays active.`;
+    tellRelease(state, wish.release, failed, now);
     end(state, wish, `Release ${wish.release} cannot run on ${nameOf(failed.card)}. ${stays}`, now);
   } else if (online !== null && isReadyOn(trials, online)) {
-    if (releases.marks(wish.release).readyAt === null) releases.mark(wish.release, { readyAt: now });
+    if (releases.marks(wish.release).readyAt === null) {
+      releases.mark(wish.release, { readyAt: now });
+      tellRelease(state, wish.release, null, now);
+    }
     tell(state, wish.release, `Release ${wish.release} is ready.`, now);
     releases.wish = { ...wish, dueAt: now };
     tellCatalog(state, now);

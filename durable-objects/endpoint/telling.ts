@@ -1,11 +1,13 @@
-/** Which changes of a job webhooks hear of. Written beside the change itself, handed over later. */
+/** Which changes of a job or a release webhooks hear of. Written beside the change itself, handed over later. */
 import type { EndpointId, WorkspaceId } from "#contract/ids";
 import type { JobEventType, JobProgress, JobWebhook, TERMINAL_STATES } from "#contract/job";
 import { PROGRESS_PERSIST_MS } from "#contract/limits";
+import type { WebhookEvent } from "#contract/webhook";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
-import { jobData } from "#durable-objects/outbox/message-body";
-import { eventMessageId, progressMessageId } from "#durable-objects/outbox/message-id";
+import type { NewOutboxRow } from "#durable-objects/endpoint/outbox-store";
+import { jobData, releaseData } from "#durable-objects/outbox/message-body";
+import { eventMessageId, progressMessageId, releaseMessageId } from "#durable-objects/outbox/message-id";
 import { isEnded, type JobRecord, type QueuedJob, type RunningJob } from "#durable-objects/queue/job-record";
 import type { Interest, OutboxEvent } from "#durable-objects/webhooks/rpc";
 
@@ -60,6 +62,30 @@ export function tellHeard(
   if (tell(state, after, "job.progress", now, messageId, null, progress)) state.progressTold.set(after.id, now);
 }
 
+/** It is known whether a release can run. @param failure null: it is ready */
+export function tellRelease(
+  state: EndpointState,
+  release: number,
+  failure: { readonly card: string | null; readonly error: string | null } | null,
+  now: number,
+): void {
+  const { config } = state;
+  const type = failure === null ? "release.ready" : "release.failed";
+  if (config === null || !isWanted(state, type)) return;
+  const { endpointId, slug: endpoint } = config;
+  const data = releaseData({
+    endpoint,
+    endpointId,
+    release,
+    state: failure === null ? "ready" : "failed",
+    card: failure?.card ?? null,
+    error: failure?.error ?? null,
+    at: now,
+  });
+  const messageId = releaseMessageId(endpointId, release, now);
+  add(state, { messageId, type, jobId: null, at: now, data: JSON.stringify(data), url: null });
+}
+
 function tellStarted(state: EndpointState, job: JobRecord, at: number): void {
   const seq = job.events.findLast(({ type }) => type === "started")?.seq ?? 0;
   tell(state, job, "job.started", at, eventMessageId(job.id, seq));
@@ -80,10 +106,10 @@ function tell(
   progress: JobProgress | null = null,
 ): boolean {
   const { outbox, config } = state;
-  const { events, jobWebhooks, dueAt } = outbox.interest;
+  const { jobWebhooks } = outbox.interest;
   const webhook: JobWebhook | null = known?.webhook ?? (jobWebhooks ? outbox.webhookOf(job.id) : null);
   const url = webhook?.events.includes(type) ? webhook.url : null;
-  if (config === null || (url === null && events !== null && !events.includes(type))) return false;
+  if (config === null || (url === null && !isWanted(state, type))) return false;
   const payload = known ?? state.jobs.payload(job.id);
   const data = jobData({
     id: job.id,
@@ -101,12 +127,23 @@ function tell(
     outputs: job.state === "succeeded" ? job.outputs : [],
     ...(progress === null ? {} : { progress }),
   });
-  outbox.add({ messageId, type, jobId: job.id, at, data: JSON.stringify(data), url });
-  if (dueAt === null) state.effect({ type: "hand_over" });
+  add(state, { messageId, type, jobId: job.id, at, data: JSON.stringify(data), url });
+  return true;
+}
+
+/** Whether the workspace subscribes to it; before that is known, it might. */
+function isWanted({ outbox }: EndpointState, type: WebhookEvent): boolean {
+  const { events } = outbox.interest;
+  return events === null || events.includes(type);
+}
+
+function add(state: EndpointState, row: NewOutboxRow): void {
+  const { outbox } = state;
+  outbox.add(row);
+  if (outbox.interest.dueAt === null) state.effect({ type: "hand_over" });
   const now = state.world.now();
   // Not the time of a retry that is under way: each new event would ring the alarm for nothing.
   state.due(handOverDue(state, now) ?? now);
-  return true;
 }
 
 // --- handing over ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /** What a webhook message says. Bodies stay below WEBHOOK_BODY_BYTES_MAX: they link to outputs and never hold them. */
 import type { EndpointId, JobId, WorkspaceId } from "#contract/ids";
-import type { JobError, JobProgress, JobState, Lane } from "#contract/job";
+import type { JobError, JobEventType, JobProgress, JobState, Lane } from "#contract/job";
 import { WEBHOOK_BODY_BYTES_MAX } from "#contract/limits";
 import type { WebhookEvent } from "#contract/webhook";
 
@@ -86,6 +86,31 @@ export function jobData(facts: JobFacts): MessageData {
   );
 }
 
+/** What came of trying a release. */
+export interface ReleaseFacts {
+  readonly endpoint: string;
+  readonly endpointId: EndpointId;
+  readonly release: number;
+  readonly state: "ready" | "failed";
+  /** The type of card on which it failed. */
+  readonly card: string | null;
+  readonly error: string | null;
+  readonly at: number;
+}
+
+/** As a message's `data`. */
+export function releaseData({ error, card, ...facts }: ReleaseFacts): MessageData {
+  return {
+    endpoint: facts.endpoint,
+    endpoint_id: facts.endpointId,
+    release: facts.release,
+    state: facts.state,
+    gpu_type: card === null ? null : cut(card, NAME_LENGTH_MAX),
+    error: error === null ? null : cut(error, ERROR_LENGTH_MAX),
+    at: iso(facts.at),
+  };
+}
+
 /** The data with as many of its outputs as fit. @param bytesMax of its JSON text in UTF-8 */
 export function fitted(data: MessageData, bytesMax: number): MessageData {
   const { outputs } = data;
@@ -134,12 +159,21 @@ export function exampleData(type: WebhookEvent, at: number, workspaceId: Workspa
     const reason = "It has failed for 5 days without one success.";
     return { test: true, id: `wh_${chars}`, url: null, reason, failing_since: since, disabled_at: iso(at) };
   }
+  const endpointId = `ep_${chars}` as EndpointId;
+  if (type === "release.ready" || type === "release.failed") {
+    const state = type === "release.ready" ? "ready" : "failed";
+    const failure =
+      state === "ready"
+        ? { card: null, error: null }
+        : { card: "rtx-4090", error: "This ComfyUI has no node class Sharpen." };
+    return { test: true, ...releaseData({ endpoint: "text-to-image", endpointId, release: 2, state, ...failure, at }) };
+  }
   const state = EXAMPLE_STATES[type];
   const isEnded = state !== "queued" && state !== "running";
   const data = jobData({
     id: `job_${chars}` as JobId,
     endpoint: "text-to-image",
-    endpointId: `ep_${chars}` as EndpointId,
+    endpointId,
     release: 1,
     state,
     lane: "interactive",
@@ -166,7 +200,7 @@ const EXAMPLE_STATES = {
   "job.failed": "failed",
   "job.canceled": "canceled",
   "job.expired": "expired",
-} as const satisfies Record<Exclude<WebhookEvent, "webhook.disabled" | "webhook.test">, JobState>;
+} as const satisfies Record<JobEventType, JobState>;
 
 /** Texts come from machines and workflows and may be of any length. */
 function shortened<T extends object>(value: T): T {

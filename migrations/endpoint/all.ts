@@ -7,6 +7,18 @@ import { canary } from "./0006-canary.ts";
 import { releaseGate } from "./0007-release-gate.ts";
 import { replicaTimes } from "./0008-replica-times.ts";
 import { scaling } from "./0009-scaling.ts";
+import { releaseEvents } from "./0010-release-events.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
-export const endpointMigrations = [queue, absence, oneRow, control, outbox, canary, releaseGate, replicaTimes, scaling];
+export const endpointMigrations = [
+  queue,
+  absence,
+  oneRow,
+  control,
+  outbox,
+  canary,
+  releaseGate,
+  replicaTimes,
+  scaling,
+  releaseEvents,
+];

@@ -223,6 +223,47 @@ describe("an activation that prefers to wait", () => {
   });
 });
 
+describe("what came of trying a release", () => {
+  it("is told to those who subscribe to it, once", async () => {
+    const events = ["release.ready", "release.failed"];
+    const made = await send("POST", "/v1/webhooks", {
+      key: workspace.key,
+      json: { kind: "listen", events, endpoint: "gated" },
+    });
+    const { id } = await jsonOf(made);
+    const bodies = async () => {
+      const page = await jsonOf(await send("GET", `/v1/webhooks/${String(id)}/deliveries`, { key: workspace.key }));
+      return (page.data as JsonObject[]).map(
+        ({ body, job_id }) => ({ job_id, ...JSON.parse(String(body)) }) as JsonObject,
+      );
+    };
+    const good = Number((await deploy(70, { activate: false })).newest_release);
+    await call("POST", `/releases/${good}/activate`);
+    await verified("ready");
+    await shown(nothingWaits);
+    // It is ready already: activating it again is no news.
+    await call("POST", `/releases/2/activate`);
+    await call("POST", `/releases/${good}/activate`);
+    const bad = Number((await deploy(71)).newest_release);
+    await verified("failed", { error: "This ComfyUI has no node class Sharpen.", final: true });
+    await shown(nothingWaits);
+    let told: JsonObject[] = [];
+    for (let round = 0; round < ROUNDS_MAX && told.length < 2; round += 1) {
+      told = await bodies();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const common = { endpoint: "gated", endpoint_id: (await jsonOf(await call("GET", ""))).id, gpu_type: null };
+    expect(told.toReversed()).toMatchObject([
+      { type: "release.ready", job_id: null, data: { ...common, release: good, state: "ready", error: null } },
+      {
+        type: "release.failed",
+        job_id: null,
+        data: { ...common, release: bad, state: "failed", error: "This ComfyUI has no node class Sharpen." },
+      },
+    ]);
+  });
+});
+
 describe("calls of the gate", () => {
   it.each([
     ["POST", "/releases/2/activate", { force: "yes" }, 422, "invalid_body"],

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type EndpointId, JobId, type WorkspaceId } from "#contract/ids";
 import { TAG_BYTES_MAX, TAGS_MAX, WEBHOOK_BODY_BYTES_MAX, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
-import { WebhookDisabled, WebhookEvent, WebhookJob, WebhookMessage } from "#contract/webhook";
+import { WebhookDisabled, WebhookEvent, WebhookJob, WebhookMessage, WebhookRelease } from "#contract/webhook";
 import { afterTry, type DestinationHealth, HEALTHY, inFlightMax, isGivenUp } from "#durable-objects/outbox/breaker";
 import { exampleData, type JobFacts, jobData, messageBody } from "#durable-objects/outbox/message-body";
 import { failureText, outcomeOf, RETRY_AFTER_MS_MAX, retryAfterMs, THROTTLE_MS } from "#durable-objects/outbox/outcome";
@@ -220,7 +220,8 @@ describe("a message", () => {
   });
 
   it.each(WebhookEvent.options.filter((type) => type !== "webhook.test"))("of the type %s is as documented", (type) => {
-    const documented = type === "webhook.disabled" ? WebhookDisabled : WebhookJob;
+    const ofRelease = type === "release.ready" || type === "release.failed";
+    const documented = type === "webhook.disabled" ? WebhookDisabled : ofRelease ? WebhookRelease : WebhookJob;
     const { data } = WebhookMessage.parse(
       JSON.parse(messageBody(type, NOW, WORKSPACE, exampleData(type, NOW, WORKSPACE), "")),
     );
