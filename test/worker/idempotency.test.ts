@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { routes } from "#contract/api/all";
 import { IDEMPOTENCY_KEY_MS } from "#contract/limits";
 import { exampleBuild } from "#test/contract/example-build";
@@ -18,6 +18,11 @@ import { RUNNING_MS_MAX } from "#worker/catalog/idempotency-keys";
 let workspace: TestWorkspace;
 beforeEach(async () => {
   workspace = await makeWorkspace();
+  // Imports go out by themselves.
+  vi.spyOn(globalThis, "fetch").mockImplementation(async () => new Response("no", { status: 404 }));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
 });
 
 const newKey = { name: "ci", scopes: ["read"] };
@@ -32,6 +37,12 @@ const BODIES: Readonly<Record<string, () => unknown>> = {
   createEndpoint: () => ({ slug: "fox", workflow: textGraph() }),
   createBuild: () => exampleBuild,
   createJoinToken: () => ({ expires_in: 600 }),
+  beginModel: () => ({ sha256: "a".repeat(64), size: 1_000, filename: "fox.safetensors", type: "loras" }),
+  importModel: () => ({
+    source: "https://models.example.com/fox.safetensors",
+    filename: "fox.safetensors",
+    type: "loras",
+  }),
   createWebhook: () => ({ url: "https://hooks.example.com/in" }),
   rotateWebhookSecret: () => undefined,
   testWebhook: () => ({ event: "job.failed" }),

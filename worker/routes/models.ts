@@ -17,6 +17,7 @@ import type { Env } from "#worker/env";
 import { emptyAnswer, jsonAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
+import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { statedHash } from "#worker/http/stated-hash";
 import { storeModelPart } from "#worker/models/store-part";
@@ -37,15 +38,15 @@ const list = handle(listModels, async ({ env, principal: { workspaceId }, query 
   return { data: models, next_cursor };
 });
 
-// The hash names the model, so that beginning twice is beginning once.
-const begin = handle(beginModel, async ({ env, principal: { workspaceId }, body }) => {
+// The hash names the model, so that beginning twice is beginning once, with an Idempotency-Key and without.
+const begin = handleOnce(beginModel, async ({ env, principal: { workspaceId }, body }) => {
   const { model, created } = await askModels(env, workspaceId, "repeatable", (object) =>
     object.begin(workspaceId, body),
   );
   return jsonAnswer(created ? 201 : 200, model);
 });
 
-const importFrom = handle(importModel, async (call) => {
+const importFrom = handleOnce(importModel, async (call) => {
   const { env, body } = call;
   const { workspaceId } = call.principal;
   requireUsable(call, body.source);
