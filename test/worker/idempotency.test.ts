@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { routes } from "#contract/api/all";
 import { IDEMPOTENCY_KEY_MS } from "#contract/limits";
 import { exampleBuild } from "#test/contract/example-build";
@@ -18,11 +18,10 @@ import { RUNNING_MS_MAX } from "#worker/catalog/idempotency-keys";
 let workspace: TestWorkspace;
 beforeEach(async () => {
   workspace = await makeWorkspace();
-  // Imports go out by themselves.
-  vi.spyOn(globalThis, "fetch").mockImplementation(async () => new Response("no", { status: 404 }));
 });
-afterEach(() => {
-  vi.restoreAllMocks();
+beforeAll(() => {
+  // An import goes out by itself, and goes on after its test.
+  vi.spyOn(globalThis, "fetch").mockImplementation(async () => new Response("no", { status: 404 }));
 });
 
 const newKey = { name: "ci", scopes: ["read"] };
