@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import { followEvents } from "#client/follow-events";
 import type { AnswerOf, CallOptions, Transport } from "#client/transport";
 import {
   getReplica,
@@ -6,6 +7,7 @@ import {
   listReplicaSeconds,
   listReplicas,
   type ReplicaDay,
+  ReplicaLogLine,
   replaceReplica,
   stopReplica,
 } from "#contract/api/replicas";
@@ -33,6 +35,27 @@ export class Replicas {
   /** What it wrote while it started. @param from only lines with this number or a higher one */
   logs(endpoint: string, replica: string, from = 0, options: CallOptions = {}): Promise<ReplicaLog> {
     return this.#transport.call(getReplicaLogs, { params: { endpoint, replica }, query: { from }, ...options });
+  }
+
+  /**
+   * What it writes while it starts: the lines so far, and those that come, until it is ready or has ended.
+   * @param from only lines with this number or a higher one
+   */
+  async *follow(
+    endpoint: string,
+    replica: string,
+    options: CallOptions & { readonly from?: number } = {},
+  ): AsyncGenerator<ReplicaLogLine, void, void> {
+    const events = followEvents(this.#transport, {
+      route: getReplicaLogs,
+      params: { endpoint, replica },
+      of: `replica ${replica} of ${endpoint}`,
+      // An event's id is the number of the line that comes after it.
+      afterSeq: options.from ?? 0,
+      isLast: (type) => type === "end",
+      signal: options.signal,
+    });
+    for await (const { type, data } of events) if (type === "line") yield ReplicaLogLine.parse(data);
   }
 
   /** Stops it after the job in hand. */

@@ -1,14 +1,10 @@
 /** Replicas: how they stand, what they wrote, what their time went to; and sending one away. */
-import { setTimeout as pause } from "node:timers/promises";
 import type { Call, Command } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { duration, textTable } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
 import { ReplicaId } from "#contract/ids";
 import type { Replica } from "#contract/replica";
-
-/** A person who follows a log reads it; each look is a request. */
-const FOLLOW_MS = 1_000;
 
 const endpointArgument = { name: "endpoint", required: true };
 const positionals = [endpointArgument, { name: "replica", required: true }];
@@ -143,21 +139,15 @@ export const replicasSeconds: Command = {
 /** Prints lines as they come, until there is nothing more to expect. */
 async function follow(call: Call, client: Pilotlight, endpoint: string, replica: string) {
   const { signal } = call.interrupts;
-  for (let from = 0; ; ) {
-    // Asked for before the lines: what it wrote last is among them.
-    const { state } = await client.replicas.get(endpoint, replica, { signal });
-    const { data, next } = await client.replicas.logs(endpoint, replica, from, { signal });
-    for (const { number, at, line } of data) {
-      call.output.event({ type: "line", number, at, line });
-      if (call.output.format === "text") call.output.say(`${at}  ${line}`);
-    }
-    from = next;
-    if (!STARTING.includes(state)) return { data: { state, next }, text: `${replica} is ${state}.` };
-    await pause(FOLLOW_MS, undefined, { signal });
+  let next = 0;
+  for await (const { number, at, line } of client.replicas.follow(endpoint, replica, { signal })) {
+    call.output.event({ type: "line", number, at, line });
+    if (call.output.format === "text") call.output.say(`${at}  ${line}`);
+    next = number + 1;
   }
+  const { state } = await client.replicas.get(endpoint, replica, { signal });
+  return { data: { state, next }, text: `${replica} is ${state}.` };
 }
-
-const STARTING: readonly string[] = ["requested", "placed", "preparing", "booting", "loading"];
 
 /** @throws CliError `usage` when the second is no replica's id */
 function named(call: Call): [endpoint: string, replica: string] {

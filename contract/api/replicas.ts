@@ -78,7 +78,7 @@ export const getReplicaLogs = route({
   path: "/v1/endpoints/{endpoint}/replicas/{replica}/logs",
   summary: "What a replica wrote while it was prepared and started",
   description:
-    "The last 1,000 lines of the steps of its build and of ComfyUI's start, without passwords, tokens, prompts and inputs. Lines have numbers: ask again from `next` for those that have come since.",
+    "The last 1,000 lines of the steps of its build and of ComfyUI's start, without passwords, tokens, prompts and inputs. Lines have numbers: ask again from `next` for those that have come since. With `Accept: text/event-stream` each line is an event `line` (its data is a ReplicaLogLine), until the replica is ready or has ended: then comes `end`, whose data has its `state`. A stream goes on after `Last-Event-ID`.",
   scope: "read",
   params: ReplicaParams,
   query: z.object({
@@ -86,12 +86,14 @@ export const getReplicaLogs = route({
       description: "Only lines with this number or a higher one",
     }),
   }),
+  headers: z.object({ "last-event-id": z.string().max(40).optional() }),
   status: 200,
   returns: z.object({
     data: z.array(ReplicaLogLine),
     next: z.int().nonnegative().meta({ description: "The number of the line that comes next" }),
   }),
-  problems: ["endpoint_not_found", "replica_not_found"],
+  alsoReturnTypes: { 200: ["text/event-stream"] },
+  problems: ["endpoint_not_found", "replica_not_found", "too_many_watchers"],
 });
 export const stopReplica = route({
   id: "stopReplica",

@@ -60,6 +60,7 @@ import type {
   OutputGrant,
   QueuePlace,
   ReleaseLogReply,
+  ReplicaLogReply,
   Reply,
   StoredInputFile,
   StoredOutput,
@@ -79,7 +80,7 @@ import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
-import { isOver, mayReturn, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import { isOver, isStarting, mayReturn, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { LateWrites } from "#durable-objects/sql/late-writes";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -542,6 +543,16 @@ export class EndpointCore {
     });
   }
 
+  /** Lines of a replica's log from a number on, and how it stands. */
+  followedReplica(workspaceId: WorkspaceId, replicaId: ReplicaId, from: number): Reply<ReplicaLogReply> {
+    const log = this.replicaLog(workspaceId, replicaId, from);
+    if (!log.ok) return log;
+    const shown = this.getReplica(workspaceId, replicaId);
+    if (!shown.ok) return shown;
+    const { state } = shown.replica;
+    return { ...log, state, ended: !isStarting(state) };
+  }
+
   stopReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Reply<{ replica: Replica }> {
     return this.#change(workspaceId, replicaId, (replica) => replicas.drain(this.#state, replica));
   }
@@ -614,6 +625,7 @@ export class EndpointCore {
     return this.#mutate((now) => {
       this.#state.seen(replicaId, now);
       const logNext = this.#state.news.heard(replicaId, report, now);
+      this.#state.effect({ type: "replica_changed" });
       const replica = replicas.report(this.#state, known, report, now);
       advanceReplacements(this.#state, now);
       if (replica !== null) gate.noteStart(this.#state, replica, report, now);

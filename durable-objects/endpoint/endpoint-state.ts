@@ -68,6 +68,8 @@ export type EndpointEffect =
   | { readonly type: "canary_rolled_back"; readonly release: number; readonly reason: string }
   /** Something is new of a release: who follows its log looks again. */
   | { readonly type: "release_changed" }
+  /** A replica has written something, or stands in another way: who follows its log looks again. */
+  | { readonly type: "replica_changed" }
   /** A release that was waited for is ready: the catalog is to be told. */
   | { readonly type: "activate_release" }
   /** Nothing is left of a removed endpoint: its storage may go. */

@@ -158,6 +158,7 @@ export function polled(state: EndpointState, known: ReplicaRecord, now: number):
   if (!isStarting(known.state)) return known;
   const ready = enter(known, "ready", now);
   state.replicas.put(ready);
+  state.effect({ type: "replica_changed" });
   noteBooted(state, known, now);
   state.used(ready.id, now);
   state.news.save(ready.id);
@@ -205,6 +206,7 @@ export function gone(state: EndpointState, id: ReplicaId, at: number, { error, u
   if (waiter !== undefined) state.answer(waiter, { lease: null, ended: [], stop: unseenAt === null });
   const replica = state.replicas.get(id);
   if (replica === null || isOver(replica.state)) return;
+  state.effect({ type: "replica_changed" });
   const stopped = enter(replica, "stopped", at);
   const last = stopped.changes.at(-1);
   const isUnseen = unseenAt !== null && !replica.draining && replica.state !== "draining" && last !== undefined;

@@ -297,6 +297,14 @@ export interface ReleaseLogReply {
   readonly ended: boolean;
 }
 
+/** Lines from a number on. `ended`: it is ready or is no more, and writes nothing of its start after these. */
+export interface ReplicaLogReply {
+  readonly lines: readonly LogLine[];
+  readonly next: number;
+  readonly state: Replica["state"];
+  readonly ended: boolean;
+}
+
 export interface EndpointRpc {
   configure(config: EndpointConfig): Promise<Reply<object>>;
   /** The endpoint is deleted: ends every living job as canceled, gives back its replicas, takes no more. */
@@ -413,6 +421,13 @@ export interface EndpointRpc {
   /** Those that run or have crashed within the hour, unless others are asked for. */
   listReplicas(workspaceId: WorkspaceId, which?: Listed): Promise<Reply<{ replicas: Replica[] }>>;
   getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>>;
+  /** Answers when there is a line with this number or a higher one, when the replica does not start any more, or after `waitMs`. */
+  watchReplicaLog(
+    workspaceId: WorkspaceId,
+    replicaId: ReplicaId,
+    from: number,
+    waitMs: number,
+  ): Promise<Reply<ReplicaLogReply>>;
   /** Lines with this number or a higher one, oldest first. */
   replicaLog(
     workspaceId: WorkspaceId,

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import type { Replica } from "#contract/replica";
 import { runHere } from "#test/cli/command-line";
 import { EXAMPLE_JOB_ID } from "#test/client/example-job";
-import { json, problem, scriptedServer } from "#test/client/scripted-server";
+import { type Answer, json, problem, scriptedServer } from "#test/client/scripted-server";
 
 const tail = EXAMPLE_JOB_ID.slice("job_".length);
 const id = `rep_${tail}` as Replica["id"];
@@ -46,12 +46,19 @@ it("lists replicas with what they are at, and shows one", async () => {
 
 it("prints a log, and follows it until the replica has started", async () => {
   const line = (number: number) => ({ number, at, line: `line ${number}` });
+  const event = (number: number) => `id: ${number + 1}\nevent: line\ndata: ${JSON.stringify(line(number))}\n\n`;
+  const stream =
+    (text: string): Answer =>
+    (_, response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(text);
+    };
   const server = await scriptedServer(
     json(200, { data: [line(0)], next: 1 }),
-    json(200, example()),
-    json(200, { data: [line(0)], next: 1 }),
+    // The connection breaks off; the next one goes on where it was.
+    stream(event(0)),
+    stream(`${event(1)}event: end\ndata: {"state":"ready"}\n\n`),
     json(200, example({ state: "ready" })),
-    json(200, { data: [line(1)], next: 2 }),
   );
   const once = await runHere(["replicas", "logs", "fox", id, ...keyed(server.url)], { isTerminal: true });
   expect(once.stdout).toBe(`${at}  line 0\n`);
@@ -59,7 +66,11 @@ it("prints a log, and follows it until the replica has started", async () => {
     isTerminal: true,
   });
   expect(followed.stdout).toBe(`${at}  line 0\n${at}  line 1\n${id} is ready.\n`);
-  expect(server.seen.at(-1)?.url).toBe(`/v1/endpoints/fox/replicas/${id}/logs?from=1`);
+  expect(server.seen.slice(1).map(({ headers }) => [headers.accept, headers["last-event-id"]])).toEqual([
+    ["text/event-stream", undefined],
+    ["text/event-stream", "1"],
+    [expect.anything(), undefined],
+  ]);
 });
 
 it("stops and replaces a replica, and says what comes of it", async () => {

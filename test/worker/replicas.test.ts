@@ -5,6 +5,7 @@ import {
   agentHeaders,
   GPU,
   joinNode,
+  pollNode,
   readyReplica,
   report,
   sendLease,
@@ -75,8 +76,46 @@ describe("a replica", () => {
     const log = await get(below("/logs"));
     expect(log).toMatchObject({ next: 2, data: [{ number: 0, line: "nodes: $ git clone" }, { line: "python: done" }] });
     expect(await get(below("/logs?from=1"))).toMatchObject({ next: 2, data: [{ number: 1 }] });
+    const events = await send("GET", below("/logs"), { key: workspace.key, headers: { accept: "text/event-stream" } });
+    expect(events.headers.get("content-type")).toContain("text/event-stream");
+    const [first, second, end] = (await events.text()).trimEnd().split("\n\n");
+    expect(first).toMatch(/^id: 1\nevent: line\ndata: \{"number":0,.*"line":"nodes: \$ git clone"\}$/);
+    expect([second?.split("\n")[0], end]).toEqual(["id: 2", 'event: end\ndata: {"state":"ready"}']);
+    const rest = { key: workspace.key, headers: { accept: "text/event-stream", "last-event-id": "1" } };
+    expect(await (await send("GET", below("/logs"), rest)).text()).toMatch(/^id: 2\n/);
     const flood = { ...lines, log: Array.from({ length: 101 }, () => "x") };
     expect((await refusalOf(await tell(flood))).status).toBe(422);
+  });
+
+  it("is followed while it starts: lines come as they are written, and the end with its state", async () => {
+    await makeEndpoint(workspace.key, "owl", { workflow: textGraph(1), settings: { min_replicas: 1 } });
+    const node = await joinNode(workspace);
+    const { replica_id: id } = await until("a replica is wanted", async () =>
+      (await pollNode(node, [], 200)).replicas.find(({ action }) => action === "run"),
+    );
+    const write = (state: string, log: string[], from: number) =>
+      send("POST", `/agent/v1/replicas/${id}/state`, {
+        key: node.session,
+        headers: agentHeaders(),
+        json: { state, phases: [], log, log_from: from },
+      });
+    await write("preparing", ["first"], 0);
+    const path = `/v1/endpoints/owl/replicas/${id}/logs`;
+    const answer = await send("GET", path, { key: workspace.key, headers: { accept: "text/event-stream" } });
+    const reader = (answer.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream()).getReader();
+    let read = "";
+    const reads = async (text: string): Promise<void> => {
+      while (!read.includes(text)) {
+        const { value, done } = await reader.read();
+        if (done) throw new Error(`the stream ended after ${read}`);
+        read += value;
+      }
+    };
+    await reads('"line":"first"');
+    await write("booting", ["second"], 1);
+    await reads('"line":"second"');
+    await write("ready", [], 2);
+    await reads('event: end\ndata: {"state":"ready"}');
   });
 
   it("is replaced and stopped by hand, and says so when it has ended", async () => {

@@ -7,7 +7,10 @@ import {
   replaceReplica,
   stopReplica,
 } from "#contract/api/replicas";
+import { Problem } from "#contract/problems";
 import type { UsedMs } from "#durable-objects/replicas/replica-account";
+import { replicaLogStream, shownLine } from "#worker/endpoints/replica-log";
+import { acceptsEvents } from "#worker/http/accept";
 import { handle } from "#worker/http/router";
 import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
@@ -34,14 +37,24 @@ const get = handle(getReplica, async ({ env, principal: { workspaceId }, params 
   return reply.replica;
 });
 
-const logs = handle(getReplicaLogs, async ({ env, principal: { workspaceId }, params, query }) => {
+const logs = handle(getReplicaLogs, async ({ env, principal: { workspaceId }, params, query, headers, request }) => {
   const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
+  if (acceptsEvents(request.headers.get("accept"))) {
+    const followed = { env, workspaceId, key: endpoint.key, replica: params.replica };
+    return replicaLogStream(followed, Math.max(query.from, nextLine(headers["last-event-id"])));
+  }
   const { lines, next } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
     object.replicaLog(workspaceId, params.replica, query.from),
   );
-  const data = lines.map(({ number, at, line }) => ({ number, at: new Date(at).toISOString(), line }));
-  return { data, next };
+  return { data: lines.map(shownLine), next };
 });
+
+/** @throws Problem malformed_request */
+function nextLine(header: string | undefined): number {
+  if (header === undefined || header === "") return 0;
+  if (/^(?:0|[1-9][0-9]{0,14})$/.test(header)) return Number(header);
+  throw new Problem("malformed_request", "Last-Event-ID must be the id of an event of this replica's log.");
+}
 
 const stop = handle(stopReplica, async ({ env, principal: { workspaceId }, params }) => {
   const { endpoint } = await ownEndpoint(env, workspaceId, params.endpoint);
