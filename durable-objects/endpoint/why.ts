@@ -109,19 +109,17 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     shortage: short,
     scaling: pool?.last == null ? null : pool.last.reason,
     batch: job.lane === "batch" && pool !== null ? { ownReplicaAt: pool.batchDueAt, joinsAt: joinsAt(job) } : null,
-    joinedAt: hasJoined(job) ? joinsAt(job) : null,
+    joined: hasJoined(job) ? { at: joinsAt(job), expiresAt: job.expiresAt } : null,
     regions: config?.settings.regions ?? [],
-    job: { expiresAt: job.expiresAt, availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
+    job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
 }
 
-/** What the pods lack: what the preferred one says counts first. */
+/** What the pods lack: what the preferred one says counts first, but that it is empty says less than why another takes nothing. */
 function shortageOf(state: EndpointState): StoredShortage | null {
-  for (const podId of podsOf(state)) {
-    const shortage = state.demands.get(podId)?.shortage ?? null;
-    if (shortage !== null) return shortage;
-  }
-  return null;
+  const all = podsOf(state).flatMap((podId) => state.demands.get(podId)?.shortage ?? []);
+  const told = all.find(({ code, error }) => code !== "no_node_online" || error !== null);
+  return told ?? all[0] ?? null;
 }
 
 /** When a starting replica should be ready; null before any has been. */

@@ -50,9 +50,8 @@ export interface WaitFacts {
   /** Of batch jobs only: when one more replica is started for them, null: not known, and when it joins the interactive jobs. */
   readonly batch: { readonly ownReplicaAt: number | null; readonly joinsAt: number } | null;
   /** It was a batch job, and waits with the interactive ones since then; null: it was none. */
-  readonly joinedAt: number | null;
+  readonly joined: { readonly at: number; readonly expiresAt: number } | null;
   readonly job: {
-    readonly expiresAt: number;
     readonly availableAt: number | null;
     readonly avoid: { readonly nodeId: NodeId; readonly until: number } | null;
     /** What ended its last attempt. */
@@ -199,7 +198,7 @@ function shortage(facts: WaitFacts): WaitReason[] {
   }
 }
 
-function ownReasons({ job, now, replicas, joinedAt }: WaitFacts): WaitReason[] {
+function ownReasons({ job, now, replicas, joined }: WaitFacts): WaitReason[] {
   const reasons: WaitReason[] = [];
   if (job.availableAt !== null && job.availableAt > now) {
     const why = job.lastError === null ? "" : ` Its last attempt ended with: ${job.lastError}`;
@@ -212,9 +211,9 @@ function ownReasons({ job, now, replicas, joinedAt }: WaitFacts): WaitReason[] {
     const detail = `Its last attempt failed on node ${avoid.nodeId}: for ${seconds(avoid.until - now)} it waits for another one.`;
     reasons.push({ code: "prefers_another_node", detail, until: iso(avoid.until) });
   }
-  if (joinedAt !== null) {
-    const detail = `It came as a batch job and has gone with the interactive ones since ${iso(joinedAt)}, because its start deadline is near (expires_in).`;
-    reasons.push({ code: "batch_lane", detail, until: iso(job.expiresAt) });
+  if (joined !== null) {
+    const detail = `It came as a batch job and has gone with the interactive ones since ${iso(joined.at)}, because its start deadline is near (expires_in).`;
+    reasons.push({ code: "batch_lane", detail, until: iso(joined.expiresAt) });
   }
   return reasons;
 }

@@ -29,6 +29,7 @@ const FACTS: WaitFacts = {
   regions: [],
   scaling: null,
   batch: null,
+  joined: null,
   job: { availableAt: null, avoid: null, lastError: null },
 };
 const replicas = (more: Partial<WaitFacts["replicas"]>): WaitFacts["replicas"] => ({ ...FACTS.replicas, ...more });

@@ -79,7 +79,8 @@ describe("a batch job whose start deadline comes near", () => {
   it("is told so, before and after", () => {
     const world = new EndpointHarness({ batch_target_wait_s: 2 * 3_600 });
     const id = world.submit({ lane: "batch", expiresInMs: HOUR });
-    const joins = new Date(joinsAt(world.job(id))).toISOString();
+    const { createdAt, expiresAt } = world.job(id);
+    const joins = new Date(joinsAt({ createdAt, expiresAt: expiresAt ?? 0 })).toISOString();
     const [waits] = whyOf(world, id).reasons;
     expect(waits).toMatchObject({ code: "batch_lane", detail: expect.stringContaining(`From ${joins} on`) });
     world.pass(HOUR - BATCH_JOINS_BEFORE_MS);
