@@ -69,6 +69,23 @@ describe("two pods", () => {
     expect(pods.asked()).toEqual([2, 2]);
   });
 
+  it("are both looked at for why a job waits: that the first is empty does not hide why the second takes nothing", () => {
+    const pods = new TwoPods({});
+    const { world } = pods;
+    const id = world.submit();
+    const why = () => {
+      const reply = world.core.whyJob(world.workspaceId, id);
+      return reply.ok ? reply.why.summary : reply.code;
+    };
+    const empty = { room: 0, shortage: { code: "no_node_online", error: null } } as const;
+    pods.answer(pods.first, [], empty);
+    expect(why()).toContain("Start one, or join one");
+    pods.answer(pods.second, [], { room: 0, shortage: { code: "no_node_online", error: "The machine a drains." } });
+    expect(why()).toContain("The machine a drains.");
+    pods.answer(pods.second, [], full);
+    expect(why()).toContain("Every slot of the pod works for other endpoints");
+  });
+
   it("are asked again for what the first has no room for once that is no longer known", () => {
     const pods = new TwoPods({});
     pods.world.submit();
