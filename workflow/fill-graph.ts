@@ -26,10 +26,15 @@ const DEFAULT_PREFIX = "ComfyUI";
 /**
  * Sets every target of every input and every node's `filename_prefix`, also one that came through a link: a caller's
  * text must not choose where files go. A choice whose options stand in the node itself gets its number too.
- * @throws Error when an input is bound to a node that the graph lacks: graph and inputs are of different releases
+ * @throws Error when an input is bound to a node that the graph lacks: graph and inputs are of different releases; when a
+ *   value has no input, because a job that runs again came with the inputs of another release: leaving it out would make
+ *   something else than was asked for and call it a success
  */
 export function fillGraph(request: FillRequest): JsonObject {
   const graph = copy(request.graph) as JsonObject;
+  const names = new Set(request.inputs.map(({ name }) => name));
+  const strange = Object.keys(request.values).filter((name) => !names.has(name));
+  if (strange.length > 0) throw new Error(`this release has no input ${strange.slice(0, 5).join(", ")}`);
   for (const input of request.inputs) {
     const value = input.type === "file" ? own(request.files, input.name) : own<Json>(request.values, input.name);
     if (value === undefined) continue;

@@ -24,6 +24,14 @@ describe("a filled graph", () => {
     });
   });
 
+  it("is refused for values that this release has no input for, as a job that runs again may bring them", async () => {
+    const { graph, inputs } = await imported(textToImage());
+    const request = { graph: parsed(graph), inputs, files: {}, filenamePrefix: keep };
+    expect(() => fillGraph({ ...request, values: { prompt: "a boat", caption: "a fox" } })).toThrow(
+      "this release has no input caption",
+    );
+  });
+
   it("holds the names files have on the server, not what the caller sent", async () => {
     const nodes = {
       a: node("LoadImage", { image: "x.png" }),
