@@ -3,6 +3,7 @@ import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
 import { WORKFLOW_NODES_MAX } from "#contract/limits";
 import { type FieldError, type Refusal, refusal } from "#contract/problems";
 import { checkLiteral } from "./check-literal.ts";
+import { fieldDeclaration } from "./dynamic-inputs.ts";
 import { type Graph, type GraphNode, linkOf, walk } from "./graph.ts";
 import type { ClassLookup } from "./known-classes.ts";
 
@@ -124,7 +125,7 @@ function checkInputs(graph: Graph, pointer: string, lookup: ClassLookup, errors:
         if (fault !== undefined) errors.add(path, fault);
         continue;
       }
-      const declared = known?.inputs.get(field);
+      const declared = known === undefined ? undefined : fieldDeclaration(known, node.inputs, field);
       if (Array.isArray(value) && (declared !== undefined || looksLikeLink(value))) {
         errors.add(path, 'A link is ["<node id>", <output number>]; a list of values is written {"__value__": […]}.');
         continue;

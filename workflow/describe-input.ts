@@ -211,10 +211,19 @@ function wholeBounds(bounds: Bounds, value: Whole, seed: boolean): Bounds {
   };
 }
 
+/** A whole bound of more than 53 bits as the nearest double within it: 2^63 - 1 is none, and 2^63 is outside. */
+function inward(bound: Whole | undefined, direction: 1 | -1): Whole | undefined {
+  if (typeof bound !== "bigint") return bound;
+  const double = Number(bound);
+  const isOutside = direction === 1 ? BigInt(double) < bound : BigInt(double) > bound;
+  return isOutside ? double * (1 - Number.EPSILON / 2) : double;
+}
+
 function realBounds(bounds: Bounds, value: number): { minimum?: number; maximum?: number; step?: number } {
   const finite = (bound: Whole | undefined): number | undefined =>
     bound === undefined || !Number.isFinite(Number(bound)) ? undefined : Number(bound);
-  const [minimum, maximum, step] = [finite(bounds.minimum), finite(bounds.maximum), finite(bounds.step)];
+  const [minimum, maximum] = [finite(inward(bounds.minimum, 1)), finite(inward(bounds.maximum, -1))];
+  const step = finite(bounds.step);
   return {
     ...(minimum === undefined || minimum > value ? {} : { minimum }),
     ...(maximum === undefined || maximum < value ? {} : { maximum }),

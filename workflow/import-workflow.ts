@@ -7,6 +7,7 @@ import { assignNames } from "./assign-names.ts";
 import { type CheckedGraph, checkGraph } from "./check-graph.ts";
 import { converted } from "./check-literal.ts";
 import { describeInput } from "./describe-input.ts";
+import { fieldDeclaration } from "./dynamic-inputs.ts";
 import { findFiles } from "./find-files.ts";
 import { findMarkers } from "./find-markers.ts";
 import { findOutputs, outputSpecs } from "./find-outputs.ts";
@@ -171,7 +172,7 @@ function convertLiterals(checked: CheckedGraph, lookup: ClassLookup): JsonObject
     const known = lookup(node.classType);
     if (known === undefined) continue;
     for (const [field, value] of Object.entries(node.inputs)) {
-      const declared = known.inputs.get(field);
+      const declared = fieldDeclaration(known, node.inputs, field);
       if (declared === undefined || linkOf(value) !== undefined || isJsonObject(value)) continue;
       node.inputs[field] = converted(value, declared.type);
     }

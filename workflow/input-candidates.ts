@@ -2,6 +2,7 @@
 import type { Json } from "#contract/exact-json";
 import type { GraphTarget, MediaKind } from "#contract/workflow";
 import { isScalar } from "./check-literal.ts";
+import { fieldDeclaration } from "./dynamic-inputs.ts";
 import { type Graph, type GraphNode, linkOf, type Use } from "./graph.ts";
 import type { ClassLookup, KnownClass } from "./known-classes.ts";
 import type { DeclaredInput } from "./object-info.ts";
@@ -180,7 +181,8 @@ export class Candidates {
 
   declared(target: GraphTarget): DeclaredInput | undefined {
     const node = this.view.graph.get(target.node);
-    return node === undefined ? undefined : this.classOf(node)?.inputs.get(target.field);
+    const known = node === undefined ? undefined : this.classOf(node);
+    return node === undefined || known === undefined ? undefined : fieldDeclaration(known, node.inputs, target.field);
   }
 
   /** The kind a class declares at a place, else the kind that was expected there. */

@@ -1,7 +1,8 @@
 /** Which widgets the editor makes for a node, in the order in which it stores their values. */
-import { isJsonObject, type Json, type JsonObject } from "#contract/exact-json";
+import { isJsonObject, type Json } from "#contract/exact-json";
+import { AUTOGROW, DYNAMIC_COMBO, DYNAMIC_DEPTH_MAX, grownInput, optionsOf, subInputs } from "../dynamic-inputs.ts";
 import type { KnownClass } from "../known-classes.ts";
-import { type DeclaredInput, declaredInput } from "../object-info.ts";
+import type { DeclaredInput } from "../object-info.ts";
 import type { UiInput, UiNode } from "./ui-graph.ts";
 import { type WidgetSlot, widgetType } from "./widgets-align.ts";
 
@@ -39,13 +40,9 @@ const EDITOR_TYPES: ReadonlySet<string> = new Set([
   "FILEUPLOAD",
   "AUDIO_UI",
 ]);
-const DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3";
-const AUTOGROW = "COMFY_AUTOGROW_V3";
 const UPLOADS = ["image_upload", "animated_image_upload", "video_upload", "audio_upload", "file_upload", "upload"];
 const UPLOADED_NAMES: ReadonlySet<string> = new Set(["image", "video", "audio", "file", "model_file"]);
 const SEED_NAMES: ReadonlySet<string> = new Set(["seed", "noise_seed"]);
-/** Levels of dynamic inputs inside each other; ComfyUI's own nodes have two. */
-const DYNAMIC_DEPTH_MAX = 8;
 
 /**
  * The widgets of a node, if asked with those of types that only an extension has a widget for. With a described class they are the class's, and behind each the ones that the file names
@@ -115,10 +112,10 @@ function declaredWidgets(
   const expand = (input: DeclaredInput, depth: number): DeclaredInput[] => {
     if (depth > DYNAMIC_DEPTH_MAX) return [];
     if (input.type === DYNAMIC_COMBO) {
-      const options = (Array.isArray(input.options.options) ? input.options.options : []).filter(isJsonObject);
-      const keys = new Set(options.map((option) => option.key ?? null));
+      const options = optionsOf(input);
+      const keys = new Set(options.map((option) => option.key));
       const key = chosen(input, keys) ?? options[0]?.key ?? null;
-      const option = options.find((candidate) => (candidate.key ?? null) === key);
+      const option = options.find((candidate) => candidate.key === key);
       const choice = { ...input, type: "COMBO", choices: [...keys] };
       return [choice, ...subInputs(input, option?.inputs).flatMap((inner) => expand(inner, depth + 1))];
     }
@@ -133,22 +130,8 @@ function objectValue(node: UiNode, name: string): Json | undefined {
   return isJsonObject(node.widgets) && Object.hasOwn(node.widgets, name) ? node.widgets[name] : undefined;
 }
 
-/** Inputs of a dynamic input's option, under their dotted names. */
-function subInputs(parent: DeclaredInput, sections: Json | undefined): DeclaredInput[] {
-  if (!isJsonObject(sections)) return [];
-  return (["required", "optional"] as const).flatMap((section) => {
-    const specs = sections[section];
-    return Object.entries(isJsonObject(specs) ? specs : {}).flatMap(([name, spec]) => {
-      const declared = declaredInput(`${parent.name}.${name}`, spec, section === "required" && parent.required);
-      return declared === undefined ? [] : [declared];
-    });
-  });
-}
-
 function grownWidgets(node: UiNode, parent: DeclaredInput): DeclaredInput[] {
-  const template: JsonObject = isJsonObject(parent.options.template) ? parent.options.template : {};
-  // Servers of different months write the one input as a section or bare.
-  const [model] = subInputs(parent, isJsonObject(template.input) ? template.input : { required: template });
+  const model = grownInput(parent);
   if (model === undefined || !isWidget(model)) return [];
   return node.inputs.flatMap((slot) => {
     const name = slot.widget ?? slot.name;
