@@ -82,7 +82,8 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
   const settings = { ...told, ceiling: most };
   const said = known.scaler.decide(settings, observationOf(state, known, now));
   const isBound = most < ceiling && said.wanted >= most;
-  const decision = isBound ? { ...said, reason: `${said.reason}; ${ONLY_FOR_WORK}` } : said;
+  const why = startsAreStopped(state) ? NOTHING_MAY_START : ONLY_FOR_WORK;
+  const decision = isBound ? { ...said, reason: `${said.reason}; ${why}` } : said;
   known.last = decision;
   for (const id of decision.letGo) {
     const replica = state.replicas.all().find((one) => one.id === id);
@@ -94,14 +95,19 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
 
 const ONLY_FOR_WORK = "the pod has taken a replica back lately, so none is started ahead of work";
 
-/** How many replicas there may be now: once a pod has taken one back, no more than there are, or there is work for. */
+const NOTHING_MAY_START = "no job may start for now, so no replica is started";
+
+/**
+ * How many replicas there may be now: once a pod has taken one back, no more than there are, or there is work for. While
+ * the queue is paused or its budget used up, jobs that come are none: a replica started for them would only cost.
+ */
 function mostNow(
   state: EndpointState,
   known: PoolScaling,
   { floor, ceiling }: Pick<ScalerSettings, "floor" | "ceiling">,
   now: number,
 ): number {
-  if (!startsForWorkOnly(known, now)) return ceiling;
+  if (!startsForWorkOnly(known, now) && !startsAreStopped(state)) return ceiling;
   return Math.min(ceiling, Math.max(floor, capacityIn(state, known).length, workOf(state, known, now)));
 }
 

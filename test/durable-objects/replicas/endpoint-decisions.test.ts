@@ -120,6 +120,29 @@ describe("what the scaler is told", () => {
   });
 });
 
+describe("a queue that starts nothing", () => {
+  it("gets no replica, however many jobs come, until it starts them again", () => {
+    const world = new EndpointHarness({ max_replicas: 3 });
+    const { decide } = RequestCountScaler.prototype;
+    vi.spyOn(RequestCountScaler.prototype, "decide").mockImplementation(function (
+      this: RequestCountScaler,
+      settings,
+      observation,
+    ) {
+      // A policy that expects more jobs than it may have replicas for.
+      return { ...decide.call(this, settings, observation), wanted: settings.ceiling };
+    });
+    world.call((core) => core.pauseQueue(world.workspaceId, { reason: null, refuseNew: false }));
+    world.submit();
+    expect(world.core.demand()?.wanted).toBe(0);
+    expect(scalingOf(world).reason).toContain("no job may start for now");
+    world.configure({ max_replicas: 3, min_replicas: 1 });
+    expect(world.core.demand()?.wanted).toBe(1);
+    world.call((core) => core.resumeQueue(world.workspaceId));
+    expect(world.core.demand()?.wanted).toBe(3);
+  });
+});
+
 describe("decisions", () => {
   it("are made once for a thousand jobs that come together", () => {
     const decide = vi.spyOn(RequestCountScaler.prototype, "decide");
