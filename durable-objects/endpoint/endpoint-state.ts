@@ -24,6 +24,7 @@ import { JobIds } from "#durable-objects/endpoint/job-ids";
 import { JobQueries } from "#durable-objects/endpoint/job-queries";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import { JobStore } from "#durable-objects/endpoint/job-store";
+import { JoinWatch } from "#durable-objects/endpoint/joining";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
@@ -120,6 +121,7 @@ export class EndpointState {
   readonly releases: ReleaseStore;
   readonly live = new LiveJobs();
   readonly expiry: ExpiryWatch;
+  readonly joining: JoinWatch;
   readonly waiting: WaitingJobs;
   readonly waiters = new Map<ReplicaId, Waiter>();
   /** When webhooks last heard of a running job's progress. */
@@ -169,6 +171,7 @@ export class EndpointState {
     this.jobs = new JobStore(db);
     this.idempotency = new IdempotencyStore(db.beside);
     this.expiry = new ExpiryWatch(this.jobs);
+    this.joining = new JoinWatch(this.jobs);
     this.waiting = new WaitingJobs(db);
     this.replicas = new ReplicaStore(db, {
       now: () => world.now(),
@@ -243,6 +246,7 @@ export class EndpointState {
     this.#counter = null;
     this.replicas.forget();
     this.expiry.forget();
+    this.joining.forget();
     this.stats.forget();
     this.outbox.forget();
     this.canary.forget();
@@ -530,6 +534,7 @@ export class EndpointState {
     this.effect({ type: "job_changed", jobId: job.id });
     if (job.state === "queued") {
       this.expiry.queued(job);
+      this.joining.queued(job);
       if (job.startedAt === null) this.due(job.lane === "batch" ? joinsAt(job) : job.expiresAt);
       if (job.availableAt !== null) this.due(job.availableAt);
     } else if (job.state === "running") this.due(Math.min(job.lease.until, job.deadlineAt));

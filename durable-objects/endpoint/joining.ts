@@ -1,18 +1,53 @@
 /** Moves batch jobs to the interactive lane when their start deadline comes near. */
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
-import { joined } from "#durable-objects/queue/joining";
+import type { JobStore } from "#durable-objects/endpoint/job-store";
+import type { QueuedJob } from "#durable-objects/queue/job-record";
+import { joined, joinsAt } from "#durable-objects/queue/joining";
 
-/** From the alarm: those whose time has come, so many in a turn at most. */
-export function joinInteractive(state: EndpointState, now: number): void {
-  if (state.waiting.queued("batch") === 0) return;
-  const due = [...state.jobs.joiningBy(now, SWEEP_ROWS_MAX), ...state.jobs.usualJoiningBy(now, SWEEP_ROWS_MAX)];
-  for (const job of due) state.moved(job, joined(job));
+/**
+ * When the next batch job joins. Storage is asked only when that moment has come, or nobody knows it: behind many other
+ * jobs with deadlines, finding the first batch job takes as long as looking at them.
+ */
+export class JoinWatch {
+  readonly #jobs: JobStore;
+  /** null: none waits; undefined: it must be read. */
+  #due: number | null | undefined = undefined;
+
+  constructor(jobs: JobStore) {
+    this.#jobs = jobs;
+  }
+
+  /** Drops what is in memory, after a transaction was undone. */
+  forget(): void {
+    this.#due = undefined;
+  }
+
+  /** A job waits, anew or again or in another lane. */
+  queued(job: QueuedJob): void {
+    if (job.lane !== "batch" || job.startedAt !== null || this.#due === undefined) return;
+    this.#due = Math.min(this.#due ?? Number.POSITIVE_INFINITY, joinsAt(job));
+  }
+
+  /** Exact, or too early: by a job's priority, or because the job does not wait any more. null when none waits. */
+  nextDue(now: number): number | null {
+    if (this.#due === undefined) {
+      const dues = [this.#jobs.nextJoining(now), this.#jobs.nextUsualJoining(now)].filter((due) => due !== null);
+      this.#due = dues.length === 0 ? null : Math.min(...dues);
+    }
+    return this.#due;
+  }
+
+  /** Those whose time has come, at most about so many; the caller moves them. */
+  take(now: number, limit: number): QueuedJob[] {
+    const due = this.nextDue(now);
+    if (due === null || due > now) return [];
+    this.#due = undefined;
+    return [...this.#jobs.joiningBy(now, limit), ...this.#jobs.usualJoiningBy(now, limit)];
+  }
 }
 
-/** When the next one joins: exact, or too early by its priority; null when none waits. */
-export function joiningDue(state: EndpointState, now: number): number | null {
-  if (state.waiting.queued("batch") === 0) return null;
-  const dues = [state.jobs.nextJoining(now), state.jobs.nextUsualJoining(now)].filter((due) => due !== null);
-  return dues.length === 0 ? null : Math.min(...dues);
+/** From the alarm. What is more than a turn may touch follows in the next one. */
+export function joinInteractive(state: EndpointState, now: number): void {
+  for (const job of state.joining.take(now, SWEEP_ROWS_MAX)) state.moved(job, joined(job));
 }

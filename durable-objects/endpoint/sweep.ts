@@ -4,7 +4,7 @@ import { demandDue, forgetLeftPods, repeatDemand } from "#durable-objects/endpoi
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import type { EndedFiles } from "#durable-objects/endpoint/job-store";
-import { joinInteractive, joiningDue } from "#durable-objects/endpoint/joining";
+import { joinInteractive } from "#durable-objects/endpoint/joining";
 import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
 import { holdsUntil } from "#durable-objects/endpoint/queue-control";
 import { gateDue, sweepGate } from "#durable-objects/endpoint/release-gate";
@@ -51,7 +51,7 @@ export function nextDue(state: EndpointState, now: number): number | null {
   const dues: (number | null)[] = [
     state.jobs.nextQueuedDue(),
     state.expiry.nextDue(),
-    joiningDue(state, now),
+    state.joining.nextDue(now),
     state.idempotency.nextDue(),
     operationsDue(state, now),
     holdsUntil(state, now),
