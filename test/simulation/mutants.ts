@@ -480,7 +480,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/sql/late-writes.ts",
     find: "      this.#late = null;\n      throw error;",
     replace: "      throw error;",
-    seed: 654,
+    seed: 264,
   },
   {
     name: "expiry-forgotten",
