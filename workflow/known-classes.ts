@@ -1,9 +1,12 @@
 /** What is known of a node class: from the operator's own server if it was given, else from the core tables. */
 import { isJsonObject, type Json } from "#contract/exact-json";
 import { coreNodes } from "./core-nodes/all.ts";
+import { computingNodes } from "./core-nodes/computing.ts";
+import { filmNodes } from "./core-nodes/films.ts";
 import { hookAndMeshNodes } from "./core-nodes/hooks-and-meshes.ts";
 import { markerNodes } from "./core-nodes/markers.ts";
 import { newerInputs, newerNodes } from "./core-nodes/newer.ts";
+import { visionNodes } from "./core-nodes/vision.ts";
 import { type DeclaredInput, declaredInput, type NodeClass, type ObjectInfo } from "./object-info.ts";
 
 export interface KnownClass {
@@ -39,7 +42,9 @@ export function classLookup(objectInfo: ObjectInfo | undefined): ClassLookup {
 export function bundledClass(classType: string): NodeClass | undefined {
   const core = Object.hasOwn(coreNodes, classType) ? coreNodes[classType] : undefined;
   if (core === undefined) {
-    return [hookAndMeshNodes, newerNodes, markerNodes].find((table) => Object.hasOwn(table, classType))?.[classType];
+    return [hookAndMeshNodes, newerNodes, filmNodes, visionNodes, computingNodes, markerNodes].find((table) =>
+      Object.hasOwn(table, classType),
+    )?.[classType];
   }
   const more = Object.hasOwn(newerInputs, classType) ? newerInputs[classType] : undefined;
   if (more === undefined) return core;

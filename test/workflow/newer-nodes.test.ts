@@ -1,16 +1,23 @@
 import { describe, expect, it } from "vitest";
 import { coreNodes } from "#workflow/core-nodes/all";
+import { computingNodes } from "#workflow/core-nodes/computing";
+import { filmNodes } from "#workflow/core-nodes/films";
 import { newerInputs, newerNodes } from "#workflow/core-nodes/newer";
+import { visionNodes } from "#workflow/core-nodes/vision";
 import { classLookup } from "#workflow/known-classes";
 import { converted, inputsOf, uiGraph, uiNode } from "./ui/editor-graph.ts";
 import { nodeClass } from "./ui/object-info.ts";
 
+const tables = [newerNodes, filmNodes, visionNodes, computingNodes];
+const names = tables.flatMap((table) => Object.keys(table));
+
 describe("core classes of newer servers", () => {
   it("are in one table only", () => {
-    expect(Object.keys(newerNodes).filter((name) => Object.hasOwn(coreNodes, name))).toEqual([]);
+    expect(names.filter((name) => Object.hasOwn(coreNodes, name))).toEqual([]);
+    expect(new Set(names).size).toBe(names.length);
   });
 
-  it.each(Object.keys(newerNodes))("%s is known, and known to be a guess", (name) => {
+  it.each(names)("%s is known, and known to be a guess", (name) => {
     expect(classLookup(undefined)(name)).toMatchObject({ certain: false });
   });
 
@@ -19,6 +26,16 @@ describe("core classes of newer servers", () => {
     const known = classLookup(server)("Flux2Scheduler");
     expect(known?.certain).toBe(true);
     expect([...(known?.inputs.keys() ?? [])]).toEqual(["denoise"]);
+  });
+
+  it.each([
+    ["ComfyMathExpression", ["a * 2"], { expression: "a * 2" }],
+    ["LTXVEmptyLatentAudio", [97, 25, 1], { frames_number: 97, frame_rate: 25, batch_size: 1 }],
+    ["TextGenerate", ["a cat", 256, "off", false, true], { sampling_mode: "off", thinking: false }],
+    ["ManualSigmas", ["1, 0.5, 0"], { sigmas: "1, 0.5, 0" }],
+    ["ResolutionSelector", ["16:9 (Widescreen)", 1.5, 16], { aspect_ratio: "16:9 (Widescreen)", multiple: 16 }],
+  ])("%s is read without object_info: %j", (type, widgets, expected) => {
+    expect(inputsOf(converted(uiGraph([uiNode("1", type, { widgets })], [])), "1")).toMatchObject(expected);
   });
 
   it.each([
