@@ -52,13 +52,19 @@ export function findPrompts(candidates: Candidates): void {
     for (const [node, found] of encoders) if (found === polarity) addTexts(node, polarity, candidates);
   }
   for (const node of candidates.view.live) {
-    for (const [field, polarity] of Object.entries(DIRECT_FIELDS)) {
-      if (Object.hasOwn(node.inputs, field)) addText(node, field, baseOf(polarity), candidates);
+    for (const [name, polarity] of Object.entries(DIRECT_FIELDS)) {
+      for (const field of fieldsCalled(name, node, candidates)) addText(node, field, baseOf(polarity), candidates);
     }
   }
   for (const node of candidates.view.live) {
     if (!/TextEncode/i.test(node.classType) || encoders.has(node)) continue;
     addTexts(node, /negative/i.test(node.title ?? "") ? "negative" : "positive", candidates);
+  }
+  // What nothing is drawn after may be spoken or written on something.
+  if (candidates.all().some(({ base }) => base === "prompt")) return;
+  for (const node of candidates.view.live) {
+    const declared = candidates.declared({ node: node.id, field: "text" });
+    if (declared?.type === "STRING" && declared.options.multiline === true) addText(node, "text", "text", candidates);
   }
 }
 
@@ -127,6 +133,13 @@ function isConditioning(node: GraphNode, field: string, candidates: Candidates):
   const type = candidates.classOf(source)?.outputs[link.output];
   if (type !== undefined && type !== "*") return type === "CONDITIONING";
   return CONDITIONING_FIELD.test(field) || candidates.declared({ node: node.id, field })?.type === "CONDITIONING";
+}
+
+/** The field of a name, and the texts of that name which an option brings: `model.prompt`. */
+function fieldsCalled(name: string, node: GraphNode, candidates: Candidates): string[] {
+  const isBrought = (field: string): boolean =>
+    field.endsWith(`.${name}`) && candidates.declared({ node: node.id, field })?.type === "STRING";
+  return Object.keys(node.inputs).filter((field) => field === name || isBrought(field));
 }
 
 /** Fields of a node that hold prose, the leading one first. */

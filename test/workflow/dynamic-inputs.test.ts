@@ -55,6 +55,30 @@ describe("inputs that an option brings", () => {
   });
 });
 
+describe("texts", () => {
+  const LINES: Json = ["STRING", { multiline: true }];
+  const classes = {
+    Film: nodeClass("Film", { model: dynamic({ fast: { prompt: LINES, style: LINES } }) }, ["IMAGE"]),
+    Speak: nodeClass("Speak", { model: [["v1", "v2"], {}], text: LINES, note: ["STRING", {}] }, ["IMAGE"]),
+  };
+  const saved = (inputs: Record<string, Json>, type: string) => ({
+    a: node(type, inputs),
+    b: node("SaveImage", { images: ["a", 0], filename_prefix: "p" }),
+  });
+
+  it("are prompts also where an option brings them", async () => {
+    const graph = saved({ model: "fast", "model.prompt": "a lamp", "model.style": "oil" }, "Film");
+    const { inputs } = await imported(graph, { objectInfo: classes });
+    expect(inputs[0]).toMatchObject({ name: "prompt", targets: [{ node: "a", field: "model.prompt" }] });
+  });
+
+  it("are inputs where they are all that a workflow is told", async () => {
+    const graph = saved({ model: "v1", text: "Good morning", note: "n" }, "Speak");
+    const { inputs } = await imported(graph, { objectInfo: classes });
+    expect(inputs[0]).toMatchObject({ name: "text", multiline: true, default: "Good morning" });
+  });
+});
+
 describe("the option itself", () => {
   it("may be each that needs nothing else than the graph has, with the same bounds", async () => {
     const workflow = await imported(graphOf(sides), { objectInfo });
