@@ -96,7 +96,14 @@ export class Faults {
     // The full disk comes half way, and there must be jobs left to turn away.
     const progress = Math.min(disk === null || this.report.turnedAway !== null ? 1 : 0.5, ...shares);
     const paced = Math.ceil(jobs * progress) + AHEAD;
-    return progress === 1 ? jobs : Math.max(paced, this.#hungry > 0 ? ended + BAIT : 0) + this.#extra;
+    const wanted = progress === 1 ? jobs : Math.max(paced, this.#hungry > 0 ? ended + BAIT : 0) + this.#extra;
+    return disk === null || this.report.turnedAway !== null ? wanted : Math.min(wanted, this.#beforeFullDisk());
+  }
+
+  /** Of a few jobs, all would be submitted before the disk is full: so many are kept for it, one half at most. */
+  #beforeFullDisk(): number {
+    const { jobs } = this.#plan;
+    return Math.max(Math.floor(jobs / 2), jobs - TURNED_AWAY) + this.#extra;
   }
 
   async run(): Promise<void> {
