@@ -209,11 +209,12 @@ function describeAll(
   const usable = wanted.filter((candidate) => describeInput(candidate.base, candidate, candidates) !== undefined);
   const before = new Map<string, string>();
   for (const input of previous) for (const target of input.targets) before.set(placeKey(target), input.name);
+  const heirs = heirsOf(previous, usable);
   const fresh = assignNames(usable);
   const names = assignNames(usable, (candidate: Candidate) => {
     for (const target of candidate.targets) {
       const name = before.get(placeKey(target));
-      if (name !== undefined) return name;
+      if (name !== undefined && heirs.get(name) === candidate) return name;
     }
     return undefined;
   });
@@ -230,6 +231,19 @@ function describeAll(
     warnings.push(`The workflow has ${shown} values that callers might set; ${INPUTS_MAX} of them are inputs.`);
   }
   return described;
+}
+
+/** Who gets the name that an input had: of the parts that it fell into, the one with the first of its places. */
+function heirsOf(previous: readonly InputSpec[], candidates: readonly Candidate[]): ReadonlyMap<string, Candidate> {
+  const holders = new Map(
+    candidates.flatMap((candidate) => candidate.targets.map((target) => [placeKey(target), candidate] as const)),
+  );
+  const heirs = new Map<string, Candidate>();
+  for (const { name, targets } of previous) {
+    const [heir] = targets.flatMap((target) => holders.get(placeKey(target)) ?? []);
+    if (heir !== undefined) heirs.set(name, heir);
+  }
+  return heirs;
 }
 
 /** Of several inputs with one meaning, all but the first say which one they are: by number or by node, as the name does. */

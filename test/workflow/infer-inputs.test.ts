@@ -613,6 +613,23 @@ describe("importing again", () => {
     expect(places(inputs)).toMatchObject({ seed: "sampler.seed", seed_2: "first.seed" });
   });
 
+  it("gives the name of an input that falls apart to the part with its first place", async () => {
+    const graph = (seed: number) =>
+      textToImage({
+        first: sampler({ seed }),
+        sampler: sampler({ seed: 5, denoise: 0.5, latent_image: ["first", 0] }),
+      });
+    const { inputs, outputs } = await previous(graph(5));
+    const reversed = inputs.map((spec) => ({ ...spec, targets: spec.targets.toReversed() }));
+    for (const [before, expected] of [
+      [inputs, { seed: "first.seed", seed_2: "sampler.seed" }],
+      [reversed, { seed: "sampler.seed", seed_2: "first.seed" }],
+    ] as const) {
+      const again = await imported(graph(6), { previous: { inputs: before, outputs } });
+      expect(places(again.inputs)).toMatchObject(expected);
+    }
+  });
+
   it("keeps a name the operator gave, and still knows the inferred one", async () => {
     const overrides = { inputs: { prompt: { name: "scene" } }, outputs: { image: { name: "result" } } };
     const first = await imported(textToImage(), { overrides });
