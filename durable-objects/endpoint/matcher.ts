@@ -123,8 +123,8 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 
 /**
  * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
- * batch job. That holds no longer where a batch job has its turn because none runs. A replica that interactive jobs may
- * come to takes none ahead: it would have to do two jobs before theirs.
+ * batch job. A replica that interactive jobs may come to takes none ahead: it would have to do two jobs before theirs.
+ * None of that holds where a batch job has its turn because none runs: a replica that is never idle would take none at all.
  * @param batchSince see {@link lanesInOrder}
  */
 function candidatesFor(
@@ -136,12 +136,12 @@ function candidatesFor(
 ): readonly Candidate[] {
   const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
   if (lane === "interactive" || able.length === 0 || state.waiting.queued(lane) === 0) return able;
+  if (lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch") return able;
   const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
   const serving = able.filter(
     ({ replicaId, works }) => !works || !isExpected || !serves(state, replicaId, "interactive"),
   );
-  const hasTurn = lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch";
-  const kept = hasTurn ? 0 : keptForInteractive(state, now);
+  const kept = keptForInteractive(state, now);
   if (kept === 0) return serving;
   const idle = readyOf(state).filter(({ id }) => serves(state, id, "interactive") && !state.works(id)).length;
   return idle > kept ? serving : serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));
