@@ -15,6 +15,7 @@ import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
+  JOBS_AT_WORK_MAX,
   LEASES_PER_REPLICA_MAX,
   type LeaseRecord,
   makeToken,
@@ -63,6 +64,7 @@ function mayWork(state: EndpointState, replicaId: ReplicaId, now: number): boole
     !replica.draining &&
     state.config?.removed === false &&
     state.held(replicaId) < LEASES_PER_REPLICA_MAX &&
+    state.atWork(replicaId) < JOBS_AT_WORK_MAX &&
     (!state.works(replicaId) || mayTakeAhead(state)) &&
     !isKeptForErrand(state, replicaId, now)
   );
