@@ -1,11 +1,16 @@
+import { availableParallelism } from "node:os";
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
 const WORKERD_TESTS = ["test/worker/**/*.test.ts", "test/durable-objects/{endpoint,pod,webhooks}/**/*.test.ts"];
 const PROCESS_TESTS = ["test/{gpu-agent,cli,client,journey,fakes,chaos}/**/*.test.ts", "test/*.test.ts"];
 
+/** The tests that start programs mostly wait for them: three files at once keep two cores at work. */
+const FILES_AT_ONCE = Math.max(3, availableParallelism());
+
 export default defineConfig({
   test: {
+    maxWorkers: FILES_AT_ONCE,
     reporters: ["default", "./test/closing-line-reporter.ts"],
     projects: [
       {
@@ -43,8 +48,9 @@ export default defineConfig({
         test: {
           name: "simulation",
           include: ["test/simulation/**/*.test.ts"],
-          // The runs spread themselves over all cores, and one file after the other leaves each of them its time.
+          // The runs spread themselves over all cores: one file after the other, and no other test beside it.
           fileParallelism: false,
+          sequence: { groupOrder: 1 },
           testTimeout: 600_000,
         },
       },
@@ -54,8 +60,6 @@ export default defineConfig({
           include: PROCESS_TESTS,
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // Each of these starts programs of its own and waits for them: three at once keep two cores at work.
-          maxWorkers: 3,
         },
       },
     ],

@@ -33,6 +33,8 @@ const RESTARTS_MAX = 3;
 const ERROR_LENGTH_MAX = 4_000;
 /** Outputs that take longer than this to go up go up beside the next job. Below it, asking apart costs more. */
 const UPLOAD_PATIENCE_MS = 150;
+/** One that ComfyUI works on, one ahead, and one that sends its outputs; the server gives no more. */
+const JOBS_IN_HAND_MAX = 3;
 /** Jobs that follow each other without a look at the free disk space. */
 const JOBS_WITHOUT_PAUSE = 50;
 /** While nobody seems to wait, the next lease is asked for once a job has run for so long: most are done by then. */
@@ -372,8 +374,8 @@ export class Replica {
   }
 
   /**
-   * Until it drains. One job at a time is ComfyUI's; beside it there is one more, which is either held ahead or the one
-   * before, whose outputs still go up.
+   * Until it drains. One job at a time is ComfyUI's; beside it there are at most two more: one that is held ahead, and one
+   * before it whose outputs still go up.
    */
   async #takeJobs(): Promise<void> {
     while (!this.#drain.signal.aborted) {
@@ -522,15 +524,16 @@ export class Replica {
 
   /** In how many ms the next lease is asked for, unless something changes before; 0: now. */
   #askInMs(): number {
-    const [first, second] = this.#hand;
-    if (first === undefined) return 0;
+    if (this.#hand.length === 0) return 0;
     const sinceMs = performance.now() - this.#changedAt;
     const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
-    // A complete that asks is answered first, and two jobs of which one sends its outputs are enough.
-    if (this.#carries?.isReporting === true || (isPause && second === undefined)) return IDLE_ANSWER_MS;
-    if (second !== undefined) return second.hasBegun ? IDLE_ANSWER_MS : Math.max(0, UNWATCHED_MS - sinceMs);
-    if (first.isFree) return Math.max(0, UPLOAD_PATIENCE_MS - sinceMs);
-    if (!this.#options.settings.leaseAhead) return IDLE_ANSWER_MS;
+    const [sending, working] = [this.#hand.filter((job) => job.isFree), this.#hand.filter((job) => !job.isFree)];
+    // A complete that asks is answered first.
+    if (this.#carries?.isReporting === true || (isPause && working.length < 2)) return IDLE_ANSWER_MS;
+    if (working.length > 1) return Math.max(0, UNWATCHED_MS - sinceMs);
+    if (this.#hand.length >= JOBS_IN_HAND_MAX) return IDLE_ANSWER_MS;
+    if (working.length === 0) return Math.max(0, UPLOAD_PATIENCE_MS - sinceMs);
+    if (!this.#options.settings.leaseAhead || sending.some((job) => !job.isSending)) return IDLE_ANSWER_MS;
     return this.#othersWait ? 0 : Math.max(0, ASK_AHEAD_MS - sinceMs);
   }
 
@@ -695,8 +698,8 @@ export class Replica {
         const isPause = this.#jobs % JOBS_WITHOUT_PAUSE === 0;
         const isLast = this.#drain.signal.aborted || comfy.server.died.aborted || this.#broke.signal.aborted;
         if (isLast || isPause || this.#isAsking || this.#carries !== null || this.#carried !== null) return {};
-        const isBusy = this.#hand.some((other) => other !== job && !other.isFree);
-        if (isBusy && !settings.leaseAhead) return {};
+        const atWork = this.#hand.filter((other) => other !== job && !other.isFree).length;
+        if (atWork > (settings.leaseAhead ? 1 : 0)) return {};
         this.#carries = job;
         // A lease that is still held would have to be listed in the poll.
         const wait = this.#hand.length === 1 ? { next_wait_ms: settings.timings.pollWaitMs } : {};

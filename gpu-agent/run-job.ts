@@ -38,7 +38,7 @@ const DELIVERIES_MAX = 3;
  */
 const FIRST_BEAT_MS = 10;
 /** An upload that takes no longer is not told of: the message would only stand in its way. */
-const UPLOAD_UNTOLD_MS = 100;
+const UPLOAD_UNTOLD_MS = 20;
 /** The server waits so long for outputs that were sent ahead before the replica goes on with the next job, and then. */
 const STORED_WAIT_MS = 100;
 const STORED_PATIENCE_MS = 30_000;
@@ -101,6 +101,8 @@ export interface RunningJob {
    */
   readonly free: Promise<void>;
   readonly isFree: boolean;
+  /** The server knows that its outputs go up, and may give another job. */
+  readonly isSending: boolean;
   /** Its turn has come: from then on it counts as an attempt. Until then it is held ahead. */
   readonly hasBegun: boolean;
   /** Never rejects. */
@@ -139,6 +141,7 @@ class JobRun implements RunningJob {
   readonly cleaned: Promise<void>;
   isReporting = false;
   isFree = false;
+  isSending = false;
   hasBegun = false;
   readonly #options: RunJobOptions;
   readonly #log: Log;
@@ -295,7 +298,7 @@ class JobRun implements RunningJob {
   async #deliver(result: PromptResult, release: ReleaseForAgent, mayBeOnItsWay: boolean): Promise<ManifestEntry[]> {
     const { lease, calls } = this.#options;
     this.#phases.begin("uploading");
-    const telling = setTimeout(() => this.#keeper.phase("uploading"), UPLOAD_UNTOLD_MS);
+    const telling = setTimeout(() => this.#tellUpload(), UPLOAD_UNTOLD_MS);
     try {
       return await deliverOutputs(result, {
         calls,
@@ -314,6 +317,12 @@ class JobRun implements RunningJob {
     }
   }
 
+  #tellUpload(): void {
+    this.#keeper.uploads();
+    this.isSending = true;
+    this.#options.onChange();
+  }
+
   /** @returns the next lease, if one came @throws ControlError, output_missing among others */
   async #complete(outputs: readonly ManifestEntry[]): Promise<Lease | null> {
     const { lease, calls, nextPoll } = this.#options;
@@ -328,6 +337,7 @@ class JobRun implements RunningJob {
       this.#options.onChange();
       if (!(error instanceof ControlError) || error.code !== "output_pending") throw error;
     }
+    this.#tellUpload();
     // What takes long goes up while the next job runs, which is not to come with this answer.
     return (await calls.complete(lease, { ...message, outputs_wait_ms: STORED_PATIENCE_MS }, signal)).next;
   }

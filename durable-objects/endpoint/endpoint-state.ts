@@ -299,7 +299,12 @@ export class EndpointState {
 
   /** Whether the replica executes a job, or is about to; one whose outputs go up is no work for its GPU. */
   works(replicaId: ReplicaId): boolean {
-    return this.#runningJobs().works(replicaId);
+    return this.atWork(replicaId) > 0;
+  }
+
+  /** Jobs of the replica that use its GPU, or wait for it there. */
+  atWork(replicaId: ReplicaId): number {
+    return this.#runningJobs().atWork(replicaId);
   }
 
   /** What came and ended lately; what was before this object woke is read from storage once. */

@@ -15,6 +15,7 @@ import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
+  JOBS_AT_WORK_MAX,
   LEASES_PER_REPLICA_MAX,
   type LeaseRecord,
   makeToken,
@@ -63,6 +64,7 @@ function mayWork(state: EndpointState, replicaId: ReplicaId, now: number): boole
     !replica.draining &&
     state.config?.removed === false &&
     state.held(replicaId) < LEASES_PER_REPLICA_MAX &&
+    state.atWork(replicaId) < JOBS_AT_WORK_MAX &&
     (!state.works(replicaId) || mayTakeAhead(state)) &&
     !isKeptForErrand(state, replicaId, now)
   );
@@ -123,8 +125,9 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 
 /**
  * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
- * batch job. That holds no longer where a batch job has its turn because none runs and none has for a while. A replica that interactive jobs may
- * come to takes none ahead: it would have to do two jobs before theirs.
+ * batch job. A replica that interactive jobs may come to takes none ahead: it would have to do two jobs before theirs.
+ * None of that holds where a batch job has its turn, because none runs and none has for a while: a replica that is never
+ * idle would take none at all.
  * @param batchSince see {@link lanesInOrder}
  */
 function candidatesFor(
@@ -136,12 +139,12 @@ function candidatesFor(
 ): readonly Candidate[] {
   const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
   if (lane === "interactive" || able.length === 0 || state.waiting.queued(lane) === 0) return able;
+  if (lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch") return able;
   const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
   const serving = able.filter(
     ({ replicaId, works }) => !works || !isExpected || !serves(state, replicaId, "interactive"),
   );
-  const hasTurn = lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch";
-  const kept = hasTurn ? 0 : keptForInteractive(state, now);
+  const kept = keptForInteractive(state, now);
   if (kept === 0) return serving;
   const idle = readyOf(state).filter(({ id }) => serves(state, id, "interactive") && !state.works(id)).length;
   return idle > kept ? serving : serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));

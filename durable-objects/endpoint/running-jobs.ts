@@ -32,9 +32,9 @@ export class RunningJobs {
     return this.#held.get(replicaId) ?? 0;
   }
 
-  /** Whether it executes a job, or is about to. */
-  works(replicaId: ReplicaId): boolean {
-    return this.held(replicaId) > (this.#uploading.get(replicaId) ?? 0);
+  /** Jobs that it executes, or is about to. */
+  atWork(replicaId: ReplicaId): number {
+    return this.held(replicaId) - (this.#uploading.get(replicaId) ?? 0);
   }
 
   /** Running jobs of a lane. */

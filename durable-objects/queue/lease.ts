@@ -50,11 +50,13 @@ export interface HeldLease {
   readonly confirmed: boolean;
 }
 
+/** Jobs that may use a replica's GPU, or are about to: the one it executes, and one ahead. */
+export const JOBS_AT_WORK_MAX = 2;
 /**
- * Leases a replica may hold at once: the one it executes, and one more, which is either ahead or the one before, whose
- * outputs still go up.
+ * Leases a replica may hold at once: those, and one before them whose outputs still go up. Without it the GPU would idle
+ * wherever sending a job's outputs takes longer than the next job.
  */
-export const LEASES_PER_REPLICA_MAX = 2;
+export const LEASES_PER_REPLICA_MAX = JOBS_AT_WORK_MAX + 1;
 /**
  * Leases are given ahead where a job usually takes no longer than this, ms: a job that is held ahead waits about as long
  * for its replica as it would for any other. Beside longer jobs the few ms between two of them do not count.

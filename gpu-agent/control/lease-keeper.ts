@@ -31,6 +31,8 @@ export class LeaseKeeper {
   #news = true;
   #settled = false;
   #wake: () => void = () => undefined;
+  /** Ends the pause after a beat. */
+  #hurry = new AbortController();
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -48,6 +50,12 @@ export class LeaseKeeper {
     if (phase === this.#phase) return;
     this.#phase = phase;
     this.#tell();
+  }
+
+  /** The GPU is free: the server hears it now, because it may have another job. */
+  uploads(): void {
+    this.phase("uploading");
+    this.#hurry.abort();
   }
 
   progress(progress: JobProgress): void {
@@ -90,7 +98,7 @@ export class LeaseKeeper {
       if (signal.aborted) return;
       // A beat that failed is tried again soon: the lease runs on meanwhile.
       const dueMs = renewed ? renewMs : Math.min(renewMs, 1_000);
-      await pause(Math.min(progressMs, dueMs), signal).catch(() => undefined);
+      await pause(Math.min(progressMs, dueMs), AbortSignal.any([signal, this.#hurry.signal])).catch(() => undefined);
       await this.#newsOr(dueMs - (performance.now() - startedAt));
     }
   }
@@ -113,6 +121,7 @@ export class LeaseKeeper {
     const preview = this.#preview;
     this.#preview = undefined;
     this.#news = false;
+    if (this.#hurry.signal.aborted) this.#hurry = new AbortController();
     const message: LeaseProgress = {
       phase: this.#phase,
       ...(this.#progress === undefined ? {} : { progress: this.#progress }),

@@ -68,6 +68,7 @@ export interface LiveLease {
   readonly pollId: string;
   ended: "completed" | "failed" | "released" | "canceled" | "lost" | null;
   confirmed: boolean;
+  isUploading: boolean;
   timer: NodeJS.Timeout | null;
   next: Lease | null;
   readonly stored: Map<number, Stored>;
@@ -99,8 +100,10 @@ export interface FakeTimings {
 export type ReleaseContents = Pick<ReleaseForAgent, "graph" | "inputs" | "outputs"> &
   Partial<Pick<ReleaseForAgent, "build" | "object_info" | "smoke_test">>;
 
-/** The job that runs, and one more. */
-const LEASES_PER_REPLICA_MAX = 2;
+/** The job that runs, and one ahead. */
+const JOBS_AT_WORK_MAX = 2;
+/** Those, and one before them whose outputs go up. */
+const LEASES_PER_REPLICA_MAX = 3;
 const random = (length: number) => randomBytes(length);
 
 export class ControlPlaneState {
@@ -210,7 +213,9 @@ export class ControlPlaneState {
     const replica = this.replicas.get(replicaId);
     const replayed = [...this.leases.values()].find((live) => live.pollId === pollId && live.ended === null);
     if (replayed !== undefined) return replayed.lease;
-    if (this.#held(replicaId) >= LEASES_PER_REPLICA_MAX) return null;
+    const held = this.#held(replicaId);
+    const atWork = held.filter((live) => !live.isUploading);
+    if (held.length >= LEASES_PER_REPLICA_MAX || atWork.length >= JOBS_AT_WORK_MAX) return null;
     if (replica === undefined || replica.action !== "run" || replica.reports.at(-1)?.state === "draining") return null;
     const job = [...this.jobs.values()].find(
       (each) => each.endpointId === replica.endpointId && each.state === "queued",
@@ -247,6 +252,7 @@ export class ControlPlaneState {
       pollId,
       ended: null,
       confirmed: false,
+      isUploading: false,
       timer: null,
       next: null,
       stored: new Map(),
@@ -259,11 +265,11 @@ export class ControlPlaneState {
 
   /** Whether a replica has a lease. */
   holds(replicaId: ReplicaId): boolean {
-    return this.#held(replicaId) > 0;
+    return this.#held(replicaId).length > 0;
   }
 
-  #held(replicaId: ReplicaId): number {
-    return [...this.leases.values()].filter((live) => live.replicaId === replicaId && live.ended === null).length;
+  #held(replicaId: ReplicaId): LiveLease[] {
+    return [...this.leases.values()].filter((live) => live.replicaId === replicaId && live.ended === null);
   }
 
   /** Whether the server has ended the lease, and not its agent. */
@@ -295,6 +301,11 @@ export class ControlPlaneState {
     live.confirmed = true;
     live.job.progress.push(message);
     this.#renew(live, this.timings.leaseMs);
+    if (message.phase === "uploading" && !live.isUploading) {
+      live.isUploading = true;
+      // A poll that waits may get another job.
+      this.#onChange();
+    }
     return { cancel: false, renew_within_ms: this.timings.leaseMs };
   }
 

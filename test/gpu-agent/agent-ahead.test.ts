@@ -164,6 +164,19 @@ describe("the job after the one that runs", () => {
     await harness.jobIs(third, "failed");
   });
 
+  it("is held also while outputs of the one before still go up", async () => {
+    const { enqueue } = await withEndpoint(400, { plane: { socketOutputs: false } });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    harness.plane.plan(/outputs\/0$/, { type: "hold", until: promise });
+    const [first, second] = await held(enqueue);
+    const third = enqueue();
+    await comesTrue("three are in hand", () => stateOf(third) === "running");
+    expect(phasesOf(first).at(-1)).toBe("uploading");
+    expect([stateOf(first), phasesOf(third)]).toEqual(["running", []]);
+    resolve();
+    for (const id of [first, second, third]) expect((await harness.jobIs(id, "succeeded")).attempts).toBe(1);
+  });
+
   it("is not asked for by an agent that was told so", async () => {
     const { enqueue } = await withEndpoint(400, { settings: { leaseAhead: false } });
     const [first, second] = [enqueue(), enqueue()];

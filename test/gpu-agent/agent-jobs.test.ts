@@ -205,15 +205,15 @@ describe("outputs", () => {
     }
   });
 
-  it("of two jobs at most are under way", async () => {
+  it("of three jobs at most are under way", async () => {
     const { endpointId } = await withEndpoint(pictureGraph, { outputs: [output("image", "2")] });
     const { promise, resolve } = Promise.withResolvers<void>();
-    harness.plane.plan(/outputs\/0$/, { type: "hold", until: promise }, 2);
-    const ids = [1, 2, 3].map(() => harness.plane.state.enqueue(endpointId, {}));
+    harness.plane.plan(/outputs\/0$/, { type: "hold", until: promise }, 3);
+    const ids = [1, 2, 3, 4].map(() => harness.plane.state.enqueue(endpointId, {}));
     const states = () => ids.map((id) => harness.plane.state.jobs.get(id)?.state);
-    const held = () => harness.plane.requests.filter((each) => each.endsWith("outputs/0")).length === 2;
-    await comesTrue("two jobs send their outputs", held);
-    expect(states()).toEqual(["running", "running", "queued"]);
+    const held = () => harness.plane.requests.filter((each) => each.endsWith("outputs/0")).length === 3;
+    await comesTrue("three jobs send their outputs", held);
+    expect(states()).toEqual(["running", "running", "running", "queued"]);
     resolve();
     for (const id of ids) expect((await harness.jobIs(id, "succeeded")).attempts).toBe(1);
   });

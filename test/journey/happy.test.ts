@@ -89,7 +89,7 @@ describe("Ctrl-C while a job runs", () => {
     const { url } = await system.standIn();
     const setFaults = (ms: number) =>
       fetch(`${url}/stand-in/faults`, { method: "POST", body: JSON.stringify({ slow_node_ms: ms }) });
-    await setFaults(2_000);
+    await setFaults(4_000);
     const command = startCli(["run", "model-free", "-i", `color=${color + 1}`, "--json-stream"], {
       PILOTLIGHT_STATE_DIR: system.state,
     });

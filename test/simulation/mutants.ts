@@ -352,8 +352,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "Trigger.dev: a parent holds the slot that its child needs",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/1272",
     file: LEASE,
-    find: "export const LEASES_PER_REPLICA_MAX = 2;",
-    replace: "export const LEASES_PER_REPLICA_MAX = 3;",
+    find: "export const JOBS_AT_WORK_MAX = 2;",
+    replace: "export const JOBS_AT_WORK_MAX = 3;",
     seed: 18,
   },
   {

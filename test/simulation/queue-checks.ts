@@ -8,8 +8,10 @@ import { promise } from "./violation.ts";
 /** Without an interactive job for ten minutes batch jobs take every idle replica; a lost alarm may take one more. */
 const INTERACTIVE_LATELY_MS = 11 * 60_000;
 
-/** Leases of one replica: the one it executes and one ahead. */
-const LEASES_PER_REPLICA = 2;
+/** Jobs on one replica's GPU, or for it: the one it executes and one ahead. */
+const AT_WORK = 2;
+/** Leases of one replica: those, and one before them whose outputs go up. */
+const LEASES_PER_REPLICA = 3;
 
 /** When the lease must be over, at the latest. The object may know of a renewal it did not write down. */
 function overBy(oracle: Oracle, { lease }: RunningJob): number {
@@ -21,6 +23,7 @@ function overBy(oracle: Oracle, { lease }: RunningJob): number {
 export function checkQueue(oracle: Oracle): void {
   const { now, operation, world } = oracle;
   const held = new Map<string, number>();
+  const atWork = new Map<string, number>();
   let due = Number.POSITIVE_INFINITY;
   for (const { record } of oracle.living.values()) {
     if (record.lane === "interactive") oracle.interactiveAt = now;
@@ -28,6 +31,12 @@ export function checkQueue(oracle: Oracle): void {
       const count = (held.get(record.lease.replicaId) ?? 0) + 1;
       held.set(record.lease.replicaId, count);
       promise("I11", count <= LEASES_PER_REPLICA, () => `${record.lease.replicaId} holds ${count} leases`);
+      if (record.phase !== "uploading") {
+        const jobs = (atWork.get(record.lease.replicaId) ?? 0) + 1;
+        atWork.set(record.lease.replicaId, jobs);
+        promise("I11", jobs <= AT_WORK, () => `${record.lease.replicaId} has ${jobs} jobs for its GPU`);
+      } else if (count === LEASES_PER_REPLICA)
+        world.coverage.path("a job is held ahead while another one's outputs go up");
       due = Math.min(due, overBy(oracle, record));
       if (record.executingAt !== null)
         due = Math.min(due, Math.max(record.deadlineAt, oracle.restartedAt + LEASE_RENEW_MS));
@@ -55,7 +64,7 @@ export function checkQueue(oracle: Oracle): void {
     }
   }
   checkAlarm(oracle, due);
-  if (!world.paused && !oracle.removed) checkIdle(oracle, held);
+  if (!world.paused && !oracle.removed) checkIdle(oracle, held, atWork);
 }
 
 /** I18, L6: whatever waits for time has an alarm, and one that got lost is set again. */
@@ -81,7 +90,7 @@ function checkAlarm(oracle: Oracle, due: number): void {
  * ahead, or not: that is checked where it is granted. Batch jobs leave replicas to interactive ones, as long as there have
  * been any lately.
  */
-function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
+function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>, atWork: ReadonlyMap<string, number>): void {
   let ready = false;
   for (const { record } of oracle.living.values()) {
     if (record.state !== "queued" || record.availableAt !== null || record.avoid !== null) continue;
@@ -91,11 +100,7 @@ function checkIdle(oracle: Oracle, held: ReadonlyMap<string, number>): void {
     break;
   }
   if (!ready) return;
-  const working = new Set<string>();
-  for (const { record } of oracle.living.values()) {
-    if (record.state === "running" && record.phase !== "uploading") working.add(record.lease.replicaId);
-  }
-  const hasRoom = (id: string): boolean => (held.get(id) ?? 0) < LEASES_PER_REPLICA && !working.has(id);
+  const hasRoom = (id: string): boolean => (held.get(id) ?? 0) < LEASES_PER_REPLICA && !atWork.has(id);
   const idle = oracle.world.pod.idleAtTheObject().find(hasRoom);
   promise("L2", idle === undefined, () => `a job is ready and ${idle} waits for work`);
 }

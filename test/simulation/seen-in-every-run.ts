@@ -28,6 +28,7 @@ export const SEEN_IN_EVERY_RUN = {
     "a full queue refuses",
     "a job comes with a batch",
     "a job is held ahead",
+    "a job is held ahead while another one's outputs go up",
     "a job succeeds",
     "a job that was held ahead begins",
     "a job that was held ahead comes back",

@@ -18,6 +18,8 @@ const IDLE_ANSWER_MS = 250;
 const STANDSTILL_MS = 100_000;
 
 const GONE = ["lease_lost", "replica_not_found", "endpoint_not_found", "node_not_found"];
+/** With so many jobs in hand no other is asked for. */
+const IN_HAND_MAX = 3;
 const RETRYABLE = ["unavailable"];
 
 /** One replica with its agent, as gpu-agent/replica.ts and run-job.ts behave: polls, works, uploads, reports, and stops. */
@@ -41,8 +43,8 @@ export class SimulatedAgent {
   #asksAhead = false;
   /** The job whose complete asks for the next lease. */
   #carries: SimulatedRun | null = null;
-  /** A job whose outputs go up while the next one runs. */
-  #sending: SimulatedRun | null = null;
+  /** Jobs whose outputs go up while the next one runs. */
+  readonly #sending = new Set<SimulatedRun>();
   readonly #isClone: boolean;
 
   constructor(world: Simulation, replicaId: ReplicaId, node: NodeIdentity, isClone = false) {
@@ -225,6 +227,7 @@ export class SimulatedAgent {
   #takeJobs(): void {
     if (this.#polling || this.#carries !== null || this.#standing !== null) return;
     if (this.#current !== null && !this.#mayAskAhead()) return;
+    if (this.#sending.size + (this.#current === null ? 0 : 1) >= IN_HAND_MAX) return;
     if (this.#draining) {
       this.#stopIfIdle();
       return;
@@ -232,7 +235,7 @@ export class SimulatedAgent {
     this.#polling = true;
     const pollId = this.#pollId;
     const startedAt = this.world.agenda.now;
-    const held = [this.#sending, this.#current].filter((run) => run !== null);
+    const held = [...this.#sending, ...(this.#current === null ? [] : [this.#current])];
     const leases = held.map(({ lease: { lease_id, token } }) => ({ lease_id, token }));
     const poll = { poll_id: pollId, leases, wait_ms: POLL_WAIT_MS };
     this.persist<{ answer: ReplicaPollAnswer }>(
@@ -253,7 +256,8 @@ export class SimulatedAgent {
   }
 
   #answered({ lease, ended, stop }: ReplicaPollAnswer, startedAt: number): void {
-    for (const run of [this.#sending, this.#ahead]) if (run !== null && ended.includes(run.lease.lease_id)) run.stop();
+    const others = [...this.#sending, ...(this.#ahead === null ? [] : [this.#ahead])];
+    for (const run of others) if (ended.includes(run.lease.lease_id)) run.stop();
     if (stop) this.drain();
     if (lease === null) {
       const quick = this.world.agenda.now - startedAt < IDLE_ANSWER_MS;
@@ -310,7 +314,7 @@ export class SimulatedAgent {
   }
 
   #mayAskAhead(): boolean {
-    return this.#asksAhead && this.#ahead === null && this.#sending === null && !this.#draining;
+    return this.#asksAhead && this.#ahead === null && !this.#draining;
   }
 
   /** The current job executes: the next one is asked for. */
@@ -322,8 +326,8 @@ export class SimulatedAgent {
 
   /** ComfyUI is done with the current job, and begins the one behind it at once. */
   hasExecuted(run: SimulatedRun): void {
-    if (this.#current !== run || this.#ahead === null || this.#sending !== null) return;
-    this.#sending = run;
+    if (this.#current !== run || this.#ahead === null) return;
+    this.#sending.add(run);
     this.#next();
   }
 
@@ -367,18 +371,18 @@ export class SimulatedAgent {
   /** With it the answer to a completion may carry the next lease. */
   nextPoll(run: SimulatedRun): Pick<CompleteLease, "next_poll_id" | "next_wait_ms"> {
     const isTaken = this.#polling || this.#carries !== null || this.#ahead !== null;
-    if (this.#draining || isTaken || (this.#sending === run && !this.world.holdsAhead)) return {};
+    if (this.#draining || isTaken || (this.#sending.has(run) && !this.world.holdsAhead)) return {};
     const { dice, swarm } = this.world;
     this.#carries = run;
-    const holdsOther = [this.#sending, this.#current].some((other) => other !== null && other !== run);
+    const holdsOther = [...this.#sending, this.#current].some((other) => other !== null && other !== run);
     const waits = !holdsOther && dice.chance(swarm.sockets);
     return { next_poll_id: this.#pollId, ...(waits ? { next_wait_ms: POLL_WAIT_MS } : {}) };
   }
 
   /** ComfyUI is free while the run's outputs go up. */
   free(run: SimulatedRun): void {
-    if (this.#current !== run || this.#sending !== null || this.#draining) return;
-    this.#sending = run;
+    if (this.#current !== run || this.#sending.size > 0 || this.#draining) return;
+    this.#sending.add(run);
     this.#next();
     if (!this.#polling && this.#carries === null) this.#newPoll();
     this.#takeJobs();
@@ -392,9 +396,8 @@ export class SimulatedAgent {
   ended(run: SimulatedRun, next: Lease | null, waits: boolean): void {
     if (this.#carries === run) this.#carries = null;
     if (this.#ahead === run) this.#ahead = null;
-    else if (this.#sending === run) this.#sending = null;
     else if (this.#current === run) this.#next();
-    else return;
+    else if (!this.#sending.delete(run)) return;
     if (next !== null) {
       this.#newPoll();
       this.#work(next);
@@ -409,7 +412,7 @@ export class SimulatedAgent {
   }
 
   #stopIfIdle(): void {
-    const isBusy = this.#current !== null || this.#sending !== null || this.#ahead !== null;
+    const isBusy = this.#current !== null || this.#sending.size > 0 || this.#ahead !== null;
     if (!this.#draining || isBusy || !this.#alive) return;
     if (this.#isClone) {
       this.kill();

@@ -15,7 +15,7 @@ import {
 } from "#contract/job";
 import { LEASE_MS } from "#contract/limits";
 import type { JobSnapshot, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
-import { LEASES_PER_REPLICA_MAX, type LeaseOutcome } from "#durable-objects/queue/lease";
+import { JOBS_AT_WORK_MAX, LEASES_PER_REPLICA_MAX, type LeaseOutcome } from "#durable-objects/queue/lease";
 import { rankOf } from "#durable-objects/queue/order";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";
 import type { Look, OpenPoll, Place } from "./real-endpoint.ts";
@@ -184,7 +184,16 @@ export class EndpointModel {
 
   /** Whether it has a job for its GPU: one whose outputs go up is none. */
   works(place: Place): boolean {
-    return this.living(place).some(({ lease }) => this.jobs.get(lease.job_id)?.phase !== "uploading");
+    return this.#atWork(place) > 0;
+  }
+
+  #atWork(place: Place): number {
+    return this.living(place).filter(({ lease }) => this.jobs.get(lease.job_id)?.phase !== "uploading").length;
+  }
+
+  /** It may hold one more job: of those whose outputs do not go up yet, the one it executes and one ahead. */
+  #hasRoom(place: Place): boolean {
+    return this.living(place).length < LEASES_PER_REPLICA_MAX && this.#atWork(place) < JOBS_AT_WORK_MAX;
   }
 
   /**
@@ -197,8 +206,7 @@ export class EndpointModel {
   }
 
   #first(place: Place): ModelJob | undefined {
-    const held = this.living(place).length;
-    if (this.paused !== null || held >= LEASES_PER_REPLICA_MAX) return undefined;
+    if (this.paused !== null || !this.#hasRoom(place)) return undefined;
     if (!this.works(place)) return this.order().find((job) => !job.delayed && job.avoid !== place.node.nodeId);
     // Ahead goes what has never been leased, and nothing past what has.
     const order = this.order();
@@ -250,7 +258,7 @@ export class EndpointModel {
     const counter = Number(lease.token.split(".")[0]);
     must(counter > this.#counter, "I3: a token that is not newer");
     must(this.paused === null, "a start while the queue is paused");
-    must(this.living(place).length < LEASES_PER_REPLICA_MAX, "a lease too many for its replica");
+    must(this.#hasRoom(place), "a lease too many for its replica");
     const number = leaseIdOf(job.id, job.leases.length + 1);
     const isRight = lease.lease_id === number && lease.attempt === job.attempt + 1 && lease.inputs === job.inputs;
     must(isRight, `not this job's lease: ${JSON.stringify(lease)}`);

@@ -65,6 +65,21 @@ describe("a lease ahead", () => {
     expect(done).toMatchObject({ ok: true, next: { job_id: third } });
   });
 
+  it("is given also behind a job whose outputs still go up, but never two at once", () => {
+    const world = new EndpointHarness();
+    const { replica, first, ahead } = holding(world);
+    const [third, fourth] = [world.submit(), world.submit()];
+    const states = () => [third, fourth].map((id) => world.job(id).state);
+    world.poll(replica, [first, ahead]);
+    expect(states()).toEqual(["queued", "queued"]);
+    world.progress(replica, first, "uploading");
+    expect(states()).toEqual(["running", "queued"]);
+    // However many send their outputs, three are enough.
+    world.progress(replica, ahead, "uploading");
+    world.poll(replica, [first, ahead]);
+    expect(states()).toEqual(["running", "queued"]);
+  });
+
   it("is never given for a job that had one before: it goes to a replica that begins at once", () => {
     const world = new EndpointHarness({ max_replicas: 2 });
     const { replica, first, second, ahead } = holding(world);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { BATCH_PATIENCE_MS, BATCH_TURN } from "#durable-objects/queue/order";
 import { EndpointHarness, type FakeReplica } from "./endpoint-harness.ts";
 
 function runOne(world: EndpointHarness, replica: FakeReplica): void {
@@ -52,5 +53,24 @@ describe("a batch job", () => {
     world.complete(one, lease);
     expect(running()).toBe(1);
     expect([world.poll(one), running()]).toEqual(["waiting", 1]);
+  });
+
+  it("gets its turn on a replica that is never idle", () => {
+    const world = new EndpointHarness({ min_replicas: 1 });
+    const replica = world.replica();
+    world.submit();
+    const patient = world.submit({ lane: "batch" });
+    const serviceMs = 4_000;
+    let running = world.take(replica);
+    const leasesMax = BATCH_PATIENCE_MS / serviceMs + 2 * BATCH_TURN;
+    for (let leases = 0; leases < leasesMax && world.job(patient).state === "queued"; leases += 1) {
+      world.submit();
+      world.progress(replica, running);
+      const ahead = world.take(replica, [running]);
+      world.pass(serviceMs);
+      world.complete(replica, running);
+      running = ahead;
+    }
+    expect(running.job_id).toBe(patient);
   });
 });

@@ -11,11 +11,12 @@ let plane: ControlPlane;
 let keeper: LeaseKeeper;
 let lease: Lease;
 let jobId: JobId;
+let session: string;
 const ends: LeaseEnd[] = [];
 
 beforeEach(async () => {
   plane = await ControlPlane.start({ leaseConfirmMs: 5_000, leaseMs: 5_000 });
-  const { session } = plane.state.join();
+  session = plane.state.join().session;
   const endpointId = plane.state.addEndpoint({ graph: "{}", inputs: [], outputs: [] });
   const replicaId = plane.state.place(endpointId, 0);
   jobId = plane.state.enqueue(endpointId, {});
@@ -63,6 +64,18 @@ it("tells news soon, the newest only, and repeats what it knows", async () => {
     preview: { content_type: "image/jpeg", data: "AAAA" },
   });
   expect(beats()[2]).toEqual({ phase: "executing", progress: progress(1) });
+});
+
+it("tells at once that the GPU is free, however lately it has told something", async () => {
+  const { log } = keptLog();
+  const client = new ControlClient({ url: plane.url, session: () => session, log, timings: quickTimings() });
+  const calls = new AgentCalls(client);
+  keeper = new LeaseKeeper({ calls, lease, renewMs: 600_000, progressMs: 600_000, log, onEnd: () => undefined });
+  void keeper.start();
+  await comesTrue("it confirmed", () => beats().length === 1);
+  keeper.uploads();
+  await comesTrue("it told", () => beats().length === 2);
+  expect(beats()[1]).toEqual({ phase: "uploading" });
 });
 
 it("goes on through an outage", async () => {
