@@ -1,12 +1,17 @@
 /** How long jobs take, learned as a decaying histogram: what one that has run for some time will still take. */
 
-/** Quarter octaves from a quarter of a second: the last bin begins above four hours. */
+/** Quarter octaves from a quarter of a second: the last bin begins above three hours. */
 export const SERVICE_BINS = 64;
 const FIRST_EDGE_S = 0.25;
 /** Each new duration takes so much of the weight of all before it. */
 const DECAY = 1 - 1 / 256;
-/** Durations that the guess, an exponential rest after the average, counts for. */
+/** Durations that the guess counts for. */
 const PRIOR_WEIGHT = 4;
+
+/** Lower edge of each bin, and the last one's upper edge. */
+const EDGES_S = Float64Array.from({ length: SERVICE_BINS + 1 }, (_, bin) =>
+  bin === 0 ? 0 : FIRST_EDGE_S * 2 ** ((bin - 1) / 4),
+);
 
 export class ServiceTimes {
   /** Decayed count of durations by bin. */
@@ -32,8 +37,8 @@ export class ServiceTimes {
   restOf(elapsedS: number, meanS: number): number {
     if ((this.#rest[0] ?? -1) < 0) this.#derive(meanS);
     const bin = binOf(elapsedS);
-    const from = lowerEdge(bin);
-    const to = lowerEdge(bin + 1);
+    const from = EDGES_S[bin] ?? 0;
+    const to = EDGES_S[bin + 1] ?? 1;
     const rest = this.#rest[bin] ?? meanS;
     const next = this.#rest[bin + 1] ?? rest;
     return rest + ((next - rest) * (Math.min(to, elapsedS) - from)) / (to - from);
@@ -46,8 +51,8 @@ export class ServiceTimes {
       const count = this.counts[bin] ?? 0;
       beyond += count;
       beyondSum += count * middleOf(bin);
-      const edge = lowerEdge(bin);
-      // What outlasts all that is known goes on for about half as long again as a job takes on average, or as it did.
+      const edge = EDGES_S[bin] ?? 0;
+      // Before anything is known: what is left of the average, and never the end at once.
       const guess = Math.max(meanS - edge, meanS / 4);
       this.#rest[bin] = (beyondSum - beyond * edge + PRIOR_WEIGHT * guess) / (beyond + PRIOR_WEIGHT);
     }
@@ -59,10 +64,6 @@ function binOf(seconds: number): number {
   return Math.min(SERVICE_BINS - 1, Math.floor(4 * Math.log2(seconds / FIRST_EDGE_S)) + 1);
 }
 
-function lowerEdge(bin: number): number {
-  return bin === 0 ? 0 : FIRST_EDGE_S * 2 ** ((bin - 1) / 4);
-}
-
 function middleOf(bin: number): number {
-  return (lowerEdge(bin) + lowerEdge(bin + 1)) / 2;
+  return ((EDGES_S[bin] ?? 0) + (EDGES_S[bin + 1] ?? 0)) / 2;
 }
