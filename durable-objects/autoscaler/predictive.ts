@@ -25,7 +25,7 @@ const EVIDENCE_S_MIN = 2 * 3_600;
 const CHEAPER_SHARE = 0.01;
 const CHEAPER_STARTS = 10;
 /** A p95 target moves the wait value by this much per job, and no further than these. */
-const TARGET_GAIN = 0.05;
+const TARGET_GAIN = 0.03;
 const MISSED_SHARE = 0.05;
 const LEARNED_WAIT_VALUE_MIN = 0.02;
 const LEARNED_WAIT_VALUE_MAX = 100;
