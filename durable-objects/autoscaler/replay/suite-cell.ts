@@ -13,6 +13,8 @@ import type { SuiteCase } from "./suite-cases.ts";
 /** The suite's values of waiting, and the settings between which the cheapest that is fast enough is looked for. */
 export const WAIT_VALUES = [1, 10, 100] as const;
 export const KNOB_GRID: readonly number[] = Array.from({ length: 22 }, (_, step) => 10 ** ((step - 5) / 5));
+/** The other form of the same knob: p95 targets, among which one that is as fast as a rival is looked for as well. */
+export const KNOB_TARGETS_S: readonly number[] = Array.from({ length: 11 }, (_, step) => 2 ** (step / 2));
 /** Rivals whose bills are compared at no more waiting than theirs. */
 export const COMPARED_RIVALS = [
   "knative",
@@ -51,6 +53,11 @@ export interface KnobRun {
   readonly run: MeasuredRun;
 }
 
+export interface TargetRun {
+  readonly targetS: number;
+  readonly run: MeasuredRun;
+}
+
 /** Batch jobs beside interactive ones. */
 export interface LanesFigures {
   readonly missed: number;
@@ -83,8 +90,10 @@ export interface CellResult {
   readonly rivals: readonly NamedRun[];
   /** At KNOB_GRID, and between its settings where a rival is just matched; ascending. */
   readonly ours: readonly KnobRun[];
+  /** At KNOB_TARGETS_S. */
+  readonly targets: readonly TargetRun[];
   /** Where bootS is BOOT_S_OF_EXTRAS, else none. */
-  readonly p95: readonly { readonly targetS: number; readonly run: MeasuredRun }[];
+  readonly p95: readonly TargetRun[];
   readonly lanes: LanesFigures | null;
   readonly decisions: DecisionFigures | null;
 }
@@ -103,6 +112,7 @@ export function stepsOfCell(bootS: number): number {
     allRivals.length +
     KNOB_GRID.length +
     COMPARED_RIVALS.length +
+    KNOB_TARGETS_S.length +
     BOUND_PRICES.length +
     (bootS === BOOT_S_OF_EXTRAS ? P95_TARGETS_S.length + 3 : 0)
   );
@@ -155,11 +165,13 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
   });
   const runAt = (waitValue: number) => ours(endpoints, suiteSettings(waitValue, null));
   const refined = refinedKnob(grid, rivals, runAt, (rival) => step(`predictive, as fast as ${rival}`));
-  const p95 = (hasExtras ? P95_TARGETS_S : []).map((targetS) => {
+  const atTarget = (targetS: number): TargetRun => {
     const run = ours(endpoints, suiteSettings(BATCH_WAIT_VALUE, targetS));
-    step(`predictive, p95 of ${targetS} s`);
+    step(`predictive, p95 of ${targetS.toPrecision(2)} s`);
     return { targetS, run };
-  });
+  };
+  const targets = KNOB_TARGETS_S.map(atTarget);
+  const p95 = (hasExtras ? P95_TARGETS_S : []).map(atTarget);
   let workS = 0;
   let jobs = 0;
   for (const { serviceS } of endpoints) {
@@ -176,6 +188,7 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
     priced,
     rivals,
     ours: refined,
+    targets,
     p95,
     lanes: hasExtras ? lanesOf(endpoints, ours, step) : null,
     decisions: hasExtras ? stopwatch.figures() : null,

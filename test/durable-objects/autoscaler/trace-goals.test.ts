@@ -87,6 +87,17 @@ describe.skipIf(!existsSync(FOLDER))("on recorded traffic", () => {
     }
   }, 120_000);
 
+  it("azure-llm-2023-code: with a p95 target fewer GPU-seconds than Ray Serve at no more waiting", () => {
+    const arrivals = read("azure-llm-2023-code");
+    const run = (policy: Parameters<typeof replay>[1]) =>
+      replay(arrivals, policy, { horizonS: 3_600, bootS: BOOT_S, countFromS: 300 });
+    const ours = run(scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, targetP95WaitS: 4 }));
+    const ray = run((rivalNamed("ray-serve") ?? never("ray-serve")).make());
+    expect(ours.interactive.p95S).toBeLessThan(ray.interactive.p95S);
+    expect(ours.interactive.meanS).toBeLessThan(ray.interactive.meanS);
+    expect(ours.gpuSeconds).toBeLessThan(ray.gpuSeconds);
+  }, 120_000);
+
   it("servegen-mid98: holds p95 targets without tuning, as cheaply as the best settings found afterwards", () => {
     const arrivals = read("servegen-mid98");
     const options = { horizonS: 1_209_600, bootS: BOOT_S };

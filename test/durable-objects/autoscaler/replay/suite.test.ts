@@ -154,6 +154,7 @@ function cellOf(bootS: number, gpuS: number, more: Partial<MeasuredRun> = {}, ca
     priced: [{ price: 1, cost: 600 }],
     rivals: [...names, "runpod-request-count", "runpod-queue-delay"].map((name) => ({ name, run: RUN })),
     ours,
+    targets: [],
     p95: bootS === 30 ? [{ targetS: 10, run }] : [],
     lanes:
       bootS === 30
@@ -197,6 +198,13 @@ describe("the goals", () => {
     const cells = [{ ...cell, rivals }];
     expect(hullOf(cells)[0]).toMatchObject({ bestName: "keda", waitValue: 1, best: 810, ratio: 910 / 810 });
     expect(bestSingle(cells, 1)).toEqual({ name: "keda", rival: 1, ours: 910 / 810 });
+  });
+
+  it("take a p95 target for a setting of the knob like any wait value", () => {
+    const cell = cellOf(30, 500, { p95S: 6 });
+    expect(savingsOver([cell], "ray-serve")[0]?.saved).toBeNull();
+    const targets = [{ targetS: 4, run: { ...RUN, gpuS: 700, p95S: 4 } }];
+    expect(savingsOver([{ ...cell, targets }], "ray-serve")[0]?.saved).toBeCloseTo(0.3);
   });
 
   it("see missed deadlines, slow decisions and a large memory", () => {
