@@ -4,6 +4,8 @@
  * waiting. Times are seconds by the caller's clock.
  */
 import { addGap, GAP_BINS, keepFor } from "./gap-histogram.ts";
+import type { RecentArrivals } from "./recent-arrivals.ts";
+import { ServiceTimes } from "./service-times.ts";
 import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 
 /** Before anything is known. */
@@ -30,6 +32,7 @@ export class DemandModel {
   recentBootS: number[] = [];
   serviceS = SERVICE_S_BEFORE;
   services = 0;
+  readonly serviceTimes = new ServiceTimes();
   readonly recentServiceS = new Float64Array(SERVICES_KEPT).fill(SERVICE_S_BEFORE);
   /** Arrivals so far; also which of the recent durations the next one gets. */
   arrivals = 0;
@@ -63,12 +66,18 @@ export class DemandModel {
     this.forgetDerived();
   }
 
-  finished(serviceS: number): void {
+  /**
+   * A job has ended.
+   * @param before arrivals so far, which are learned from anew once it is known how long a job takes
+   * @param freeWaitS waits up to here count as none
+   */
+  finished(serviceS: number, before: RecentArrivals, freeWaitS: number): void {
     const seconds = Math.max(0.01, serviceS);
     this.services += 1;
     this.serviceS += Math.max(SERVICE_WEIGHT, 1 / this.services) * (seconds - this.serviceS);
+    this.serviceTimes.add(seconds);
     if (this.services > 1) this.recentServiceS[this.services % SERVICES_KEPT] = seconds;
-    else this.#startOver(seconds);
+    else this.#startOver(seconds, before, freeWaitS);
   }
 
   /**
@@ -84,6 +93,12 @@ export class DemandModel {
     // The first one starts the clock: from one arrival no rate can be told.
     const counted = this.arrivals === 1 ? 0 : 1;
     for (let index = 0; index < this.rates.length; index++) this.rates[index] = (this.rates[index] ?? 0) + counted;
+    this.#needed(now, serviceS, freeWaitS);
+    return serviceS;
+  }
+
+  /** What one arrival says of how many replicas are needed at once. */
+  #needed(now: number, serviceS: number, freeWaitS: number): void {
     this.#endJobs(now);
     const level = Math.min(LEVELS_MAX, this.ends.length + 1);
     this.top = Math.max(this.top, level);
@@ -100,7 +115,11 @@ export class DemandModel {
     }
     this.#startJob(now + serviceS);
     this.#untilStale = true;
-    return serviceS;
+  }
+
+  /** Seconds until a replica that has worked for `elapsedS` on an interactive job is free, as far as can be told. */
+  busyFor(elapsedS: number): number {
+    return this.serviceTimes.restOf(elapsedS, this.serviceS);
   }
 
   /** Arrivals per second expected next: the mean of a quick, a middling and a slow average. */
@@ -177,8 +196,8 @@ export class DemandModel {
     stairs(until);
   }
 
-  /** The first duration known: what was learned with a guessed one is worth less than nothing. */
-  #startOver(serviceS: number): void {
+  /** The first duration known: what was learned with a guessed one is worth less than nothing, and is learned again. */
+  #startOver(serviceS: number, before: RecentArrivals, freeWaitS: number): void {
     this.recentServiceS.fill(serviceS);
     this.staffing = new Staffing();
     this.ends = [];
@@ -186,6 +205,11 @@ export class DemandModel {
     this.unusedSince.fill(Number.NEGATIVE_INFINITY);
     this.gaps.fill(0);
     this.savedPerNeed.fill(0);
+    for (let number = before.first; number < before.end; number++) {
+      this.#needed(before.at(number), serviceS, freeWaitS);
+      // The very first one starts the clock: how often there is such a one cannot be told from it.
+      if (number === 0) this.staffing.sums.fill(0);
+    }
     this.forgetDerived();
   }
 

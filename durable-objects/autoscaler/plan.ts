@@ -74,8 +74,3 @@ export function outlook(model: DemandModel, at: Situation, worth: Worth): Outloo
     overlongWeight: OVERLONG_VALUE / worth.waitValue,
   };
 }
-
-/** Seconds until a busy replica is free, as far as an average tells; longest known jobs are never taken to end at once. */
-export function busyFor(serviceS: number, elapsedS: number): number {
-  return Math.max(serviceS - elapsedS, serviceS / 4);
-}

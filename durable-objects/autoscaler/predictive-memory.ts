@@ -12,6 +12,7 @@ import {
   unpackTimes,
 } from "./packed-numbers.ts";
 import { RecentArrivals } from "./recent-arrivals.ts";
+import { SERVICE_BINS } from "./service-times.ts";
 import { ShadowFleet } from "./shadow-fleet.ts";
 import { LEVELS_MAX, rowOf, type Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 import { VARIANTS } from "./variants.ts";
@@ -72,6 +73,8 @@ const Written = z.object({
   asked: z.tuple([finite.positive(), nonNegative, nonNegative, nonNegative]),
   boots: z.array(finite.positive()).max(64),
   services: z.tuple([nonNegative, finite.positive(), z.array(finite.positive()).length(SERVICES_KEPT)]),
+  /** Missing in what was written before there was such a thing. */
+  serviceTimes: z.tuple([z.int().min(0).max(SERVICE_BINS), z.string()]).default([0, ""]),
   counts: z.tuple([z.int().min(0), nonNegative, z.int().min(0).max(LEVELS_MAX), z.int().min(1).max(LEVELS_MAX)]),
   rates: z.array(nonNegative).length(3),
   rateAt: finite,
@@ -112,6 +115,7 @@ export function writeMemory(memory: PredictiveMemory): string {
     asked: [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling],
     boots: model.recentBootS,
     services: [model.services, short(model.serviceS), Array.from(model.recentServiceS, short)],
+    serviceTimes: packCounts(model.serviceTimes.counts),
     counts: [model.arrivals, model.startedAt, model.top, levels],
     rates: Array.from(model.rates, short),
     rateAt: model.rateAt,
@@ -119,7 +123,7 @@ export function writeMemory(memory: PredictiveMemory): string {
     unusedSince: upTo(model.unusedSince, model.top)
       .slice(1)
       .map((since) => (Number.isFinite(since) ? cents(since) : null)),
-    gaps: Array.from({ length: model.top }, (_, index) => packGaps(model.gaps, (index + 1) * GAP_BINS)),
+    gaps: Array.from({ length: model.top }, (_, index) => packCounts(gapsOf(model, index + 1))),
     savedPerNeed: packQuantities(upTo(model.savedPerNeed, model.top)),
     untaken: upTo(staffing.untaken, levels).slice(1).map(short),
     freeAt: Array.from({ length: levels }, (_, index) => packRow(staffing, index + 1, grid)).join(""),
@@ -202,11 +206,10 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   for (const [index, since] of written.unusedSince.entries()) {
     model.unusedSince[index + 1] = since ?? Number.NEGATIVE_INFINITY;
   }
-  for (const [index, [first, text]] of written.gaps.entries()) {
-    const counts = unpackQuantities(text);
-    if (counts === undefined || first + counts.length > GAP_BINS) return null;
-    model.gaps.set(counts, (index + 1) * GAP_BINS + first);
+  for (const [index, packed] of written.gaps.entries()) {
+    if (!readCounts(packed, gapsOf(model, index + 1))) return null;
   }
+  if (!readCounts(written.serviceTimes, model.serviceTimes.counts)) return null;
   staffing.levels = levels;
   staffing.at = written.staffedAt;
   staffing.coldFreeAt = written.coldFreeAt;
@@ -234,11 +237,23 @@ function readRows(staffing: Staffing, text: string, grid: TimeGrid): boolean {
 }
 
 /** The first bin that is not empty, and the counts from there to the last one. */
-function packGaps(gaps: Float64Array, from: number): [number, string] {
-  const counts = Array.from(gaps.subarray(from, from + GAP_BINS));
+function packCounts(bins: Float64Array): [number, string] {
+  const counts = Array.from(bins);
   const first = counts.findIndex((count) => count > 0);
   const last = counts.findLastIndex((count) => count > 0);
   return first < 0 ? [0, ""] : [first, packQuantities(counts.slice(first, last + 1))];
+}
+
+/** @returns whether that is what packCounts gave for so many bins */
+function readCounts([first, text]: readonly [number, string], bins: Float64Array): boolean {
+  const counts = unpackQuantities(text);
+  if (counts === undefined || first + counts.length > bins.length) return false;
+  bins.set(counts, first);
+  return true;
+}
+
+function gapsOf(model: DemandModel, level: number): Float64Array {
+  return model.gaps.subarray(level * GAP_BINS, (level + 1) * GAP_BINS);
 }
 
 function packArrivals(arrivals: RecentArrivals, grid: TimeGrid): [number, string, string] {

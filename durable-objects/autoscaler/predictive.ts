@@ -2,7 +2,7 @@ import { WAIT_VALUE_MIN } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
 import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
-import { busyFor, outlook, replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
+import { outlook, replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
 import { PredictiveMemory, readMemory, writeMemory } from "./predictive-memory.ts";
 import type {
   Scaler,
@@ -22,10 +22,10 @@ const REPLICAS_SEEN_MAX = 512;
 const SHADOW_MEMORY_S = 48 * 3_600;
 /** No other variant is followed before there is so much evidence, and none that is not cheaper by this share and this many starts. */
 const EVIDENCE_S_MIN = 2 * 3_600;
-const CHEAPER_SHARE = 0.02;
+const CHEAPER_SHARE = 0.01;
 const CHEAPER_STARTS = 10;
 /** A p95 target moves the wait value by this much per job, and no further than these. */
-const TARGET_GAIN = 0.05;
+const TARGET_GAIN = 0.03;
 const MISSED_SHARE = 0.05;
 const LEARNED_WAIT_VALUE_MIN = 0.02;
 const LEARNED_WAIT_VALUE_MAX = 100;
@@ -71,7 +71,7 @@ export class PredictiveScaler implements Scaler {
         if (event.lane === "interactive") learnWaitValue(memory, event.waitedMs / 1000);
         return;
       case "finished":
-        if (event.lane === "interactive") memory.model.finished(event.busyMs / 1000);
+        if (event.lane === "interactive") memory.model.finished(event.busyMs / 1000, memory.arrivals, memory.freeWaitS);
         else memory.batchServiceS = averaged(memory.batchServiceS, event.busyMs / 1000);
         return;
       case "booted":
@@ -146,7 +146,10 @@ export class PredictiveScaler implements Scaler {
     let seen = 0;
     for (const { state, since, lane } of observation.replicas) {
       if (state !== "busy" || seen === freeInS.length) continue;
-      freeInS[seen++] = busyFor(lane === "batch" ? batchServiceS : model.serviceS, (observation.now - since) / 1000);
+      const elapsedS = (observation.now - since) / 1000;
+      // Batch jobs are taken to be of the same kind, only longer or shorter.
+      const scale = lane === "batch" ? batchServiceS / model.serviceS : 1;
+      freeInS[seen++] = scale * model.busyFor(elapsedS / scale);
     }
     at.busy = seen;
     at.bootS = model.bootS;

@@ -4,7 +4,7 @@
  */
 import { PLACED_ONE_BY_ONE_MAX } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
-import { busyFor, replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
+import { replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
 import type { RecentArrivals } from "./recent-arrivals.ts";
 import { LEVELS_MAX } from "./staffing.ts";
 import type { Variant } from "./variants.ts";
@@ -151,7 +151,7 @@ export class ShadowFleet {
     if (idleSince.length > 0) return;
     const { freeInS, waitedS } = situation;
     for (let index = 0; index < busyEnds.length; index++) {
-      freeInS[index] = busyFor(model.serviceS, at - (this.busySince[index] ?? at));
+      freeInS[index] = model.busyFor(at - (this.busySince[index] ?? at));
     }
     for (let index = 0; index < readyAt.length; index++) freeInS[busyEnds.length + index] = (readyAt[index] ?? at) - at;
     const described = Math.min(situation.queued, waitedS.length);

@@ -8,7 +8,7 @@ export const LEVELS_MAX = 64;
 /** Windows over which waits are averaged, in boots. */
 export const WINDOWS_BOOTS = [5, 20, 60] as const;
 /** No wait is counted longer than so many boots: by then another replica would have come to help. */
-const WAIT_BOOTS_MAX = 3;
+const WAIT_BOOTS_MAX = 1.5;
 
 const ROW = LEVELS_MAX + 1;
 

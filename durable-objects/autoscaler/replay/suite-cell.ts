@@ -13,6 +13,23 @@ import type { SuiteCase } from "./suite-cases.ts";
 /** The suite's values of waiting, and the settings between which the cheapest that is fast enough is looked for. */
 export const WAIT_VALUES = [1, 10, 100] as const;
 export const KNOB_GRID: readonly number[] = Array.from({ length: 22 }, (_, step) => 10 ** ((step - 5) / 5));
+/** The other form of the same knob: p95 targets, among which one that is as fast as a rival is looked for as well. */
+export const KNOB_TARGETS_S: readonly number[] = Array.from({ length: 11 }, (_, step) => 2 ** (step / 2));
+/** Rivals whose bills are compared at no more waiting than theirs. */
+export const COMPARED_RIVALS = [
+  "knative",
+  "runpod-request-count",
+  "runpod-queue-delay",
+  "modal",
+  "modal-buffer",
+  "keda",
+  "ray-serve",
+  "fal",
+  "timer-300",
+  "timer-600",
+] as const;
+/** Between the setting of the grid that is as fast as such a rival and the one before it, no closer than so: a 6 % step. */
+const GRID_FINEST = 1.07;
 export const BOOTS_S = [8, 30, 90] as const;
 /** The start time under which p95 targets and lanes are tried. */
 export const BOOT_S_OF_EXTRAS = 30;
@@ -28,6 +45,16 @@ const BOUND_PRICES = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 300];
 
 export interface NamedRun {
   readonly name: string;
+  readonly run: MeasuredRun;
+}
+
+export interface KnobRun {
+  readonly waitValue: number;
+  readonly run: MeasuredRun;
+}
+
+export interface TargetRun {
+  readonly targetS: number;
   readonly run: MeasuredRun;
 }
 
@@ -61,10 +88,12 @@ export interface CellResult {
   readonly zeroWaitGpuS: number;
   readonly priced: readonly PricedCost[];
   readonly rivals: readonly NamedRun[];
-  /** At KNOB_GRID. */
-  readonly ours: readonly { readonly waitValue: number; readonly run: MeasuredRun }[];
+  /** At KNOB_GRID, and between its settings where a rival is just matched; ascending. */
+  readonly ours: readonly KnobRun[];
+  /** At KNOB_TARGETS_S. */
+  readonly targets: readonly TargetRun[];
   /** Where bootS is BOOT_S_OF_EXTRAS, else none. */
-  readonly p95: readonly { readonly targetS: number; readonly run: MeasuredRun }[];
+  readonly p95: readonly TargetRun[];
   readonly lanes: LanesFigures | null;
   readonly decisions: DecisionFigures | null;
 }
@@ -82,6 +111,8 @@ export function stepsOfCell(bootS: number): number {
   return (
     allRivals.length +
     KNOB_GRID.length +
+    COMPARED_RIVALS.length +
+    KNOB_TARGETS_S.length +
     BOUND_PRICES.length +
     (bootS === BOOT_S_OF_EXTRAS ? P95_TARGETS_S.length + 3 : 0)
   );
@@ -132,11 +163,15 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
     step(`predictive, a second worth ${waitValue.toPrecision(2)} GPU-seconds`);
     return { waitValue, run };
   });
-  const p95 = (hasExtras ? P95_TARGETS_S : []).map((targetS) => {
+  const runAt = (waitValue: number) => ours(endpoints, suiteSettings(waitValue, null));
+  const refined = refinedKnob(grid, rivals, runAt, (rival) => step(`predictive, as fast as ${rival}`));
+  const atTarget = (targetS: number): TargetRun => {
     const run = ours(endpoints, suiteSettings(BATCH_WAIT_VALUE, targetS));
-    step(`predictive, p95 of ${targetS} s`);
+    step(`predictive, p95 of ${targetS.toPrecision(2)} s`);
     return { targetS, run };
-  });
+  };
+  const targets = KNOB_TARGETS_S.map(atTarget);
+  const p95 = (hasExtras ? P95_TARGETS_S : []).map(atTarget);
   let workS = 0;
   let jobs = 0;
   for (const { serviceS } of endpoints) {
@@ -152,11 +187,51 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
     zeroWaitGpuS: endpoints.reduce((sum, arrivals) => sum + zeroWaitBound(arrivals, bootS).gpuS, 0),
     priced,
     rivals,
-    ours: grid,
+    ours: refined,
+    targets,
     p95,
     lanes: hasExtras ? lanesOf(endpoints, ours, step) : null,
     decisions: hasExtras ? stopwatch.figures() : null,
   };
+}
+
+/** Whether nobody waits longer than with the other, by p95 and by mean. */
+export function isAsFast(run: MeasuredRun, other: MeasuredRun): boolean {
+  return run.p95S <= other.p95S && run.meanS <= other.meanS;
+}
+
+/**
+ * Looks between two settings of the grid for the one that is just as fast as a rival: a bill moves by a fifth from one
+ * setting of the grid to the next.
+ */
+function refinedKnob(
+  grid: readonly KnobRun[],
+  rivals: readonly NamedRun[],
+  runAt: (waitValue: number) => MeasuredRun,
+  onRival: (name: string) => void,
+): KnobRun[] {
+  const tried = new Map(grid.map(({ waitValue, run }) => [waitValue.toPrecision(9), { waitValue, run }]));
+  for (const name of COMPARED_RIVALS) {
+    const rival = rivals.find((each) => each.name === name)?.run;
+    const known = [...tried.values()].toSorted((a, b) => a.waitValue - b.waitValue);
+    const quick = known.filter(({ run }) => rival !== undefined && isAsFast(run, rival));
+    const cheapest = quick.toSorted((a, b) => a.run.gpuS - b.run.gpuS)[0];
+    const before = cheapest === undefined ? undefined : known[known.indexOf(cheapest) - 1];
+    if (rival !== undefined && cheapest !== undefined && before !== undefined) {
+      let low = before.waitValue;
+      let high = cheapest;
+      while (high.waitValue / low > GRID_FINEST) {
+        const waitValue = Math.sqrt(low * high.waitValue);
+        const at = waitValue.toPrecision(9);
+        const middle = tried.get(at) ?? { waitValue, run: runAt(waitValue) };
+        tried.set(at, middle);
+        if (isAsFast(middle.run, rival) && middle.run.gpuS <= high.run.gpuS) high = middle;
+        else low = waitValue;
+      }
+    }
+    onRival(name);
+  }
+  return [...tried.values()].toSorted((a, b) => a.waitValue - b.waitValue);
 }
 
 /** GPU-seconds over what the clairvoyant pays who lets work wait as long. */

@@ -1,6 +1,6 @@
 /** Goals of the predictive policy, measured on cells of the suite. Limits that name a trace hold for that trace alone. */
 import { type MeasuredRun, scoreOf } from "./measured-run.ts";
-import { BOOT_S_OF_EXTRAS, type CellResult, overBound, WAIT_VALUES } from "./suite-cell.ts";
+import { BOOT_S_OF_EXTRAS, type CellResult, isAsFast, overBound, WAIT_VALUES } from "./suite-cell.ts";
 
 export interface Goal {
   readonly id: string;
@@ -88,7 +88,7 @@ export function savingsOver(cells: readonly CellResult[], rivalName: string): Sa
   return cells.flatMap((cell) => {
     const rival = cell.rivals.find(({ name }) => name === rivalName)?.run;
     if (rival === undefined) return [];
-    const quick = cell.ours.filter(({ run }) => run.p95S <= rival.p95S && run.meanS <= rival.meanS);
+    const quick = [...cell.ours, ...cell.targets].filter(({ run }) => isAsFast(run, rival));
     const cheapest = Math.min(...quick.map(({ run }) => run.gpuS));
     const saved = quick.length === 0 ? null : 1 - cheapest / rival.gpuS;
     return [{ caseName: cell.caseName, bootS: cell.bootS, saved }];
@@ -210,7 +210,7 @@ function boundGoal(cells: readonly CellResult[]): Goal {
   const measured = cells
     .filter(({ bootS, caseName }) => bootS === BOOT_S_OF_EXTRAS && caseName in OVER_BOUND_BY_CASE)
     .map((cell) => {
-      const quick = cell.ours.filter(({ run }) => run.meanS <= QUICK_MEAN_S);
+      const quick = [...cell.ours, ...cell.targets].filter(({ run }) => run.meanS <= QUICK_MEAN_S);
       const least = Math.min(...quick.map(({ run }) => overBound(cell, run)));
       return { caseName: cell.caseName, least, most: OVER_BOUND_BY_CASE[cell.caseName] ?? 0 };
     });

@@ -13,7 +13,9 @@ import {
   unpackTimes,
   unpackWhole,
 } from "#durable-objects/autoscaler/packed-numbers";
+import { RecentArrivals } from "#durable-objects/autoscaler/recent-arrivals";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import { SERVICE_BINS, ServiceTimes } from "#durable-objects/autoscaler/service-times";
 import { Staffing } from "#durable-objects/autoscaler/staffing";
 
 const LOOK: Outlook = {
@@ -102,6 +104,45 @@ describe("the gaps of a level", () => {
   });
 });
 
+describe("how long a job that runs will go on", () => {
+  it("is what is left of the average while nothing is known", () => {
+    const times = new ServiceTimes();
+    expect(times.restOf(0, 10)).toBeCloseTo(10);
+    expect(times.restOf(4, 10)).toBeCloseTo(6, 0);
+    expect(times.restOf(1_000, 10)).toBeCloseTo(2.5);
+  });
+
+  it("grows with the time it has run where a few jobs take very long", () => {
+    const times = new ServiceTimes();
+    for (let job = 0; job < 300; job++) times.add(job % 10 === 0 ? 120 : 10);
+    expect(times.restOf(0, 21)).toBeGreaterThan(18);
+    expect(times.restOf(0, 21)).toBeLessThan(25);
+    // Who is not done after 20 s is one of the long ones.
+    expect(times.restOf(20, 21)).toBeGreaterThan(75);
+    expect(times.restOf(60, 21)).toBeLessThan(times.restOf(20, 21));
+  });
+
+  it("forgets jobs of long ago", () => {
+    const times = new ServiceTimes();
+    for (let job = 0; job < 300; job++) times.add(100);
+    for (let job = 0; job < 1_500; job++) times.add(5);
+    expect(times.restOf(0, 5)).toBeLessThan(7);
+  });
+
+  it("is a positive number for any job after any others", () => {
+    const seconds = fc.double({ min: 0.01, max: 1e6, noNaN: true });
+    fc.assert(
+      fc.property(fc.array(seconds, { maxLength: 50 }), seconds, seconds, (known, elapsedS, meanS) => {
+        const times = new ServiceTimes();
+        for (const serviceS of known) times.add(serviceS);
+        expect(times.restOf(elapsedS, meanS)).toBeGreaterThan(0);
+        expect(times.restOf(elapsedS, meanS)).toBeLessThan(Number.POSITIVE_INFINITY);
+        expect(times.counts).toHaveLength(SERVICE_BINS);
+      }),
+    );
+  });
+});
+
 describe("the staffing check", () => {
   it("waits as queues with that many replicas would", () => {
     const staffing = new Staffing();
@@ -115,7 +156,7 @@ describe("the staffing check", () => {
   it("finds the staff that steady traffic is worth", () => {
     const model = new DemandModel();
     const chance = seededChance(5);
-    model.finished(4);
+    model.finished(4, new RecentArrivals(), 0);
     let t = 0;
     for (let job = 0; job < 5_000; job++) {
       t -= Math.log(1 - chance()) / 2;
@@ -131,6 +172,28 @@ describe("the staffing check", () => {
     expect(staff(100)).toBeLessThan(20);
     expect(model.jobsPerS(t)).toBeGreaterThan(1.2);
     expect(model.jobsPerS(t)).toBeLessThan(3);
+  });
+});
+
+describe("the demand of an endpoint that has just begun", () => {
+  it("is what it would be had it been known how long a job takes", () => {
+    const before = new RecentArrivals();
+    const late = new DemandModel();
+    const early = new DemandModel();
+    early.finished(4, before, 0);
+    const chance = seededChance(6);
+    let t = 0;
+    for (let job = 0; job < 200; job++) {
+      t -= Math.log(1 - chance()) / 2;
+      before.add(t, late.arrived(t, 0));
+      early.arrived(t, 0);
+    }
+    late.finished(4, before, 0);
+    for (const model of [late, early]) model.derive(t, 10);
+    expect(early.levelStaffed(t, 1)).toBeGreaterThan(8);
+    expect(late.levelStaffed(t, 1)).toBe(early.levelStaffed(t, 1));
+    expect(late.ends).toEqual(early.ends);
+    expect(late.jobsPerS(t)).toBe(early.jobsPerS(t));
   });
 });
 

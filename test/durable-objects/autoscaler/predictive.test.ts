@@ -101,6 +101,30 @@ describe("the predictive policy", () => {
     expect(decisions[0]?.reason).toBe("0 -> 2: the warm floor is 2");
   });
 
+  it("does not expect a job that has outlasted most others to end soon", () => {
+    const told = (serviceS: (job: number) => number) => {
+      const scaler = new PredictiveScaler(null);
+      scaler.note({ type: "booted", at: START, bootMs: 8_000 });
+      for (let job = 0; job < 200; job++) {
+        const at = START + job * 1_000_000;
+        scaler.note({ type: "arrived", at, lane: "interactive" });
+        scaler.note({
+          type: "finished",
+          at: at + serviceS(job) * 1_000,
+          lane: "interactive",
+          busyMs: serviceS(job) * 1_000,
+        });
+      }
+      const now = START + 200_000_000;
+      scaler.note({ type: "arrived", at: now, lane: "interactive" });
+      const busy = observed({ now, replicas: [replica(0, "busy", now - 30_000)], waiting: [now] });
+      return scaler.decide({ ...SETTINGS, waitValue: 1 }, busy).wanted;
+    };
+    // 21 s on average both times; only of the second kind of jobs one that runs for 30 s has another 90 s before it.
+    expect(told(() => 21)).toBe(1);
+    expect(told((job) => (job % 10 === 0 ? 120 : 10))).toBe(2);
+  });
+
   it("says what a start is worth", () => {
     const { decisions } = run(steady(2_000, 1, 10), 3_000, SETTINGS);
     const reasons = decisions.map(({ reason }) => reason);

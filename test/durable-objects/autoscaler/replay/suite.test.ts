@@ -62,7 +62,9 @@ describe("a cell", () => {
   });
 
   it("replays our policy at every knob as the endpoint would run it", () => {
-    expect(cell.ours.map(({ waitValue }) => waitValue)).toEqual(KNOB_GRID);
+    const tried = cell.ours.map(({ waitValue }) => waitValue);
+    expect(tried.filter((waitValue) => KNOB_GRID.includes(waitValue))).toEqual(KNOB_GRID);
+    expect(tried).toEqual(tried.toSorted((a, b) => a - b));
     expect(cell.ours[0]?.run).toMatchObject({ gpuS: 200 * 45, p95S: 30 });
   });
 
@@ -87,6 +89,34 @@ describe("a cell", () => {
 
   it("reports as many steps as it promises", () => {
     expect(steps.length).toBe(stepsOfCell(30));
+  });
+});
+
+describe("the knob of a policy that keeps replicas for as many seconds as a second of waiting is worth", () => {
+  const [one] = suiteCasesOf(
+    "one",
+    parseTrace("t,service_s\n".concat(...Array.from({ length: 99 }, (_, job) => `${job * 140},5\n`))),
+  );
+  if (one === undefined) throw new Error("there is no case");
+  const cell = runCell(one, 8, {
+    newScaler: () => {
+      const scaler = perRequestScaler(0);
+      return {
+        ...scaler,
+        decide: (settings, observation) => perRequestScaler(settings.waitValue).decide(settings, observation),
+      };
+    },
+    clock: () => 0,
+  });
+  const cheapestOf = (runs: CellResult["ours"]) =>
+    Math.min(...runs.filter(({ run }) => run.p95S === 0).map(({ run }) => run.gpuS));
+
+  it("is looked for between the settings of the grid where a rival is just matched", () => {
+    const onGrid = cell.ours.filter(({ waitValue }) => KNOB_GRID.includes(waitValue));
+    expect(cheapestOf(cell.ours)).toBeLessThanOrEqual(cheapestOf(onGrid));
+    const between = cell.ours.filter(({ waitValue }) => waitValue > 101 && waitValue < 158);
+    expect(between.length).toBeGreaterThan(2);
+    expect(between.some(({ waitValue }) => waitValue > 135 && waitValue < 145)).toBe(true);
   });
 });
 
@@ -124,6 +154,7 @@ function cellOf(bootS: number, gpuS: number, more: Partial<MeasuredRun> = {}, ca
     priced: [{ price: 1, cost: 600 }],
     rivals: [...names, "runpod-request-count", "runpod-queue-delay"].map((name) => ({ name, run: RUN })),
     ours,
+    targets: [],
     p95: bootS === 30 ? [{ targetS: 10, run }] : [],
     lanes:
       bootS === 30
@@ -167,6 +198,13 @@ describe("the goals", () => {
     const cells = [{ ...cell, rivals }];
     expect(hullOf(cells)[0]).toMatchObject({ bestName: "keda", waitValue: 1, best: 810, ratio: 910 / 810 });
     expect(bestSingle(cells, 1)).toEqual({ name: "keda", rival: 1, ours: 910 / 810 });
+  });
+
+  it("take a p95 target for a setting of the knob like any wait value", () => {
+    const cell = cellOf(30, 500, { p95S: 6 });
+    expect(savingsOver([cell], "ray-serve")[0]?.saved).toBeNull();
+    const targets = [{ targetS: 4, run: { ...RUN, gpuS: 700, p95S: 4 } }];
+    expect(savingsOver([{ ...cell, targets }], "ray-serve")[0]?.saved).toBeCloseTo(0.3);
   });
 
   it("see missed deadlines, slow decisions and a large memory", () => {
