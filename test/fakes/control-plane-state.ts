@@ -82,6 +82,10 @@ export interface FakeReplica {
   readonly reports: ReplicaReport[];
   /** The release that its next idle poll is to try; null: none. */
   errand: number | null;
+  /** The poll that was last answered with one. */
+  errandPoll: string | null;
+  /** The errands that its polls say to be preparing. */
+  readonly preparing: Set<string>;
   /** What it has said of its errands. */
   readonly verifications: VerificationReport[];
   /** Its errands are not waited for any more. */
@@ -158,6 +162,8 @@ export class ControlPlaneState {
       action: "run",
       reports: [],
       errand: null,
+      errandPoll: null,
+      preparing: new Set(),
       verifications: [],
       stopErrands: false,
       held: null,
