@@ -181,6 +181,8 @@ export const ReplicaPoll = z.strictObject({
   leases: z.array(HeldLease).max(4),
   /** It can try a release beside its work: an answer may have an errand. */
   verifies: z.boolean().optional(),
+  /** The errand, by its poll, whose build it makes beside its work: it keeps it, and takes jobs until the build is there. */
+  preparing: PollId.optional(),
   wait_ms: z.int().min(0).max(60_000),
 });
 export type ReplicaPoll = z.infer<typeof ReplicaPoll>;

@@ -55,6 +55,20 @@ export interface ReplicaOptions {
   readonly onChange: () => void;
 }
 
+/** An errand: a release to try, and how far its build is. */
+interface Beside {
+  /** The poll that was answered with it. */
+  readonly id: string;
+  readonly number: number;
+  readonly errand: Errand;
+  /** Null: its build is at hand. Else it resolves when it has been made, with what went wrong; never rejects. */
+  readonly prepared: Promise<{ readonly error: unknown } | null> | null;
+  /** Fires when it has resolved. */
+  readonly over: AbortSignal;
+  /** Gives it up. */
+  readonly stop: AbortController;
+}
+
 export class Replica {
   readonly #options: ReplicaOptions;
   readonly #log: Log;
@@ -82,6 +96,8 @@ export class Replica {
   #asked: { readonly id: string; readonly release: number } | null = null;
   /** The one that it is on. */
   #errand: Errand | null = null;
+  /** One whose build is made while jobs go on. */
+  #beside: Beside | null = null;
   /** The jobs that it has leases for, in the order in which they run: those before the last may still send outputs. */
   readonly #hand: RunningJob[] = [];
   /** The lease that came with the answer to a complete. */
@@ -178,6 +194,7 @@ export class Replica {
       }
     }
     this.#socket.forgoPolls();
+    await this.#dropBeside();
     await this.#handEmpty();
     const carried = this.#takeCarried();
     if (carried !== null) await this.#giveBack(carried, "the replica stops");
@@ -380,6 +397,10 @@ export class Replica {
   async #takeJobs(): Promise<void> {
     while (!this.#drain.signal.aborted) {
       const comfy = await this.#livingComfy();
+      if (this.#beside?.over.aborted === true) {
+        await this.#endErrand(this.#beside, comfy);
+        continue;
+      }
       if (this.#hand.length === 0 && this.#carried === null) {
         await this.#tidy(comfy, TEMP_BYTES_MAX);
         await this.#refuseFullDisk();
@@ -420,8 +441,8 @@ export class Replica {
   }
 
   /**
-   * Tries a release that is to take another one's place, and says what came of it. What goes wrong is the release's, or
-   * this machine's, and no reason to end: the replica goes back to what it can run.
+   * Tries a release that is to take another one's place: at once in the ComfyUI at hand, or when its build is there, which
+   * is made while jobs go on.
    */
   async #goOnErrand({ id, release: number }: { id: string; release: number }, comfy: ComfySession): Promise<void> {
     const { calls, wanted } = this.#options;
@@ -435,18 +456,48 @@ export class Replica {
       signal: AbortSignal.any([this.#drain.signal, this.#hurry.signal]),
     });
     this.#errand = errand;
+    const stop = new AbortController();
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#drain.signal, errand.stopped, stop.signal]);
+    // One that cannot be fetched is said below, as everything else that goes wrong.
+    const release = await this.#releases.get(number, signal).catch(() => null);
+    const build = this.#prepared?.build ?? null;
+    if (release === null || build === null || build === release.build?.digest) {
+      await this.#endErrand({ id, number, errand, prepared: null, over: over.signal, stop }, comfy);
+      return;
+    }
+    const prepared = this.#prepareBeside(release, signal)
+      .then(
+        () => null,
+        (error: unknown) => ({ error }),
+      )
+      .finally(() => over.abort());
+    this.#beside = { id, number, errand, prepared, over: over.signal, stop };
+  }
+
+  /**
+   * Runs what an errand asks for, and says what came of it. What goes wrong is the release's, or this machine's, and no
+   * reason to end: the replica goes back to what it can run.
+   */
+  async #endErrand({ number, errand, prepared }: Beside, comfy: ComfySession): Promise<void> {
+    this.#beside = null;
     const signal = AbortSignal.any([this.#drain.signal, errand.stopped]);
     let isElsewhere = false;
     try {
-      const release = await this.#releases.get(number, signal);
-      const build = this.#prepared?.build ?? null;
-      if (build !== null && build !== release.build?.digest) {
-        await this.#prepareBeside(release, signal);
-        isElsewhere = true;
+      if (prepared !== null) {
+        const failure = await prepared;
+        if (failure !== null) throw failure.error;
         this.#socket.takeBackPolls();
+        await this.#handEmpty();
+        const carried = this.#takeCarried();
+        if (carried !== null) await this.#giveBack(carried, "the replica tries another release first");
+        await this.#givenBack;
+        signal.throwIfAborted();
+        isElsewhere = true;
         await this.#closeComfy();
         await this.#start(number, errand);
       } else {
+        const release = await this.#releases.get(number, signal);
         this.#phases.begin("errand");
         await this.#emptyFor(number, comfy);
         await this.#try(comfy, release, errand, signal);
@@ -471,6 +522,16 @@ export class Replica {
       this.#phases.end();
       this.#reporter.doing(null);
     }
+  }
+
+  /** The replica ends: whoever gave the errand takes it back. */
+  async #dropBeside(): Promise<void> {
+    const beside = this.#beside;
+    if (beside === null) return;
+    this.#beside = null;
+    beside.errand.close();
+    beside.stop.abort(new Error("the replica stops"));
+    await beside.prepared;
   }
 
   /** Makes the build of another release while its own ComfyUI goes on: one that cannot be made costs no start. */
@@ -502,7 +563,8 @@ export class Replica {
   /** @returns null when something has changed that comes first: the replica drains, ComfyUI died, a job has ended */
   async #nextLease(comfy: ComfySession): Promise<Lease | null> {
     const { died } = comfy.server;
-    const signal = AbortSignal.any([this.#drain.signal, died, this.#broke.signal]);
+    const prepared = this.#beside === null ? [] : [this.#beside.over];
+    const signal = AbortSignal.any([this.#drain.signal, died, this.#broke.signal, ...prepared]);
     const carried = this.#takeCarried();
     if (carried !== null) return carried;
     const waitMs = this.#askInMs();
@@ -715,7 +777,9 @@ export class Replica {
     const startedAt = performance.now();
     try {
       const leases = this.#hand.map(({ lease: { lease_id, token } }) => ({ lease_id, token }));
-      const poll = { poll_id: pollId, leases, verifies: true, wait_ms: settings.timings.pollWaitMs };
+      // It tries one release at a time, and keeps the errand while it asks for jobs.
+      const errand = this.#beside === null ? { verifies: true } : { verifies: false, preparing: this.#beside.id };
+      const poll = { poll_id: pollId, leases, ...errand, wait_ms: settings.timings.pollWaitMs };
       const answer = await this.#calls.pollReplica(wanted.replica_id, poll, signal);
       if (answer.stop) this.drain();
       if (answer.verify != null) this.#asked = { id: pollId, release: answer.verify.release };

@@ -1,5 +1,5 @@
 /** The deploy gate in the object: which release waits to take its place, who tries it on which card, and what came of it. */
-import type { ReplicaReport, VerificationReport, VerificationReportAnswer } from "#contract/agent";
+import type { ReplicaPoll, ReplicaReport, VerificationReport, VerificationReportAnswer } from "#contract/agent";
 import type { NewCanary } from "#contract/canary";
 import type { PodId, ReplicaId } from "#contract/ids";
 import { capacityOf } from "#durable-objects/endpoint/demand";
@@ -190,11 +190,19 @@ export function notePoller(state: EndpointState, replicaId: ReplicaId, verifies:
   else state.verifiers.delete(replicaId);
 }
 
-/** What becomes of an errand when its replica polls: the same poll gets it again, another one gives it up. */
-export function errandOfPoll(state: EndpointState, replicaId: ReplicaId, pollId: string, now: number): number | null {
+/**
+ * What becomes of an errand when its replica polls: the same poll gets it again, another one gives it up.
+ * @param preparing the errand that it says to be on while it asks for jobs
+ */
+export function errandOfPoll(
+  state: EndpointState,
+  replicaId: ReplicaId,
+  { poll_id: pollId, preparing }: Pick<ReplicaPoll, "poll_id" | "preparing">,
+  now: number,
+): number | null {
   let again: number | null = null;
   for (const trial of state.releases.underWay()) {
-    if (trial.replicaId !== replicaId) continue;
+    if (trial.replicaId !== replicaId || trial.errand === preparing) continue;
     if (trial.errand === pollId) again = trial.release;
     else giveUp(state, trial, "The replica asked for other work without a result.", now);
   }

@@ -40,7 +40,7 @@ export function pollReplica(state: EndpointState, known: ReplicaRecord, poll: Re
   const ended = poll.leases.filter((held) => !lives(state, held.lease_id, held.token, id)).map((held) => held.lease_id);
   if (again !== null) return answered({ lease: again, ended, stop: false });
   notePoller(state, id, poll.verifies === true);
-  const errand = errandOfPoll(state, id, poll.poll_id, now);
+  const errand = errandOfPoll(state, id, poll, now);
   if (errand !== null) return answered({ lease: null, ended, stop: false, verify: { release: errand } });
   const waiter: Waiter = {
     replicaId: id,

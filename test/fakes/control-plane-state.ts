@@ -83,6 +83,10 @@ export interface FakeReplica {
   readonly reports: ReplicaReport[];
   /** The release that its next idle poll is to try; null: none. */
   errand: number | null;
+  /** The poll that was last answered with one. */
+  errandPoll: string | null;
+  /** The errands that its polls say to be preparing. */
+  readonly preparing: Set<string>;
   /** What it has said of its errands. */
   readonly verifications: VerificationReport[];
   /** Its errands are not waited for any more. */
@@ -161,6 +165,8 @@ export class ControlPlaneState {
       action: "run",
       reports: [],
       errand: null,
+      errandPoll: null,
+      preparing: new Set(),
       verifications: [],
       stopErrands: false,
       held: null,

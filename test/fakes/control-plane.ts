@@ -406,6 +406,7 @@ export class ControlPlane {
   /** A poll of a replica, or what a complete goes on as. */
   async #pollReplica(call: Call, replica: FakeReplica, poll: ReplicaPoll): Promise<void> {
     this.#latestPolls.set(replica.id, poll);
+    if (poll.preparing !== undefined) replica.preparing.add(poll.preparing);
     this.#changed();
     await this.#long(call, poll.wait_ms, (isLast) => {
       const isReplaced = this.#latestPolls.get(replica.id) !== poll;
@@ -414,7 +415,10 @@ export class ControlPlane {
       const stop = replica.action === "gone" || replica.reports.at(-1)?.state === "draining";
       const isIdle = !isReplaced && lease === null && poll.leases.length === 0 && poll.verifies === true;
       const verify = isIdle && replica.errand !== null ? { release: replica.errand } : null;
-      if (verify !== null) replica.errand = null;
+      if (verify !== null) {
+        replica.errand = null;
+        replica.errandPoll = poll.poll_id;
+      }
       const isAnswered = lease !== null || verify !== null || ended.length > 0 || stop || isReplaced || isLast;
       return isAnswered ? { lease, ended, stop, verify } : null;
     });

@@ -1,4 +1,6 @@
 /** Releases that an agent tries before they take another one's place: in the ComfyUI at hand, and in their own build. */
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { VerificationReport } from "#contract/agent";
 import type { EndpointId, ReplicaId } from "#contract/ids";
@@ -136,18 +138,68 @@ describe("a replica that tries a release in the ComfyUI at hand", () => {
 
 describe.skipIf(missingPrograms() !== null)("a replica that tries a release with a build of its own", () => {
   let bench: BuildBench;
+  let held: string;
   beforeEach(async () => {
     bench = new BuildBench();
-    harness = await AgentHarness.start({ comfy: { kind: "builds", pythons: [], allowFiles: true, metadata: false } });
+    held = join(bench.root, "held");
+    // Builds stop at their environment while there is this file.
+    const python = join(bench.root, "python-that-waits");
+    const script = `#!/bin/sh\nwhile [ -e '${held}' ]; do sleep 0.05; done\nexec python3 "$@"\n`;
+    writeFileSync(python, script, { mode: 0o755 });
+    harness = await AgentHarness.start({
+      comfy: { kind: "builds", pythons: [python], allowFiles: true, metadata: false },
+    });
   });
   afterEach(() => bench.close());
 
+  const loads = {
+    "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "tiny.safetensors" } },
+    "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: "p" } },
+  };
+  const contents = { ...specs, graph: JSON.stringify(loads) };
+  /** A ready replica of release 1, and release 2 with another build. */
+  async function twoBuilds() {
+    const models = [bench.model("checkpoints", "tiny.safetensors", tinySafetensors(7))];
+    const more = bench.model("checkpoints", "more.safetensors", tinySafetensors(8));
+    const { state } = harness.plane;
+    const endpointId = state.addEndpoint({ ...contents, build: await bench.manifest({ models }) });
+    state.activeReleases.set(endpointId, 1);
+    state.addRelease(endpointId, { ...contents, build: await bench.manifest({ models: [...models, more] }) });
+    const replicaId = state.place(endpointId, 0);
+    await comesTrue("the replica is ready", () => harness.stateOf(replicaId) === "ready", 110_000);
+    return { endpointId, replicaId };
+  }
+
+  it("goes on with jobs while that build is made, and stops only to try it", async () => {
+    const { endpointId, replicaId } = await twoBuilds();
+
+    writeFileSync(held, "");
+    const ended = outcome(replicaId, 2);
+    await comesTrue("the build is under way", () => lines(replicaId).includes("python: begins"));
+    for (const _ of [1, 2, 3]) await worksOn(endpointId);
+    expect(said(replicaId).every(({ state: now }) => now === "building")).toBe(true);
+    // Each poll says what it is on, so that nobody else gets it.
+    const { preparing, errandPoll } = replicaOf(replicaId);
+    expect([...preparing]).toEqual([errandPoll]);
+
+    rmSync(held);
+    expect(await ended).toMatchObject({ state: "ready" });
+    await worksOn(endpointId, 2);
+    expect(replicaOf(replicaId).reports.some(({ state: now }) => now === "crashed")).toBe(false);
+  });
+
+  it("leaves the build at once when it has to drain", async () => {
+    const { replicaId } = await twoBuilds();
+    writeFileSync(held, "");
+    harness.plane.state.send(replicaId, 2);
+    await comesTrue("the build is under way", () => lines(replicaId).includes("python: begins"));
+    harness.drain();
+    await harness.ended;
+    expect(said(replicaId).every(({ state: now }) => now === "building")).toBe(true);
+    expect(harness.stateOf(replicaId)).toBe("stopped");
+  });
+
   it("becomes a replica of that build; where it cannot be made, of the one it was, and is never crashed", async () => {
-    const loads = {
-      "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "tiny.safetensors" } },
-      "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: "p" } },
-    };
-    const contents = { ...specs, graph: JSON.stringify(loads) };
     const models = [bench.model("checkpoints", "tiny.safetensors", tinySafetensors(7))];
     const more = bench.model("checkpoints", "more.safetensors", tinySafetensors(8));
     const [first, second] = [await bench.manifest({ models }), await bench.manifest({ models: [...models, more] })];

@@ -56,6 +56,11 @@ describe("inputs that core classes have got since", () => {
     expect(inputsOf(converted(uiGraph([uiNode("1", "CFGNorm", { widgets })], [])), "1")).toEqual(expected);
   });
 
+  it("are sent where newer servers insist on them", () => {
+    const graph = uiGraph([uiNode("1", "ChromaRadianceOptions", { widgets: [true, 1, 0, -1] })], []);
+    expect(inputsOf(converted(graph), "1")).toMatchObject({ force_sequential_txt_ids: false });
+  });
+
   it("are not told of a server that describes the class itself", () => {
     const server = { CFGNorm: nodeClass("CFGNorm", { strength: ["FLOAT", {}] }) };
     expect([...(classLookup(server)("CFGNorm")?.inputs.keys() ?? [])]).toEqual(["strength"]);

@@ -195,6 +195,19 @@ export const newerNodes: ObjectInfo = {
  * know, newer ones may insist.
  */
 export const newerInputs: Readonly<Record<string, Readonly<Record<string, Json>>>> = {
+  ChromaRadianceOptions: { force_sequential_txt_ids: ["BOOLEAN", { default: false }] },
+  ContextWindowsManual: {
+    freenoise: ["BOOLEAN", { default: false }],
+    cond_retain_index_list: ["STRING", { default: "" }],
+    split_conds_to_windows: ["BOOLEAN", { default: false }],
+    latent_retain_index_list: ["STRING", { default: "" }],
+    causal_window_fix: ["BOOLEAN", { default: true }],
+  },
+  WanContextWindowsManual: {
+    freenoise: ["BOOLEAN", { default: true }],
+    retain_first_frame: ["BOOLEAN", { default: false }],
+    split_conds_to_windows: ["BOOLEAN", { default: false }],
+  },
   CFGNorm: { pre_cfg: ["BOOLEAN", { default: false }] },
   ImageScaleToTotalPixels: { resolution_steps: ["INT", { default: 1, min: 1, max: 256 }] },
 };

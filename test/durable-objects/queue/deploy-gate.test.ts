@@ -198,6 +198,28 @@ describe("a release that waits", () => {
     expect(world.active).toBe(2);
   });
 
+  it("stays with a replica that asks for jobs while it makes the build, and says so; else it is given up", () => {
+    const world = new GatedWorld([null]);
+    world.wish(2);
+    world.hear();
+    const errand = world.poll(world.at(0));
+    if (errand === null) throw new Error("no errand");
+    const { id, node } = world.at(0);
+    const ask = (poll_id: string, preparing: string) => {
+      const poll = { poll_id, leases: [], verifies: false, preparing, wait_ms: 0 };
+      const outcome = world.harness.call((core) => core.pollReplica(node, id, poll));
+      if (outcome.type !== "answered" || !outcome.reply.ok) throw new Error("the poll was not answered");
+      return outcome.reply.answer;
+    };
+    const job = world.harness.submit();
+    // The job comes, and the errand stays.
+    expect(ask("beside-000001", errand.id)).toMatchObject({ lease: { job_id: job } });
+    expect(world.state(2)?.verification).toMatchObject([{ state: "building", replica_id: id }]);
+    expect(world.say(world.at(0), errand, { state: "building" })).toMatchObject({ stop: false });
+    ask("beside-000002", "another-errand");
+    expect(world.state(2)?.verification).toMatchObject([{ state: "untried" }]);
+  });
+
   it("is told to the catalog again and again until it answers, with longer and longer pauses", () => {
     const world = new GatedWorld([null]);
     world.wish(2);
