@@ -29,8 +29,9 @@ interface LaneScan {
 /**
  * Finds the waiting jobs whose start deadline has passed, without an index entry for most of them. A job that may wait the
  * usual time is overdue no earlier than that time after its rank, because rank <= createdAt: so the overdue ones stand
- * in the first part of their lane, but for batch jobs that joined the interactive ones, which are remembered. Each job of that part is looked at once. One that is not overdue yet, or comes back
- * into the part later, is remembered with its deadline. Everything here can be forgotten: the next look finds it again.
+ * in the first part of their lane, but for batch jobs that joined the interactive ones, which are remembered. Each job of
+ * that part is looked at once. One that is not overdue yet, or comes back into the part later, is remembered with its
+ * deadline. Everything here can be forgotten: the next look finds it again.
  */
 export class ExpiryWatch {
   readonly #jobs: JobStore;
@@ -109,7 +110,7 @@ export class ExpiryWatch {
   #look(lane: Lane, now: number, limit: number): void {
     const scan = this.#lanes[lane];
     if (scan.seenUpTo === null) {
-      const elsewhere = [...this.#jobs.delayedDeadlines(), ...this.#jobs.joinedDeadlines(lane)];
+      const elsewhere = [...this.#jobs.delayedDeadlines(), ...this.#jobs.joinedDeadlines()];
       for (const job of elsewhere) if (isUsual(job)) this.#remembered.push(job.expiresAt, job.id);
     }
     const rankMax = now - USUAL_WAIT_MS;

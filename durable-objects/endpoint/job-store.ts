@@ -400,13 +400,12 @@ export class JobStore {
       .map((row) => ({ id: text(row, "id") as JobId, ...deadlineOf(row) }));
   }
 
-  /** Ready jobs of a lane that joined it later than they were made, as far as expiry needs them. */
-  joinedDeadlines(lane: Lane): ({ readonly id: JobId } & Deadline)[] {
+  /** Waiting jobs that joined their lane later than they were made, as far as expiry needs them. */
+  joinedDeadlines(): ({ readonly id: JobId } & Deadline)[] {
     return this.#db
       .exec(
-        `SELECT id, created_at, expires_at, started_at FROM jobs INDEXED BY jobs_ready
-         WHERE state = 'queued' AND available_at IS NULL AND lane = ? AND rank > created_at`,
-        laneNumber(lane),
+        `SELECT id, created_at, expires_at, started_at FROM jobs INDEXED BY jobs_joined
+         WHERE state = 'queued' AND started_at IS NULL AND rank > created_at`,
       )
       .map((row) => ({ id: text(row, "id") as JobId, ...deadlineOf(row) }));
   }

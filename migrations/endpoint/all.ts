@@ -8,6 +8,7 @@ import { releaseGate } from "./0007-release-gate.ts";
 import { replicaTimes } from "./0008-replica-times.ts";
 import { scaling } from "./0009-scaling.ts";
 import { releaseEvents } from "./0010-release-events.ts";
+import { joined } from "./0011-joined.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
 export const endpointMigrations = [
@@ -21,4 +22,5 @@ export const endpointMigrations = [
   replicaTimes,
   scaling,
   releaseEvents,
+  joined,
 ];
