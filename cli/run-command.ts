@@ -37,7 +37,7 @@ type Values = Record<string, string | boolean | (string | boolean)[] | undefined
 
 /** Runs one command. Never throws. */
 export async function runCommandLine(line: CommandLine): Promise<number> {
-  const { command, rest } = findCommand(line.argv);
+  const { command, rest } = findCommand(commandFirst(line.argv));
   const name = command?.path.join(" ") ?? "pilotlight";
   let output = outputOf(line, guessedFormat(line, command), "auto", false);
   try {
@@ -62,6 +62,23 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
     if (line.env.PILOTLIGHT_LOG === "debug" && error instanceof Error) line.stderr.write(`${error.stack}\n`);
     return shown.exitCode;
   }
+}
+
+/** Options of every command may come before it: `--url … jobs ls` is `jobs ls --url …`. */
+function commandFirst(argv: readonly string[]): readonly string[] {
+  const options: ParseArgsOptionsConfig = GLOBAL_OPTIONS;
+  let start = 0;
+  for (;;) {
+    const word = argv[start] ?? "";
+    const [name = ""] = word.split("=", 1);
+    const known = Object.entries(options).find(([long, { short }]) => name === `--${long}` || name === `-${short}`);
+    if (known === undefined) break;
+    start += known[1].type === "string" && name === word ? 2 : 1;
+  }
+  const rest = argv.slice(start);
+  const firstOption = rest.findIndex((word) => word.startsWith("-"));
+  const end = firstOption === -1 ? rest.length : firstOption;
+  return [...rest.slice(0, end), ...argv.slice(0, start), ...rest.slice(end)];
 }
 
 function findCommand(argv: readonly string[]): { command: Command | undefined; rest: readonly string[] } {

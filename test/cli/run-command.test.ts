@@ -67,6 +67,16 @@ describe("the command line", () => {
     expect(stdout).toContain(usage);
   });
 
+  it.each([
+    [["--output", "text", "jobs", "ls", "--help"]],
+    [["--output=text", "--url", "http://127.0.0.1:1", "job", "ls", "-h"]],
+    [["-h", "--output", "text", "jobs", "ls", "--limit", "1"]],
+  ])("takes options of every command before it as well: %j", async (argv) => {
+    const { code, stdout } = await runHere(argv);
+    expect(code).toBe(0);
+    expect(stdout).toContain("Usage: pilotlight jobs ls");
+  });
+
   it("prints text on a terminal and errors beside it, without a stack", async () => {
     const { code, stdout, stderr } = await runHere(["jobs", "lst"], { isTerminal: true });
     expect([code, stdout]).toEqual([2, ""]);
