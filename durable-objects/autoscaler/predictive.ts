@@ -32,6 +32,11 @@ const LEARNED_WAIT_VALUE_MAX = 100;
 /** While jobs wait and no event comes, a decision is reconsidered this often, in mean durations; and no more often than this. */
 const RECONSIDER_SERVICES = 0.5;
 const RECONSIDER_MS_MIN = 1_000;
+/**
+ * A replica whose start takes less than this stays idle for the difference at least. Reckoned by its start alone it would
+ * hardly pay to keep, but one that stops after each of a person's calls makes every call wait, and work on its machine.
+ */
+const SHORT_START_S = 8;
 
 /**
  * Looks one start ahead and keeps what is likely to be needed soon; learns both from the endpoint's own arrivals, and runs
@@ -184,7 +189,8 @@ export class PredictiveScaler implements Scaler {
     const replicas = observation.replicas.length;
     if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - at.floor);
     const kept = replicasKept(memory.model, variant, at);
-    const gone = idle.slice(0, Math.max(0, replicas - kept));
+    const stayMs = Math.max(0, SHORT_START_S - memory.model.bootS) * 1000;
+    const gone = idle.slice(0, Math.max(0, replicas - kept)).filter(({ since }) => observation.now - since >= stayMs);
     const next = idle[gone.length];
     if (next === undefined || replicas - gone.length <= at.floor)
       return { letGo: gone.map(({ id }) => id), dueAt: null };
@@ -192,7 +198,7 @@ export class PredictiveScaler implements Scaler {
     const until = Math.max(
       variant.gaps ? memory.model.keptUntil(level) : Number.NEGATIVE_INFINITY,
       memory.model.staffedUntil(level, variant.windowIndex),
-      variant.timerS > 0 ? secondsOf(memory, next.since) + variant.timerS : Number.NEGATIVE_INFINITY,
+      secondsOf(memory, next.since) + Math.max(variant.timerS, stayMs / 1000),
     );
     // Rounded to whole milliseconds the time may seem to have come already, a moment before it has.
     const dueAt = Math.max(observation.now + 1, Math.ceil(memory.originMs + until * 1000));

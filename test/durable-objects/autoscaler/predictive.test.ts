@@ -61,6 +61,13 @@ describe("the predictive policy", () => {
     expect(decisions.at(-1)?.reason).toBe("1 -> 0: not likely enough to be needed again soon");
   });
 
+  it("keeps a replica that starts quickly for the next of a person's calls", () => {
+    const calls = [0, 5, 10, 15].map((t) => ({ t, serviceS: 0.5 }));
+    const { launches, gpuSeconds } = run(calls, 3_600, SETTINGS, 1);
+    expect(launches).toBe(1);
+    expect(gpuSeconds).toBeLessThan(60);
+  });
+
   it("learns to keep a replica over gaps that are worth it, and to let it go over those that are not", () => {
     const often = run(bursts(200, 60, 3, 5), 12_000, SETTINGS);
     const rarely = run(bursts(200, 6_000, 3, 6), 1_200_000, SETTINGS);
