@@ -37,7 +37,7 @@ export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void
       if (other === granted || !goesBefore(oracle, other.record, granted.record, grant, waiting)) continue;
       promise(
         "I12",
-        !mayTake(oracle, other, grant.nodeId),
+        !mayTake(oracle, other, grant.nodeId) || mayWait(oracle, other, grant.nodeId),
         () => `${grant.jobId} went before ${other.record.id} (${place(granted.record)}, ${place(other.record)})`,
       );
       oracle.world.coverage.path("a job waits for another node");
@@ -95,6 +95,11 @@ function isEarlier(a: JobRecord, b: JobRecord): boolean {
 /** Whether the node may have the job: not while another node is preferred and there is one. */
 function mayTake(oracle: Oracle, { avoid }: Waiting, nodeId: string): boolean {
   return avoid === null || avoid.nodeId !== nodeId || avoid.until <= oracle.now || !oracle.world.hasOtherNode(nodeId);
+}
+
+/** Whether it may have waited for another node when the grant was made. */
+function mayWait(oracle: Oracle, { avoid }: Waiting, nodeId: string): boolean {
+  return avoid?.nodeId === nodeId && avoid.until > oracle.now && oracle.world.hadOtherNode(nodeId);
 }
 
 function place(record: JobRecord): string {

@@ -334,4 +334,11 @@ export class Simulation {
       .look("SELECT node_id FROM replicas WHERE draining = 0 AND state NOT IN ('stopped', 'crashed', 'draining')")
       .some((row) => row.node_id !== nodeId);
   }
+
+  /** The same as it may have been a moment ago: what the scaler lets go at the end of a turn counted when jobs were granted. */
+  hadOtherNode(nodeId: string): boolean {
+    return this.database
+      .look("SELECT node_id FROM replicas WHERE state NOT IN ('stopped', 'crashed', 'draining')")
+      .some((row) => row.node_id !== nodeId);
+  }
 }
