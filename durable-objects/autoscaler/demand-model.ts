@@ -4,7 +4,6 @@
  * waiting. Times are seconds by the caller's clock.
  */
 import { addGap, GAP_BINS, keepFor } from "./gap-histogram.ts";
-import type { RecentArrivals } from "./recent-arrivals.ts";
 import { ServiceTimes } from "./service-times.ts";
 import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 
@@ -66,18 +65,13 @@ export class DemandModel {
     this.forgetDerived();
   }
 
-  /**
-   * A job has ended.
-   * @param before arrivals so far, which are learned from anew once it is known how long a job takes
-   * @param freeWaitS waits up to here count as none
-   */
-  finished(serviceS: number, before: RecentArrivals, freeWaitS: number): void {
+  finished(serviceS: number): void {
     const seconds = Math.max(0.01, serviceS);
     this.services += 1;
     this.serviceS += Math.max(SERVICE_WEIGHT, 1 / this.services) * (seconds - this.serviceS);
     this.serviceTimes.add(seconds);
     if (this.services > 1) this.recentServiceS[this.services % SERVICES_KEPT] = seconds;
-    else this.#startOver(seconds, before, freeWaitS);
+    else this.#startOver(seconds);
   }
 
   /**
@@ -93,12 +87,6 @@ export class DemandModel {
     // The first one starts the clock: from one arrival no rate can be told.
     const counted = this.arrivals === 1 ? 0 : 1;
     for (let index = 0; index < this.rates.length; index++) this.rates[index] = (this.rates[index] ?? 0) + counted;
-    this.#needed(now, serviceS, freeWaitS);
-    return serviceS;
-  }
-
-  /** What one arrival says of how many replicas are needed at once. */
-  #needed(now: number, serviceS: number, freeWaitS: number): void {
     this.#endJobs(now);
     const level = Math.min(LEVELS_MAX, this.ends.length + 1);
     this.top = Math.max(this.top, level);
@@ -115,6 +103,7 @@ export class DemandModel {
     }
     this.#startJob(now + serviceS);
     this.#untilStale = true;
+    return serviceS;
   }
 
   /** Seconds until a replica that has worked for `elapsedS` on an interactive job is free, as far as can be told. */
@@ -196,8 +185,11 @@ export class DemandModel {
     stairs(until);
   }
 
-  /** The first duration known: what was learned with a guessed one is worth less than nothing, and is learned again. */
-  #startOver(serviceS: number, before: RecentArrivals, freeWaitS: number): void {
+  /**
+   * The first duration known: what was learned with a guessed one is worth less than nothing. It is not learned again from
+   * the same arrivals: an endpoint's first burst would keep all its replicas for most of an hour, on no other evidence.
+   */
+  #startOver(serviceS: number): void {
     this.recentServiceS.fill(serviceS);
     this.staffing = new Staffing();
     this.ends = [];
@@ -205,11 +197,6 @@ export class DemandModel {
     this.unusedSince.fill(Number.NEGATIVE_INFINITY);
     this.gaps.fill(0);
     this.savedPerNeed.fill(0);
-    for (let number = before.first; number < before.end; number++) {
-      this.#needed(before.at(number), serviceS, freeWaitS);
-      // The very first one starts the clock: how often there is such a one cannot be told from it.
-      if (number === 0) this.staffing.sums.fill(0);
-    }
     this.forgetDerived();
   }
 

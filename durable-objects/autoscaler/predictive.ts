@@ -76,7 +76,7 @@ export class PredictiveScaler implements Scaler {
         if (event.lane === "interactive") learnWaitValue(memory, event.waitedMs / 1000);
         return;
       case "finished":
-        if (event.lane === "interactive") memory.model.finished(event.busyMs / 1000, memory.arrivals, memory.freeWaitS);
+        if (event.lane === "interactive") memory.model.finished(event.busyMs / 1000);
         else memory.batchServiceS = averaged(memory.batchServiceS, event.busyMs / 1000);
         return;
       case "booted":
@@ -252,11 +252,14 @@ function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
   memory.learnedWaitValue = clamp(moved, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
 }
 
-/** The variant that decides: the one followed, with a timer instead of what was learned where the settings say so. */
+/**
+ * The variant that decides: the one followed, with a timer instead of what was learned where the settings say so. Then
+ * nothing is started for what recent traffic needed either: the timer would stop it before its job comes, again and again.
+ */
 function variantFor(memory: PredictiveMemory, settings: ScalerSettings): Variant {
   const followed = VARIANTS[memory.followed] ?? DEFAULT_VARIANT;
   if (settings.idleTimeoutMs === null) return followed;
-  return { ...followed, timerS: settings.idleTimeoutMs / 1000 };
+  return { ...followed, windowIndex: -1, timerS: settings.idleTimeoutMs / 1000 };
 }
 
 /** So many batch jobs are done by one replica in the time that they may wait. */

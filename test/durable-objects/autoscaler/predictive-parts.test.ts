@@ -13,7 +13,6 @@ import {
   unpackTimes,
   unpackWhole,
 } from "#durable-objects/autoscaler/packed-numbers";
-import { RecentArrivals } from "#durable-objects/autoscaler/recent-arrivals";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
 import { SERVICE_BINS, ServiceTimes } from "#durable-objects/autoscaler/service-times";
 import { Staffing } from "#durable-objects/autoscaler/staffing";
@@ -156,7 +155,7 @@ describe("the staffing check", () => {
   it("finds the staff that steady traffic is worth", () => {
     const model = new DemandModel();
     const chance = seededChance(5);
-    model.finished(4, new RecentArrivals(), 0);
+    model.finished(4);
     let t = 0;
     for (let job = 0; job < 5_000; job++) {
       t -= Math.log(1 - chance()) / 2;
@@ -172,28 +171,6 @@ describe("the staffing check", () => {
     expect(staff(100)).toBeLessThan(20);
     expect(model.jobsPerS(t)).toBeGreaterThan(1.2);
     expect(model.jobsPerS(t)).toBeLessThan(3);
-  });
-});
-
-describe("the demand of an endpoint that has just begun", () => {
-  it("is what it would be had it been known how long a job takes", () => {
-    const before = new RecentArrivals();
-    const late = new DemandModel();
-    const early = new DemandModel();
-    early.finished(4, before, 0);
-    const chance = seededChance(6);
-    let t = 0;
-    for (let job = 0; job < 200; job++) {
-      t -= Math.log(1 - chance()) / 2;
-      before.add(t, late.arrived(t, 0));
-      early.arrived(t, 0);
-    }
-    late.finished(4, before, 0);
-    for (const model of [late, early]) model.derive(t, 10);
-    expect(early.levelStaffed(t, 1)).toBeGreaterThan(8);
-    expect(late.levelStaffed(t, 1)).toBe(early.levelStaffed(t, 1));
-    expect(late.ends).toEqual(early.ends);
-    expect(late.jobsPerS(t)).toBe(early.jobsPerS(t));
   });
 });
 

@@ -61,6 +61,21 @@ describe("the predictive policy", () => {
     expect(decisions.at(-1)?.reason).toBe("1 -> 0: not likely enough to be needed again soon");
   });
 
+  it("starts nothing after a burst that an idle timer would only stop again", () => {
+    const burst = Array.from({ length: 80 }, (_, job) => ({ t: job * 0.01, serviceS: 0.7 }));
+    const settings = { ...SETTINGS, ceiling: 8, waitValue: 100, idleTimeoutMs: 3_000 };
+    const { decisions, launches } = run(burst, 3_600, settings, 8);
+    expect(launches).toBeLessThanOrEqual(8);
+    expect(decisions.at(-1)).toMatchObject({ wanted: 0, lookAgainAt: null });
+  });
+
+  it("does not keep what an endpoint's very first burst needed: it says nothing of a second one", () => {
+    const burst = Array.from({ length: 80 }, (_, job) => ({ t: job * 0.01, serviceS: 0.7 }));
+    const { gpuSeconds, launches } = run(burst, 86_400, { ...SETTINGS, ceiling: 8 });
+    expect(launches).toBe(8);
+    expect(gpuSeconds).toBeLessThan(8 * 60);
+  });
+
   it("keeps a replica that starts quickly for the next of a person's calls", () => {
     const calls = [0, 5, 10, 15].map((t) => ({ t, serviceS: 0.5 }));
     const { launches, gpuSeconds } = run(calls, 3_600, SETTINGS, 1);
