@@ -16,6 +16,8 @@ export default defineConfig({
       {
         test: {
           name: "pure",
+          // Nothing in these folders keeps anything outside of what a test makes: a process for each file would only cost time.
+          isolate: false,
           include: [
             "test/{contract,workflow,bench}/**/*.test.ts",
             "test/durable-objects/{queue,control,replicas,autoscaler,outbox,sql,models}/**/*.test.ts",
