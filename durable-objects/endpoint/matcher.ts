@@ -20,7 +20,7 @@ import {
   type LeaseRecord,
   makeToken,
 } from "#durable-objects/queue/lease";
-import { batchApartMs, lanesInOrder } from "#durable-objects/queue/order";
+import { lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
 import { type Candidate, inOrderOfChoice, mayTake, suitedFor } from "#durable-objects/replicas/choose";
@@ -87,7 +87,7 @@ function bestMatch(
   now: number,
 ): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
-  const isStarving = state.runningIn("batch") === 0 && isBatchShareFree(state, now);
+  const isStarving = state.runningIn("batch") === 0;
   const batchSince = isStarving ? (readyAt(state, "batch", 0)?.job.createdAt ?? null) : null;
   for (const lane of lanesInOrder(state.peekCounter(), batchSince, now)) {
     const serving = candidatesFor(state, lane, candidates, batchSince, now);
@@ -126,8 +126,7 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 /**
  * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
  * batch job. A replica that interactive jobs may come to takes none ahead: it would have to do two jobs before theirs.
- * None of that holds where a batch job has its turn, because none runs and none has for a while: a replica that is never
- * idle would take none at all.
+ * None of that holds where a batch job has its turn because none runs: a replica that is never idle would take none at all.
  * @param batchSince see {@link lanesInOrder}
  */
 function candidatesFor(
@@ -168,19 +167,7 @@ function keptForInteractive(state: EndpointState, now: number): number {
   const isOverdue = pool.batchDueAt !== null && pool.batchDueAt <= now;
   const isScarce = isOverdue && capacity >= most;
   const level = pool.reserve.level(now, isScarce);
-  return keptFree({
-    level,
-    interactiveBusy: state.runningIn("interactive"),
-    most,
-    isScarce: isScarce && isBatchShareFree(state, now),
-  });
-}
-
-/** Whether batch jobs may take a replica that interactive ones could need: no more of the time than is theirs in any case. */
-function isBatchShareFree(state: EndpointState, now: number): boolean {
-  const { batchStartedAt } = state.scaling;
-  if (batchStartedAt === null) return true;
-  return now - batchStartedAt >= batchApartMs(state.services.median(), capacityOf(state).length);
+  return keptFree({ level, interactiveBusy: state.runningIn("interactive"), most, isScarce });
 }
 
 /** Whether the pod has said that it has no more, or took a replica back and did not place another. */

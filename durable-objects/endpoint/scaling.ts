@@ -68,7 +68,6 @@ export class EndpointScaling {
   #paidUntil = 0;
   /** Since when something is learned that is not written; null: all of it is. */
   #unsavedSince: number | null = null;
-  #batchStartedAt: number | null = null;
   /** How the world was at the last decision. */
   #seen: Surroundings = { replicas: -1, isHeld: false, floor: 0 };
 
@@ -140,13 +139,7 @@ export class EndpointScaling {
     this.#note(known, { type: "arrived", at, lane });
   }
 
-  /** When a batch job last began, since this object woke. */
-  get batchStartedAt(): number | null {
-    return this.#batchStartedAt;
-  }
-
   started(lane: Lane, at: number, waitedMs: number, cold: boolean): void {
-    if (lane === "batch") this.#batchStartedAt = at;
     const known = this.poolOf(lane);
     if (known !== null) this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }

@@ -80,8 +80,6 @@ export class Oracle {
   alarmIsLate = false;
   /** When an interactive job was last there, Unix ms: it may have been moved to the other lane since. */
   interactiveAt = Number.NEGATIVE_INFINITY;
-  /** When a batch job was last granted. */
-  batchGrantedAt = Number.NEGATIVE_INFINITY;
   removed = false;
   #operation: Operation = { type: "configure" };
   #judgement: Judgement = NOBODY;

@@ -4,11 +4,9 @@ import type { JobRecord, QueuedJob } from "#durable-objects/queue/job-record";
 import type { KnownLease, Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
 
-/** Decisions 0008 and 0034: an old batch job gets a tenth lease while none of its lane runs, or has begun lately. */
+/** Decisions 0008 and 0034: an old batch job gets each tenth lease while none of its lane runs. */
 const BATCH_TURN = 10;
 const BATCH_PATIENCE_MS = 10 * 60_000;
-/** How lately depends on how long jobs take; it is never longer than this. */
-const BATCH_APART_MS_MAX = 10 * 60_000;
 
 /** A job that waits, or waited until it was granted in this operation. */
 interface Waiting {
@@ -46,7 +44,6 @@ export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void
     // I10: a node on which the job failed gets it again at once only where there is no other.
     promise("I10", mayTake(oracle, granted, grant.nodeId), () => `${grant.jobId} went back to the node that lost it`);
     if (granted.avoid?.nodeId === grant.nodeId) oracle.world.coverage.path("a node gets a job again that it lost");
-    if (granted.record.lane === "batch") oracle.batchGrantedAt = oracle.now;
     waiting.delete(grant.jobId);
   }
 }
@@ -81,9 +78,9 @@ function goesBefore(
       ({ record }) => record.lane === "batch" && record.state === "running" && !waiting.has(record.id),
     );
     const isOld = head !== null && oracle.now - head.createdAt >= BATCH_PATIENCE_MS;
-    const mayGo = number % BATCH_TURN === 0 && isOld && isStarving;
-    if (mayGo) oracle.world.coverage.path("an old batch job gets its turn");
-    return a.lane === "batch" ? mayGo && oracle.now - oracle.batchGrantedAt >= BATCH_APART_MS_MAX : !mayGo;
+    const batchFirst = number % BATCH_TURN === 0 && isOld && isStarving;
+    if (batchFirst) oracle.world.coverage.path("an old batch job gets its turn");
+    return batchFirst ? a.lane === "batch" : a.lane === "interactive";
   }
   return isEarlier(a, b);
 }

@@ -55,7 +55,6 @@ export const SEEN_IN_EVERY_RUN = {
     "an ended job runs again as a new one",
     "an error that would come back",
     "an event is handed over twice",
-    "an old batch job gets its turn",
     "back to the queue after a backoff",
     "back to the queue at once",
     "calls share one commit",

@@ -55,6 +55,24 @@ describe("a batch job", () => {
     expect([world.poll(one), running()]).toEqual(["waiting", 1]);
   });
 
+  it("follows the one before it at once on a fleet that idles between bursts", () => {
+    const world = new EndpointHarness({ min_replicas: 3, max_replicas: 3, batch_target_wait_s: 0 });
+    const replicas = Array.from({ length: 3 }, () => world.replica());
+    world.answerDemand(replicas);
+    for (const _ of replicas) world.submit();
+    const burst = replicas.map((replica) => ({ replica, lease: world.take(replica) }));
+    for (const { replica, lease } of burst) world.complete(replica, lease);
+    const [replica] = replicas;
+    if (replica === undefined) throw new Error("there are three");
+    for (let job = 0; job < 5; job += 1) world.submit({ lane: "batch" });
+    for (let job = 0; job < 5; job += 1) {
+      const lease = world.take(replica);
+      world.progress(replica, lease);
+      world.pass(1_000);
+      world.complete(replica, lease);
+    }
+  });
+
   it("gets its turn on a replica that is never idle", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();

@@ -51,19 +51,6 @@ describe("interactive jobs beside a backlog of 10,000 batch jobs", { timeout: PA
     expect(beside.batchDone).toBeGreaterThan(50);
   });
 
-  it.each([
-    [6, 1_000],
-    [3, 2_000],
-  ])("wait no longer than ten per cent more where %i fixed replicas have no time to spare", (replicas, apartMs) => {
-    const each = { settings: { min_replicas: replicas, max_replicas: replicas }, apartMs };
-    const seeds = [1, 2, 3];
-    const p95 = (backlog: number) =>
-      seeds.reduce((sum, seed) => sum + world(seed, each, backlog).p95, 0) / seeds.length;
-    expect(p95(BACKLOG)).toBeLessThanOrEqual(p95(0) * 1.1);
-    // What is theirs in any case.
-    expect(world(1, each, BACKLOG).batchDone).toBeGreaterThan(0.005 * replicas * (AFTER_MS / 4_000));
-  });
-
   it("share one replica with them where there can be no second", () => {
     const beside = world(6, { settings: { max_replicas: 1, min_replicas: 1 }, apartMs: 20_000 }, BACKLOG);
     // A batch job that has begun is not taken off; beyond that, interactive jobs come first.
