@@ -28,23 +28,25 @@ import {
   type WorkspaceId,
 } from "#contract/ids";
 import { isTerminal, type JobPatch, type JobWhy, type Lane } from "#contract/job";
-import { WAIT_S_MAX } from "#contract/limits";
 import { outputKey } from "#contract/output-keys";
-import { Problem, type Refusal, refusal } from "#contract/problems";
+import { Problem } from "#contract/problems";
 import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
 import type { Replica } from "#contract/replica";
 import type { UsageRow } from "#contract/usage";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
-import { tellActivation } from "#durable-objects/endpoint/catalog-activation";
+import { DemandSender } from "#durable-objects/endpoint/demand-sender";
 import { ALARM_RETRY_MS, EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
+import { LogFollowers } from "#durable-objects/endpoint/log-followers";
+import { OldOutputs } from "#durable-objects/endpoint/old-outputs";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
+import { OutboxDrain } from "#durable-objects/endpoint/outbox-drain";
+import { ReleaseActivation } from "#durable-objects/endpoint/release-activation";
 import type { WishDecision, WishRequest } from "#durable-objects/endpoint/release-gate";
 import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
 import type { Listed } from "#durable-objects/endpoint/replica-life";
 import type { LogLine } from "#durable-objects/endpoint/replica-news";
-import type { Unverified } from "#durable-objects/endpoint/replica-polls";
 import { type CompletedHere, ReplicaSockets, type SocketCalls } from "#durable-objects/endpoint/replica-sockets";
 import type {
   BatchSnapshot,
@@ -71,7 +73,9 @@ import type {
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import { shownJob } from "#durable-objects/endpoint/shown-job";
+import type { Turn } from "#durable-objects/endpoint/turns";
 import type { UsagePage } from "#durable-objects/endpoint/usage";
+import { Vouching } from "#durable-objects/endpoint/vouching";
 import { storePiece } from "#durable-objects/outputs/store-output";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { PodRpc } from "#durable-objects/pod/rpc";
@@ -79,17 +83,11 @@ import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Interest, WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
 
-/** Ended jobs whose outputs are deleted between two commits. */
-const PURGE_JOBS = 50;
-/** Names R2 takes in one delete. */
-const DELETE_KEYS_MAX = 1_000;
 /**
  * Turns of the event loop in which calls gather after a commit. The first one ends with the commit; an idle storage's turn
  * takes next to nothing, and brings in what has arrived. Measured: with four, jobs end to end are 7 % more than with one.
  */
 const GATHER_TURNS = 4;
-/** Requests that follow the releases and replicas of one endpoint at a time; a person or two, and their tools, do. */
-const FOLLOWERS_MAX = 100;
 const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
 
 /**
@@ -111,17 +109,29 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     // (each call arrives in a turn of its own, so nothing gathers), by this 1,560 and 3,710.
     (ring) => void this.#gathered().then(ring, ring),
   );
-  readonly #sockets = new ReplicaSockets(this.ctx, this);
   #opened: EndpointCore | null = null;
-  /** Pods that are being told. */
-  readonly #sendingDemands = new Set<PodId>();
-  #handingOver = false;
-  readonly #demandsChanged = new Set<PodId>();
-  #deletingOutputs = false;
-  /** The catalog is being told of a release that is ready. */
-  #activating: Promise<void> | null = null;
-  /** Who follows the log of a release or a replica. */
-  readonly #followers = new Set<() => void>();
+  /**
+   * One call into the core at once and, its commit done, what it asks of the outside. For reads, which see only what is
+   * committed because groups run in one piece, and for the object's own calls, which come one at a time.
+   */
+  readonly #turn: Turn<EndpointCore> = (work) => {
+    if (this.#opened === null) throw new Error("the object is not open yet");
+    const result = work(this.#opened);
+    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
+    return result;
+  };
+  readonly #sockets = new ReplicaSockets(this.ctx, this);
+  readonly #followers = new LogFollowers();
+  readonly #demands = new DemandSender(this.#turn, (podId) => this.#pod(podId), this.ctx.id.name);
+  readonly #outbox = new OutboxDrain(this.#turn, (workspaceId) => this.#webhooks(workspaceId), this.ctx.id.name);
+  readonly #activation = new ReleaseActivation(this.#turn, this.env.CATALOG, this.ctx.id.name);
+  readonly #oldOutputs = new OldOutputs(this.#turn, this.env.STORE, this.ctx.id.name);
+  readonly #vouching = new Vouching({
+    calls: this.#calls,
+    turn: this.#turn,
+    podOf: (podId) => this.#pod(podId),
+    sendDemand: (podId) => this.ctx.waitUntil(this.#demands.send(podId)),
+  });
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -165,7 +175,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
 
   async waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>> {
     const read = () => this.#turn((core) => core.getJob(workspaceId, jobId));
-    return this.#until(jobId, waitMs, read, ({ job }) => isTerminal(job.state));
+    return this.#watchers.until(jobId, waitMs, read, ({ job }) => isTerminal(job.state));
   }
 
   async watchJob(
@@ -176,7 +186,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   ): Promise<Reply<WatchReply>> {
     const read = () => this.#turn((core) => core.watchJob(workspaceId, jobId, after));
     const isNews = (reply: WatchReply) => reply.events.length > 0 || reply.version > after.version || reply.ended;
-    return this.#until(jobId, waitMs, read, isNews);
+    return this.#watchers.until(jobId, waitMs, read, isNews);
   }
 
   async listJobs(
@@ -296,7 +306,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
 
   async wishRelease(workspaceId: WorkspaceId, wish: WishRequest): Promise<Reply<{ decision: WishDecision }>> {
     // Which release is active is about to change: who asked before that reads the catalog again.
-    await this.#activating;
+    await this.#activation.underWay;
     return this.#enter((core) => core.wishRelease(workspaceId, wish));
   }
 
@@ -306,29 +316,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     after: number,
     waitMs: number,
   ): Promise<Reply<ReleaseLogReply>> {
-    return this.#follow(waitMs, (core) => core.releaseLog(workspaceId, release, after));
-  }
-
-  /** Repeats a look at a log until there is a line or nothing more to come, at each change of any that is followed. */
-  async #follow<T extends { readonly lines: readonly unknown[]; readonly ended: boolean }>(
-    waitMs: number,
-    look: (core: EndpointCore) => Reply<T>,
-  ): Promise<Reply<T>> {
-    const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
-    for (;;) {
-      const reply = this.#turn(look);
-      const leftMs = deadline - Date.now();
-      if (!reply.ok || reply.lines.length > 0 || reply.ended || leftMs <= 0) return reply;
-      if (this.#followers.size >= FOLLOWERS_MAX) {
-        return refusal("too_many_watchers", "Too many requests follow this endpoint's logs.", { retryAfterS: 5 });
-      }
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, leftMs);
-      this.#followers.add(resolve);
-      await promise;
-      this.#followers.delete(resolve);
-      clearTimeout(timer);
-    }
+    return this.#followers.follow(waitMs, () => this.#turn((core) => core.releaseLog(workspaceId, release, after)));
   }
 
   async reportVerification(
@@ -336,7 +324,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     replicaId: ReplicaId,
     report: VerificationReport,
   ): Promise<Reply<{ answer: VerificationReportAnswer }>> {
-    return this.#verified(
+    return this.#vouching.verified(
       node,
       replicaId,
       (core) => core.reportVerification(node, replicaId, report),
@@ -374,7 +362,9 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     from: number,
     waitMs: number,
   ): Promise<Reply<ReplicaLogReply>> {
-    return this.#follow(waitMs, (core) => core.followedReplica(workspaceId, replicaId, from));
+    return this.#followers.follow(waitMs, () =>
+      this.#turn((core) => core.followedReplica(workspaceId, replicaId, from)),
+    );
   }
 
   async replicaLog(
@@ -406,7 +396,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     replicaId: ReplicaId,
     report: ReplicaReport,
   ): Promise<Reply<{ answer: ReplicaReportAnswer }>> {
-    return this.#verified(
+    return this.#vouching.verified(
       node,
       replicaId,
       (core) => core.reportReplica(node, replicaId, report),
@@ -420,7 +410,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     poll: ReplicaPoll,
   ): Promise<Reply<{ answer: ReplicaPollAnswer }>> {
     // A poll that waits is written down as open right after its commit: the same group may bring it its answer.
-    return this.#verified(
+    return this.#vouching.verified(
       node,
       replicaId,
       (core) => core.pollReplica(node, replicaId, poll),
@@ -512,7 +502,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     try {
       this.#turn((core) => core.wake());
       // Not awaited: no other alarm rings while this one lasts, and leases would not end.
-      this.ctx.waitUntil(this.#deleteOldOutputs());
+      this.ctx.waitUntil(this.#oldOutputs.delete());
     } catch (error) {
       console.error(
         JSON.stringify({ event: "endpoint_alarm_failed", endpoint: this.ctx.id.name, error: String(error) }),
@@ -570,17 +560,6 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return { ok: true, answer };
   }
 
-  /**
-   * One call into the core at once and, its commit done, what it asks of the outside. For reads, which see only what is
-   * committed because groups run in one piece, and for the object's own calls, which come one at a time.
-   */
-  #turn<T>(work: (core: EndpointCore) => T): T {
-    if (this.#opened === null) throw new Error("the object is not open yet");
-    const result = work(this.#opened);
-    for (const effect of this.#opened.takeEffects()) this.#perform(effect);
-    return result;
-  }
-
   #perform(effect: EndpointEffect): void {
     switch (effect.type) {
       case "poll_answered":
@@ -595,11 +574,11 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
         return;
       case "send_demand":
         for (const podId of effect.podId === undefined ? this.#turn((core) => core.pods()) : [effect.podId]) {
-          this.ctx.waitUntil(this.#sendDemand(podId));
+          this.ctx.waitUntil(this.#demands.send(podId));
         }
         return;
       case "hand_over":
-        this.ctx.waitUntil(this.#handOver());
+        this.ctx.waitUntil(this.#outbox.handOver());
         return;
       case "canary_rolled_back": {
         const { type: event, release, reason } = effect;
@@ -608,13 +587,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
       }
       case "release_changed":
       case "replica_changed":
-        for (const resolve of this.#followers) resolve();
+        this.#followers.changed();
         return;
       case "activate_release":
-        this.#activating ??= this.#activate().finally(() => {
-          this.#activating = null;
-        });
-        this.ctx.waitUntil(this.#activating);
+        this.ctx.waitUntil(this.#activation.start());
         return;
       case "erase":
         this.ctx.waitUntil(this.#erase());
@@ -624,170 +600,15 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     }
   }
 
-  /** Repeats a read until it shows what is waited for, at each change of the job. */
-  async #until<T extends object>(
-    jobId: JobId,
-    waitMs: number,
-    read: () => Reply<T>,
-    enough: (reply: T) => boolean,
-  ): Promise<Reply<T>> {
-    const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
-    for (;;) {
-      const reply = read();
-      const leftMs = deadline - Date.now();
-      if (!reply.ok || enough(reply) || leftMs <= 0) return reply;
-      if (!(await this.#watchers.wait(jobId, leftMs))) {
-        return refusal("too_many_watchers", "Too many requests wait for this job at once.", { retryAfterS: 5 });
-      }
-    }
-  }
-
   // --- the outside -------------------------------------------------------------------------------------------------
-
-  /** Runs a call of a replica, which the pod must vouch for when it is first heard of. */
-  async #verified<Outcome extends object, Answer extends object>(
-    node: NodeIdentity,
-    replicaId: ReplicaId,
-    call: (core: EndpointCore) => Outcome | Unverified,
-    settle: (outcome: Exclude<Outcome, Unverified>) => Answer | Promise<Answer>,
-  ): Promise<Answer | Refusal> {
-    const attempt = () =>
-      this.#calls.enter(call, (outcome) =>
-        isUnverified(outcome) ? null : settle(outcome as Exclude<Outcome, Unverified>),
-      );
-    const first = await attempt();
-    if (first !== null) return first;
-    const endpointId = this.#turn((core) => core.demand())?.endpointId;
-    const unknown = refusal("replica_not_found", "The pod has no such replica on this node.");
-    if (endpointId === undefined) return unknown;
-    const askedAt = Date.now();
-    const undecided = refusal("unavailable", "The pod has not heard of the node yet.", { retryAfterS: 1 });
-    try {
-      const pod = this.#pod(node.podId);
-      if (!(await pod.verifyReplica(endpointId, replicaId, node.nodeId))) {
-        return (await pod.mayReturn(endpointId, replicaId, node.nodeId)) ? undecided : unknown;
-      }
-    } catch (error) {
-      console.error(JSON.stringify({ event: "replica_not_verified", replicaId, error: String(error) }));
-      return refusal("unavailable", "The pod does not answer.", { retryAfterS: 1 });
-    }
-    this.#turn((core) => core.admitReplica(node, replicaId, askedAt));
-    // On which type of card it is comes with the pod's answer to a demand, and nothing else may call for one.
-    this.ctx.waitUntil(this.#sendDemand(node.podId));
-    const second = await attempt();
-    // The news of its node's silence came in between: the next question finds out which is newer.
-    return second ?? (this.#turn((core) => core.isReplicaInDoubt(replicaId)) ? undecided : unknown);
-  }
 
   #pod(podId: PodId): PodRpc {
     // The platform's own type of a stub loses the refusals of `Reply`.
     return this.env.PODS.getByName(ownerKey(podId)) as unknown as PodRpc;
   }
 
-  /** Tells a pod what the endpoint wants, one message at a time. What fails is repeated by the alarm. */
-  async #sendDemand(podId: PodId): Promise<void> {
-    this.#demandsChanged.add(podId);
-    if (this.#sendingDemands.has(podId)) return;
-    this.#sendingDemands.add(podId);
-    try {
-      while (this.#demandsChanged.delete(podId)) {
-        const demand = this.#turn((core) => core.demand(podId));
-        if (demand === null) return;
-        const sentAt = Date.now();
-        const reply = await this.#pod(demand.podId).setDemand(demand);
-        if (reply.ok) {
-          this.#turn((core) => core.demandAnswered(demand, reply, sentAt));
-          this.#turn((core) => core.cardsHeard(demand.podId, reply.gpuTypes));
-        } else
-          console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
-      }
-    } catch (error) {
-      console.error(JSON.stringify({ event: "demand_not_sent", endpoint: this.ctx.id.name, error: String(error) }));
-    } finally {
-      this.#sendingDemands.delete(podId);
-    }
-  }
-
-  /** Tells the catalog that a release which was waited for is the active one now. What fails is repeated by the alarm. */
-  async #activate(): Promise<void> {
-    const ready = this.#turn((core) => core.readyWish());
-    if (ready === null) return;
-    try {
-      const held = await tellActivation(this.env.CATALOG, ready.endpointId, ready.wish, Date.now());
-      this.#turn((core) => core.catalogTold(ready.wish, held));
-    } catch (error) {
-      console.error(
-        JSON.stringify({ event: "release_not_activated", endpoint: this.ctx.id.name, error: String(error) }),
-      );
-    }
-  }
-
-  /** Deletes outputs whose retention is over, in the order in which their jobs ended. What fails, the alarm repeats. */
-  async #deleteOldOutputs(): Promise<void> {
-    if (this.#deletingOutputs) return;
-    this.#deletingOutputs = true;
-    try {
-      let more = true;
-      while (more) more = await this.#deleteSomeOutputs();
-    } catch (error) {
-      console.error(JSON.stringify({ event: "outputs_not_deleted", endpoint: this.ctx.id.name, error: String(error) }));
-    } finally {
-      this.#deletingOutputs = false;
-    }
-  }
-
-  /** @returns whether there were any */
-  async #deleteSomeOutputs(): Promise<boolean> {
-    const ended = this.#turn((core) => core.outputsDue(PURGE_JOBS));
-    const last = ended.at(-1);
-    if (last === undefined) return false;
-    const keys: string[] = [];
-    for (const job of ended) {
-      if (job.keys === null) keys.push(...(await this.#keysUnder(this.#turn((core) => core.jobPrefix(job.jobId)))));
-      else keys.push(...job.keys);
-    }
-    for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
-      await this.env.STORE.delete(keys.slice(at, at + DELETE_KEYS_MAX));
-    }
-    this.#turn((core) => core.outputsDeleted({ finishedAt: last.finishedAt, jobId: last.jobId }));
-    return true;
-  }
-
-  async #keysUnder(prefix: string): Promise<string[]> {
-    const keys: string[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = await this.env.STORE.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });
-      keys.push(...page.objects.map(({ key }) => key));
-      cursor = page.truncated ? page.cursor : undefined;
-    } while (cursor !== undefined);
-    return keys;
-  }
-
-  /** Hands events to the workspace's WebhooksObject until none is left. What fails is repeated by the alarm. */
-  async #handOver(): Promise<void> {
-    if (this.#handingOver) return;
-    this.#handingOver = true;
-    try {
-      for (;;) {
-        const next = this.#turn((core) => core.handOver());
-        if (next === null) return;
-        const { workspaceId, endpointId } = next;
-        const webhooks = this.env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc;
-        const reply = next.register
-          ? await webhooks.register(workspaceId, endpointId)
-          : await webhooks.accept(workspaceId, next.events);
-        if (!reply.ok) throw new Error(reply.code);
-        this.#turn((core) => core.handedOver(next.register ? 0 : next.last, reply.interest));
-      }
-    } catch (error) {
-      console.error(
-        JSON.stringify({ event: "events_not_handed_over", endpoint: this.ctx.id.name, error: String(error) }),
-      );
-      this.#turn((core) => core.handOverFailed());
-    } finally {
-      this.#handingOver = false;
-    }
+  #webhooks(workspaceId: WorkspaceId): WebhooksRpc {
+    return this.env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc;
   }
 
   async #erase(): Promise<void> {
@@ -798,14 +619,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     if (endpoint === null) return;
     const { workspaceId, endpointId } = endpoint;
     try {
-      await (this.env.WEBHOOKS.getByName(workspaceId) as unknown as WebhooksRpc).unregister(workspaceId, endpointId);
+      await this.#webhooks(workspaceId).unregister(workspaceId, endpointId);
     } catch (error) {
       // It goes on being told of changes, which an erased endpoint takes without a word.
       console.error(JSON.stringify({ event: "endpoint_not_unregistered", endpointId, error: String(error) }));
     }
   }
-}
-
-function isUnverified(outcome: object): outcome is Unverified {
-  return "type" in outcome && outcome.type === "unverified";
 }

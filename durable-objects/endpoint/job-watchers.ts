@@ -1,5 +1,7 @@
 import type { JobId } from "#contract/ids";
-import { WATCHERS_PER_JOB_MAX } from "#contract/limits";
+import { WAIT_S_MAX, WATCHERS_PER_JOB_MAX } from "#contract/limits";
+import { refusal } from "#contract/problems";
+import type { Reply } from "#durable-objects/endpoint/rpc";
 
 /** Requests that wait for something to happen to a job. */
 export class JobWatchers {
@@ -24,6 +26,27 @@ export class JobWatchers {
       waiting.add(done);
     });
     return true;
+  }
+
+  /**
+   * Repeats a read until it shows what is waited for, at each change of the job.
+   * @param waitMs the longest wait; WAIT_S_MAX bounds it
+   */
+  async until<T extends object>(
+    jobId: JobId,
+    waitMs: number,
+    read: () => Reply<T>,
+    enough: (reply: T) => boolean,
+  ): Promise<Reply<T>> {
+    const deadline = Date.now() + Math.min(waitMs, WAIT_S_MAX * 1_000);
+    for (;;) {
+      const reply = read();
+      const leftMs = deadline - Date.now();
+      if (!reply.ok || enough(reply) || leftMs <= 0) return reply;
+      if (!(await this.wait(jobId, leftMs))) {
+        return refusal("too_many_watchers", "Too many requests wait for this job at once.", { retryAfterS: 5 });
+      }
+    }
   }
 
   changed(jobId: JobId): void {

@@ -1,0 +1,50 @@
+import type { PodId } from "#contract/ids";
+import type { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
+import type { Turn } from "#durable-objects/endpoint/turns";
+import type { PodRpc } from "#durable-objects/pod/rpc";
+
+/** Tells pods what the endpoint wants, one message to each at a time. What fails is repeated by the alarm. */
+export class DemandSender {
+  readonly #turn: Turn<Pick<EndpointCore, "demand" | "demandAnswered" | "cardsHeard">>;
+  readonly #podOf: (podId: PodId) => PodRpc;
+  readonly #endpoint: string | undefined;
+  /** Pods that are being told. */
+  readonly #sending = new Set<PodId>();
+  /** Pods whose demand was not read since it changed. */
+  readonly #changed = new Set<PodId>();
+
+  /** @param endpoint its name, for the log */
+  constructor(
+    turn: Turn<Pick<EndpointCore, "demand" | "demandAnswered" | "cardsHeard">>,
+    podOf: (podId: PodId) => PodRpc,
+    endpoint: string | undefined,
+  ) {
+    this.#turn = turn;
+    this.#podOf = podOf;
+    this.#endpoint = endpoint;
+  }
+
+  /** Sends the demand as it is by the time that the pod has taken what it is being told. Never throws. */
+  async send(podId: PodId): Promise<void> {
+    this.#changed.add(podId);
+    if (this.#sending.has(podId)) return;
+    this.#sending.add(podId);
+    try {
+      while (this.#changed.delete(podId)) {
+        const demand = this.#turn((core) => core.demand(podId));
+        if (demand === null) return;
+        const sentAt = Date.now();
+        const reply = await this.#podOf(demand.podId).setDemand(demand);
+        if (reply.ok) {
+          this.#turn((core) => core.demandAnswered(demand, reply, sentAt));
+          this.#turn((core) => core.cardsHeard(demand.podId, reply.gpuTypes));
+        } else
+          console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
+      }
+    } catch (error) {
+      console.error(JSON.stringify({ event: "demand_not_sent", endpoint: this.#endpoint, error: String(error) }));
+    } finally {
+      this.#sending.delete(podId);
+    }
+  }
+}
