@@ -122,7 +122,7 @@ function quarantined(trust: NodeTrust, reason: string, now: number): NodeTrust {
 
 /** What a node says of its cards and slots, as far as it can be checked. */
 export interface Statement {
-  readonly gpus: readonly { readonly uuid: string | null; readonly name: string }[];
+  readonly gpus: readonly { readonly uuid: string | null; readonly name: string; readonly vram_mb: number }[];
   readonly slots: number;
   /** null: the agent does not say it. */
   readonly slotsPerGpu: number | null;
@@ -140,9 +140,17 @@ export function lieIn(said: Statement, before: Statement): string | null {
   if (said.gpus.length > 0 && said.slotsPerGpu !== null && said.slots > slotsMax) {
     return `It offers ${said.slots} slots on ${said.gpus.length} cards with ${said.slotsPerGpu} slots each.`;
   }
-  const cards = (statement: Statement) => statement.gpus.map(({ uuid, name }) => uuid ?? name).join(", ");
-  if (said.start !== null && said.start === before.start && cards(said) !== cards(before)) {
-    return `Its cards changed while its agent ran: ${cards(before) || "none"} became ${cards(said) || "none"}.`;
+  const uuids = said.gpus.flatMap(({ uuid }) => uuid ?? []);
+  const twice = uuids.find((uuid, index) => uuids.indexOf(uuid) !== index);
+  if (twice !== undefined) return `It counts one card more than once: ${twice}.`;
+  if (said.start !== null && said.start === before.start && cardsOf(said) !== cardsOf(before)) {
+    return `Its cards changed while its agent ran: ${cardsOf(before) || "none"} became ${cardsOf(said) || "none"}.`;
   }
   return null;
+}
+
+function cardsOf({ gpus }: Statement): string {
+  return gpus
+    .map(({ uuid, name, vram_mb }) => [name, `${vram_mb} MB`, ...(uuid === null ? [] : [uuid])].join(" "))
+    .join(", ");
 }

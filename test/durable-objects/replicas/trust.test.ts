@@ -106,7 +106,7 @@ describe("a node that runs what it was never given", () => {
 });
 
 describe("what a node says", () => {
-  const gpu = (uuid: string) => ({ uuid, name: "card" });
+  const gpu = (uuid: string) => ({ uuid, name: "card", vram_mb: 24_564 });
   const said = (more: Partial<Parameters<typeof lieIn>[0]> = {}) => ({
     gpus: [gpu("one")],
     slots: 1,
@@ -123,9 +123,18 @@ describe("what a node says", () => {
     expect(lieIn(said({ slots: 4, gpus: [] }), said({ gpus: [] }))).toBeNull();
   });
 
+  it("is not believed when it counts a card twice", () => {
+    const two = [gpu("one"), gpu("one")];
+    expect(lieIn(said({ gpus: two, slots: 2 }), said({ gpus: two, slots: 2 }))).toContain("more than once: one");
+    const unknown = [gpu("one"), gpu("one")].map((each) => ({ ...each, uuid: null }));
+    expect(lieIn(said({ gpus: unknown, slots: 2 }), said({ gpus: unknown, slots: 2 }))).toBeNull();
+  });
+
   it("is not believed when the cards change under one start of its agent", () => {
-    expect(lieIn(said({ gpus: [gpu("two")] }), said())).toContain("one became two");
-    expect(lieIn(said({ gpus: [] }), said())).toContain("one became none");
+    expect(lieIn(said({ gpus: [gpu("two")] }), said())).toContain("one became card 24564 MB two");
+    expect(lieIn(said({ gpus: [] }), said())).toContain("24564 MB one became none");
+    expect(lieIn(said({ gpus: [{ ...gpu("one"), vram_mb: 81_920 }] }), said())).toContain("81920 MB");
+    expect(lieIn(said({ gpus: [{ ...gpu("one"), name: "H100" }] }), said())).toContain("H100");
     expect(lieIn(said({ gpus: [gpu("two")], start: 8 }), said())).toBeNull();
     expect(lieIn(said({ gpus: [gpu("two")], start: null }), said({ start: null }))).toBeNull();
   });
