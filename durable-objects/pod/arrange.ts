@@ -114,6 +114,7 @@ export function arrange(state: PodState, now: number): PlaceResult {
   if (state.pod === null || state.pod.removed) return { placements: [], shortages: new Map() };
   if (!wishesOf(state).some(isUnmet)) {
     state.askedAt.clear();
+    state.shortSince.clear();
     return { placements: [], shortages: new Map() };
   }
   const input = placeInput(state, now);
@@ -141,8 +142,18 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
   const wishes = wishesOf(state);
   const claims = wishes
     .filter(({ endpointId }) => result.shortages.get(endpointId)?.code === "all_slots_busy")
-    .map(({ needed, have, ...wish }) => ({ ...wish, missing: Math.max(0, needed - have), starves: have === 0 }))
-    .filter(({ missing }) => missing > 0);
+    .map(({ endpointId, regions, needed, wanted, have, since }) => ({
+      endpointId,
+      regions,
+      have,
+      missing: Math.max(0, needed - have),
+      lacking: Math.max(0, wanted - have),
+      since,
+      shortSince: state.shortSince.get(endpointId) ?? now,
+    }))
+    .filter(({ lacking }) => lacking > 0);
+  state.shortSince.clear();
+  for (const { endpointId, shortSince } of claims) state.shortSince.set(endpointId, shortSince);
   for (const [replicaId, askedAt] of state.askedAt) {
     if (claims.length === 0 || now - askedAt >= RECLAIM_AGAIN_MS) state.askedAt.delete(replicaId);
   }

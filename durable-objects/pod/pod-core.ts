@@ -352,7 +352,8 @@ export class PodCore {
     const unmet = wishesOf(state).filter(isUnmet);
     if (unmet.length > 0) {
       // A turn can end when somebody has waited long enough and somebody has had the slot long enough.
-      const turns = [...unmet.map(({ since }) => since), ...state.store.replicas().map(turnSince)];
+      const waits = [...unmet.map(({ since }) => since), ...state.shortSince.values()];
+      const turns = [...waits, ...state.store.replicas().map(turnSince)];
       dues.push(...turns.map((since) => since + FAIR_TURN_MS).filter((due) => due > now));
       dues.push(state.store.nextBackoffEnd(now));
       dues.push(...nodes.map(({ trust }) => quarantineAt(trust, now)?.until ?? null));

@@ -89,6 +89,8 @@ export class PodState {
   readonly memory = new Map<NodeId, NodeMemory>();
   /** When endpoints were asked for replicas of theirs. */
   readonly askedAt = new Map<ReplicaId, number>();
+  /** Since when endpoints have had fewer replicas than they want because every slot is taken, Unix ms. */
+  readonly shortSince = new Map<EndpointId, number>();
   /** When endpoints were last told to ask again, and how often. */
   readonly termsTold = new Map<EndpointId, { readonly tries: number; readonly again: number }>();
   pod: PodRecord | null = null;

@@ -2,19 +2,27 @@
 import type { EndpointId, ReplicaId } from "#contract/ids";
 import { fitsRegion } from "#durable-objects/replicas/place";
 
-/** An endpoint that had a replica for this long gives it to one that has had none for as long. */
+/**
+ * An endpoint that had a replica for this long gives it to one that has had none for as long, or has had too few for as
+ * long and has at least two less.
+ */
 export const FAIR_TURN_MS = 60_000;
 
-/** An endpoint that needs more replicas than it has. */
+/** An endpoint that needs, or wants, more replicas than it has. */
 export interface Claim {
   readonly endpointId: EndpointId;
   /** Where its replicas may run; empty: anywhere. */
   readonly regions: readonly string[];
+  /** Replicas it has that are not on their way out. */
+  readonly have: number;
+  /** Replicas that it needs beyond those. */
   readonly missing: number;
-  /** It has no replica at all. */
-  readonly starves: boolean;
+  /** Replicas that it wants beyond those: `missing`, and what it would use as well. */
+  readonly lacking: number;
   /** Since when it waits, Unix ms. */
   readonly since: number;
+  /** Since when every slot has been taken while it had too few, Unix ms. */
+  readonly shortSince: number;
 }
 
 /** A replica on a slot that could be used again. */
@@ -37,7 +45,8 @@ export interface Reclaim {
 
 /**
  * Slots that are being emptied already count as found, each for one claim that may use it. For the rest, replicas beyond
- * what their endpoint needs are asked for, those of the endpoint with the most to spare first; and turns end.
+ * what their endpoint needs are asked for, those of the endpoint with the most to spare first; and turns end. In the end
+ * those who would use more have as many as the others, give or take one.
  * @param spare how many replicas each endpoint has beyond what it needs
  */
 export function reclaim(
@@ -50,50 +59,104 @@ export function reclaim(
   const working = holders.filter(({ draining }) => !draining);
   const left = new Map(spare);
   const ask: Holder[] = [];
-  const waiting: Claim[] = [];
-  for (const claim of claims.toSorted((a, b) => Number(b.starves) - Number(a.starves) || a.since - b.since)) {
-    let missing = claim.missing;
+  const waiting: Waiting[] = [];
+  for (const claim of claims.toSorted((a, b) => Number(starves(b)) - Number(starves(a)) || a.since - b.since)) {
+    let found = 0;
     for (const [at, holder] of [...emptying.entries()].reverse()) {
-      if (missing === 0 || !fitsRegion(claim.regions, holder.region)) continue;
+      if (found >= claim.missing || !fitsRegion(claim.regions, holder.region)) continue;
       emptying.splice(at, 1);
-      missing -= 1;
+      found += 1;
     }
-    if (claim.starves && missing === claim.missing) waiting.push(claim);
-    for (; missing > 0; missing -= 1) {
-      const [found] = working
-        .filter((holder) => fitsRegion(claim.regions, holder.region) && !ask.includes(holder))
-        .filter(({ endpointId }) => (left.get(endpointId) ?? 0) > 0)
-        .toSorted((a, b) => (left.get(b.endpointId) ?? 0) - (left.get(a.endpointId) ?? 0));
-      if (found === undefined) break;
-      ask.push(found);
-      left.set(found.endpointId, (left.get(found.endpointId) ?? 0) - 1);
+    waiting.push({ ...claim, found });
+    for (; found < claim.missing; found += 1) {
+      const next = spareOf(working, claim, left, ask);
+      if (next === undefined) break;
+      ask.push(next);
+      left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
     }
   }
-  return { ask, over: turnsOver(waiting, working, now) };
+  const over = turnsOver(waiting, working, now);
+  const staying = working.filter((holder) => !over.includes(holder) && !ask.includes(holder));
+  return { ask: [...ask, ...evenShares(waiting, emptying, staying, left, now)], over };
+}
+
+/** A claim, and how many of the slots that are being emptied are for it. */
+interface Waiting
+  extends Pick<Claim, "endpointId" | "regions" | "have" | "missing" | "lacking" | "since" | "shortSince"> {
+  readonly found: number;
+}
+
+const starves = ({ have, missing }: Pick<Claim, "have" | "missing">): boolean => have === 0 && missing > 0;
+
+function spareOf(
+  working: readonly Holder[],
+  { regions }: Pick<Claim, "regions">,
+  left: ReadonlyMap<EndpointId, number>,
+  taken: readonly Holder[],
+): Holder | undefined {
+  return working
+    .filter((holder) => fitsRegion(regions, holder.region) && !taken.includes(holder))
+    .filter(({ endpointId }) => (left.get(endpointId) ?? 0) > 0)
+    .toSorted((a, b) => (left.get(b.endpointId) ?? 0) - (left.get(a.endpointId) ?? 0))[0];
 }
 
 /**
- * Which replicas must go because others have waited for a turn for too long on a pod that has no free slot for them.
- * Without this, one endpoint's long queue would keep everybody else's jobs waiting until it is empty.
- * @param waiting endpoints that need a replica and have none, in the order of their turns
+ * Which replicas must go because others have waited for a turn for too long on a pod that has no free slot for them: those
+ * who have none at all, and those who have had at least two less than another while they needed more. Without this, one
+ * endpoint's long queue would keep everybody else's jobs waiting until it is empty.
+ * @param waiting endpoints that need a replica, in the order of their turns
  * @param holders replicas that are not on their way out
  */
-export function turnsOver(
-  waiting: readonly Pick<Claim, "endpointId" | "regions" | "since">[],
-  holders: readonly Holder[],
-  now: number,
-): readonly Holder[] {
+export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[], now: number): readonly Holder[] {
   const left = [...holders];
   const over: Holder[] = [];
   for (const claim of waiting) {
-    if (now - claim.since < FAIR_TURN_MS) continue;
+    const none = starves(claim) && claim.found === 0;
+    if (claim.found >= claim.missing || now - (none ? claim.since : claim.shortSince) < FAIR_TURN_MS) continue;
     const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
     const [victim] = left
       .filter((holder) => now - holder.since >= FAIR_TURN_MS && fitsRegion(claim.regions, holder.region))
+      .filter(({ endpointId }) => none || count(endpointId) > claim.have + claim.found + 1)
       .toSorted((a, b) => count(b.endpointId) - count(a.endpointId) || a.since - b.since || (a.id < b.id ? -1 : 1));
     if (victim === undefined) continue;
     over.push(victim);
     left.splice(left.indexOf(victim), 1);
   }
   return over;
+}
+
+/**
+ * Replicas that an endpoint has for its batch jobs, or keeps ahead of work, are not needed; but of two that would use more
+ * of them none should have all.
+ */
+function evenShares(
+  waiting: readonly Waiting[],
+  emptying: Holder[],
+  working: readonly Holder[],
+  left: Map<EndpointId, number>,
+  now: number,
+): readonly Holder[] {
+  const ask: Holder[] = [];
+  for (const claim of waiting) {
+    if (claim.found < claim.missing || now - claim.shortSince < FAIR_TURN_MS) continue;
+    const coming = emptying.findIndex(({ region }) => fitsRegion(claim.regions, region));
+    const mine = claim.have + claim.found;
+    if (mine >= claim.have + claim.lacking) continue;
+    if (coming >= 0) {
+      emptying.splice(coming, 1);
+      continue;
+    }
+    const count = (endpointId: EndpointId): number =>
+      working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
+    const next = spareOf(
+      working.filter(({ endpointId, since }) => count(endpointId) > mine + 1 && now - since >= FAIR_TURN_MS),
+      claim,
+      left,
+      ask,
+    );
+    if (next === undefined) continue;
+    ask.push(next);
+    left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
+  }
+  return ask;
 }

@@ -72,16 +72,20 @@ const holder = (id: string, endpoint: string, since: number, more: Partial<Holde
 const claim = (endpoint: string, more: Partial<Claim> = {}): Claim => ({
   endpointId: endpoint as EndpointId,
   regions: [],
+  have: 0,
   missing: 1,
-  starves: true,
+  lacking: 1,
   since: 0,
+  shortSince: 0,
   ...more,
 });
+/** One for which no slot is being emptied. */
+const waiter = (endpoint: string, more: Partial<Claim> = {}) => ({ ...claim(endpoint, more), found: 0 });
 
 describe("turns on a full pod", () => {
   it("end for the one who has the most, longest first, and only after a minute on both sides", () => {
     const holders = [holder("a1", "a", 0), holder("b1", "b", 10), holder("b2", "b", 20)];
-    const waiting = [claim("c")];
+    const waiting = [waiter("c")];
     expect(turnsOver(waiting, holders, FAIR_TURN_MS - 1)).toEqual([]);
     expect(turnsOver(waiting, holders, FAIR_TURN_MS + 20).map(({ id }) => id)).toEqual(["b1"]);
     expect(turnsOver(waiting, holders, FAIR_TURN_MS).map(({ id }) => id)).toEqual(["a1"]);
@@ -94,8 +98,43 @@ describe("turns on a full pod", () => {
       holder("a2", "a", 0),
       holder("b1", "b", 0, { region: "west" }),
     ];
-    const waiting = [claim("c", { regions: ["south"] }), claim("d", { regions: ["west"] })];
+    const waiting = [waiter("c", { regions: ["south"] }), waiter("d", { regions: ["west"] })];
     expect(turnsOver(waiting, holders, FAIR_TURN_MS).map(({ id }) => id)).toEqual(["b1"]);
+  });
+});
+
+describe("shares of a full pod", () => {
+  const has = (endpoint: string, count: number, since = 0) =>
+    Array.from({ length: count }, (_, index) => holder(`${endpoint}${index}`, endpoint, since));
+  const none = new Map<EndpointId, number>();
+
+  it("are evened out after a minute of need, until nobody has two more than who needs more", () => {
+    const claims = [claim("b", { have: 1, missing: 5, lacking: 5, since: -FAIR_TURN_MS })];
+    const holders = [...has("a", 3), ...has("b", 1)];
+    expect(reclaim(claims, holders, none, FAIR_TURN_MS - 1)).toEqual({ ask: [], over: [] });
+    expect(reclaim(claims, holders, none, FAIR_TURN_MS).over.map(({ id }) => id)).toEqual(["a0"]);
+    const even = [claim("b", { have: 2, missing: 4, lacking: 4 })];
+    expect(reclaim(even, [...has("a", 3), ...has("b", 2)], none, 9 * FAIR_TURN_MS)).toEqual({ ask: [], over: [] });
+  });
+
+  it("count a slot that is being emptied for them", () => {
+    const claims = [claim("b", { have: 1, missing: 5, lacking: 5 })];
+    const leaving = holder("x", "a", 0, { draining: true });
+    expect(reclaim(claims, [...has("a", 3), ...has("b", 1), leaving], none, FAIR_TURN_MS).over).toEqual([]);
+    expect(reclaim(claims, [...has("a", 5), ...has("b", 1), leaving], none, FAIR_TURN_MS).over).toHaveLength(1);
+  });
+
+  it("are evened out between backlogs that need one replica and would use all, for which is asked", () => {
+    const claims = [claim("b", { have: 1, missing: 0, lacking: 3 })];
+    const holders = [...has("a", 3), ...has("b", 1)];
+    const spare = new Map([["a" as EndpointId, 2]]);
+    expect(reclaim(claims, holders, spare, FAIR_TURN_MS - 1)).toEqual({ ask: [], over: [] });
+    const { ask, over } = reclaim(claims, holders, spare, FAIR_TURN_MS);
+    expect([ask.map(({ id }) => id), over]).toEqual([["a0"], []]);
+    // What another one needs is not taken for what somebody would only use.
+    expect(reclaim(claims, holders, none, FAIR_TURN_MS)).toEqual({ ask: [], over: [] });
+    const leaving = holder("x", "a", 0, { draining: true });
+    expect(reclaim(claims, [...holders, leaving], spare, FAIR_TURN_MS).ask).toEqual([]);
   });
 });
 
@@ -106,7 +145,9 @@ describe("room on a full pod", () => {
     const holders = [holder("a1", "a", 0), holder("b1", "b", 0), holder("b2", "b", 0)];
     const { ask, over } = reclaim([claim("c")], holders, spare(["a", 1], ["b", 2]), 0);
     expect([ask.map(({ id }) => id), over]).toEqual([["b1"], []]);
-    expect(reclaim([claim("c", { missing: 9 })], holders, spare(["a", 1], ["b", 1]), 0).ask).toHaveLength(2);
+    expect(reclaim([claim("c", { missing: 9, lacking: 9 })], holders, spare(["a", 1], ["b", 1]), 0).ask).toHaveLength(
+      2,
+    );
   });
 
   it("is not asked for where a slot is being emptied that will do", () => {
@@ -120,7 +161,7 @@ describe("room on a full pod", () => {
   it("counts a slot that is being emptied for one claim alone, and first for who has nothing", () => {
     const leaving = holder("a1", "a", 0, { draining: true });
     const busy = holder("b1", "b", 0);
-    const claims = [claim("rich", { starves: false }), claim("poor", { since: 5 }), claim("later", { since: 9 })];
+    const claims = [claim("rich", { have: 1 }), claim("poor", { since: 5 }), claim("later", { since: 9 })];
     expect(reclaim(claims, [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({ ask: [], over: [busy] });
     expect(reclaim(claims.slice(0, 2), [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({ ask: [], over: [] });
   });

@@ -108,6 +108,34 @@ describe("a pod with endpoints and machines", () => {
     expect(over(cluster)).toBe(false);
   }, 60_000);
 
+  it.each(["interactive", "batch"] as const)(
+    "shares a full pod evenly with one whose %s queue came later",
+    (lane) => {
+      const cluster = new Cluster(11);
+      const settings = { max_replicas: 6, batch_target_wait_s: 0 };
+      const [first, second] = [cluster.addEndpoint(settings), cluster.addEndpoint(settings)];
+      cluster.addNode(3);
+      cluster.addNode(3);
+      const held = () =>
+        [first, second].map(
+          ({ id }) => cluster.slotsTaken().filter(({ replica }) => ownerKey(replica) === ownerKey(id)).length,
+        );
+      for (let job = 0; job < 1_500; job += 1) cluster.submit(first, lane);
+      expect(until(cluster, 60, () => held().join() === "6,0")).toBe(true);
+      for (let step = 0; step < 60; step += 1) cluster.step();
+      for (let job = 0; job < 1_500; job += 1) cluster.submit(second, lane);
+      const steps = (3 * FAIR_TURN_MS) / 500;
+      expect(until(cluster, steps, () => held().join() === "3,3")).toBe(true);
+      // And so it stays: nobody's turn ends for one who has as many.
+      for (let step = 0; step < steps; step += 1) {
+        cluster.step();
+        expect(held()).toEqual([3, 3]);
+      }
+      expect(over(cluster)).toBe(false);
+    },
+    60_000,
+  );
+
   it("gives a new warm floor, and calls, the replicas that do another's batch jobs, after the jobs in hand", () => {
     const cluster = new Cluster(9);
     const old = cluster.addEndpoint({ max_replicas: 4, batch_target_wait_s: 0 });
