@@ -14,6 +14,8 @@ import type {
   WebhookSecret,
 } from "#contract/webhook";
 import type { Reply } from "#durable-objects/endpoint/rpc";
+import type { TryResult } from "#durable-objects/outbox/outcome";
+import type { Posting } from "#durable-objects/webhooks/post-message";
 
 /** Something that happened, written beside the change that made it so and handed over until it is taken. */
 export interface OutboxEvent {
@@ -93,4 +95,10 @@ export interface WebhooksRpc {
     deliveryId: DeliveryId,
     report: DeliveryReport,
   ): Promise<Reply<{ delivery: Delivery }>>;
+}
+
+/** What the WebhooksObject of a workspace may ask of its couriers, which are objects of the same class. */
+export interface CourierRpc {
+  /** Makes one try with connections of its own, and says what came of it. */
+  carry(posting: Posting): Promise<TryResult>;
 }

@@ -1,13 +1,20 @@
 import type { DeliveryId } from "#contract/ids";
 import { inFlightMax } from "#durable-objects/outbox/breaker";
 import type { DeliveryStore } from "#durable-objects/webhooks/delivery-store";
+import {
+  CONNECTIONS_PER_OBJECT,
+  SENDS_MAX,
+  TriesUnderWay,
+  type TryUnderWay,
+} from "#durable-objects/webhooks/tries-under-way";
 
-/** The platform opens six connections at once; a seventh would wait, and its deadline with it. */
-const SENDS_MAX = 6;
-/** Of these, so many at most to destinations of which it is not known that they answer quickly: the others have the rest. */
-const DOUBTFUL_SENDS_MAX = 4;
-/** Of these again, so many at most to destinations that have failed of late. */
-const FAILING_SENDS_MAX = 3;
+/**
+ * Of all tries on their way, so many at most to destinations of which it is not known that they answer quickly: the
+ * others have the own object's connections and a courier's, whatever hangs.
+ */
+export const DOUBTFUL_SENDS_MAX = SENDS_MAX - 2 * CONNECTIONS_PER_OBJECT;
+/** Of these again, so many at most to destinations that have failed of late: the rest is for those never heard from. */
+export const FAILING_SENDS_MAX = 54;
 /** A destination that takes longer may be hanging. */
 const QUICK_MS = 2_000;
 /** Destinations remembered by their last answer; one that is forgotten shows anew what it is. */
@@ -27,6 +34,8 @@ export function isListened(destination: string): boolean {
 export interface Chosen {
   readonly id: DeliveryId;
   readonly destination: string;
+  /** The destination has failed since its last success. */
+  readonly failing: boolean;
 }
 
 /** A destination with something to send. */
@@ -42,7 +51,7 @@ interface Line {
  */
 export class SendOrder {
   readonly #store: DeliveryStore;
-  readonly #inFlight = new Map<DeliveryId, { readonly destination: string; readonly startedAt: number }>();
+  readonly #underWay = new TriesUnderWay();
   /** How long the last try of a destination took that was answered, ms, the latest last; after a restart none is known. */
   readonly #answers = new Map<string, number>();
   #lines: Map<string, Line> | null = null;
@@ -55,18 +64,19 @@ export class SendOrder {
 
   // --- tries on their way ------------------------------------------------------------------------------------------
 
-  begin({ id, destination }: Chosen, now: number): void {
-    this.#inFlight.set(id, { destination, startedAt: now });
+  /** Notes that a try begins. @returns it, with who is to make it */
+  begin({ id, destination, failing }: Chosen, now: number): TryUnderWay {
     this.#served = destination;
     this.#store.touched.add(destination);
+    const isQuick = this.#isQuick(destination, now);
+    return this.#underWay.begin(id, { destination, startedAt: now, failing }, isQuick);
   }
 
   /** @param answered when an answer came, Unix ms; null when none did */
   end(id: DeliveryId, answered: number | null): void {
-    const ended = this.#inFlight.get(id);
+    const ended = this.#underWay.end(id);
     if (ended === undefined) return;
     const { destination, startedAt } = ended;
-    this.#inFlight.delete(id);
     this.#store.touched.add(destination);
     this.#answers.delete(destination);
     if (answered === null) return;
@@ -77,19 +87,18 @@ export class SendOrder {
 
   /** When the try on its way began; undefined when there is none. */
   startedAt(id: DeliveryId): number | undefined {
-    return this.#inFlight.get(id)?.startedAt;
+    return this.#underWay.get(id)?.startedAt;
   }
 
   /** When the oldest try on its way began. */
   oldestStart(): number | null {
-    const starts = [...this.#inFlight.values()].map(({ startedAt }) => startedAt);
-    return starts.length === 0 ? null : Math.min(...starts);
+    return this.#underWay.oldestStart();
   }
 
   /** A transaction was undone: of the tries on their way only those that are written down are. */
   forget(): void {
     const kept = new Set(this.#store.trying().map(({ id }) => id));
-    for (const id of [...this.#inFlight.keys()]) if (!kept.has(id)) this.#inFlight.delete(id);
+    for (const id of this.#underWay.ids()) if (!kept.has(id)) this.#underWay.end(id);
     this.#lines = null;
   }
 
@@ -97,34 +106,30 @@ export class SendOrder {
 
   /** The deliveries to send now, one of each destination before the second of any. */
   next(now: number): Chosen[] {
-    let room = SENDS_MAX - this.#inFlight.size;
+    let room = SENDS_MAX - this.#underWay.size;
     if (room <= 0) return [];
-    const onTheirWay = [...this.#inFlight.values()];
-    let doubtfulRoom = DOUBTFUL_SENDS_MAX - onTheirWay.filter((one) => !this.#isQuick(one.destination, now)).length;
-    let failingRoom =
-      FAILING_SENDS_MAX - onTheirWay.filter((one) => this.#store.health(one.destination).failures > 0).length;
+    let doubtfulRoom = DOUBTFUL_SENDS_MAX - this.#doubtful(now);
+    let failingRoom = FAILING_SENDS_MAX - this.#underWay.failing;
     const chosen: Chosen[] = [];
-    const second: (Chosen & { readonly isQuick: boolean; readonly failing: boolean })[] = [];
+    const second: (Chosen & { readonly isQuick: boolean })[] = [];
+    const hasRoom = (isQuick: boolean, failing: boolean): boolean =>
+      room > 0 && (isQuick || doubtfulRoom > 0) && (!failing || failingRoom > 0);
+    const choose = (one: Chosen, isQuick: boolean): void => {
+      chosen.push(one);
+      room -= 1;
+      if (!isQuick) doubtfulRoom -= 1;
+      if (one.failing) failingRoom -= 1;
+    };
     for (const [destination, { failing }] of this.#inTurn(now)) {
       if (room <= 0) break;
       const isQuick = this.#isQuick(destination, now);
-      if ((!isQuick && doubtfulRoom <= 0) || (failing && failingRoom <= 0)) continue;
+      if (!hasRoom(isQuick, failing)) continue;
       const [id, next] = this.#readyOf(destination, now);
       if (id === undefined) continue;
-      chosen.push({ id, destination });
-      if (next !== undefined) second.push({ id: next, destination, isQuick, failing });
-      room -= 1;
-      if (!isQuick) doubtfulRoom -= 1;
-      if (failing) failingRoom -= 1;
+      choose({ id, destination, failing }, isQuick);
+      if (next !== undefined) second.push({ id: next, destination, failing, isQuick });
     }
-    for (const { id, destination, isQuick, failing } of second) {
-      if (room <= 0) break;
-      if ((!isQuick && doubtfulRoom <= 0) || (failing && failingRoom <= 0)) continue;
-      chosen.push({ id, destination });
-      room -= 1;
-      if (!isQuick) doubtfulRoom -= 1;
-      if (failing) failingRoom -= 1;
-    }
+    for (const { isQuick, ...one } of second) if (hasRoom(isQuick, one.failing)) choose(one, isQuick);
     return chosen;
   }
 
@@ -140,10 +145,20 @@ export class SendOrder {
 
   /** It answered quickly when it was last asked, and lets nobody wait now. */
   #isQuick(destination: string, now: number): boolean {
-    if ((this.#answers.get(destination) ?? Number.POSITIVE_INFINITY) > QUICK_MS) return false;
-    return ![...this.#inFlight.values()].some(
-      (one) => one.destination === destination && now - one.startedAt > QUICK_MS,
-    );
+    return (this.#answers.get(destination) ?? Number.POSITIVE_INFINITY) <= QUICK_MS && !this.#hangs(destination, now);
+  }
+
+  /** It lets somebody wait longer than those do that answer. */
+  #hangs(destination: string, now: number): boolean {
+    return this.#underWay.of(destination).some(({ startedAt }) => now - startedAt > QUICK_MS);
+  }
+
+  /** Tries on their way to destinations of which it is not known that they answer quickly. */
+  #doubtful(now: number): number {
+    return this.#underWay
+      .destinations()
+      .filter((destination) => !this.#isQuick(destination, now))
+      .reduce((count, destination) => count + this.#underWay.of(destination).length, 0);
   }
 
   /** Destinations that are due, those behind the one that was served last before the others. */
@@ -154,22 +169,19 @@ export class SendOrder {
     return behind === -1 ? due : [...due.slice(behind), ...due.slice(0, behind)];
   }
 
-  /** Deliveries of a destination that may go now; one that has not answered yet, or not the last time, gets one. */
+  /** Deliveries of a destination that may go now; one that has not answered yet, not the last time or not now, gets one. */
   #readyOf(destination: string, now: number): DeliveryId[] {
     const health = this.#store.health(destination);
     if (health.closedUntil > now) return [];
-    const busy = this.#busy(destination);
-    const free = (this.#answers.has(destination) ? inFlightMax(health) : 1) - busy;
+    const busy = this.#underWay.of(destination).length;
+    const answers = this.#answers.has(destination) && !this.#hangs(destination, now);
+    const free = (answers ? inFlightMax(health) : 1) - busy;
     if (free <= 0) return [];
     return this.#store
       .firstPending(destination, busy + free)
-      .filter(({ id, nextTryAt }) => nextTryAt <= now && !this.#inFlight.has(id))
+      .filter(({ id, nextTryAt }) => nextTryAt <= now && !this.#underWay.has(id))
       .slice(0, free)
       .map(({ id }) => id);
-  }
-
-  #busy(destination: string): number {
-    return [...this.#inFlight.values()].filter((one) => one.destination === destination).length;
   }
 
   #fresh(): Map<string, Line> {
@@ -187,8 +199,8 @@ export class SendOrder {
 
   #lineOf(destination: string): Line | null {
     const waiting = this.#store
-      .firstPending(destination, this.#busy(destination) + 1)
-      .find(({ id }) => !this.#inFlight.has(id));
+      .firstPending(destination, this.#underWay.of(destination).length + 1)
+      .find(({ id }) => !this.#underWay.has(id));
     if (waiting === undefined) return null;
     const { closedUntil, failures } = this.#store.health(destination);
     return { dueAt: Math.max(waiting.nextTryAt, closedUntil), failing: failures > 0 };

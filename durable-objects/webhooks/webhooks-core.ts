@@ -41,6 +41,8 @@ export interface Sending {
   readonly messageId: string;
   readonly url: string;
   readonly body: string;
+  /** Which courier makes the try, from 1; null: the workspace's own object. */
+  readonly courier: number | null;
 }
 
 /** A secret that was made and sealed outside. */
@@ -448,9 +450,10 @@ export class WebhooksCore {
       if (url === null) throw new Error("a delivery that is sent has a URL");
       if (url !== delivery.url) this.#deliveries.putUrl(id, url);
       this.#deliveries.beginTry(id, now);
-      this.#order.begin(chosen, now);
+      const { courier } = this.#order.begin(chosen, now);
       const { source, messageId, body } = delivery;
-      this.#effects.push({ type: "send", sending: { deliveryId: id, source, startedAt: now, messageId, url, body } });
+      const sending = { deliveryId: id, source, startedAt: now, messageId, url, body, courier };
+      this.#effects.push({ type: "send", sending });
     }
   }
 

@@ -1,8 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { type DeliveryId, type EndpointId, ownerKey, type WebhookId, type WorkspaceId } from "#contract/ids";
-import { LONG_POLL_MS, WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
+import { LONG_POLL_MS } from "#contract/limits";
 import { refusal } from "#contract/problems";
-import { guardUrl } from "#contract/public-url";
 import type {
   Delivery,
   DeliveryReport,
@@ -12,7 +11,6 @@ import type {
   WebhookPatch,
   WebhookSecret,
 } from "#contract/webhook";
-import { fetchGuarded } from "#durable-objects/egress/guarded-fetch";
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import {
@@ -24,7 +22,15 @@ import {
 } from "#durable-objects/outbox/signed-content";
 import { deriveBytes, seal, unseal } from "#durable-objects/secrets/seal";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
-import type { DeliveryPage, Interest, OutboxEvent, WebhookSource, WebhooksRpc } from "#durable-objects/webhooks/rpc";
+import { notPosted, type Posting, postMessage } from "#durable-objects/webhooks/post-message";
+import type {
+  CourierRpc,
+  DeliveryPage,
+  Interest,
+  OutboxEvent,
+  WebhookSource,
+  WebhooksRpc,
+} from "#durable-objects/webhooks/rpc";
 import { deploymentKey, type SigningKey, signedHeaders } from "#durable-objects/webhooks/signer";
 import type { SecretRecord } from "#durable-objects/webhooks/webhook-store";
 import {
@@ -40,15 +46,13 @@ import type { Env } from "#worker/env";
 const ALARM_RETRY_MS = 10_000;
 /** A change of the subscriptions is answered when the endpoints have heard of it, or after this. */
 const TELL_WAIT_MS = 2_000;
-/** Read of an answer at most. */
-const ANSWER_READ_BYTES_MAX = 64 * 1024;
 const world = {
   now: () => Date.now(),
   randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
 };
 
 /** A workspace's webhooks. Decides nothing: the core does; here is the signing, the sending and the waiting. */
-export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
+export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, CourierRpc {
   #opened: WebhooksCore | null = null;
   #key: Promise<SigningKey> | null = null;
   /** Endpoints that are being told of the interest, each on its own: one that does not answer holds up no other. */
@@ -197,6 +201,11 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
     return this.#turn((core) => core.report(workspaceId, id, deliveryId, report));
   }
 
+  /** This object is a courier: it lends its connections to the object of a workspace, and knows nothing of webhooks. */
+  async carry(posting: Posting): Promise<TryResult> {
+    return postMessage(posting, this.env);
+  }
+
   /** Never throws: the platform gives up on an alarm that fails too often. */
   override async alarm(): Promise<void> {
     try {
@@ -249,34 +258,17 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
       console.error(
         JSON.stringify({ event: "webhook_not_sent", deliveryId: sending.deliveryId, error: String(error) }),
       );
-      result = failed("The message could not be sent; the server's log has the cause.", 0);
+      result = notPosted("The message could not be sent; the server's log has the cause.", 0);
     }
     this.#turn((core) => core.tried(sending.deliveryId, sending.startedAt, result));
   }
 
-  async #answerTo({ source, messageId, url, body, startedAt }: Sending): Promise<TryResult> {
-    // Checked when it was given, and again now: the rules may have changed, and the service's own name.
-    const verdict = guardUrl(url, {
-      allowLoopback: this.env.ALLOW_LOOPBACK_URLS === "true",
-      ownHosts: this.env.PUBLIC_URL === "" ? [] : [new URL(this.env.PUBLIC_URL).host],
-    });
-    if (!verdict.ok) return failed(`The URL may not be used. ${verdict.reason}`, Date.now() - startedAt);
+  async #answerTo({ source, messageId, url, body, courier }: Sending): Promise<TryResult> {
     const workspaceId = this.ctx.id.name as WorkspaceId;
-    const answer = await fetchGuarded(verdict.url, {
-      method: "POST",
-      headers: await this.#headers(workspaceId, source, messageId, body),
-      body,
-      deadlineMs: WEBHOOK_TIMEOUT_MS,
-      bytesMax: ANSWER_READ_BYTES_MAX,
-    });
-    if (!answer.ok) return failed(FAILURES[answer.why], answer.ms);
-    return {
-      status: answer.status,
-      ms: answer.ms,
-      error: null,
-      answer: shownText(answer.body),
-      retryAfter: answer.headers.get("retry-after"),
-    };
+    const posting = { url, headers: await this.#headers(workspaceId, source, messageId, body), body };
+    if (courier === null) return postMessage(posting, this.env);
+    const object = this.env.WEBHOOKS.getByName(`${workspaceId} courier ${courier}`);
+    return (object as unknown as CourierRpc).carry(posting);
   }
 
   /** The headers of a try that is made now. */
@@ -399,19 +391,4 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc {
       waiting.add(done);
     });
   }
-}
-
-const FAILURES = {
-  timeout: "No whole answer came within 15 seconds.",
-  unreachable: "The address cannot be reached.",
-  broken_off: "The answer broke off.",
-} as const;
-
-function failed(error: string, ms: number): TryResult {
-  return { status: null, ms, error, answer: null, retryAfter: null };
-}
-
-/** The first 4 kB as text; what is no UTF-8 is shown as such. */
-function shownText(body: Uint8Array<ArrayBuffer>): string {
-  return new TextDecoder().decode(body.subarray(0, WEBHOOK_ANSWER_BYTES_MAX));
 }

@@ -121,6 +121,25 @@ describe("a receiver that misbehaves", () => {
     await system.client.webhooks.remove(hangs.id);
     await system.client.webhooks.remove(quick.id);
   });
+
+  it.each([20, 50])("delays no new one that answers, though %i new ones hang", async (count) => {
+    const paths = Array.from({ length: count }, (_, index) => `/new-${count}-hangs-${index}`);
+    const hanging: Webhook[] = [];
+    for (const path of paths) hanging.push(await subscribe(`${path}?hang=1`));
+    await Promise.all(hanging.map(({ id }) => system.client.webhooks.test(id)));
+    const path = `/new-${count}-quick`;
+    const quick = await subscribe(path);
+    await system.client.webhooks.test(quick.id);
+    await until("its first message arrives", () => (receiver.at(path).length > 0 ? true : undefined), 110_000);
+    await until("each of the others was asked", () =>
+      paths.every((one) => receiver.at(one).length > 0) ? true : undefined,
+    );
+    // Nobody's first try had to end before: a second one would be its sign.
+    const order = receiver.requests.map((request) => request.path);
+    const before = order.slice(0, order.indexOf(path)).filter((one) => paths.includes(one));
+    expect(new Set(before).size).toBe(before.length);
+    for (const { id } of [quick, ...hanging]) await system.client.webhooks.remove(id);
+  });
 });
 
 describe("an address that is not public", () => {

@@ -1,0 +1,132 @@
+import { describe, expect, it } from "vitest";
+import { WEBHOOKS_PER_WORKSPACE_MAX } from "#contract/limits";
+import { DOUBTFUL_SENDS_MAX } from "#durable-objects/webhooks/send-order";
+import { CONNECTIONS_PER_OBJECT, COURIERS_MAX } from "#durable-objects/webhooks/tries-under-way";
+import { NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
+
+const url = (name: string) => `https://${name}.example.com/in`;
+
+/** Connections in use, by who has them. */
+function inUse(hooks: WebhooksHarness): Map<number | null, number> {
+  const used = new Map<number | null, number>();
+  for (const { courier } of hooks.open) used.set(courier, (used.get(courier) ?? 0) + 1);
+  return used;
+}
+
+/** A workspace whose subscriptions have never been asked before: so many that hang, and one that answers. */
+function withHanging(count: number): WebhooksHarness {
+  const hooks = new WebhooksHarness();
+  for (let index = 0; index < count; index += 1) hooks.subscribe(["job.succeeded"], { url: url(`hangs-${index}`) });
+  hooks.subscribe(["job.failed"], { url: url("quick") });
+  return hooks;
+}
+
+/** The oldest try to somebody who hangs comes to its end. */
+function endOldest(hooks: WebhooksHarness): void {
+  const [oldest] = hooks.open;
+  if (oldest === undefined) throw new Error("nobody hangs");
+  hooks.answer(oldest, NO_ANSWER);
+}
+
+describe("a new receiver that answers quickly", () => {
+  it.each([5, 20, 50, WEBHOOKS_PER_WORKSPACE_MAX - 1])(
+    "is asked at once while %i new ones hang: no try has to end first",
+    (count) => {
+      const hooks = withHanging(count);
+      hooks.publish(...Array.from({ length: 5 }, () => hooks.event()));
+      expect(hooks.open).toHaveLength(count);
+      hooks.publish(hooks.event({ type: "job.failed" }));
+      expect(hooks.open.filter((one) => one.url === url("quick"))).toHaveLength(1);
+    },
+  );
+
+  it("is asked at once also when it has waited for them in the same hand-over, and after a restart", () => {
+    const hooks = withHanging(50);
+    hooks.publish(...Array.from({ length: 5 }, () => hooks.event()), hooks.event({ type: "job.failed" }));
+    expect(hooks.open.filter((one) => one.url === url("quick"))).toHaveLength(1);
+    hooks.kill();
+    expect(hooks.open.filter((one) => one.url === url("quick"))).toHaveLength(1);
+    expect(hooks.open).toHaveLength(51);
+  });
+
+  it("is asked at once while those that have failed before hang again", () => {
+    const hooks = withHanging(WEBHOOKS_PER_WORKSPACE_MAX - 1);
+    hooks.publish(...Array.from({ length: 5 }, () => hooks.event()));
+    while (hooks.sent.length < 3 * WEBHOOKS_PER_WORKSPACE_MAX) {
+      if (hooks.open.length === 0) hooks.untilSent(86_400_000);
+      else endOldest(hooks);
+    }
+    expect(hooks.open).not.toEqual([]);
+    hooks.publish(hooks.event({ type: "job.failed" }));
+    expect(hooks.open.filter((one) => one.url === url("quick"))).toHaveLength(1);
+  });
+
+  it("has its turn after as many ends as there are connections too few, when 300 origins of single jobs hang", () => {
+    const hooks = withHanging(0);
+    const own = (name: string) => hooks.event({ type: "job.succeeded", url: url(name) });
+    hooks.publish(...Array.from({ length: 300 }, (_, index) => own(`hangs-${index}`)));
+    expect(hooks.open).toHaveLength(DOUBTFUL_SENDS_MAX);
+    hooks.publish(hooks.event({ type: "job.failed" }));
+    let ends = 0;
+    while (!hooks.open.some((one) => one.url === url("quick"))) {
+      endOldest(hooks);
+      ends += 1;
+      // What has failed comes back meanwhile, and may not push before those that were never asked.
+      hooks.pass(1_000);
+      expect(ends).toBeLessThanOrEqual(300 - DOUBTFUL_SENDS_MAX + 1);
+    }
+    expect(ends).toBeGreaterThan(0);
+  });
+});
+
+describe("connections", () => {
+  it("of one object are never more than six, whatever hangs", () => {
+    const hooks = withHanging(0);
+    const own = (name: string) => hooks.event({ type: "job.succeeded", url: url(name) });
+    hooks.publish(...Array.from({ length: 300 }, (_, index) => own(`hangs-${index}`)));
+    for (let step = 0; step < 400; step += 1) {
+      const used = inUse(hooks);
+      for (const [courier, count] of used) {
+        expect(count).toBeLessThanOrEqual(CONNECTIONS_PER_OBJECT);
+        if (courier !== null) expect(courier).toBeLessThanOrEqual(COURIERS_MAX);
+      }
+      // One is given up each 200 ms, which others of the 300 follow; a try lasts 15 s at most.
+      if (hooks.open.length > 0) endOldest(hooks);
+      while (hooks.now - (hooks.open[0]?.startedAt ?? hooks.now) >= 15_000) endOldest(hooks);
+      hooks.pass(200);
+    }
+  });
+
+  it("of the workspace's own object are for those that answer quickly; nobody else is asked by it", () => {
+    const hooks = withHanging(20);
+    hooks.publish(hooks.event({ type: "job.failed" }));
+    expect(hooks.open.map(({ courier }) => courier)).toEqual([1]);
+    hooks.settle(() => OK);
+    hooks.publish(hooks.event(), hooks.event({ type: "job.failed" }));
+    const own = hooks.open.filter(({ courier }) => courier === null);
+    expect(own.map((one) => one.url)).toEqual([url("quick")]);
+    // As few couriers as can be.
+    const couriers = [...inUse(hooks)].filter(([courier]) => courier !== null);
+    expect(couriers.toSorted()).toEqual([
+      [1, 6],
+      [2, 6],
+      [3, 6],
+      [4, 2],
+    ]);
+  });
+
+  it("that those who were quick keep busy, now that they hang, are not missed: couriers ask the others", () => {
+    const hooks = new WebhooksHarness();
+    for (let index = 0; index < 6; index += 1) hooks.subscribe(["job.succeeded"], { url: url(`was-quick-${index}`) });
+    hooks.subscribe(["job.failed"], { url: url("quick") });
+    hooks.publish(hooks.event(), hooks.event({ type: "job.failed" }));
+    hooks.settle(() => OK);
+    hooks.publish(hooks.event());
+    expect([...inUse(hooks)]).toEqual([[null, 6]]);
+    hooks.pass(2_100);
+    hooks.publish(hooks.event(), hooks.event({ type: "job.failed" }));
+    // Those that hang get no second message, and the one that answers gets its own.
+    expect(hooks.open).toHaveLength(7);
+    expect(hooks.open.find((one) => one.url === url("quick"))?.courier).toBe(1);
+  });
+});
