@@ -68,6 +68,17 @@ describe("a pod", () => {
     expect(await appliedOf(id)).toEqual({ version: 3, applied: 3 });
   });
 
+  it("keeps no more replicas warm than it may run, whichever of the two is changed", async () => {
+    const refused = { status: 422, code: "invalid_body" };
+    expect(await refusalOf(await post({ name: "floor", containers_max: 2, min_replicas: 3 }))).toMatchObject(refused);
+    const { id } = await jsonOf(await post({ name: "floor", containers_max: 3, min_replicas: 3 }));
+    const answer = await patch(id, { containers_max: 2 });
+    expect(await jsonOf(answer)).toMatchObject({ status: 422, errors: [{ path: "/min_replicas" }] });
+    expect(await refusalOf(await patch(id, { min_replicas: 4 }))).toMatchObject(refused);
+    expect((await patch(id, { containers_max: 2, min_replicas: 2 })).status).toBe(200);
+    expect((await patch(id, { containers_max: null, min_replicas: 9 })).status).toBe(200);
+  });
+
   it("takes every change of those that arrive together", async () => {
     const { id } = await jsonOf(await post({ name: "busy" }));
     const changes = [{ containers_max: 3 }, { min_replicas: 2 }, { idle_timeout_s: 50 }, { description: "together" }];

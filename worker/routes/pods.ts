@@ -123,7 +123,7 @@ async function refuseOnline(env: Env, { id, workspaceId }: PodRow): Promise<void
   throw new Problem("pod_in_use", `Nodes of it are online: ${names.join(", ")}${more}. Drain and remove them first.`);
 }
 
-/** Settings with the fields that a body gives. @throws Problem invalid_body for GPU types that nobody knows */
+/** Settings with the fields that a body gives. @throws Problem invalid_body for GPU types that nobody knows, and for a floor above the pod's containers */
 async function settingsWith(
   env: Env,
   workspaceId: WorkspaceId,
@@ -138,11 +138,21 @@ async function settingsWith(
     );
   }
   const changed = { ...settings, ...definedOf(given) };
+  if (given.min_replicas !== undefined || given.containers_max !== undefined) requirePossibleFloor(changed);
   return {
     ...changed,
     gpu_types: [...new Set(changed.gpu_types)],
     regions: [...new Set(changed.regions)],
   };
+}
+
+/** @throws Problem invalid_body for a floor that could never be reached */
+function requirePossibleFloor({ min_replicas, containers_max }: PodSettings): void {
+  if (containers_max === null || min_replicas <= containers_max) return;
+  const reason = `Must be at most containers_max, which is ${containers_max}.`;
+  throw new Problem("invalid_body", "The warm floor is above the most replicas the pod may run.", {
+    errors: [{ path: "/min_replicas", reason, allowed: { maximum: containers_max } }],
+  });
 }
 
 function definedOf<T extends object>(fields: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
