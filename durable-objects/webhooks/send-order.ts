@@ -1,6 +1,7 @@
 import type { DeliveryId } from "#contract/ids";
 import { inFlightMax } from "#durable-objects/outbox/breaker";
 import type { DeliveryStore } from "#durable-objects/webhooks/delivery-store";
+import { isListened } from "#durable-objects/webhooks/destination";
 import {
   CONNECTIONS_PER_OBJECT,
   SENDS_MAX,
@@ -19,17 +20,6 @@ export const FAILING_SENDS_MAX = 54;
 const QUICK_MS = 2_000;
 /** Destinations remembered by their last answer; one that is forgotten shows anew what it is. */
 const ANSWERS_KEPT_MAX = 1_000;
-
-/** The destination of a `listen` webhook begins so: nothing is sent there, its command fetches. */
-const LISTENED = "listen ";
-
-export function listenDestination(webhookId: string): string {
-  return `${LISTENED}${webhookId}`;
-}
-
-export function isListened(destination: string): boolean {
-  return destination.startsWith(LISTENED);
-}
 
 export interface Chosen {
   readonly id: DeliveryId;

@@ -22,6 +22,7 @@ import {
 } from "#durable-objects/outbox/signed-content";
 import { deriveBytes, seal, unseal } from "#durable-objects/secrets/seal";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
+import type { NewSecret } from "#durable-objects/webhooks/live-secrets";
 import { notPosted, type Posting, postMessage } from "#durable-objects/webhooks/post-message";
 import type {
   CourierRpc,
@@ -32,14 +33,10 @@ import type {
   WebhooksRpc,
 } from "#durable-objects/webhooks/rpc";
 import { deploymentKey, type SigningKey, signedHeaders } from "#durable-objects/webhooks/signer";
+import { newWebhookId } from "#durable-objects/webhooks/subscriptions";
 import type { SecretRecord } from "#durable-objects/webhooks/webhook-store";
-import {
-  type NewSecret,
-  newWebhookId,
-  type Sending,
-  WebhooksCore,
-  type WebhooksEffect,
-} from "#durable-objects/webhooks/webhooks-core";
+import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import type { Sending, WebhooksEffect } from "#durable-objects/webhooks/webhooks-state";
 import type { Env } from "#worker/env";
 
 /** After a turn of the alarm that failed, the next one comes this much later. */

@@ -4,7 +4,9 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import { eventMessageId } from "#durable-objects/outbox/message-id";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import type { DeliveryPage, OutboxEvent, WebhookSource } from "#durable-objects/webhooks/rpc";
-import { newWebhookId, type Sending, WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import { newWebhookId } from "#durable-objects/webhooks/subscriptions";
+import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import type { Sending } from "#durable-objects/webhooks/webhooks-state";
 import { NodeDatabase } from "#test/durable-objects/queue/node-database";
 import { seededBytes } from "#test/durable-objects/seeded-bytes";
 

@@ -2,7 +2,9 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { EndpointId, JobId, makeId, ownerKey, WorkspaceId } from "#contract/ids";
-import { newWebhookId, type Sending, WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import { newWebhookId } from "#durable-objects/webhooks/subscriptions";
+import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
+import type { Sending } from "#durable-objects/webhooks/webhooks-state";
 import { CountedDatabase } from "#test/durable-objects/endpoint/counted-database";
 import { randomBytes } from "#test/durable-objects/endpoint/objects";
 
