@@ -231,6 +231,8 @@ describe("a JSON document that means nothing here", () => {
   });
 
   it("says in words what is wrong and what would be taken", async () => {
+    const beyond = await jsonOf(await submit('{"priority": 18446744073709551616}'));
+    expect(beyond.detail).toBe("/priority: Must be at most 2^53 - 1.");
     const body = await jsonOf(await submit('{"priority": 99}'));
     expect(body).toMatchObject({
       detail: "/priority: Must be at most 9.",

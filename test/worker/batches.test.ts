@@ -188,6 +188,7 @@ describe("a batch with fields that mean nothing", () => {
     [{ inputs: "all" }, "/inputs"],
     [{ inputs: Array.from({ length: 1_001 }, () => ({})) }, "/inputs"],
     [{ inputs: [1] }, "/inputs/0"],
+    [{ inputs: [{}, 1, {}, null, "text"] }, "/inputs/1"],
     [{ sweep: { seed: [] } }, "/sweep/seed"],
     [{ sweep: { seed: 1 } }, "/sweep/seed"],
     [{ inputs: [{}], lane: "fast" }, "/lane"],

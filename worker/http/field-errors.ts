@@ -23,6 +23,10 @@ function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
         reason: "There is no such field here; remove it or mend its name.",
       }));
     case "invalid_type":
+      // A whole number beyond 2^53 is read as what keeps its digits: it is a number, but none that fits here.
+      if (typeof issue.input === "bigint" && ["int", "number"].includes(issue.expected)) {
+        return [{ path, reason: `Must be ${issue.input < 0n ? "at least -(2^53 - 1)" : "at most 2^53 - 1"}.` }];
+      }
       return issue.input === undefined && isMissing(issue)
         ? [{ path, reason: "This field is required.", allowed: { type: issue.expected } }]
         : [{ path, reason: `Must be ${typeName(issue.expected)}.`, allowed: { type: issue.expected } }];
@@ -51,8 +55,9 @@ function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
         },
       ];
     case "invalid_union": {
-      // Of several forms, the one that fits best says most: the one with the fewest complaints.
-      const best = issue.errors.toSorted((a, b) => a.length - b.length)[0];
+      // Of several forms, the one that fits best says most: one that complains of what is inside it rather than of the
+      // whole, then the one with the fewest complaints.
+      const best = issue.errors.toSorted((a, b) => wholes(a) - wholes(b) || a.length - b.length)[0];
       if (best === undefined || best.length === 0) return [{ path, reason: "Is none of the forms taken here." }];
       return best.flatMap((inner) => errorsOf({ ...inner, path: [...issue.path, ...inner.path] }));
     }
@@ -61,6 +66,11 @@ function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
     default:
       return [{ path, reason: sentence(issue.message) }];
   }
+}
+
+/** How many complaints are of the whole value and not of something in it. */
+function wholes(issues: readonly z.core.$ZodIssue[]): number {
+  return issues.filter((issue) => issue.code === "invalid_type" && issue.path.length === 0).length;
 }
 
 function isMissing(issue: z.core.$ZodIssue): boolean {
