@@ -23,8 +23,8 @@ export type Outcome =
    */
   | { readonly type: "failed"; readonly notBeforeMs: number; readonly throttled: boolean };
 
-/** A receiver that names a longer pause is asked again after this. */
-export const RETRY_AFTER_MS_MAX = 3_600_000;
+/** A receiver that names a longer pause is asked again after this: the schedule has no longer one either. */
+export const RETRY_AFTER_MS_MAX = 86_400_000;
 /** An overloaded receiver that names no pause. */
 export const THROTTLE_MS = 30_000;
 /** Statuses that say: not now. */
@@ -40,6 +40,16 @@ export function outcomeOf({ status, retryAfter }: TryResult, now: number): Outco
 }
 
 /**
+ * The three forms of an HTTP-date that RFC 9110, section 5.6.7, has every reader take; other texts that Date.parse would
+ * make something of are refused.
+ */
+const HTTP_DATES: readonly RegExp[] = [
+  /^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/,
+  /^[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/,
+  /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}$/,
+];
+
+/**
  * Reads a Retry-After header: whole seconds, or an HTTP date.
  * @returns ms from now, at most RETRY_AFTER_MS_MAX; null when there is none or it cannot be read
  */
@@ -47,9 +57,9 @@ export function retryAfterMs(header: string | null, now: number): number | null 
   const text = header?.trim() ?? "";
   let ms: number;
   if (/^[0-9]+$/.test(text)) ms = Number(text) * 1_000;
-  // HTTP-date, RFC 9110, section 5.6.7; other texts that Date.parse would make something of are refused.
-  else if (/^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/.test(text)) {
-    ms = Date.parse(text) - now;
+  else if (HTTP_DATES.some((form) => form.test(text))) {
+    // The oldest form does not say that it is GMT.
+    ms = Date.parse(text.endsWith("GMT") ? text : `${text} GMT`) - now;
   } else return null;
   return Number.isNaN(ms) ? null : Math.min(Math.max(0, ms), RETRY_AFTER_MS_MAX);
 }
