@@ -1,7 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { type DeliveryId, type EndpointId, ownerKey, type WebhookId, type WorkspaceId } from "#contract/ids";
 import { LONG_POLL_MS } from "#contract/limits";
-import { refusal } from "#contract/problems";
 import type {
   Delivery,
   DeliveryReport,
@@ -13,16 +12,11 @@ import type {
 } from "#contract/webhook";
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
 import type { TryResult } from "#durable-objects/outbox/outcome";
-import {
-  publicKeyText,
-  SECRET_BYTES,
-  secretBytes,
-  secretHint,
-  secretText,
-} from "#durable-objects/outbox/signed-content";
-import { deriveBytes, seal, unseal } from "#durable-objects/secrets/seal";
+import { SECRET_BYTES, secretText } from "#durable-objects/outbox/signed-content";
+import { deriveBytes } from "#durable-objects/secrets/seal";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
-import type { NewSecret } from "#durable-objects/webhooks/live-secrets";
+import { EndpointsBeingTold } from "#durable-objects/webhooks/endpoints-being-told";
+import { ListeningCommands } from "#durable-objects/webhooks/listening-commands";
 import { notPosted, type Posting, postMessage } from "#durable-objects/webhooks/post-message";
 import type {
   CourierRpc,
@@ -32,17 +26,14 @@ import type {
   WebhookSource,
   WebhooksRpc,
 } from "#durable-objects/webhooks/rpc";
-import { deploymentKey, type SigningKey, signedHeaders } from "#durable-objects/webhooks/signer";
+import { SealedSecrets } from "#durable-objects/webhooks/sealed-secrets";
 import { newWebhookId } from "#durable-objects/webhooks/subscriptions";
-import type { SecretRecord } from "#durable-objects/webhooks/webhook-store";
 import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
 import type { Sending, WebhooksEffect } from "#durable-objects/webhooks/webhooks-state";
 import type { Env } from "#worker/env";
 
 /** After a turn of the alarm that failed, the next one comes this much later. */
 const ALARM_RETRY_MS = 10_000;
-/** A change of the subscriptions is answered when the endpoints have heard of it, or after this. */
-const TELL_WAIT_MS = 2_000;
 const world = {
   now: () => Date.now(),
   randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
@@ -51,16 +42,17 @@ const world = {
 /** A workspace's webhooks. Decides nothing: the core does; here is the signing, the sending and the waiting. */
 export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, CourierRpc {
   #opened: WebhooksCore | null = null;
-  #key: Promise<SigningKey> | null = null;
-  /** Endpoints that are being told of the interest, each on its own: one that does not answer holds up no other. */
-  readonly #telling = new Map<EndpointId, Promise<void>>();
-  /** Unsealed secrets, by what was sealed. */
-  readonly #unsealed = new Map<string, Uint8Array<ArrayBuffer>>();
-  /** Listening commands that wait. */
-  readonly #listening = new Map<WebhookId, Set<() => void>>();
+  readonly #secrets: SealedSecrets;
+  readonly #listening = new ListeningCommands();
+  readonly #telling = new EndpointsBeingTold(
+    (endpointId, interest) => this.#tellOne(endpointId, interest),
+    // When the interest has changed meanwhile, this turn asks to tell it again.
+    (endpointId, { version }, heard) => this.#turn((core) => core.told(endpointId, version, heard)),
+  );
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
+    this.#secrets = new SealedSecrets(env.SIGNING_SECRET);
     void ctx.blockConcurrencyWhile(async () => {
       const armedAt = await ctx.storage.getAlarm();
       this.#opened = new WebhooksCore(new ObjectStorageDatabase(ctx.storage), world, env.PUBLIC_URL, armedAt);
@@ -96,10 +88,10 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
             SECRET_BYTES,
           )
         : world.randomBytes(SECRET_BYTES);
-    const secret = await this.#sealed(workspaceId, id, bytes);
+    const secret = await this.#secrets.sealed(workspaceId, id, bytes);
     const reply = this.#turn((core) => core.create(workspaceId, id, webhook, secret));
     if (!reply.ok) return reply;
-    await this.#toldSoon();
+    await this.#telling.soon();
     return { ok: true, webhook: { ...reply.webhook, secret: secretText(bytes) } };
   }
 
@@ -113,7 +105,7 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
 
   async patch(workspaceId: WorkspaceId, id: WebhookId, patch: WebhookPatch): Promise<Reply<{ webhook: Webhook }>> {
     const reply = this.#turn((core) => core.patch(workspaceId, id, patch));
-    await this.#toldSoon();
+    await this.#telling.soon();
     return reply;
   }
 
@@ -124,14 +116,14 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
   async secret(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>> {
     if (source === "default") await this.#ensureDefaultSecret(workspaceId);
     const secrets = this.#turn((core) => core.secrets(workspaceId, source));
-    return this.#shown(workspaceId, source, secrets);
+    return this.#secrets.shown(workspaceId, source, secrets);
   }
 
   async rotate(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>> {
     if (source === "default") await this.#ensureDefaultSecret(workspaceId);
-    const secret = await this.#sealed(workspaceId, source, world.randomBytes(SECRET_BYTES));
+    const secret = await this.#secrets.sealed(workspaceId, source, world.randomBytes(SECRET_BYTES));
     const reply = this.#turn((core) => core.rotate(workspaceId, source, secret));
-    return reply.ok ? this.#shown(workspaceId, source, reply.secrets) : reply;
+    return reply.ok ? this.#secrets.shown(workspaceId, source, reply.secrets) : reply;
   }
 
   async tryOut(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>> {
@@ -177,12 +169,14 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
       if (!reply.ok) return reply;
       const leftMs = deadline - Date.now();
       if (reply.messages.length === 0 && leftMs > 0) {
-        await this.#listenedTo(id, leftMs);
+        await this.#listening.wait(id, leftMs);
         continue;
       }
       const messages: ListenedMessage[] = [];
       for (const { delivery, messageId } of reply.messages) {
-        const headers = await this.#headers(workspaceId, id, messageId, delivery.body);
+        const live = this.#turn((core) => core.secrets(workspaceId, id)) ?? [];
+        const message = { id: messageId, body: delivery.body };
+        const headers = await this.#secrets.headersNow(workspaceId, id, message, live);
         messages.push({ delivery_id: delivery.id, event: delivery.event, headers, body: delivery.body });
       }
       return { ok: true, messages };
@@ -238,7 +232,7 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
         this.#tell();
         return;
       case "listened":
-        for (const wake of [...(this.#listening.get(effect.webhookId) ?? [])]) wake();
+        this.#listening.wake(effect.webhookId);
         return;
       default:
         throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
@@ -262,130 +256,37 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
 
   async #answerTo({ source, messageId, url, body, courier }: Sending): Promise<TryResult> {
     const workspaceId = this.ctx.id.name as WorkspaceId;
-    const posting = { url, headers: await this.#headers(workspaceId, source, messageId, body), body };
-    if (courier === null) return postMessage(posting, this.env);
+    const live = this.#turn((core) => core.secrets(workspaceId, source)) ?? [];
+    const headers = await this.#secrets.headersNow(workspaceId, source, { id: messageId, body }, live);
+    if (courier === null) return postMessage({ url, headers, body }, this.env);
     const object = this.env.WEBHOOKS.getByName(`${workspaceId} courier ${courier}`);
-    return (object as unknown as CourierRpc).carry(posting);
-  }
-
-  /** The headers of a try that is made now. */
-  async #headers(
-    workspaceId: WorkspaceId,
-    source: WebhookSource,
-    messageId: string,
-    body: string,
-  ): Promise<Record<string, string>> {
-    const sealed = this.#turn((core) => core.secrets(workspaceId, source)) ?? [];
-    const secrets: Uint8Array<ArrayBuffer>[] = [];
-    for (const secret of sealed) secrets.push(await this.#unseal(workspaceId, source, secret.sealed));
-    this.#key ??= deploymentKey(this.env.SIGNING_SECRET);
-    const message = { id: messageId, timestampS: Math.floor(Date.now() / 1_000), body };
-    return signedHeaders(message, secrets, await this.#key);
-  }
-
-  // --- secrets -----------------------------------------------------------------------------------------------------
-
-  async #sealed(workspaceId: WorkspaceId, source: WebhookSource, bytes: Uint8Array): Promise<NewSecret> {
-    const text = secretText(bytes);
-    const context = `${workspaceId} ${source}`;
-    return {
-      sealed: await seal(this.env.SIGNING_SECRET, "webhook secret", context, text),
-      hint: secretHint(text),
-    };
-  }
-
-  async #unseal(workspaceId: WorkspaceId, source: WebhookSource, sealed: string): Promise<Uint8Array<ArrayBuffer>> {
-    const known = this.#unsealed.get(sealed);
-    if (known !== undefined) return known;
-    const context = `${workspaceId} ${source}`;
-    const bytes = secretBytes(await unseal(this.env.SIGNING_SECRET, "webhook secret", context, sealed));
-    this.#unsealed.set(sealed, bytes);
-    return bytes;
+    return (object as unknown as CourierRpc).carry({ url, headers, body });
   }
 
   async #ensureDefaultSecret(workspaceId: WorkspaceId): Promise<void> {
     if ((this.#turn((core) => core.secrets(workspaceId, "default")) ?? []).length > 0) return;
-    const secret = await this.#sealed(workspaceId, "default", world.randomBytes(SECRET_BYTES));
+    const secret = await this.#secrets.sealed(workspaceId, "default", world.randomBytes(SECRET_BYTES));
     this.#turn((core) => core.putDefaultSecret(workspaceId, secret));
   }
 
-  async #shown(
-    workspaceId: WorkspaceId,
-    source: WebhookSource,
-    secrets: readonly SecretRecord[] | null,
-  ): Promise<Reply<{ secret: WebhookSecret }>> {
-    const [newest, previous] = secrets ?? [];
-    if (newest === undefined) return refusal("webhook_not_found", "There is no such webhook.");
-    const text = async ({ sealed }: SecretRecord) => secretText(await this.#unseal(workspaceId, source, sealed));
-    this.#key ??= deploymentKey(this.env.SIGNING_SECRET);
-    const expiresAt = previous?.expiresAt ?? null;
-    return {
-      ok: true,
-      secret: {
-        secret: await text(newest),
-        previous: previous === undefined ? null : await text(previous),
-        previous_expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
-        public_key: publicKeyText((await this.#key).publicKey),
-      },
-    };
-  }
-
-  // --- the endpoints, and those who listen ---------------------------------------------------------------------------
-
-  /** Waits until the endpoints have been told, but not for one that does not answer. */
-  #toldSoon(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, TELL_WAIT_MS);
-      const done = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      void this.#allTold().then(done, done);
-    });
-  }
-
-  async #allTold(): Promise<void> {
-    while (this.#telling.size > 0) await Promise.all(this.#telling.values());
-  }
+  // --- the endpoints -----------------------------------------------------------------------------------------------
 
   /** Tells the endpoints that are to be told; one that does not answer is told again by the alarm. */
   #tell(): void {
-    const known = [...this.#telling.keys()];
+    const known = this.#telling.ids();
     for (const { endpointId, interest } of this.#turn((core) => core.toTell(known))) {
-      // Not before it is noted that this one is being told.
-      const telling = Promise.resolve().then(() => this.#tellOne(endpointId, interest));
-      this.#telling.set(endpointId, telling);
-      this.ctx.waitUntil(telling);
+      this.ctx.waitUntil(this.#telling.begin(endpointId, interest));
     }
   }
 
-  async #tellOne(endpointId: EndpointId, interest: Interest): Promise<void> {
-    let heard = true;
+  async #tellOne(endpointId: EndpointId, interest: Interest): Promise<boolean> {
     try {
       const endpoint = this.env.ENDPOINTS.getByName(ownerKey(endpointId)) as unknown as EndpointRpc;
       await endpoint.setInterest(this.ctx.id.name as WorkspaceId, interest);
+      return true;
     } catch (error) {
-      heard = false;
       console.error(JSON.stringify({ event: "interest_not_told", endpointId, error: String(error) }));
+      return false;
     }
-    this.#telling.delete(endpointId);
-    // When the interest has changed meanwhile, this turn asks to tell it again.
-    this.#turn((core) => core.told(endpointId, interest.version, heard));
-  }
-
-  /** Waits for the next message of a `listen` webhook. */
-  #listenedTo(id: WebhookId, ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const waiting = this.#listening.get(id) ?? new Set();
-      this.#listening.set(id, waiting);
-      const done = () => {
-        clearTimeout(timer);
-        waiting.delete(done);
-        if (waiting.size === 0 && this.#listening.get(id) === waiting) this.#listening.delete(id);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      waiting.add(done);
-    });
   }
 }
