@@ -2,6 +2,7 @@
 import type { HeldReplica, NodePollAnswer, WantedReplica } from "#contract/agent";
 import type { NodeId } from "#contract/ids";
 import { METRICS_WATCH_MS, METRICS_WATCHED_MS } from "#contract/limits";
+import { mismatchOf } from "#durable-objects/pod/evict";
 import type { NodeMemory, NodeWaiter, PodState } from "#durable-objects/pod/pod-state";
 import { isOver } from "#durable-objects/replicas/replica-record";
 
@@ -62,6 +63,15 @@ export function answerWaiter(state: PodState, nodeId: NodeId, waiter: NodeWaiter
   state.remember(nodeId).waiter = null;
   const answer = tell(state, nodeId, now);
   state.effects.push({ type: "poll_answered", nodeId, pollId: waiter.pollId, answer });
+}
+
+/** Machines with cards that the pod does not take any more, and with nothing to do, ask again at once, and are sent away. */
+export function answerMisfits(state: PodState, now: number): void {
+  for (const [nodeId, { waiter }] of state.memory) {
+    const node = waiter === null ? null : state.nodes.get(nodeId);
+    if (waiter === null || node === null || mismatchOf(state, node) === null) continue;
+    if (wantedOn(state, nodeId).length === 0) answerWaiter(state, nodeId, waiter, now);
+  }
 }
 
 /** A new poll replaces the old one. Whoever sent that has most likely gone, so it counts as told nothing. */

@@ -18,6 +18,7 @@ import {
 import {
   answerChanged,
   answerFor,
+  answerMisfits,
   answerWaiter,
   endPoll,
   fulfils,
@@ -99,6 +100,7 @@ export class PodCore {
       this.#state.pod = settled;
       if (known !== null) drainMisplaced(this.#state);
       arrange(this.#state, now);
+      if (known !== null) answerMisfits(this.#state, now);
       return { ok: true };
     });
   }

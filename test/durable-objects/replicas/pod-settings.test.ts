@@ -46,6 +46,18 @@ describe("the cards that a pod takes", () => {
     expect(beat()).toMatchObject([{ action: "run" }]);
   });
 
+  it("may change: a machine that no longer fits and does nothing is sent away at once", () => {
+    const pod = new PodHarness();
+    const [small, large] = [pod.machine({ gpus: [SMALL] }), pod.machine({ gpus: [LARGE] })];
+    expect([pod.poll(small, [], { gpus: [SMALL] }), pod.poll(large, [], { gpus: [LARGE] })]).toEqual([
+      "waiting",
+      "waiting",
+    ]);
+    pod.configure({ gpu_types: ["l40s"] });
+    expect([...pod.waiting.keys()]).toEqual([large]);
+    expect(pod.poll(small, [], { gpus: [SMALL] })).toBe("refused");
+  });
+
   it("are used in the pod's order", () => {
     for (const [order, expected] of [
       [["rtx-3090", "l40s"], "rtx-3090"],
