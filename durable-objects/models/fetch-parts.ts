@@ -9,8 +9,10 @@ import {
   openSource,
   type SourceFailure,
 } from "#durable-objects/models/import-source";
+import { STREAM_PART_BYTES } from "#durable-objects/models/imports";
 import type { PartRecord } from "#durable-objects/models/model-store";
-import { type ModelRef, type PartPlan, STREAM_PART_BYTES } from "#durable-objects/models/models-core";
+import type { PartPlan } from "#durable-objects/models/model-work";
+import type { ModelRef } from "#durable-objects/models/models-state";
 
 /** One part must have arrived by then: a source slower than 110 kB a second is none. */
 const PART_MS = 300_000;

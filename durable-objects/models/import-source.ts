@@ -6,7 +6,7 @@ import * as z from "zod";
 import { civitaiAddress, hfAddress, type ModelOrigin } from "#contract/model-source";
 import { guardUrl, type PublicUrl, type UrlRules } from "#contract/public-url";
 import { type FetchFailure, fetchGuarded, type OpenAnswer, openGuarded } from "#durable-objects/egress/guarded-fetch";
-import type { Probed } from "#durable-objects/models/models-core";
+import type { Probed } from "#durable-objects/models/imports";
 
 export interface ImportSettings {
   readonly rules: UrlRules;

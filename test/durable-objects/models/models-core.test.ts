@@ -3,7 +3,9 @@ import { describe, expect, it } from "vitest";
 import { makeId, WorkspaceId } from "#contract/ids";
 import { MODEL_BYTES_MAX, MODEL_PART_BYTES, MODELS_BYTES_PER_WORKSPACE_MAX } from "#contract/limits";
 import type { Model, NewModelImport } from "#contract/model";
-import { type ModelRef, ModelsCore, type ModelWork, workName } from "#durable-objects/models/models-core";
+import { type ModelWork, workName } from "#durable-objects/models/model-work";
+import { ModelsCore } from "#durable-objects/models/models-core";
+import type { ModelRef } from "#durable-objects/models/models-state";
 import { NodeDatabase } from "#test/durable-objects/queue/node-database";
 
 const chance = (length: number): Uint8Array => crypto.getRandomValues(new Uint8Array(length));
