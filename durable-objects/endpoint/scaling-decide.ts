@@ -83,7 +83,8 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
   const said = known.scaler.decide(settings, observationOf(state, known, now));
   const isBound = most < ceiling && said.wanted >= most;
   const why = startsAreStopped(state) ? NOTHING_MAY_START : ONLY_FOR_WORK;
-  const decision = isBound ? { ...said, reason: `${said.reason}; ${why}` } : said;
+  const reason = forBatchJobs(state, known, said, told.floor, now) ?? said.reason;
+  const decision = { ...said, reason: isBound ? `${reason}; ${why}` : reason };
   known.last = decision;
   for (const id of decision.letGo) {
     const replica = state.replicas.all().find((one) => one.id === id);
@@ -91,6 +92,22 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
   }
   if (capacityIn(state, known).length > ceiling) drainBeyond(state, known, ceiling);
   return decision;
+}
+
+/** To a policy, what batch jobs get is a warm floor. @returns why it is there, where it is not one; null: as the policy says */
+function forBatchJobs(
+  state: EndpointState,
+  known: PoolScaling,
+  { wanted }: ScalerDecision,
+  floor: number,
+  now: number,
+): string | null {
+  const have = capacityIn(state, known).length;
+  const isForThem = wanted === floor && have <= wanted && batchFloor(state, known, now) >= floor;
+  if (!isForThem || floor <= warmFloor(state, known, now)) return null;
+  return have < wanted
+    ? `${have} -> ${wanted}: batch jobs have waited as long as they may`
+    : `${wanted}: batch jobs have waited as long as they may`;
 }
 
 const ONLY_FOR_WORK = "the pod has taken a replica back lately, so none is started ahead of work";
@@ -112,23 +129,27 @@ function mostNow(
 }
 
 function settingsOf(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerSettings {
-  const { config, scaling, demands } = state;
+  const { config } = state;
   if (config === null) throw new Error("the endpoint is not configured");
   const { settings } = config;
-  const ofPods = known.pool.pods.reduce((sum, { podId }) => sum + (demands.get(podId)?.floor ?? 0), 0);
-  const isFirst = known.pool.lanes.includes("interactive");
-  const own = isFirst ? Math.max(scaling.floor(now).replicas, verifyingNeed(state)) : 0;
   return {
     policy: settings.policy,
     waitValue: settings.wait_value,
     targetP95WaitS: settings.target_p95_wait_s,
-    floor: Math.min(ceiling, Math.max(own, ofPods, batchFloor(state, known, now))),
+    floor: Math.min(ceiling, Math.max(warmFloor(state, known, now), batchFloor(state, known, now))),
     ceiling,
     idleTimeoutMs: idleTimeoutMs(state, known, settings.idle_timeout_s),
     queueDelayMs: settings.queue_delay_s * 1_000,
     jobsPerReplica: settings.jobs_per_replica,
     batchTargetWaitMs: settings.batch_target_wait_s * 1_000,
   };
+}
+
+/** The endpoint's own warm floor, and its share of its pods'. */
+function warmFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
+  const ofPods = pool.pods.reduce((sum, { podId }) => sum + (state.demands.get(podId)?.floor ?? 0), 0);
+  const isFirst = pool.lanes.includes("interactive");
+  return Math.max(isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0, ofPods);
 }
 
 /**
@@ -149,7 +170,9 @@ function idleTimeoutMs({ demands }: EndpointState, { pool }: PoolScaling, own: n
 function batchFloor(state: EndpointState, known: PoolScaling, now: number): number {
   const isOverdue = known.batchDueAt !== null && known.batchDueAt <= now && !startsAreStopped(state);
   if (!known.pool.lanes.includes("batch") || !isOverdue || state.waiting.queued("batch") === 0) return 0;
-  const own = Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1;
+  // Where interactive jobs run elsewhere, nothing is kept free for them here.
+  const isShared = known.pool.lanes.includes("interactive");
+  const own = isShared ? Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1 : 1;
   return Math.max(own, Math.min(capacityIn(state, known).length, workOf(state, known, now)));
 }
 

@@ -173,6 +173,25 @@ describe("lanes of pods", () => {
     expect(reply.ok && reply.scaling.reason).toContain("batch lane: ");
   });
 
+  it.each(["predictive", "queue_delay", "request_count"] as const)(
+    "that share nothing start nothing for batch jobs because interactive ones run elsewhere, %s",
+    (policy) => {
+      const pods = new TwoPods({ policy, max_replicas: 5, queue_delay_s: 0 }, [["interactive"], ["batch"]]);
+      const { world } = pods;
+      world.submit();
+      const here = pods.place(pods.first);
+      pods.answer(pods.first, [here]);
+      world.take(here);
+      world.submit({ lane: "batch" });
+      expect(pods.asked()).toEqual([1, 1]);
+      // It is there for batch jobs, and no warm floor.
+      const reply = world.core.scaling(world.workspaceId, 10);
+      expect(reply.ok && reply.scaling.decisions[0]?.reason).toBe(
+        "batch lane: 0 -> 1: batch jobs have waited as long as they may",
+      );
+    },
+  );
+
   it("that share nothing leave an idle replica of the other lane alone", () => {
     const pods = new TwoPods({ idle_timeout_s: 3_600 }, [["interactive"], ["batch"]]);
     const { world } = pods;
