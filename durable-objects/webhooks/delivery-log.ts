@@ -12,18 +12,24 @@ import { addDelivery } from "#durable-objects/webhooks/new-deliveries";
 import type { DeliveryPage, WebhookSource } from "#durable-objects/webhooks/rpc";
 import { AT_ONCE, iso, noWebhook, type WebhooksState, webhookDisabled } from "#durable-objects/webhooks/webhooks-state";
 
-/** Sends an example to a webhook, at once. */
+/**
+ * Sends an example to a webhook, at once.
+ * @param newId of its delivery; one that is there already is not sent again
+ */
 export function tryOut(
   state: WebhooksState,
   workspaceId: WorkspaceId,
   id: WebhookId,
   event: WebhookEvent,
+  newId?: DeliveryId,
 ): Reply<{ delivery: Delivery }> {
   const webhook = state.own(workspaceId, id);
   if (webhook === null) return noWebhook();
+  const made = newId === undefined ? null : ownDelivery(state, workspaceId, id, newId);
+  if (made !== null && !("code" in made)) return { ok: true, delivery: deliveryView(made, state.world.now()) };
   if (webhook.disabled !== null) return webhookDisabled();
   return state.turn((now) => {
-    const deliveryId = state.deliveryId(now);
+    const deliveryId = newId ?? state.deliveryId(now);
     const body = messageBody(event, now, workspaceId, exampleData(event, now, workspaceId), state.publicUrl);
     const message = state.deliveries.addMessage(testMessageId(deliveryId), event, body, now);
     addDelivery(state, webhook, { id: deliveryId, message, event, jobId: null, nextTryAt: AT_ONCE }, now);

@@ -51,6 +51,20 @@ export interface DeliveryPage {
   readonly limit: number;
 }
 
+/**
+ * What something new is made of; left out: of fresh chance. The same once more, because the first answer was lost, makes nothing new: it finds what
+ * was made of it.
+ */
+export interface MadeOf {
+  /** Unix ms; it becomes a part of the id. */
+  readonly at: number;
+  /** Chance, MADE_OF_BYTES of it. */
+  readonly bytes: Uint8Array;
+}
+
+/** An id takes 17 of them, a secret 32. */
+export const MADE_OF_BYTES = 64;
+
 export interface WebhooksRpc {
   /** An endpoint asks to be told of the interest, now and at each change. */
   register(workspaceId: WorkspaceId, endpointId: EndpointId): Promise<Reply<{ interest: Interest }>>;
@@ -68,16 +82,22 @@ export interface WebhooksRpc {
       readonly endpointId: EndpointId | null;
       readonly description: string | null;
     },
+    of?: MadeOf,
   ): Promise<Reply<{ webhook: Webhook }>>;
   list(workspaceId: WorkspaceId): Promise<Reply<{ webhooks: Webhook[] }>>;
   get(workspaceId: WorkspaceId, id: WebhookId): Promise<Reply<{ webhook: Webhook }>>;
   patch(workspaceId: WorkspaceId, id: WebhookId, patch: WebhookPatch): Promise<Reply<{ webhook: Webhook }>>;
   remove(workspaceId: WorkspaceId, id: WebhookId): Promise<Reply<object>>;
   secret(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>>;
-  rotate(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>>;
+  rotate(workspaceId: WorkspaceId, source: WebhookSource, of?: MadeOf): Promise<Reply<{ secret: WebhookSecret }>>;
 
   /** Not called `test`: the runtime keeps that name, and no call of it arrives. */
-  tryOut(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>>;
+  tryOut(
+    workspaceId: WorkspaceId,
+    id: WebhookId,
+    event: WebhookEvent,
+    of?: MadeOf,
+  ): Promise<Reply<{ delivery: Delivery }>>;
   deliveries(
     workspaceId: WorkspaceId,
     source: WebhookSource | null,

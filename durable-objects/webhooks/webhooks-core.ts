@@ -127,8 +127,13 @@ export class WebhooksCore {
 
   // --- deliveries --------------------------------------------------------------------------------------------------
 
-  test(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Reply<{ delivery: Delivery }> {
-    return tryOut(this.#state, workspaceId, id, event);
+  test(
+    workspaceId: WorkspaceId,
+    id: WebhookId,
+    event: WebhookEvent,
+    newId?: DeliveryId,
+  ): Reply<{ delivery: Delivery }> {
+    return tryOut(this.#state, workspaceId, id, event, newId);
   }
 
   deliveries(

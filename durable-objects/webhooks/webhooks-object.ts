@@ -1,5 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
-import { type DeliveryId, type EndpointId, ownerKey, type WebhookId, type WorkspaceId } from "#contract/ids";
+import { DeliveryId, type EndpointId, makeId, ownerKey, type WebhookId, type WorkspaceId } from "#contract/ids";
 import { LONG_POLL_MS } from "#contract/limits";
 import type {
   Delivery,
@@ -13,18 +13,21 @@ import type {
 import type { EndpointRpc, Reply } from "#durable-objects/endpoint/rpc";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import { SECRET_BYTES, secretText } from "#durable-objects/outbox/signed-content";
+import { drawn } from "#durable-objects/secrets/drawn";
 import { deriveBytes } from "#durable-objects/secrets/seal";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import { EndpointsBeingTold } from "#durable-objects/webhooks/endpoints-being-told";
 import { ListeningCommands } from "#durable-objects/webhooks/listening-commands";
 import { notPosted, type Posting, postMessage } from "#durable-objects/webhooks/post-message";
-import type {
-  CourierRpc,
-  DeliveryPage,
-  Interest,
-  OutboxEvent,
-  WebhookSource,
-  WebhooksRpc,
+import {
+  type CourierRpc,
+  type DeliveryPage,
+  type Interest,
+  MADE_OF_BYTES,
+  type MadeOf,
+  type OutboxEvent,
+  type WebhookSource,
+  type WebhooksRpc,
 } from "#durable-objects/webhooks/rpc";
 import { SealedSecrets } from "#durable-objects/webhooks/sealed-secrets";
 import { newWebhookId } from "#durable-objects/webhooks/subscriptions";
@@ -38,6 +41,7 @@ const world = {
   now: () => Date.now(),
   randomBytes: (length: number) => crypto.getRandomValues(new Uint8Array(length)),
 };
+const fresh = (): MadeOf => ({ at: Date.now(), bytes: world.randomBytes(MADE_OF_BYTES) });
 
 /** A workspace's webhooks. Decides nothing: the core does; here is the signing, the sending and the waiting. */
 export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, CourierRpc {
@@ -77,8 +81,10 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
   async create(
     workspaceId: WorkspaceId,
     webhook: Parameters<WebhooksRpc["create"]>[1],
+    of: MadeOf = fresh(),
   ): Promise<Reply<{ webhook: Webhook }>> {
-    const id = newWebhookId(workspaceId, world);
+    const chance = drawn(of.bytes);
+    const id = newWebhookId(workspaceId, { now: () => of.at, randomBytes: chance });
     // A listening command that comes back under the same name finds the secret that its receiver already has.
     const bytes =
       webhook.kind === "listen"
@@ -87,9 +93,10 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
             `listen secret ${workspaceId} ${webhook.description ?? ""}`,
             SECRET_BYTES,
           )
-        : world.randomBytes(SECRET_BYTES);
+        : chance(SECRET_BYTES);
     const secret = await this.#secrets.sealed(workspaceId, id, bytes);
-    const reply = this.#turn((core) => core.create(workspaceId, id, webhook, secret));
+    const made = this.#turn((core) => core.get(workspaceId, id));
+    const reply = made.ok ? made : this.#turn((core) => core.create(workspaceId, id, webhook, secret));
     if (!reply.ok) return reply;
     await this.#telling.soon();
     return { ok: true, webhook: { ...reply.webhook, secret: secretText(bytes) } };
@@ -119,15 +126,28 @@ export class WebhooksObject extends DurableObject<Env> implements WebhooksRpc, C
     return this.#secrets.shown(workspaceId, source, secrets);
   }
 
-  async rotate(workspaceId: WorkspaceId, source: WebhookSource): Promise<Reply<{ secret: WebhookSecret }>> {
-    if (source === "default") await this.#ensureDefaultSecret(workspaceId);
-    const secret = await this.#secrets.sealed(workspaceId, source, world.randomBytes(SECRET_BYTES));
+  async rotate(
+    workspaceId: WorkspaceId,
+    source: WebhookSource,
+    of: MadeOf = fresh(),
+  ): Promise<Reply<{ secret: WebhookSecret }>> {
+    const bytes = drawn(of.bytes)(SECRET_BYTES);
+    const known = await this.secret(workspaceId, source);
+    // It took place, and its answer was lost: once more would end the secret that receivers still have.
+    if (known.ok && [known.secret.secret, known.secret.previous].includes(secretText(bytes))) return known;
+    const secret = await this.#secrets.sealed(workspaceId, source, bytes);
     const reply = this.#turn((core) => core.rotate(workspaceId, source, secret));
     return reply.ok ? this.#secrets.shown(workspaceId, source, reply.secrets) : reply;
   }
 
-  async tryOut(workspaceId: WorkspaceId, id: WebhookId, event: WebhookEvent): Promise<Reply<{ delivery: Delivery }>> {
-    return this.#turn((core) => core.test(workspaceId, id, event));
+  async tryOut(
+    workspaceId: WorkspaceId,
+    id: WebhookId,
+    event: WebhookEvent,
+    of: MadeOf = fresh(),
+  ): Promise<Reply<{ delivery: Delivery }>> {
+    const newId = makeId(DeliveryId, "dlv", of.at, drawn(of.bytes), ownerKey(workspaceId));
+    return this.#turn((core) => core.test(workspaceId, id, event, newId));
   }
 
   async deliveries(

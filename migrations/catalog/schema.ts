@@ -276,6 +276,9 @@ export const idempotencyKeys = sqliteTable(
     fingerprint: text("fingerprint").notNull(),
     /** Drawn by the call that runs, so that one which was taken over changes nothing any more. */
     claim: text("claim").notNull(),
+    /** Of the first runner, kept by those that take over: from it come the names and secrets of what the call makes. */
+    seed: text("seed").notNull().default(""),
+    begunAt: integer("begun_at").notNull().default(0),
     /** Null while the call runs. */
     status: integer("status"),
     answer: text("answer"),

@@ -50,6 +50,9 @@ const BODIES: Readonly<Record<string, () => unknown>> = {
   createRelease: () => ({ workflow: textGraph(3) }),
   rollbackRelease: () => ({}),
 };
+/** What tells one made thing from another, in the answers of these routes. */
+const NAMES = ["id", "key", "token", "secret", "previous", "digest", "number", "active_release", "recovered"];
+
 const marked = routes.filter(
   (route) => "idempotent" in route && !("bodyTypes" in route) && !unansweredRoutes().includes(route.id),
 );
@@ -84,6 +87,22 @@ async function unanswer(): Promise<void> {
     .run();
 }
 
+/** A route's address in the workspace, with what it is about. */
+async function addressOf(template: string): Promise<string> {
+  const webhook = template.includes("{webhook}") ? await madeWebhook() : "";
+  const delivery = template.includes("{delivery}") ? await madeDelivery(webhook) : "";
+  if (template.includes("{endpoint}")) {
+    // Two releases, so that one can be rolled back.
+    await makeEndpoint(workspace.key, "wolf");
+    await send("PATCH", "/v1/endpoints/wolf", { key: workspace.key, json: { workflow: textGraph(2) } });
+  }
+  return template
+    .replace("{pod}", workspace.podId)
+    .replace("{endpoint}", "wolf")
+    .replace("{webhook}", webhook)
+    .replace("{delivery}", delivery);
+}
+
 const rowsLeft = async (): Promise<unknown> =>
   env.CATALOG.prepare("SELECT COUNT(*) AS n FROM idempotency_keys WHERE workspace_id = ?")
     .bind(workspace.workspaceId)
@@ -91,18 +110,7 @@ const rowsLeft = async (): Promise<unknown> =>
 
 describe("a creating call with an Idempotency-Key", () => {
   it.each(marked)("$id runs once and answers the same again", async ({ id, path: template, status }) => {
-    const webhook = template.includes("{webhook}") ? await madeWebhook() : "";
-    const delivery = template.includes("{delivery}") ? await madeDelivery(webhook) : "";
-    const path = template
-      .replace("{pod}", workspace.podId)
-      .replace("{endpoint}", "wolf")
-      .replace("{webhook}", webhook)
-      .replace("{delivery}", delivery);
-    if (template.includes("{endpoint}")) {
-      // Two releases, so that one can be rolled back.
-      await makeEndpoint(workspace.key, "wolf");
-      await send("PATCH", "/v1/endpoints/wolf", { key: workspace.key, json: { workflow: textGraph(2) } });
-    }
+    const path = await addressOf(template);
     const body = BODIES[id] ?? (() => expect.fail(`add a body for ${id}`));
     const first = await post(path, "k1", body());
     const again = await post(path, '"k1"', body());
@@ -190,7 +198,38 @@ describe("a creating call with an Idempotency-Key", () => {
     const again = await post("/v1/keys", "k1", newKey);
     expect(again.status).toBe(201);
     expect(again.headers.has("idempotency-replayed")).toBe(false);
-    expect(await keysMade()).toBe(2);
+  });
+
+  it.each(marked)("$id makes nothing twice when its runner died before the answer was kept", async (route) => {
+    const path = await addressOf(route.path);
+    const body = BODIES[route.id] ?? (() => expect.fail(`add a body for ${route.id}`));
+    const first = await jsonOf(await post(path, "k1", body()));
+    await unanswer();
+    await age(RUNNING_MS_MAX);
+    const again = await jsonOf(await post(path, "k1", body()));
+    const named = Object.keys(first).filter((name) => NAMES.includes(name));
+    expect(named.length).toBeGreaterThan(0);
+    for (const name of named) expect(again[name]).toEqual(first[name]);
+  });
+
+  it("makes one key, and one rotation, however often its runner dies", async () => {
+    const path = `/v1/webhooks/${await madeWebhook()}`;
+    const { secret: known } = await jsonOf(await send("GET", `${path}/secret`, { key: workspace.key }));
+    for (let death = 0; death < 3; death += 1) {
+      await post("/v1/keys", "k1", newKey);
+      await post(`${path}/rotate`, "k1", undefined);
+      await unanswer();
+      await age(RUNNING_MS_MAX);
+    }
+    expect(await keysMade()).toBe(1);
+    const { previous } = await jsonOf(await send("GET", `${path}/secret`, { key: workspace.key }));
+    expect(previous).toBe(known);
+  });
+
+  it("draws anew when the key is used again after a day", async () => {
+    const first = await jsonOf(await post("/v1/keys", "k1", newKey));
+    await age(IDEMPOTENCY_KEY_MS + 1);
+    expect((await jsonOf(await post("/v1/keys", "k1", newKey))).id).not.toBe(first.id);
   });
 
   it("is over after a day, and its row goes", async () => {

@@ -25,35 +25,51 @@ export interface KnownCall {
   readonly answered: { readonly status: number; readonly sealed: string } | undefined;
 }
 
+/** What a call's first runner drew. Whoever takes the call over has the same, and so makes the same things. */
+export interface CallOrigin {
+  readonly seed: string;
+  /** When the first runner began, Unix ms. */
+  readonly begunAt: number;
+}
+
 /**
- * Makes the call the caller's of `claim`, in one statement: true for the first, and for one that finds a row whose time
- * is over or whose runner has died.
+ * Makes the call the caller's of `claim`, in one statement: for the first, and for one that finds a row whose time is
+ * over or whose runner has died.
+ * @param fresh what the call begins with when nobody has begun it
  * @param nowMs Unix ms
+ * @returns what it began with; undefined when the call is another's
  */
 export async function claimCall(
   database: D1Database,
   call: KeyedCall,
   fingerprint: string,
   claim: string,
+  fresh: CallOrigin,
   nowMs: number,
-): Promise<boolean> {
-  const fresh = { fingerprint, claim, status: null, answer: null, createdAt: nowMs };
+): Promise<CallOrigin | undefined> {
+  const claimed = { fingerprint, claim, status: null, answer: null, createdAt: nowMs };
   const over = lte(idempotencyKeys.createdAt, nowMs - IDEMPOTENCY_KEY_MS);
   const died = and(
     isNull(idempotencyKeys.status),
     lte(idempotencyKeys.createdAt, nowMs - RUNNING_MS_MAX),
     eq(idempotencyKeys.fingerprint, fingerprint),
   );
-  const rows = await catalogOf(database)
+  const begun = { seed: idempotencyKeys.seed, begunAt: idempotencyKeys.begunAt };
+  const [row] = await catalogOf(database)
     .insert(idempotencyKeys)
-    .values({ ...call, ...fresh })
+    .values({ ...call, ...claimed, ...fresh })
     .onConflictDoUpdate({
       target: [idempotencyKeys.workspaceId, idempotencyKeys.operation, idempotencyKeys.key],
-      set: fresh,
+      set: {
+        ...claimed,
+        seed: sql`iif(${over}, ${fresh.seed}, ${begun.seed})`,
+        begunAt: sql`iif(${over}, ${fresh.begunAt}, ${begun.begunAt})`,
+      },
       setWhere: or(over, died) as SQL,
     })
-    .returning({ claim: idempotencyKeys.claim });
-  return rows.length > 0;
+    .returning(begun);
+  // A row from before seeds were kept has none.
+  return row === undefined || row.seed !== "" ? row : fresh;
 }
 
 /** What is known of a call; undefined when its row has just been removed. */

@@ -19,8 +19,9 @@ export interface NewJoinTokenRow {
   readonly usesMax: number | null;
 }
 
+/** Does nothing when the token is there already. */
 export async function insertJoinToken(database: D1Database, row: NewJoinTokenRow): Promise<void> {
-  await catalogOf(database).insert(joinTokens).values(row);
+  await catalogOf(database).insert(joinTokens).values(row).onConflictDoNothing({ target: joinTokens.id });
 }
 
 const usesOf = sql<number>`(SELECT count(*) FROM joins WHERE joins.token_id = ${joinTokens.id})`;

@@ -70,10 +70,12 @@ export interface NewKeyRow {
   readonly expiresAt: number | null;
 }
 
+/** Does nothing when the key is there already. */
 export async function insertKey(database: D1Database, row: NewKeyRow): Promise<void> {
   await catalogOf(database)
     .insert(apiKeys)
-    .values({ ...row, scopes: JSON.stringify(row.scopes) });
+    .values({ ...row, scopes: JSON.stringify(row.scopes) })
+    .onConflictDoNothing({ target: apiKeys.id });
 }
 
 /** Newest first, at most `limit`, with ids below `before`. Revoked ones are shown as such. */

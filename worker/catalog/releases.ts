@@ -201,6 +201,21 @@ export async function findReplaced(
   return row?.replaced ?? undefined;
 }
 
+/** The release that the endpoint's last activation rolled back to, if it was a rollback since `at`, Unix ms. */
+export async function rolledBackSince(
+  database: D1Database,
+  endpointId: EndpointId,
+  at: number,
+): Promise<number | undefined> {
+  const [last] = await catalogOf(database)
+    .select()
+    .from(activations)
+    .where(eq(activations.endpointId, endpointId))
+    .orderBy(desc(activations.version))
+    .limit(1);
+  return last?.cause === "rollback" && last.at >= at ? last.release : undefined;
+}
+
 export interface Activation {
   readonly endpointId: EndpointId;
   /** The endpoint's version once it is done. */

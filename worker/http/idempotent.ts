@@ -1,11 +1,14 @@
 /** Calls that may be sent twice and run once: what an Idempotency-Key means on routes that write to the catalog. */
 import * as z from "zod";
 import type { Route } from "#contract/api/route";
+import type { RandomBytes } from "#contract/ids";
 import { Problem } from "#contract/problems";
-import { seal, unseal } from "#durable-objects/secrets/seal";
+import { drawn } from "#durable-objects/secrets/drawn";
+import { deriveBytes, seal, unseal } from "#durable-objects/secrets/seal";
 import { sha256Hex } from "#worker/auth/digest";
 import type { Principal } from "#worker/auth/principal";
 import {
+  type CallOrigin,
   claimCall,
   findCall,
   type KeyedCall,
@@ -14,7 +17,8 @@ import {
   releaseCall,
   sweepCalls,
 } from "#worker/catalog/idempotency-keys";
-import type { Arrival, RawBody } from "#worker/http/call";
+import type { Arrival, Call, RawBody } from "#worker/http/call";
+import { randomBytes } from "#worker/http/fresh-id";
 import { finished, type Handler, handle, type Mounted } from "#worker/http/router";
 import { idempotencyKey, replayedHeader } from "#worker/jobs/idempotency-key";
 
@@ -25,18 +29,35 @@ export type OnceRoute = Route & { readonly idempotent: "catalog"; readonly scope
 const KeptAnswer = z.object({ headers: z.array(z.tuple([z.string(), z.string()])), body: z.string() });
 
 /**
+ * What a call makes things of. A call whose first runner died before its answer was kept is run again with the same: a
+ * handler that takes names and secrets from here makes nothing twice, as long as it takes a thing of that name for its own.
+ */
+export interface Making {
+  /** When the call first began, Unix ms. */
+  readonly at: number;
+  /** It has begun before: what it makes may be there. */
+  readonly isRepeated: boolean;
+  /** Chance that comes out alike each time the call is run. @throws RangeError when more than SEED_BYTES are taken */
+  readonly randomBytes: RandomBytes;
+}
+
+/** A handler that makes something, once. */
+export type OnceHandler<R extends Route> = (call: Call<R>, making: Making) => ReturnType<Handler<R>>;
+
+/**
  * Joins a route with its handler as {@link handle} does. With an Idempotency-Key, the handler runs once: the same body
  * again gets the first answer, meanwhile 409, another body 422. Only a success is kept; after a failure the key is free.
  */
-export function handleOnce<const R extends OnceRoute>(route: R, handler: Handler<R>): Mounted {
+export function handleOnce<const R extends OnceRoute>(route: R, handler: OnceHandler<R>): Mounted {
   return handle(route, async (call) => {
     // The fields are those of this very route; its type cannot be followed through a conditional one.
     const known = call as unknown as Arrival & { principal: Principal; raw: RawBody | undefined };
     const keyed = keyedCall(known, known.principal);
-    if (keyed === undefined) return handler(call);
+    if (keyed === undefined) return handler(call, { at: Date.now(), isRepeated: false, randomBytes });
     // Without a body, the address is all that a call says.
     const said = known.raw?.bytes ?? keyed.operation;
-    return runOnce(known, keyed, await sha256Hex(said), async () => finished(route, await handler(call)));
+    const run = async (making: Making) => finished(route, await handler(call, making));
+    return runOnce(known, keyed, await sha256Hex(said), run);
   });
 }
 
@@ -58,11 +79,13 @@ export async function runOnce(
   { env, requestId, waitUntil }: Arrival,
   keyed: KeyedCall,
   fingerprint: string,
-  run: () => Promise<Response>,
+  run: (making: Making) => Promise<Response>,
 ): Promise<Response> {
   const claim = crypto.randomUUID();
   const now = Date.now();
-  if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, now))) {
+  const fresh = freshOrigin(now);
+  const origin = await claimCall(env.CATALOG, keyed, fingerprint, claim, fresh, now);
+  if (origin === undefined) {
     return replayed(env.SIGNING_SECRET, keyed, fingerprint, await findCall(env.CATALOG, keyed));
   }
   waitUntil(sweepCalls(env.CATALOG, now));
@@ -70,7 +93,7 @@ export async function runOnce(
   const release = () => releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
   let answer: Response;
   try {
-    answer = await run();
+    answer = await run(await makingOf(env.SIGNING_SECRET, origin, origin.seed !== fresh.seed));
   } catch (error) {
     await release();
     throw error;
@@ -100,7 +123,8 @@ export type Alone = <Result>(run: () => Promise<Result>) => Promise<Result>;
 export function aloneUnder({ env }: Arrival, keyed: KeyedCall, fingerprint: string): Alone {
   return async (run) => {
     const claim = crypto.randomUUID();
-    if (!(await claimCall(env.CATALOG, keyed, fingerprint, claim, Date.now()))) {
+    const now = Date.now();
+    if ((await claimCall(env.CATALOG, keyed, fingerprint, claim, freshOrigin(now), now)) === undefined) {
       const known = await findCall(env.CATALOG, keyed);
       throw known === undefined || known.fingerprint === fingerprint ? stillRuns() : reused();
     }
@@ -111,6 +135,19 @@ export function aloneUnder({ env }: Arrival, keyed: KeyedCall, fingerprint: stri
       await releaseCall(env.CATALOG, keyed, claim).catch(() => undefined);
     }
   };
+}
+
+/** More than any call takes: an id has 17, a secret at most 32. */
+const SEED_BYTES = 256;
+
+function freshOrigin(now: number): CallOrigin {
+  return { seed: crypto.randomUUID(), begunAt: now };
+}
+
+/** Derived, not stored: a reader of the catalog learns no secret from a call's row. */
+async function makingOf(secret: string, { seed, begunAt }: CallOrigin, isRepeated: boolean): Promise<Making> {
+  const bytes = await deriveBytes(secret, `call ${seed}`, SEED_BYTES);
+  return { at: begunAt, isRepeated, randomBytes: drawn(bytes) };
 }
 
 async function sealedAnswer(secret: string, call: KeyedCall, answer: Response): Promise<string> {

@@ -7,7 +7,6 @@ import { iso } from "#durable-objects/endpoint/shown-job";
 import { sha256Hex } from "#worker/auth/digest";
 import { insertKey, revokeKeyRow, selectKeys } from "#worker/catalog/keys";
 import { makeCursor, readCursor } from "#worker/http/cursor";
-import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import packageJson from "../../package.json" with { type: "json" };
@@ -19,9 +18,8 @@ const me = handle(getMe, async ({ principal }) => ({
   scopes: principal.scopes,
 }));
 
-const create = handleOnce(createKey, async ({ env, principal, body }) => {
+const create = handleOnce(createKey, async ({ env, principal, body }, { at: now, randomBytes }) => {
   const secret = makeSecret("pl", randomBytes);
-  const now = Date.now();
   const row = {
     id: makeId(KeyId, "key", now, randomBytes),
     workspaceId: principal.workspaceId,

@@ -30,7 +30,6 @@ import { importedRelease } from "#worker/endpoints/import-release";
 import { objectWords } from "#worker/endpoints/object-words";
 import { changedSettings } from "#worker/endpoints/settings";
 import { makeCursor, readCursor } from "#worker/http/cursor";
-import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { tellObject } from "#worker/placement/apply-config";
@@ -38,17 +37,21 @@ import { askEndpoint } from "#worker/placement/objects";
 import { ownEndpoint } from "#worker/placement/own-endpoint";
 import { inputsJsonSchema, outputsJsonSchema } from "#workflow/json-schema";
 
-const create = handleOnce(createEndpoint, async (call) => {
+const create = handleOnce(createEndpoint, async (call, { at: now, randomBytes }) => {
   const { env, principal, body } = call;
   const { workspaceId } = principal;
+  const id = makeId(EndpointId, "ep", now, randomBytes);
   const settings = changedSettings(DEFAULT_SETTINGS, body.settings);
   const pods = await chosenPods(env, workspaceId, body);
-  if ((await findEndpoint(env.CATALOG, workspaceId, body.slug)) !== undefined) throw slugTaken(body.slug);
+  const known = await findEndpoint(env.CATALOG, workspaceId, body.slug);
+  if (known?.endpoint.id === id) {
+    await tellObject(call, workspaceId, id);
+    return endpointView(known, call.url.origin, await objectWords(env, known, [known.release.number]));
+  }
+  if (known !== undefined) throw slugTaken(body.slug);
   if ((await countEndpoints(env.CATALOG, workspaceId)) >= ENDPOINTS_PER_WORKSPACE_MAX) {
     throw new Problem("endpoint_limit", `A workspace may have ${ENDPOINTS_PER_WORKSPACE_MAX} endpoints.`);
   }
-  const now = Date.now();
-  const id = makeId(EndpointId, "ep", now, randomBytes);
   const overrides = body.overrides ?? {};
   const build = await knownBuild(env, workspaceId, body.build ?? null);
   const plan = { endpointId: id, number: 1, createdAt: now, build, smokeTest: body.smoke_test ?? null };

@@ -14,14 +14,13 @@ import {
   sweepJoinTokens,
 } from "#worker/catalog/join-tokens";
 import { makeCursor, readCursor } from "#worker/http/cursor";
-import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { ownPod } from "#worker/routes/pods";
 
-const create = handleOnce(createJoinToken, async ({ env, principal, params, body, waitUntil }) => {
+const create = handleOnce(createJoinToken, async (call, { at: now, randomBytes }) => {
+  const { env, principal, params, body, waitUntil } = call;
   const pod = await ownPod(env, principal.workspaceId, params.pod);
-  const now = Date.now();
   if ((await countLivingJoinTokens(env.CATALOG, pod.id, now)) >= JOIN_TOKENS_PER_POD_MAX) {
     throw new Problem(
       "join_token_limit",

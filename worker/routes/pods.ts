@@ -19,7 +19,6 @@ import {
   updatePod,
 } from "#worker/catalog/pods";
 import type { Env } from "#worker/env";
-import { randomBytes } from "#worker/http/fresh-id";
 import { handleOnce } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { askToldPod, endDeletion, tellPods, unknownPod } from "#worker/placement/introduce-pod";
@@ -30,15 +29,19 @@ const ROUNDS_MAX = 5;
 /** So many are named in a refusal. */
 const NODES_NAMED_MAX = 5;
 
-const create = handleOnce(createPod, async (call) => {
+const create = handleOnce(createPod, async (call, { at: now, randomBytes }) => {
   const { env, principal, body } = call;
   const { workspaceId } = principal;
+  const id = makeId(PodId, "pod", now, randomBytes);
+  const made = await findPod(env.CATALOG, workspaceId, id);
+  if (made !== undefined) {
+    await tellPods(call, [made]);
+    return podView(made);
+  }
   const settings = await settingsWith(env, workspaceId, DEFAULT_POD_SETTINGS, body);
   if ((await countPods(env.CATALOG, workspaceId)) >= PODS_PER_WORKSPACE_MAX) {
     throw new Problem("pod_limit", `A workspace may have ${PODS_PER_WORKSPACE_MAX} pods.`);
   }
-  const now = Date.now();
-  const id = makeId(PodId, "pod", now, randomBytes);
   const row: PodRow = {
     id,
     workspaceId,

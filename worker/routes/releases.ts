@@ -15,7 +15,7 @@ import type { WorkspaceId } from "#contract/ids";
 import { Problem } from "#contract/problems";
 import { type BuildRow, findBuild } from "#worker/catalog/builds";
 import { type EndpointWithRelease, setCanary as setCanaryInCatalog } from "#worker/catalog/endpoints";
-import { findReplaced, type ReleaseRow, selectReleases } from "#worker/catalog/releases";
+import { findReplaced, type ReleaseRow, rolledBackSince, selectReleases } from "#worker/catalog/releases";
 import { changeEndpoint } from "#worker/endpoints/change-endpoint";
 import { endpointView, releaseView } from "#worker/endpoints/endpoint-view";
 import { objectWords, releaseGate } from "#worker/endpoints/object-words";
@@ -105,13 +105,16 @@ const activate = handle(activateRelease, async (call) => {
   return answered(call, principal.workspaceId, params.number, endpoint, headers.prefer);
 });
 
-const rollback = handleOnce(rollbackRelease, async (call) => {
+const rollback = handleOnce(rollbackRelease, async (call, { at, isRepeated }) => {
   const { from, force } = call.body;
   return placed(call, call.principal.workspaceId, call.params.endpoint, {
     cause: "rollback",
     force,
     choose: async (endpoint) => {
       const { activeRelease } = endpoint;
+      // It died after it had done its work: once more would be one release too far.
+      const done = isRepeated ? await rolledBackSince(call.env.CATALOG, endpoint.id, at) : undefined;
+      if (done !== undefined) return done;
       if (from !== undefined && from !== activeRelease) {
         throw new Problem("release_not_active", `Release ${activeRelease} is active, not ${from}.`);
       }

@@ -22,13 +22,13 @@ import { Problem } from "#contract/problems";
 import { guardUrl } from "#contract/public-url";
 import { DEFAULT_WEBHOOK_EVENTS, type Delivery, type WebhookEvent } from "#contract/webhook";
 import { publicKeyText } from "#durable-objects/outbox/signed-content";
-import type { DeliveryPage, WebhookSource } from "#durable-objects/webhooks/rpc";
+import { type DeliveryPage, MADE_OF_BYTES, type MadeOf, type WebhookSource } from "#durable-objects/webhooks/rpc";
 import { base64url, deploymentKey, keyId } from "#durable-objects/webhooks/signer";
 import type { Env } from "#worker/env";
 import { jsonAnswer } from "#worker/http/answer";
 import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
-import { handleOnce } from "#worker/http/idempotent";
+import { handleOnce, type Making } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
 import { askWebhooks } from "#worker/placement/objects";
 import { ownEndpoint, ownJobKey } from "#worker/placement/own-endpoint";
@@ -36,20 +36,25 @@ import { ownEndpoint, ownJobKey } from "#worker/placement/own-endpoint";
 /** The public keys are the same until the deployment's secret is another. */
 const KEYS_CACHE_CONTROL = "public, max-age=300";
 
-const create = handleOnce(createWebhook, async (call) => {
+const create = handleOnce(createWebhook, async (call, making) => {
   const { env, principal, body } = call;
   const { workspaceId } = principal;
   const url = body.kind === "http" ? usable(call, body.url) : unused(body.url);
   const endpointId =
     body.endpoint === undefined ? null : (await ownEndpoint(env, workspaceId, body.endpoint)).endpoint.id;
-  const { webhook } = await askWebhooks(env, workspaceId, "once", (webhooks) =>
-    webhooks.create(workspaceId, {
-      kind: body.kind,
-      url,
-      events: distinct(body.events ?? DEFAULT_WEBHOOK_EVENTS),
-      endpointId,
-      description: body.description ?? null,
-    }),
+  const of = madeOf(making);
+  const { webhook } = await askWebhooks(env, workspaceId, "repeatable", (webhooks) =>
+    webhooks.create(
+      workspaceId,
+      {
+        kind: body.kind,
+        url,
+        events: distinct(body.events ?? DEFAULT_WEBHOOK_EVENTS),
+        endpointId,
+        description: body.description ?? null,
+      },
+      of,
+    ),
   );
   return webhook;
 });
@@ -87,14 +92,18 @@ const secret = handle(getWebhookSecret, async ({ env, principal: { workspaceId }
   return reply.secret;
 });
 
-const rotate = handleOnce(rotateWebhookSecret, async ({ env, principal: { workspaceId }, params }) => {
-  const reply = await askWebhooks(env, workspaceId, "once", (object) => object.rotate(workspaceId, params.webhook));
+const rotate = handleOnce(rotateWebhookSecret, async ({ env, principal: { workspaceId }, params }, making) => {
+  const of = madeOf(making);
+  const reply = await askWebhooks(env, workspaceId, "repeatable", (object) =>
+    object.rotate(workspaceId, params.webhook, of),
+  );
   return reply.secret;
 });
 
-const test = handleOnce(testWebhook, async ({ env, principal: { workspaceId }, params, body }) => {
-  const reply = await askWebhooks(env, workspaceId, "once", (object) =>
-    object.tryOut(workspaceId, params.webhook, body.event),
+const test = handleOnce(testWebhook, async ({ env, principal: { workspaceId }, params, body }, making) => {
+  const of = madeOf(making);
+  const reply = await askWebhooks(env, workspaceId, "repeatable", (object) =>
+    object.tryOut(workspaceId, params.webhook, body.event, of),
   );
   return reply.delivery;
 });
@@ -199,6 +208,10 @@ async function pageOf(
   );
   const next_cursor = next === null ? null : await makeCursor(SIGNING_SECRET, "deliveries", workspaceId, next, listed);
   return { data, next_cursor };
+}
+
+function madeOf({ at, randomBytes }: Making): MadeOf {
+  return { at, bytes: randomBytes(MADE_OF_BYTES) };
 }
 
 /** @throws Problem invalid_url when nothing may be posted there */
