@@ -255,8 +255,13 @@ describe("a body of the wrong kind", () => {
     expect(await refusalOf(answer)).toEqual({ status: 415, code: "unsupported_media_type" });
   });
 
-  it("takes JSON that says it is UTF-8", async () => {
-    const answer = await submit('{"lane": 1}', { "content-type": "application/json; charset=UTF-8" });
+  it.each([
+    "application/json; charset=UTF-8",
+    'application/json ;charset="utf-8"',
+    "application/json;",
+    "APPLICATION/JSON ; ",
+  ])("takes JSON that says it is UTF-8, or nothing more: %j", async (type) => {
+    const answer = await submit('{"lane": 1}', { "content-type": type });
     expect(answer.status).toBe(422);
   });
 });
