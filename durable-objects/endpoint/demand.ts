@@ -6,7 +6,7 @@ import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { trialsWanted, verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import { newcomers, withReplacements } from "#durable-objects/endpoint/replacement";
 import type { PoolScaling } from "#durable-objects/endpoint/scaling";
-import type { DemandReply } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { isCapacity, isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import { type DemandNumbers, type PodStanding, splitDemand } from "#durable-objects/replicas/wanted";
@@ -253,6 +253,27 @@ export function demandDue({ demands, lowerSince }: EndpointState): number | null
     ...Array.from(lowerSince.values(), (since) => since + DEMAND_SETTLE_MS),
   ].filter((due) => due !== null);
   return dues.length === 0 ? null : Math.min(...dues);
+}
+
+/** What a pod is to be told now, the preferred one when none is named; null when there is no endpoint. */
+export function demandOf({ config, demands }: EndpointState, pod?: PodId): Demand | null {
+  if (config === null) return null;
+  const podId = pod ?? config.podId;
+  const told = demands.get(podId);
+  const { endpointId, workspaceId, settings, needs } = config;
+  return {
+    podId,
+    endpointId,
+    workspaceId,
+    version: told?.version ?? 0,
+    wanted: told?.wanted ?? 0,
+    needed: told?.needed ?? 0,
+    drain: told?.drain ?? [],
+    trials: told?.trials ?? [],
+    regions: settings.regions,
+    build: needs?.build ?? null,
+    models: needs?.models ?? [],
+  };
 }
 
 /** The pod has answered a version. An older answer says nothing about the present one. */

@@ -1,41 +1,15 @@
 import { DurableObject } from "cloudflare:workers";
-import type {
-  CompleteLease,
-  FailLease,
-  Lease,
-  LeaseProgress,
-  LeaseProgressAnswer,
-  ReplicaPoll,
-  ReplicaPollAnswer,
-  ReplicaReport,
-  ReplicaReportAnswer,
-  VerificationReport,
-  VerificationReportAnswer,
-} from "#contract/agent";
+import type { CompleteLease, Lease, ReplicaPoll, ReplicaPollAnswer } from "#contract/agent";
 import type { SocketOutput } from "#contract/agent-socket";
-import type { Scaling } from "#contract/api/scaling";
-import type { CanaryResults } from "#contract/canary";
 import { stringifyExactJson } from "#contract/exact-json";
-import {
-  type BatchId,
-  type JobId,
-  jobIdOf,
-  type KeyId,
-  type OperationId,
-  ownerKey,
-  type PodId,
-  type ReplicaId,
-  type WorkspaceId,
-} from "#contract/ids";
-import { isTerminal, type JobPatch, type JobWhy, type Lane } from "#contract/job";
+import { jobIdOf, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
+import { isTerminal } from "#contract/job";
 import { outputKey } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
-import type { Operation, QueueEntry, QueueSummary } from "#contract/queue";
-import type { Replica } from "#contract/replica";
-import type { UsageRow } from "#contract/usage";
+import { ALARM_RETRY_MS } from "#durable-objects/endpoint/alarm-clock";
 import { CallGroup } from "#durable-objects/endpoint/call-group";
 import { DemandSender } from "#durable-objects/endpoint/demand-sender";
-import { ALARM_RETRY_MS, EndpointCore } from "#durable-objects/endpoint/endpoint-core";
+import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { EndpointEffect } from "#durable-objects/endpoint/endpoint-state";
 import { JobWatchers } from "#durable-objects/endpoint/job-watchers";
 import { LogFollowers } from "#durable-objects/endpoint/log-followers";
@@ -43,44 +17,26 @@ import { OldOutputs } from "#durable-objects/endpoint/old-outputs";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import { OutboxDrain } from "#durable-objects/endpoint/outbox-drain";
 import { ReleaseActivation } from "#durable-objects/endpoint/release-activation";
-import type { WishDecision, WishRequest } from "#durable-objects/endpoint/release-gate";
-import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
-import type { Listed } from "#durable-objects/endpoint/replica-life";
-import type { LogLine } from "#durable-objects/endpoint/replica-news";
 import { type CompletedHere, ReplicaSockets, type SocketCalls } from "#durable-objects/endpoint/replica-sockets";
 import type {
-  BatchSnapshot,
+  Asked,
   Completed,
-  EndpointConfig,
   EndpointRpc,
-  EnqueueBatchRequest,
-  Enqueued,
   EnqueueRequest,
-  GateView,
-  Idempotency,
-  JobFilter,
-  JobSnapshot,
   LeaseProof,
   NodeIdentity,
-  OperationRequest,
-  OutputGrant,
-  QueuePlace,
-  ReleaseLogReply,
-  ReplicaLogReply,
   Reply,
-  StoredInputFile,
   StoredOutput,
   WatchReply,
 } from "#durable-objects/endpoint/rpc";
 import { shownJob } from "#durable-objects/endpoint/shown-job";
 import type { Turn } from "#durable-objects/endpoint/turns";
-import type { UsagePage } from "#durable-objects/endpoint/usage";
 import { Vouching } from "#durable-objects/endpoint/vouching";
 import { storePiece } from "#durable-objects/outputs/store-output";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { PodRpc } from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
-import type { Interest, WebhooksRpc } from "#durable-objects/webhooks/rpc";
+import type { WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
 
 /**
@@ -140,16 +96,16 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     });
   }
 
-  async configure(config: EndpointConfig): Promise<Reply<object>> {
-    return this.#enter((core) => core.configure(config));
+  async configure(...asked: Asked<"configure">) {
+    return this.#enter((core) => core.configure(...asked));
   }
 
-  async remove(workspaceId: WorkspaceId): Promise<Reply<object>> {
-    return this.#enter((core) => core.remove(workspaceId));
+  async remove(...asked: Asked<"remove">) {
+    return this.#enter((core) => core.remove(...asked));
   }
 
-  async enqueue(request: EnqueueRequest): Promise<Reply<Enqueued>> {
-    return this.#enter((core) => core.enqueue(request));
+  async enqueue(...asked: Asked<"enqueue">) {
+    return this.#enter((core) => core.enqueue(...asked));
   }
 
   submit(text: string, origin: string): Promise<string> {
@@ -162,168 +118,120 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     );
   }
 
-  async findReplay(
-    workspaceId: WorkspaceId,
-    idempotency: { readonly key: string; readonly fingerprint: string },
-  ): Promise<Reply<{ job: JobSnapshot | null }>> {
-    return this.#turn((core) => core.findReplay(workspaceId, idempotency));
+  async findReplay(...asked: Asked<"findReplay">) {
+    return this.#turn((core) => core.findReplay(...asked));
   }
 
-  async getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
-    return this.#turn((core) => core.getJob(workspaceId, jobId));
+  async getJob(...asked: Asked<"getJob">) {
+    return this.#turn((core) => core.getJob(...asked));
   }
 
-  async waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>> {
+  async waitForJob(...[workspaceId, jobId, waitMs]: Asked<"waitForJob">) {
     const read = () => this.#turn((core) => core.getJob(workspaceId, jobId));
     return this.#watchers.until(jobId, waitMs, read, ({ job }) => isTerminal(job.state));
   }
 
-  async watchJob(
-    workspaceId: WorkspaceId,
-    jobId: JobId,
-    after: { seq: number; version: number },
-    waitMs: number,
-  ): Promise<Reply<WatchReply>> {
+  async watchJob(...[workspaceId, jobId, after, waitMs]: Asked<"watchJob">) {
     const read = () => this.#turn((core) => core.watchJob(workspaceId, jobId, after));
     const isNews = (reply: WatchReply) => reply.events.length > 0 || reply.version > after.version || reply.ended;
     return this.#watchers.until(jobId, waitMs, read, isNews);
   }
 
-  async listJobs(
-    workspaceId: WorkspaceId,
-    filter: JobFilter,
-  ): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>> {
-    return this.#turn((core) => core.listJobs(workspaceId, filter));
+  async listJobs(...asked: Asked<"listJobs">) {
+    return this.#turn((core) => core.listJobs(...asked));
   }
 
-  async enqueueBatch(request: EnqueueBatchRequest): Promise<Reply<{ batch: BatchSnapshot; replayed: boolean }>> {
-    return this.#enter((core) => core.enqueueBatch(request));
+  async enqueueBatch(...asked: Asked<"enqueueBatch">) {
+    return this.#enter((core) => core.enqueueBatch(...asked));
   }
 
-  async findBatchReplay(
-    workspaceId: WorkspaceId,
-    idempotency: Idempotency,
-  ): Promise<Reply<{ batch: BatchSnapshot | null }>> {
-    return this.#turn((core) => core.findBatchReplay(workspaceId, idempotency));
+  async findBatchReplay(...asked: Asked<"findBatchReplay">) {
+    return this.#turn((core) => core.findBatchReplay(...asked));
   }
 
-  async getBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>> {
-    return this.#turn((core) => core.getBatch(workspaceId, batchId));
+  async getBatch(...asked: Asked<"getBatch">) {
+    return this.#turn((core) => core.getBatch(...asked));
   }
 
-  async cancelBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>> {
-    return this.#enter((core) => core.cancelBatch(workspaceId, batchId));
+  async cancelBatch(...asked: Asked<"cancelBatch">) {
+    return this.#enter((core) => core.cancelBatch(...asked));
   }
 
-  async batchJobs(
-    workspaceId: WorkspaceId,
-    batchId: BatchId,
-    after: JobId | null,
-    bytesMax: number,
-  ): Promise<Reply<{ jobs: JobSnapshot[]; more: boolean }>> {
-    return this.#turn((core) => core.batchJobs(workspaceId, batchId, after, bytesMax));
+  async batchJobs(...asked: Asked<"batchJobs">) {
+    return this.#turn((core) => core.batchJobs(...asked));
   }
 
-  async whyJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ why: JobWhy }>> {
-    return this.#turn((core) => core.whyJob(workspaceId, jobId));
+  async whyJob(...asked: Asked<"whyJob">) {
+    return this.#turn((core) => core.whyJob(...asked));
   }
 
-  async patchJob(workspaceId: WorkspaceId, jobId: JobId, patch: JobPatch): Promise<Reply<{ job: JobSnapshot }>> {
-    return this.#enter((core) => core.patchJob(workspaceId, jobId, patch));
+  async patchJob(...asked: Asked<"patchJob">) {
+    return this.#enter((core) => core.patchJob(...asked));
   }
 
-  async retryJob(
-    workspaceId: WorkspaceId,
-    jobId: JobId,
-    keyId: KeyId,
-    idempotency: Idempotency | null,
-  ): Promise<Reply<{ job: JobSnapshot; replayed: boolean }>> {
-    return this.#enter((core) => core.retryJob(workspaceId, jobId, keyId, idempotency));
+  async retryJob(...asked: Asked<"retryJob">) {
+    return this.#enter((core) => core.retryJob(...asked));
   }
 
-  async listQueue(
-    workspaceId: WorkspaceId,
-    page: { readonly lane?: Lane; readonly after?: QueuePlace; readonly limit: number },
-  ): Promise<Reply<{ entries: QueueEntry[]; next: QueuePlace | null }>> {
-    return this.#turn((core) => core.listQueue(workspaceId, page));
+  async listQueue(...asked: Asked<"listQueue">) {
+    return this.#turn((core) => core.listQueue(...asked));
   }
 
-  async listDead(
-    workspaceId: WorkspaceId,
-    page: { readonly before?: JobId; readonly limit: number; readonly bytesMax: number },
-  ): Promise<Reply<{ jobs: JobSnapshot[]; next: JobId | null }>> {
-    return this.#turn((core) => core.listDead(workspaceId, page));
+  async listDead(...asked: Asked<"listDead">) {
+    return this.#turn((core) => core.listDead(...asked));
   }
 
-  async pauseQueue(
-    workspaceId: WorkspaceId,
-    pause: { readonly reason: string | null; readonly refuseNew: boolean },
-  ): Promise<Reply<{ summary: QueueSummary }>> {
-    return this.#enter((core) => core.pauseQueue(workspaceId, pause));
+  async pauseQueue(...asked: Asked<"pauseQueue">) {
+    return this.#enter((core) => core.pauseQueue(...asked));
   }
 
-  async resumeQueue(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
-    return this.#enter((core) => core.resumeQueue(workspaceId));
+  async resumeQueue(...asked: Asked<"resumeQueue">) {
+    return this.#enter((core) => core.resumeQueue(...asked));
   }
 
-  async startOperation(
-    workspaceId: WorkspaceId,
-    request: OperationRequest,
-  ): Promise<Reply<{ operation: Operation; replayed: boolean }>> {
-    return this.#enter((core) => core.startOperation(workspaceId, request));
+  async startOperation(...asked: Asked<"startOperation">) {
+    return this.#enter((core) => core.startOperation(...asked));
   }
 
-  async getOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>> {
-    return this.#turn((core) => core.getOperation(workspaceId, operationId));
+  async getOperation(...asked: Asked<"getOperation">) {
+    return this.#turn((core) => core.getOperation(...asked));
   }
 
-  async listOperations(
-    workspaceId: WorkspaceId,
-    page: { readonly before?: OperationId; readonly limit: number },
-  ): Promise<Reply<{ operations: Operation[]; next: OperationId | null }>> {
-    return this.#turn((core) => core.listOperations(workspaceId, page));
+  async listOperations(...asked: Asked<"listOperations">) {
+    return this.#turn((core) => core.listOperations(...asked));
   }
 
-  async cancelOperation(workspaceId: WorkspaceId, operationId: OperationId): Promise<Reply<{ operation: Operation }>> {
-    return this.#enter((core) => core.cancelOperation(workspaceId, operationId));
+  async cancelOperation(...asked: Asked<"cancelOperation">) {
+    return this.#enter((core) => core.cancelOperation(...asked));
   }
 
-  async usage(workspaceId: WorkspaceId, page: UsagePage): Promise<Reply<{ rows: UsageRow[]; next: JobId | null }>> {
-    return this.#turn((core) => core.usage(workspaceId, page));
+  async usage(...asked: Asked<"usage">) {
+    return this.#turn((core) => core.usage(...asked));
   }
 
-  async cancelJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>> {
-    return this.#enter((core) => core.cancelJob(workspaceId, jobId));
+  async cancelJob(...asked: Asked<"cancelJob">) {
+    return this.#enter((core) => core.cancelJob(...asked));
   }
 
-  async canaryResults(workspaceId: WorkspaceId): Promise<Reply<{ results: CanaryResults | null }>> {
-    return this.#turn((core) => core.canaryResults(workspaceId));
+  async canaryResults(...asked: Asked<"canaryResults">) {
+    return this.#turn((core) => core.canaryResults(...asked));
   }
 
-  async releaseGate(workspaceId: WorkspaceId, releases: readonly number[]): Promise<Reply<{ gate: GateView }>> {
-    return this.#turn((core) => core.releaseGate(workspaceId, releases));
+  async releaseGate(...asked: Asked<"releaseGate">) {
+    return this.#turn((core) => core.releaseGate(...asked));
   }
 
-  async wishRelease(workspaceId: WorkspaceId, wish: WishRequest): Promise<Reply<{ decision: WishDecision }>> {
+  async wishRelease(...asked: Asked<"wishRelease">) {
     // Which release is active is about to change: who asked before that reads the catalog again.
     await this.#activation.underWay;
-    return this.#enter((core) => core.wishRelease(workspaceId, wish));
+    return this.#enter((core) => core.wishRelease(...asked));
   }
 
-  async watchReleaseLog(
-    workspaceId: WorkspaceId,
-    release: number,
-    after: number,
-    waitMs: number,
-  ): Promise<Reply<ReleaseLogReply>> {
+  async watchReleaseLog(...[workspaceId, release, after, waitMs]: Asked<"watchReleaseLog">) {
     return this.#followers.follow(waitMs, () => this.#turn((core) => core.releaseLog(workspaceId, release, after)));
   }
 
-  async reportVerification(
-    node: NodeIdentity,
-    replicaId: ReplicaId,
-    report: VerificationReport,
-  ): Promise<Reply<{ answer: VerificationReportAnswer }>> {
+  async reportVerification(...[node, replicaId, report]: Asked<"reportVerification">) {
     return this.#vouching.verified(
       node,
       replicaId,
@@ -332,70 +240,49 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     );
   }
 
-  async scaling(workspaceId: WorkspaceId, limit: number): Promise<Reply<{ scaling: Scaling }>> {
-    return this.#turn((core) => core.scaling(workspaceId, limit));
+  async scaling(...asked: Asked<"scaling">) {
+    return this.#turn((core) => core.scaling(...asked));
   }
 
-  async warm(
-    workspaceId: WorkspaceId,
-    wish: { readonly replicas: number; readonly forMs: number } | null,
-    limit: number,
-  ): Promise<Reply<{ scaling: Scaling }>> {
-    return this.#turn((core) => core.warm(workspaceId, wish, limit));
+  async warm(...asked: Asked<"warm">) {
+    return this.#turn((core) => core.warm(...asked));
   }
 
-  async queueSummary(workspaceId: WorkspaceId): Promise<Reply<{ summary: QueueSummary }>> {
-    return this.#turn((core) => core.queueSummary(workspaceId));
+  async queueSummary(...asked: Asked<"queueSummary">) {
+    return this.#turn((core) => core.queueSummary(...asked));
   }
 
-  async listReplicas(workspaceId: WorkspaceId, which?: Listed): Promise<Reply<{ replicas: Replica[] }>> {
-    return this.#turn((core) => core.listReplicas(workspaceId, which));
+  async listReplicas(...asked: Asked<"listReplicas">) {
+    return this.#turn((core) => core.listReplicas(...asked));
   }
 
-  async getReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
-    return this.#turn((core) => core.getReplica(workspaceId, replicaId));
+  async getReplica(...asked: Asked<"getReplica">) {
+    return this.#turn((core) => core.getReplica(...asked));
   }
 
-  async watchReplicaLog(
-    workspaceId: WorkspaceId,
-    replicaId: ReplicaId,
-    from: number,
-    waitMs: number,
-  ): Promise<Reply<ReplicaLogReply>> {
+  async watchReplicaLog(...[workspaceId, replicaId, from, waitMs]: Asked<"watchReplicaLog">) {
     return this.#followers.follow(waitMs, () =>
       this.#turn((core) => core.followedReplica(workspaceId, replicaId, from)),
     );
   }
 
-  async replicaLog(
-    workspaceId: WorkspaceId,
-    replicaId: ReplicaId,
-    from: number,
-  ): Promise<Reply<{ lines: readonly LogLine[]; next: number }>> {
-    return this.#turn((core) => core.replicaLog(workspaceId, replicaId, from));
+  async replicaLog(...asked: Asked<"replicaLog">) {
+    return this.#turn((core) => core.replicaLog(...asked));
   }
 
-  async stopReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
-    return this.#enter((core) => core.stopReplica(workspaceId, replicaId));
+  async stopReplica(...asked: Asked<"stopReplica">) {
+    return this.#enter((core) => core.stopReplica(...asked));
   }
 
-  async replaceReplica(workspaceId: WorkspaceId, replicaId: ReplicaId): Promise<Reply<{ replica: Replica }>> {
-    return this.#enter((core) => core.replaceReplica(workspaceId, replicaId));
+  async replaceReplica(...asked: Asked<"replaceReplica">) {
+    return this.#enter((core) => core.replaceReplica(...asked));
   }
 
-  async replicaDays(
-    workspaceId: WorkspaceId,
-    from: number,
-    to: number,
-  ): Promise<Reply<{ days: readonly ReplicaDay[] }>> {
-    return this.#turn((core) => core.replicaDays(workspaceId, from, to));
+  async replicaDays(...asked: Asked<"replicaDays">) {
+    return this.#turn((core) => core.replicaDays(...asked));
   }
 
-  async reportReplica(
-    node: NodeIdentity,
-    replicaId: ReplicaId,
-    report: ReplicaReport,
-  ): Promise<Reply<{ answer: ReplicaReportAnswer }>> {
+  async reportReplica(...[node, replicaId, report]: Asked<"reportReplica">) {
     return this.#vouching.verified(
       node,
       replicaId,
@@ -424,16 +311,16 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     this.#polls.answer(replicaId, pollId, EMPTY);
   }
 
-  async progress(proof: LeaseProof, message: LeaseProgress): Promise<Reply<{ answer: LeaseProgressAnswer }>> {
-    return this.#enter((core) => core.progress(proof, message));
+  async progress(...asked: Asked<"progress">) {
+    return this.#enter((core) => core.progress(...asked));
   }
 
-  async inputFile(proof: LeaseProof, index: number): Promise<Reply<{ file: StoredInputFile }>> {
-    return this.#enter((core) => core.inputFile(proof, index));
+  async inputFile(...asked: Asked<"inputFile">) {
+    return this.#enter((core) => core.inputFile(...asked));
   }
 
-  async grantOutput(proof: LeaseProof): Promise<Reply<{ grant: OutputGrant }>> {
-    return this.#enter((core) => core.grantOutput(proof));
+  async grantOutput(...asked: Asked<"grantOutput">) {
+    return this.#enter((core) => core.grantOutput(...asked));
   }
 
   async complete(
@@ -473,28 +360,28 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     );
   }
 
-  async fail(proof: LeaseProof, message: FailLease): Promise<Reply<object>> {
-    return this.#enter((core) => core.fail(proof, message));
+  async fail(...asked: Asked<"fail">) {
+    return this.#enter((core) => core.fail(...asked));
   }
 
-  async release(proof: LeaseProof, reason: string): Promise<Reply<object>> {
-    return this.#enter((core) => core.release(proof, reason));
+  async release(...asked: Asked<"release">) {
+    return this.#enter((core) => core.release(...asked));
   }
 
-  async setInterest(workspaceId: WorkspaceId, interest: Interest): Promise<void> {
-    this.#turn((core) => core.setInterest(workspaceId, interest));
+  async setInterest(...asked: Asked<"setInterest">) {
+    this.#turn((core) => core.setInterest(...asked));
   }
 
-  async reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean> {
-    return this.#enter((core) => core.reclaimIdle(podId, replicaId));
+  async reclaimIdle(...asked: Asked<"reclaimIdle">) {
+    return this.#enter((core) => core.reclaimIdle(...asked));
   }
 
-  async replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void> {
-    await this.#enter((core) => core.replicaGone(podId, replicaId, reason, silent));
+  async replicaGone(...asked: Asked<"replicaGone">) {
+    await this.#enter((core) => core.replicaGone(...asked));
   }
 
-  async podChanged(podId: PodId): Promise<void> {
-    await this.#enter((core) => core.podChanged(podId));
+  async podChanged(...asked: Asked<"podChanged">) {
+    await this.#enter((core) => core.podChanged(...asked));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */

@@ -1,7 +1,7 @@
 import { type Refusal, refusal } from "#contract/problems";
 import type { QueueSummary } from "#contract/queue";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
-import { listed } from "#durable-objects/endpoint/replica-life";
+import { listed } from "#durable-objects/endpoint/replica-views";
 import { iso } from "#durable-objects/endpoint/shown-job";
 import { etaOf } from "#durable-objects/endpoint/why";
 

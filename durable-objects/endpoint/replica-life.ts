@@ -1,13 +1,11 @@
 import type { ReplicaReport } from "#contract/agent";
-import type { EndpointId, PodId, ReplicaId } from "#contract/ids";
+import type { PodId, ReplicaId } from "#contract/ids";
 import { REPLICA_LOST_MS } from "#contract/limits";
-import type { Replica } from "#contract/replica";
 import { atInteractiveWork, capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
 import { isOnErrand } from "#durable-objects/endpoint/release-gate";
 import { noteBooted } from "#durable-objects/endpoint/scaling-events";
-import { iso } from "#durable-objects/endpoint/shown-job";
 import type { PlacedReplica } from "#durable-objects/pod/rpc";
 import { loseLease } from "#durable-objects/queue/transition";
 import {
@@ -22,12 +20,9 @@ import {
 import { chance } from "#durable-objects/sql/database";
 
 /** Replicas that have ended are shown for this long: crashed ones with their error, all with their log. */
-const ENDED_SHOWN_MS = 60 * 60_000;
+export const ENDED_SHOWN_MS = 60 * 60_000;
 /** And no more than so many of them. */
 const ENDED_KEPT = 50;
-
-/** Which replicas a list holds: those that run or have crashed lately, those that have ended lately, or both. */
-export type Listed = "current" | "ended" | "all";
 
 /**
  * A replica the pod has placed becomes known, unless the news of its end was faster.
@@ -228,7 +223,8 @@ function ended(state: EndpointState, id: ReplicaId, now: number): void {
   }
 }
 
-function endedAt(replica: ReplicaRecord): number {
+/** When it ended, if it has. */
+export function endedAt(replica: ReplicaRecord): number {
   return replica.changes.at(-1)?.at ?? replica.startedAt;
 }
 
@@ -291,47 +287,6 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
     }
   }
   return due;
-}
-
-/** The replicas as the API shows them. */
-export function listed(state: EndpointState, which: Listed, now: number): Replica[] {
-  const { config } = state;
-  if (config === null) return [];
-  return state.replicas
-    .all()
-    .filter((replica) => isListed(replica, which, now))
-    .map((replica) => shown(state, replica, config.endpointId, now));
-}
-
-function isListed(replica: ReplicaRecord, which: Listed, now: number): boolean {
-  if (!isOver(replica.state)) return which !== "ended";
-  if (endedAt(replica) + ENDED_SHOWN_MS <= now) return false;
-  return which !== "current" || replica.state === "crashed";
-}
-
-function shown(state: EndpointState, replica: ReplicaRecord, endpointId: EndpointId, now: number): Replica {
-  const { cold, idle, busy } = state.replicas.accounts.used(replica, now);
-  return {
-    id: replica.id,
-    endpoint_id: endpointId,
-    node_id: replica.nodeId,
-    pod_id: replica.podId,
-    gpu_type: replica.gpuType ?? null,
-    state: isOver(replica.state)
-      ? replica.state
-      : replica.draining
-        ? "draining"
-        : replica.state === "ready" && state.held(replica.id) > 0
-          ? "busy"
-          : replica.state,
-    release: replica.release,
-    error: replica.error,
-    doing: state.news.doing(replica.id),
-    started_at: iso(replica.startedAt),
-    seconds: { cold: cold / 1_000, idle: idle / 1_000, busy: busy / 1_000 },
-    states: replica.changes.map(({ state: entered, at }) => ({ state: entered, at: iso(at) })),
-    phases: [...replica.phases],
-  };
 }
 
 /** All leases of the replica are lost. */

@@ -52,8 +52,8 @@ import type { PendingActivation, ReleaseLogLine, ReleaseState, Verification } fr
 import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { WishDecision, WishRequest } from "#durable-objects/endpoint/release-gate";
 import type { ReplicaDay } from "#durable-objects/endpoint/replica-accounts";
-import type { Listed } from "#durable-objects/endpoint/replica-life";
 import type { LogLine } from "#durable-objects/endpoint/replica-news";
+import type { Listed } from "#durable-objects/endpoint/replica-views";
 import type { PodLanes } from "#durable-objects/replicas/pods-and-lanes";
 import type { Interest } from "#durable-objects/webhooks/rpc";
 
@@ -487,3 +487,9 @@ export interface EndpointRpc {
   /** The pod's answer to this endpoint's demand would be another now (`floor`, `idleTimeoutMs`): ask it again. */
   podChanged(podId: PodId): Promise<void>;
 }
+
+/** What a call comes with. */
+export type Asked<Call extends keyof EndpointRpc> = Parameters<EndpointRpc[Call]>;
+
+/** What a call is answered with. */
+export type Answer<Call extends keyof EndpointRpc> = Awaited<ReturnType<EndpointRpc[Call]>>;

@@ -46,8 +46,14 @@ export function sweep(state: EndpointState, now: number): void {
   if (state.config?.removed && idle && isQuiet && state.jobs.isEmpty()) state.effect({ type: "erase" });
 }
 
+/** Looks through everything for the next moment; single changes only say what they add. */
+export function dueNext(state: EndpointState, now: number): void {
+  const due = nextDue(state, now);
+  if (due !== null) state.due(due);
+}
+
 /** The earliest moment at which `sweep` will have something to do. */
-export function nextDue(state: EndpointState, now: number): number | null {
+function nextDue(state: EndpointState, now: number): number | null {
   const dues: (number | null)[] = [
     state.jobs.nextQueuedDue(),
     state.expiry.nextDue(),

@@ -16,6 +16,8 @@ export interface Mutant {
 }
 
 const CORE = "durable-objects/endpoint/endpoint-core.ts";
+const TURNS = "durable-objects/endpoint/turns.ts";
+const CLOCK = "durable-objects/endpoint/alarm-clock.ts";
 const LEASES = "durable-objects/endpoint/leases.ts";
 const STATE = "durable-objects/endpoint/endpoint-state.ts";
 const POLLS = "durable-objects/endpoint/replica-polls.ts";
@@ -123,7 +125,7 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "Local alarms are lost on a crash, and nothing sets them again",
     url: "https://github.com/cloudflare/workers-sdk/issues/7781",
     file: CORE,
-    find: "      this.#state.giveTime(now);\n      this.#dueNext(now);",
+    find: "      this.#state.giveTime(now);\n      dueNext(this.#state, now);",
     replace: "      this.#state.giveTime(now);",
     seed: 1,
   },
@@ -131,16 +133,16 @@ export const MUTANTS: readonly Mutant[] = [
     name: "alarm-no-rearm",
     bug: "A Durable Object's alarm that was past due for days never fired again",
     url: "https://github.com/cloudflare/cloudflare-docs/issues/18324",
-    file: CORE,
-    find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return;",
-    replace: "if (this.#armedAt === null || now > 0) return;",
+    file: CLOCK,
+    find: "if (this.#armedAt === null || this.#armedAt >= now - ALARM_LOST_MS) return null;",
+    replace: "if (this.#armedAt === null || now > 0) return null;",
     seed: 6,
   },
   {
     name: "alarm-now",
     bug: "setAlarm(now) inside alarm() cuts the chain of alarms",
     url: "https://github.com/cloudflare/workerd/issues/6866",
-    file: CORE,
+    file: CLOCK,
     find: "const at = Math.max(now + 1, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));",
     replace: "const at = Math.max(now, Math.min(due, this.#armedAt ?? Number.POSITIVE_INFINITY));",
   },
@@ -198,14 +200,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "later = () => rememberKey(this.#state, key, job.id, now);\n      dispatch",
     also: [
       {
-        find: "return this.#mutate((now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
+        find: "return this.#write(request.workspaceId, (now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
         replace:
-          "let later = () => undefined;\n    const reply = this.#mutate((now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
+          "let later = () => undefined;\n    const reply = this.#write(request.workspaceId, (now) => {\n      const { jobs } = this.#state;\n      const { idempotency, keyId",
       },
       {
         find: "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });",
         replace:
-          "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#mutate(() => later());\n    return reply;",
+          "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#turns.mutate(() => later());\n    return reply;",
       },
     ],
     seed: 188,
@@ -324,7 +326,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "half-a-turn",
     bug: "Bull: a job is seen active before its lock exists; two steps that are not one",
     url: "https://github.com/OptimalBits/bull/pull/358",
-    file: CORE,
+    file: TURNS,
     find: "      result = this.#db.transaction(() => {\n        const value = work(now);\n        this.#settle(now);\n        return value;\n      });",
     replace: "      result = work(now);\n      this.#settle(now);",
   },
@@ -452,14 +454,17 @@ export const MUTANTS: readonly Mutant[] = [
     name: "answered-before-commit",
     bug: "NATS JetStream acknowledges before what it acknowledged is durable",
     url: "https://jepsen.io/analyses/nats-2.12.1",
-    file: CORE,
+    file: TURNS,
     find: "return this.#db.transaction(run);",
     replace: "return this.#db.transaction(() => (early = run()));",
     also: [
-      { find: "    const armedAt = this.#armedAt;\n", replace: "    const armedAt = this.#armedAt;\n    let early;\n" },
       {
-        find: "this.#armedAt = armedAt;\n      throw error;",
-        replace: "this.#armedAt = armedAt;\n      if (early !== undefined) return early;\n      throw error;",
+        find: "    const { armedAt } = this.#alarm;\n",
+        replace: "    const { armedAt } = this.#alarm;\n    let early;\n",
+      },
+      {
+        find: "this.#alarm.restore(armedAt);\n      throw error;",
+        replace: "this.#alarm.restore(armedAt);\n      if (early !== undefined) return early;\n      throw error;",
       },
     ],
     seed: 6,
@@ -468,7 +473,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "group-remembers",
     bug: "Trigger.dev: what an undone step counted stays counted",
     url: "https://github.com/triggerdotdev/trigger.dev/pull/2931",
-    file: CORE,
+    file: TURNS,
     find: "state.forget(waiters);\n      state.effects = effects;",
     replace: "state.effects = effects;",
     seed: 6,
@@ -496,8 +501,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "A lookup by id alone: whoever knows a job's id reads and ends it",
     url: "https://owasp.org/API-Security/editions/2023/en/0xa1-broken-object-level-authorization/",
     file: CORE,
-    find: "    return this.#state.config?.workspaceId === workspaceId ? null : noEndpoint();",
-    replace: "    return this.#state.config !== null || workspaceId === undefined ? null : noEndpoint();",
+    find: "    return this.#state.config?.workspaceId !== workspaceId;",
+    replace: "    return this.#state.config === null && workspaceId !== undefined;",
     seed: 6,
   },
 ];

@@ -1,6 +1,6 @@
 /** What must hold of the queue as a whole after each operation. */
 import { LEASE_MS, LEASE_RENEW_MS, PROGRESS_PERSIST_MS } from "#contract/limits";
-import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/alarm-clock";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import type { Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";

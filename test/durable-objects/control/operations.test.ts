@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { JobId, OperationId } from "#contract/ids";
 import { OPERATION_RETENTION_DAYS, OPERATIONS_RUNNING_MAX } from "#contract/limits";
-import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/alarm-clock";
 import type { OperationRequest } from "#durable-objects/endpoint/rpc";
 import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts";
 import { ask, runNext, summaryOf } from "./must.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { LEASE_MS, OUTPUT_RETENTION_DAYS } from "#contract/limits";
-import { ALARM_PACE_MS, ALARM_RETRY_MS } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_PACE_MS, ALARM_RETRY_MS } from "#durable-objects/endpoint/alarm-clock";
 import { ask } from "../control/must.ts";
 import { EndpointHarness } from "./endpoint-harness.ts";
 

@@ -7,7 +7,7 @@ import type { Lease } from "#contract/agent";
 import { type JobId, jobIdOf, type LeaseId, leaseIdOf, leaseNumber, type ReplicaId } from "#contract/ids";
 import { isTerminal } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS, PROGRESS_PERSIST_MS } from "#contract/limits";
-import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/alarm-clock";
 import { GIVE_BACK_QUIET_MS, type LeaseRecord } from "#durable-objects/queue/lease";
 import { rankOf } from "#durable-objects/queue/order";
 import { FREE_HANDBACKS_MAX } from "#durable-objects/queue/retry";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { JobId } from "#contract/ids";
 import { IDEMPOTENCY_KEY_MS, JOB_RETENTION_DAYS, OUTPUT_RETENTION_DAYS } from "#contract/limits";
-import { ALARM_PACE_MS } from "#durable-objects/endpoint/endpoint-core";
+import { ALARM_PACE_MS } from "#durable-objects/endpoint/alarm-clock";
 import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 import { EndpointHarness } from "./endpoint-harness.ts";
 
