@@ -9,7 +9,6 @@ import { ComfyUnreachable } from "./comfy/comfy-http.ts";
 import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
 import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
-import { stateDefaultPrefixes } from "./comfy/node-classes.ts";
 import { type AgentCalls, isAboutOutputs } from "./control/agent-calls.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
@@ -23,10 +22,9 @@ import type { OutputSource } from "./outputs/output-files.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { redact } from "./redact.ts";
 import type { ReleaseCache } from "./release-cache.ts";
+import { graphOf } from "./release-graph.ts";
 import type { AgentSettings } from "./settings.ts";
 
-/** A workflow is at most this deep; a caller's values are less. */
-const GRAPH_DEPTH_MAX = 512;
 /**
  * Outputs are delivered this often at most: the first time ahead of the complete, which finds what did not arrive, the
  * second time waiting until each is stored, and once more for a store that has lost one since.
@@ -125,6 +123,9 @@ export function runJob(options: RunJobOptions): RunningJob {
   return new JobRun(options);
 }
 
+/** A reason that nobody reads: one that is made for each job would come with a stack of calls. */
+const NOT_HELD = new Error("the job is held ahead no longer");
+
 /** Why a job was stopped from outside. */
 class Stopped extends Error {
   readonly why: "canceled" | "lost" | "given_back";
@@ -216,7 +217,7 @@ class JobRun implements RunningJob {
       end = await this.#reportTrouble(error);
     } finally {
       hurry.removeEventListener("abort", hasten);
-      this.#held.abort();
+      this.#held.abort(NOT_HELD);
       this.#keeper.stop();
     }
     await this.#early.discard();
@@ -251,8 +252,9 @@ class JobRun implements RunningJob {
   #begin(beatMs: number): void {
     if (this.hasBegun || this.#stop.signal.aborted) return;
     this.hasBegun = true;
-    this.#held.abort();
-    this.#log("job_started");
+    if (this.#options.before !== null) this.#held.abort(NOT_HELD);
+    // The prompt goes out first.
+    setImmediate(() => this.#log("job_started"));
     const firstBeat = setTimeout(() => void this.#keeper.start(), beatMs);
     this.#keeper.stopped.addEventListener("abort", () => clearTimeout(firstBeat), { once: true });
     this.#options.onChange();
@@ -346,10 +348,9 @@ class JobRun implements RunningJob {
     const { lease, comfy } = this.#options;
     const outputNodes = release.outputs.map((output) => output.node);
     try {
-      const graph = parseExactJson(release.graph, { depthMax: GRAPH_DEPTH_MAX, pythonNumbers: true });
+      const graph = await graphOf(release, comfy.classes, this.#stop.signal);
       const values = parseExactJson(lease.inputs);
-      if (!isJsonObject(graph) || !isJsonObject(values)) throw new Error("the graph or the inputs are no object");
-      await stateDefaultPrefixes(graph, outputNodes, comfy.classes, this.#stop.signal);
+      if (!isJsonObject(values)) throw new Error("the inputs are no object");
       const filenamePrefix = (node: string, prefix: string) => jobPrefix(folder, node, prefix);
       const filled = fillGraph({ graph, inputs: release.inputs, values, files, filenamePrefix });
       if (this.#options.emptied > 0) makeAnew(filled, outputNodes, this.#options.emptied);

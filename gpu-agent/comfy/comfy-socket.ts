@@ -31,6 +31,8 @@ export class ComfySocket {
   readonly #listeners = new Set<(frame: Frame) => void>();
   #lastFrameAt = performance.now();
   #open: Promise<void> | null = null;
+  /** It is open, and registered there. */
+  #isGreeted = false;
 
   constructor(http: ComfyHttp, timings: SocketTimings, log: Log) {
     this.#http = http;
@@ -57,6 +59,7 @@ export class ComfySocket {
    * @throws when it does not within socketOpenMs; the socket goes on trying by itself
    */
   async ready(signal?: AbortSignal): Promise<void> {
+    if (this.#isGreeted) return;
     this.#open ??= this.#connect();
     const limit = AbortSignal.timeout(this.#timings.socketOpenMs);
     const signals = signal === undefined ? [limit] : [limit, signal];
@@ -115,6 +118,7 @@ export class ComfySocket {
         this.#lastFrameAt = performance.now();
         if (!greeted) {
           greeted = true;
+          this.#isGreeted = this.#socket === socket;
           clearTimeout(limit);
           resolve();
         }
@@ -126,7 +130,10 @@ export class ComfySocket {
         if (ended) return;
         ended = true;
         clearTimeout(limit);
-        if (this.#socket === socket) this.#socket = null;
+        if (this.#socket === socket) {
+          this.#socket = null;
+          this.#isGreeted = false;
+        }
         if (!greeted) reject(new Error("the socket closed before ComfyUI greeted it"));
         else if (!this.#closing.signal.aborted) this.#open = this.#connect();
       };

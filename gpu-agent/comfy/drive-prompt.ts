@@ -79,6 +79,8 @@ class DrivenPrompt {
   readonly #options: DriveOptions;
   readonly #session: ComfySession;
   readonly #promptId: string;
+  /** Fires with the prompt's own signal, and when ComfyUI dies. */
+  readonly #either = new AbortController();
   #progress;
   #place: QueuePlace = "pending";
   #startedAt: number | null = null;
@@ -105,7 +107,11 @@ class DrivenPrompt {
   async run(): Promise<PromptResult> {
     const { signal, log, timings } = this.#options;
     const { socket, server } = this.#session;
-    const wake = () => this.#wake();
+    const wake = () => {
+      this.#either.abort(signal.aborted ? signal.reason : server.died.reason);
+      this.#wake();
+    };
+    if (signal.aborted || server.died.aborted) wake();
     signal.addEventListener("abort", wake, { once: true });
     server.died.addEventListener("abort", wake, { once: true });
     try {
@@ -161,7 +167,7 @@ class DrivenPrompt {
   /** Submits once: after an answer that was lost, the queue and the history say whether it arrived. */
   async #submit(): Promise<void> {
     const { graph, signal, timings, redacted, log } = this.#options;
-    const { http, socket, jobsApi, server } = this.#session;
+    const { http, socket, jobsApi } = this.#session;
     const body: JsonObject = {
       prompt: graph,
       prompt_id: this.#promptId,
@@ -172,7 +178,7 @@ class DrivenPrompt {
     for (;;) {
       this.#refuseDead();
       try {
-        const { nodeErrors } = await http.submit(body, anySignal(signal, server.died));
+        const { nodeErrors } = await http.submit(body, this.#either.signal);
         if (Object.keys(nodeErrors).length === 0) return;
         // Accepted in part: what would run is not what was asked for.
         await stopPrompt(this.#session, this.#promptId, timings.interruptMs, log);
@@ -213,7 +219,7 @@ class DrivenPrompt {
 
   async #follow(): Promise<PromptResult> {
     const { signal, timings } = this.#options;
-    const { http, server } = this.#session;
+    const { http } = this.#session;
     for (let polls = 0; ; polls += 1) {
       if (!this.#finished) await this.#sleep(Math.min(timings.historyPollMs, FIRST_HISTORY_POLL_MS * 2 ** polls));
       this.#finished = false;
@@ -223,7 +229,7 @@ class DrivenPrompt {
         const queueDue =
           performance.now() - this.#lastQueueAt >= timings.queuePollMs && this.#quietMs() > timings.queuePollMs / 2;
         if (queueDue) await this.#lookAtQueue();
-        const entry = await http.history(this.#promptId, anySignal(signal, server.died));
+        const entry = await http.history(this.#promptId, this.#either.signal);
         this.#unreachableSince = null;
         if (entry !== null) return this.#result(entry);
         // Gone from the queue before the history was asked, twice, and still no entry: it is not coming back.
@@ -241,7 +247,7 @@ class DrivenPrompt {
 
   async #lookAtQueue(): Promise<void> {
     const { http, server } = this.#session;
-    const place = await http.queuePlace(this.#promptId, anySignal(this.#options.signal, server.died));
+    const place = await http.queuePlace(this.#promptId, this.#either.signal);
     this.#lastQueueAt = performance.now();
     this.#place = place;
     if (place === "running") this.#start();
@@ -413,7 +419,3 @@ class DrivenPrompt {
 
 /** The prompt was to be stopped, and goes on: only ending ComfyUI would end it. */
 export class PromptStuck extends Error {}
-
-function anySignal(...signals: AbortSignal[]): AbortSignal {
-  return AbortSignal.any(signals);
-}

@@ -1,5 +1,5 @@
 /** What comes over ComfyUI's WebSocket, made into values. Every field is optional: versions and custom nodes differ. */
-import { isJsonObject, type JsonObject, parseExactJson } from "#contract/exact-json";
+import { isJsonObject, type Json, type JsonObject, parseExactJson } from "#contract/exact-json";
 
 export type Frame =
   | { readonly kind: "event"; readonly type: string; readonly promptId: string | null; readonly data: JsonObject }
@@ -26,11 +26,20 @@ export function readFrame(data: string | ArrayBuffer): Frame | null {
 }
 
 function readEvent(text: string): Frame | null {
-  const message = parseExactJson(text, { depthMax: 512, pythonNumbers: true });
+  const message = readHint(text);
   if (!isJsonObject(message) || typeof message.type !== "string") return null;
   const data = isJsonObject(message.data) ? message.data : {};
   const promptId = data.prompt_id;
   return { kind: "event", type: message.type, promptId: typeof promptId === "string" ? promptId : null, data };
+}
+
+/** A dozen frames come for each job, and nothing of them is kept: the engine's own reader does but for Python's numbers. */
+function readHint(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return parseExactJson(text, { depthMax: 512, pythonNumbers: true });
+  }
 }
 
 function readBinary(buffer: ArrayBuffer): Frame | null {

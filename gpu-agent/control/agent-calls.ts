@@ -1,5 +1,5 @@
 /** The calls of /agent/v1, typed. Each one persists until it is answered, unless it says otherwise. */
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import {
   type CompleteLease,
@@ -36,8 +36,9 @@ export interface LeaseProof {
   readonly token: string;
 }
 
+/** One is drawn for each lease, when it has come: Node has a stock of these, and would ask the system for other bytes. */
 export function newPollId(): string {
-  return randomBytes(15).toString("base64url");
+  return randomUUID();
 }
 
 export class AgentCalls {

@@ -19,14 +19,14 @@ export function backoffMs(tries: number, chance: number, bounds: BackoffBounds, 
 
 /** Waits for a promise, but not longer than `ms`. @returns whether it settled in time; its outcome is left to others */
 export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const over = new AbortController();
+  const { promise: late, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), ms);
   const settled = promise.then(
     () => true,
     () => true,
   );
-  const late = sleep(ms, false, { signal: over.signal }).catch(() => false);
   const result = await Promise.race([settled, late]);
-  over.abort();
+  clearTimeout(timer);
   return result;
 }
 

@@ -9,6 +9,10 @@ import type { AgentCalls, LeaseProof } from "./agent-calls.ts";
 import { pause } from "./backoff.ts";
 import { isGone } from "./control-error.ts";
 
+/** Reasons that nobody reads; one that is made for each job would come with a stack of calls. */
+const HURRY = new Error("there is news");
+const STOPPED = new Error("the lease is over");
+
 export type LeaseEnd = "canceled" | "lost";
 export type Preview = NonNullable<LeaseProgress["preview"]>;
 
@@ -55,7 +59,7 @@ export class LeaseKeeper {
   /** The GPU is free: the server hears it now, because it may have another job. */
   uploads(): void {
     this.phase("uploading");
-    this.#hurry.abort();
+    this.#hurry.abort(HURRY);
   }
 
   progress(progress: JobProgress): void {
@@ -80,7 +84,7 @@ export class LeaseKeeper {
 
   stop(): void {
     this.#settled = true;
-    this.#stopped.abort();
+    this.#stopped.abort(STOPPED);
     this.#wake();
   }
 

@@ -2,7 +2,7 @@
  * The socket of one replica (contract/agent-socket.ts): opened in the background, opened again when it closes. Nothing
  * depends on it: a call that it does not carry, or loses, goes over HTTP.
  */
-import * as z from "zod";
+import type * as z from "zod";
 import {
   type CompleteLease,
   CompleteLeaseAnswer,
@@ -17,10 +17,10 @@ import {
   SOCKET_PING,
   SOCKET_PING_MS,
   SOCKET_PONG,
-  SocketAnswer,
   type SocketCall,
   type SocketOutput,
 } from "#contract/agent-socket";
+import { ProblemBody } from "#contract/problems";
 import { type Log, messageOf } from "../log.ts";
 import type { Timings } from "../settings.ts";
 import { backoffMs, pause } from "./backoff.ts";
@@ -364,14 +364,21 @@ export class ReplicaSocket {
     });
   }
 
-  /** @throws when it is no message of the contract: nobody knows then which calls will be answered */
+  /**
+   * A message as `SocketAnswer` has it. Who waits for it reads what it says: a lease is checked once.
+   * @throws when it is no message of the contract: nobody knows then which calls will be answered
+   */
   #receive(data: unknown): void {
-    const message = SocketAnswer.parse(JSON.parse(z.string().parse(data)));
+    const message: unknown = typeof data === "string" ? JSON.parse(data) : null;
+    if (typeof message !== "object" || message === null || !("n" in message)) throw new Error("no answer has a number");
     // A number that nobody waits for belongs to a call that was given up.
-    const addressee = this.#addressees.get(message.n);
-    if (addressee === undefined) return;
-    if ("problem" in message) addressee.failed(problemError(message.problem));
-    else addressee.answered("poll" in message ? message.poll : message.answer);
+    const addressee = typeof message.n === "number" ? this.#addressees.get(message.n) : undefined;
+    const said = "answer" in message ? message.answer : "poll" in message ? message.poll : undefined;
+    if ("problem" in message) {
+      const problem = ProblemBody.parse(message.problem);
+      addressee?.failed(problemError(problem));
+    } else if (typeof said !== "object" || said === null) throw new Error("the message says nothing");
+    else addressee?.answered(said);
   }
 
   #loseAll(code: number): void {
