@@ -1,5 +1,5 @@
-import type { BatchId } from "#contract/ids";
-import { integer, type SqlDatabase } from "#durable-objects/sql/database";
+import type { BatchId, JobId } from "#contract/ids";
+import { integer, type SqlDatabase, storedOrNull } from "#durable-objects/sql/database";
 
 /** What is kept of a batch beside its jobs. */
 export interface BatchRecord {
@@ -15,13 +15,21 @@ export class BatchStore {
     this.#db = db;
   }
 
-  insert(batch: BatchRecord): void {
+  /** @param jobs in the order of the request */
+  insert(batch: BatchRecord, jobs: readonly JobId[]): void {
     this.#db.exec(
-      "INSERT INTO batches (id, total, created_at) VALUES (?, ?, ?)",
+      "INSERT INTO batches (id, total, created_at, jobs) VALUES (?, ?, ?, ?)",
       batch.id,
       batch.total,
       batch.createdAt,
+      JSON.stringify(jobs),
     );
+  }
+
+  /** All jobs of the batch in the order of the request, forgotten ones included; null for a batch that did not keep them. */
+  jobs(id: BatchId): readonly JobId[] | null {
+    const [row] = this.#db.exec("SELECT jobs FROM batches WHERE id = ?", id);
+    return row === undefined ? null : storedOrNull<JobId[]>(row, "jobs");
   }
 
   get(id: BatchId): BatchRecord | null {

@@ -43,15 +43,11 @@ export function enqueueBatch(
   const randomBytes = (length: number) => state.world.randomBytes(length);
   const id = makeId(BatchId, "batch", now, randomBytes, ownerKey(config.endpointId));
   const batch = { id, total: items.length, createdAt: now };
-  state.batches.insert(batch);
-  for (const { inputs, files } of items) {
-    takeJob(
-      state,
-      { release, lane, priority, timeoutMs, expiresInMs, batchId: id },
-      { keyId, inputs, files, tags, webhook: webhook ?? null },
-      now,
-    );
-  }
+  const jobs = items.map(({ inputs, files }) => {
+    const fields = { release, lane, priority, timeoutMs, expiresInMs, batchId: id };
+    return takeJob(state, fields, { keyId, inputs, files, tags, webhook: webhook ?? null }, now).id;
+  });
+  state.batches.insert(batch, jobs);
   rememberKey(state, key, id, now);
   dispatch(state, now);
   return { ok: true, batch: snapshot(state, batch), replayed: false };
@@ -84,27 +80,34 @@ export function cancelBatch(state: EndpointState, id: BatchId, now: number): Rep
   return { ok: true, batch: snapshot(state, known) };
 }
 
-/** Jobs of the batch in the order of the request, as many as fit into `bytesMax`, but always one. */
+/**
+ * Jobs of the batch in the order of the request, as many as fit into `bytesMax`, but always one, with their places in the
+ * request, from 0. Jobs whose records are past their retention are left out.
+ */
 export function batchJobs(
   state: EndpointState,
   id: BatchId,
   page: { readonly after: JobId | null; readonly bytesMax: number },
   now: number,
-): Reply<{ jobs: JobSnapshot[]; more: boolean }> {
+): Reply<{ jobs: JobSnapshot[]; places: number[]; more: boolean }> {
   if (state.batches.get(id) === null) return noBatch();
   const { after, bytesMax } = page;
+  const kept = state.queries.ofBatch(id);
+  const placeOf = new Map((state.batches.jobs(id) ?? kept.map((job) => job.id)).map((jobId, place) => [jobId, place]));
   const jobs: JobSnapshot[] = [];
+  const places: number[] = [];
   let bytes = 0;
-  for (const { id: jobId } of state.queries.ofBatch(id)) {
+  for (const { id: jobId } of kept) {
     if (after !== null && jobId <= after) continue;
     const found = state.jobs.find(jobId);
     if (found === null) continue;
     const shown = snapshotOf(state, found.job, found.payload, now);
     bytes += JSON.stringify(shown).length;
-    if (jobs.length > 0 && bytes > bytesMax) return { ok: true, jobs, more: true };
+    if (jobs.length > 0 && bytes > bytesMax) return { ok: true, jobs, places, more: true };
     jobs.push(shown);
+    places.push(placeOf.get(jobId) ?? 0);
   }
-  return { ok: true, jobs, more: false };
+  return { ok: true, jobs, places, more: false };
 }
 
 /** After a job's record is deleted: its batch's goes with the last one. */

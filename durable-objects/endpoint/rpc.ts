@@ -328,13 +328,16 @@ export interface EndpointRpc {
   findBatchReplay(workspaceId: WorkspaceId, idempotency: Idempotency): Promise<Reply<{ batch: BatchSnapshot | null }>>;
   getBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>>;
   cancelBatch(workspaceId: WorkspaceId, batchId: BatchId): Promise<Reply<{ batch: BatchSnapshot }>>;
-  /** Jobs of the batch in the order of the request, after `after`; fewer than all when they exceed `bytesMax`. */
+  /**
+   * Jobs of the batch in the order of the request, after `after`, each with its place in it, from 0; fewer than all when
+   * they exceed `bytesMax`.
+   */
   batchJobs(
     workspaceId: WorkspaceId,
     batchId: BatchId,
     after: JobId | null,
     bytesMax: number,
-  ): Promise<Reply<{ jobs: JobSnapshot[]; more: boolean }>>;
+  ): Promise<Reply<{ jobs: JobSnapshot[]; places: number[]; more: boolean }>>;
   getJob(workspaceId: WorkspaceId, jobId: JobId): Promise<Reply<{ job: JobSnapshot }>>;
   /** Answers when the job has ended or after `waitMs`, whichever is first. */
   waitForJob(workspaceId: WorkspaceId, jobId: JobId, waitMs: number): Promise<Reply<{ job: JobSnapshot }>>;

@@ -9,6 +9,7 @@ import { replicaTimes } from "./0008-replica-times.ts";
 import { scaling } from "./0009-scaling.ts";
 import { releaseEvents } from "./0010-release-events.ts";
 import { joined } from "./0011-joined.ts";
+import { batchPlaces } from "./0012-batch-places.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
 export const endpointMigrations = [
@@ -23,4 +24,5 @@ export const endpointMigrations = [
   scaling,
   releaseEvents,
   joined,
+  batchPlaces,
 ];

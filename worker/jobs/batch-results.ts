@@ -30,14 +30,12 @@ function resultLines(batch: ReadBatch, first: Look): ReadableStream<Uint8Array> 
   const encoder = new TextEncoder();
   let pending: Look | undefined = first;
   let after: JobId | null = null;
-  let index = 0;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const { jobs, more }: Look = pending ?? (await look(batch, after));
+        const { jobs, places, more }: Look = pending ?? (await look(batch, after));
         pending = undefined;
-        const lines = await Promise.all(jobs.map((job, place) => resultLine(batch, job, index + place)));
-        index += jobs.length;
+        const lines = await Promise.all(jobs.map((job, index) => resultLine(batch, job, places[index] ?? index)));
         const last = jobs.at(-1);
         if (lines.length > 0) controller.enqueue(encoder.encode(lines.join("")));
         // A look without jobs is the end, whatever it says: the next one would be the same.
@@ -51,6 +49,8 @@ function resultLines(batch: ReadBatch, first: Look): ReadableStream<Uint8Array> 
 
 interface Look {
   readonly jobs: readonly JobSnapshot[];
+  /** Of each, in the request. */
+  readonly places: readonly number[];
   readonly more: boolean;
 }
 

@@ -23,6 +23,13 @@ const get = (world: EndpointHarness, id: BatchId) => ask(world, (core) => core.g
 const jobsOf = (world: EndpointHarness, id: BatchId, after: JobId | null = null, bytesMax = 10_000_000) =>
   ask(world, (core) => core.batchJobs(world.workspaceId, id, after, bytesMax));
 
+/** The outputs that are due are deleted, as the shell would: only then may a job's record go. */
+function deleteOutputs(world: EndpointHarness): void {
+  for (const due of world.core.outputsDue(10)) {
+    world.call((core) => core.outputsDeleted({ finishedAt: due.finishedAt, jobId: due.jobId }));
+  }
+}
+
 describe("a batch", () => {
   it("is taken whole: ids in the order of the request, all of them named after it", () => {
     const world = new EndpointHarness();
@@ -133,11 +140,7 @@ describe("a batch", () => {
     const [first] = jobsOf(world, batch.id).jobs;
     if (first === undefined) throw new Error("the batch has no job");
     ask(world, (core) => core.cancelJob(world.workspaceId, first.id));
-    const purge = () => {
-      for (const due of world.core.outputsDue(10)) {
-        world.call((core) => core.outputsDeleted({ finishedAt: due.finishedAt, jobId: due.jobId }));
-      }
-    };
+    const purge = () => deleteOutputs(world);
     world.pass(OUTPUT_RETENTION_DAYS * DAY_MS - 1, true);
     purge();
     world.pass(1, true);
@@ -152,6 +155,21 @@ describe("a batch", () => {
     world.ring();
     expect(world.core.getBatch(world.workspaceId, batch.id)).toMatchObject({ ok: false, code: "batch_not_found" });
     expect(world.db.exec("SELECT id FROM batches")).toEqual([]);
+  });
+
+  it("names each job by its place in the request when the records of others are gone", () => {
+    const world = new EndpointHarness();
+    const replica = world.replica();
+    const { batch } = submit(world, 3, { expiresInMs: 10 * DAY_MS });
+    runNext(world, replica);
+    world.pass(DAY_MS, true);
+    ask(world, (core) => core.cancelBatch(world.workspaceId, batch.id));
+    world.pass((JOB_RETENTION_DAYS - 1) * DAY_MS, true);
+    deleteOutputs(world);
+    world.ring();
+    const { jobs, places } = ask(world, (core) => core.batchJobs(world.workspaceId, batch.id, null, 10_000_000));
+    expect(jobs.map(({ inputs }) => JSON.parse(inputs).seed)).toEqual([1, 2]);
+    expect(places).toEqual([1, 2]);
   });
 
   it("is nobody else's", () => {
