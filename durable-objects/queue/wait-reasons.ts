@@ -47,8 +47,7 @@ export interface WaitFacts {
   readonly regions: readonly string[];
   /** What the scaler last said of how many replicas are worth having; null: it has not been asked. */
   readonly scaling: string | null;
-  /** Of batch jobs only: when one more replica is started for them, null: not known, and when it joins the interactive jobs. */
-  readonly batch: { readonly ownReplicaAt: number | null; readonly joinsAt: number } | null;
+  readonly batch: BatchFacts | null;
   /** It was a batch job, and waits with the interactive ones since then; null: it was none. */
   readonly joined: { readonly at: number; readonly expiresAt: number } | null;
   readonly job: {
@@ -57,6 +56,16 @@ export interface WaitFacts {
     /** What ended its last attempt. */
     readonly lastError: string | null;
   };
+}
+
+/** Of batch jobs only. */
+export interface BatchFacts {
+  /** When one more replica is started for them; null: not known. */
+  readonly ownReplicaAt: number | null;
+  /** When it joins the interactive jobs. */
+  readonly joinsAt: number;
+  /** All that idles is kept free for interactive jobs, until then unless another one comes; null: it is not. */
+  readonly keptUntil: number | null;
 }
 
 /** So many crashes without one replica getting ready in between are no accident. */
@@ -94,7 +103,8 @@ function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
     reasons.push({ code: "budget_exhausted", detail, until: iso(budget.until) });
   }
   if (rate !== null) {
-    const detail = `${rate.max} attempts have started within the last minute, which is as many as starts_per_minute_max allows.`;
+    const attempts = rate.max === 1 ? "1 attempt has" : `${rate.max} attempts have`;
+    const detail = `${attempts} started within the last minute, which is as many as starts_per_minute_max allows.`;
     reasons.push({ code: "rate_limited", detail, until: iso(rate.until) });
   }
   return reasons;
@@ -104,7 +114,7 @@ function capacity(facts: WaitFacts): WaitReason[] {
   const { ready, starting, idle } = facts.replicas;
   const lane = batchLane(facts);
   if (lane !== null && starting === null) return [lane];
-  if (idle > 0 && idle >= facts.place) return [];
+  if (lane === null && idle > 0 && idle >= facts.place) return [];
   const reasons: WaitReason[] = [];
   if (ready > 0) reasons.push(busyHere(facts));
   const short = shortage(facts);
@@ -141,9 +151,15 @@ function startingUp(facts: WaitFacts, starting: NonNullable<WaitFacts["replicas"
   return { code: "replica_starting", detail, until, replica_id: starting.id, phase: starting.phase, ...said };
 }
 
-/** A batch job for which nothing is started yet: it takes what interactive jobs leave idle, or its own replica later. */
+/** A batch job for which nothing is started yet, or can be: it takes what interactive jobs leave idle. */
 function batchLane({ batch, now, replicas, place }: WaitFacts): WaitReason | null {
-  if (batch === null || batch.ownReplicaAt === null || batch.ownReplicaAt <= now) return null;
+  if (batch === null || batch.ownReplicaAt === null) return null;
+  if (batch.ownReplicaAt <= now) {
+    if (batch.keptUntil === null || replicas.idle === 0) return null;
+    const until = iso(batch.keptUntil);
+    const detail = `What idles is kept free for interactive jobs, which have lately needed as many replicas at once; batch jobs get more of it from ${until} on, unless another one comes before.`;
+    return { code: "batch_lane", detail, until, ahead: place - 1 };
+  }
   const idle = replicas.idle > 0 ? "what idles is kept free for interactive jobs" : "no replica idles";
   const detail = `Batch jobs take replicas that idle, and ${idle}; from ${iso(batch.ownReplicaAt)} on one is started for them (batch_target_wait_s). From ${iso(batch.joinsAt)} on it goes with the interactive jobs, because it must start soon after (expires_in).`;
   return { code: "batch_lane", detail, until: iso(batch.ownReplicaAt), ahead: place - 1 };

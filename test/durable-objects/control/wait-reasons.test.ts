@@ -135,6 +135,18 @@ describe("the reasons of a wait", () => {
     for (const reason of waitReasons({ ...FACTS, ...more })) expect(WaitReason.parse(reason)).toEqual(reason);
   });
 
+  it("are that batch jobs leave idle replicas to interactive ones, before they are overdue and after", () => {
+    const idle = { replicas: replicas({ ready: 2, idle: 2, idleNodes: [here, there] }) };
+    const batch = { ownReplicaAt: NOW + 60_000, joinsAt: NOW + 3_600_000, keptUntil: NOW + 7_000 };
+    const overdue = { ...batch, ownReplicaAt: NOW - 1 };
+    const [early] = waitReasons({ ...FACTS, ...idle, batch });
+    expect([early?.code, early?.until]).toEqual(["batch_lane", new Date(NOW + 60_000).toISOString()]);
+    const [late] = waitReasons({ ...FACTS, ...idle, batch: overdue });
+    expect([late?.code, late?.until]).toEqual(["batch_lane", new Date(NOW + 7_000).toISOString()]);
+    expect(codes({ ...idle, batch: { ...overdue, keptUntil: null } })).toEqual(["about_to_start"]);
+    expect(codes({ batch: overdue })).toEqual(["all_slots_busy"]);
+  });
+
   it("say until when, as far as that is known", () => {
     const until = (more: Partial<WaitFacts>) => waitReasons({ ...FACTS, ...more })[0]?.until;
     expect(until({ budget: { maxS: 5, until: NOW + 9_000 } })).toBe(new Date(NOW + 9_000).toISOString());
@@ -176,5 +188,13 @@ describe("the reasons of a wait", () => {
     const reasons = waitReasons({ ...FACTS, paused: { since: NOW, reason: "night" } });
     expect(waitSummary(reasons, null)).toMatch(/^The queue has been paused.*night.*\(and 1 more\)$/);
     expect(waitSummary(waitReasons(FACTS), 4_000)).toMatch(/should start in about 4\.0 s\.$/);
+  });
+
+  it.each([
+    [1, "1 attempt has started"],
+    [2, "2 attempts have started"],
+  ])("counts %i in words", (max, words) => {
+    const [first] = waitReasons({ ...FACTS, rate: { max, until: NOW + 8_000 } });
+    expect(first?.detail).toContain(words);
   });
 });
