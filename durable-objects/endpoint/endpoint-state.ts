@@ -5,7 +5,6 @@ import {
   jobIdOf,
   type LeaseId,
   leaseNumber,
-  leastIdAt,
   type NodeId,
   ownerKey,
   type PodId,
@@ -19,12 +18,16 @@ import { ConfigStore, type StoredConfig } from "#durable-objects/endpoint/config
 import { ControlStore, type Pause } from "#durable-objects/endpoint/control-store";
 import { DemandStore } from "#durable-objects/endpoint/demand-store";
 import { ExpiryWatch } from "#durable-objects/endpoint/expiry";
+import { HistoryStore } from "#durable-objects/endpoint/history-store";
 import { IdempotencyStore } from "#durable-objects/endpoint/idempotency-store";
 import { JobIds } from "#durable-objects/endpoint/job-ids";
 import { JobQueries } from "#durable-objects/endpoint/job-queries";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import { JobStore } from "#durable-objects/endpoint/job-store";
+import { JobTallies } from "#durable-objects/endpoint/job-tallies";
 import { JoinWatch } from "#durable-objects/endpoint/joining";
+import { JoiningStore } from "#durable-objects/endpoint/joining-store";
+import { LeaseCounter } from "#durable-objects/endpoint/lease-counter";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
@@ -46,7 +49,7 @@ import {
 } from "#durable-objects/queue/job-record";
 import { joinsAt } from "#durable-objects/queue/joining";
 import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
-import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
+import type { ServiceTimes } from "#durable-objects/queue/rates";
 import type { Card } from "#durable-objects/replicas/release-gate";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
@@ -87,14 +90,6 @@ export interface Waiter {
 
 export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
 
-/** What happened before this object woke is counted as far back as anybody asks for. */
-const ARRIVALS_READ_MS = 60_000;
-const ENDS_READ_MS = 3_600_000;
-const SERVICES_READ = 100;
-
-/** Lease counters are taken from storage in blocks of this many: one row written for so many leases. */
-const COUNTER_BLOCK = 100;
-
 /** Ended replicas that are remembered: an older message about one is on its way for seconds at most. */
 const ENDED_REMEMBERED = 1_000;
 
@@ -106,6 +101,8 @@ export class EndpointState {
   readonly world: World;
   readonly configs: ConfigStore;
   readonly jobs: JobStore;
+  readonly history: HistoryStore;
+  readonly tallies: JobTallies;
   readonly idempotency: IdempotencyStore;
   readonly replicas: ReplicaStore;
   readonly news: ReplicaNews;
@@ -154,10 +151,7 @@ export class EndpointState {
 
   #jobIds: JobIds | null = null;
   #running: RunningJobs | null = null;
-  #rates: EventRates | null = null;
-  #services: ServiceTimes | null = null;
-  #dead: number | null = null;
-  #counter: { next: number; reserved: number } | null = null;
+  readonly #leases: LeaseCounter;
   readonly #ended = new Map<ReplicaId, number | null>();
   readonly #returnedAt = new Map<ReplicaId, number>();
   readonly #seenAt = new Map<ReplicaId, number>();
@@ -168,10 +162,13 @@ export class EndpointState {
     this.world = world;
     this.wokeAt = world.now();
     this.configs = new ConfigStore(db);
+    this.#leases = new LeaseCounter(this.configs);
     this.jobs = new JobStore(db);
+    this.history = new HistoryStore(db);
+    this.tallies = new JobTallies(this.history, world);
     this.idempotency = new IdempotencyStore(db.beside);
     this.expiry = new ExpiryWatch(this.jobs);
-    this.joining = new JoinWatch(this.jobs);
+    this.joining = new JoinWatch(new JoiningStore(db, this.jobs));
     this.waiting = new WaitingJobs(db);
     this.replicas = new ReplicaStore(db, {
       now: () => world.now(),
@@ -238,12 +235,10 @@ export class EndpointState {
     this.waiting.forget();
     this.jobs.forget();
     this.#running = null;
-    this.#rates = null;
-    this.#services = null;
-    this.#dead = null;
+    this.tallies.forget();
     this.demands.forget();
     this.scaling.forget();
-    this.#counter = null;
+    this.#leases.forget();
     this.replicas.forget();
     this.expiry.forget();
     this.joining.forget();
@@ -307,33 +302,9 @@ export class EndpointState {
     return this.#runningJobs().atWork(replicaId);
   }
 
-  /** What came and ended lately; what was before this object woke is read from storage once. */
-  get rates(): EventRates {
-    if (this.#rates !== null) return this.#rates;
-    const rates = new EventRates();
-    const now = this.world.now();
-    const earliest = leastIdAt("job", now - ARRIVALS_READ_MS);
-    for (const { at, count } of this.jobs.arrivedSince(earliest)) rates.arrived(at, count);
-    for (const { state, at, count } of this.jobs.endedSince(now - ENDS_READ_MS)) rates.finished(state, at, count);
-    this.#rates = rates;
-    return rates;
-  }
-
   /** How long the latest successful runs took. */
   get services(): ServiceTimes {
-    this.#services ??= new ServiceTimes(this.jobs.lastServiceMs(SERVICES_READ).reverse());
-    return this.#services;
-  }
-
-  /** How many dead letters there are. */
-  get dead(): number {
-    this.#dead ??= this.jobs.countDead();
-    return this.#dead;
-  }
-
-  /** So many failed jobs have left the dead-letter list (or, below 0, come back to it). */
-  deadLeft(count: number): void {
-    if (this.#dead !== null) this.#dead -= count;
+    return this.tallies.services;
   }
 
   #runningJobs(): RunningJobs {
@@ -349,24 +320,12 @@ export class EndpointState {
 
   /** The number that the next lease will get. */
   peekCounter(): number {
-    if (this.#counter === null) {
-      const reserved = this.configs.readCounterReserve();
-      this.#counter = { next: reserved + 1, reserved };
-    }
-    return this.#counter.next;
+    return this.#leases.peek();
   }
 
   /** The number of the next lease; only grows, also across restarts and undone turns. */
   nextCounter(): number {
-    const taken = this.peekCounter();
-    const counter = this.#counter;
-    if (counter === null) throw new Error("the counter was just read");
-    if (taken > counter.reserved) {
-      counter.reserved = taken + COUNTER_BLOCK - 1;
-      this.configs.reserveCounters(counter.reserved);
-    }
-    counter.next = taken + 1;
-    return taken;
+    return this.#leases.take();
   }
 
   // --- replicas ----------------------------------------------------------------------------------------------------
@@ -443,7 +402,7 @@ export class EndpointState {
 
   add(job: QueuedJob, payload: JobPayload): void {
     this.waiting.load();
-    this.#rates?.arrived(job.createdAt);
+    this.tallies.arrived(job.createdAt);
     this.jobs.insert(job, payload);
     this.waiting.entered(job);
     noteArrived(this, job.lane, job.createdAt);
@@ -461,9 +420,7 @@ export class EndpointState {
     if (after.state === "queued") this.waiting.entered(after);
     else if (after.state === "running") running.add(after);
     else {
-      this.#rates?.finished(after.state, after.finishedAt);
-      if (after.state === "succeeded") this.#services?.add(after.serviceMs);
-      else if (after.dead) this.deadLeft(-1);
+      this.tallies.ended(after);
       this.#judgeCanary(after);
     }
     if (this.config !== null) this.stats.moved(before, after, this.config.settings);
@@ -485,7 +442,7 @@ export class EndpointState {
   /** Writes what may still change of an ended job: whether it is a dead letter, and what runs it again. */
   marked(before: EndedJob, after: EndedJob): void {
     this.jobs.put(after);
-    this.deadLeft(Number(isDead(before)) - Number(isDead(after)));
+    this.tallies.deadLeft(Number(isDead(before)) - Number(isDead(after)));
     this.effect({ type: "job_changed", jobId: after.id });
   }
 

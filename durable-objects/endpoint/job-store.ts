@@ -1,6 +1,5 @@
 import type { BatchId, JobId, ReplicaId } from "#contract/ids";
-import type { JobProgress, Lane, TerminalState } from "#contract/job";
-import type { PurgeMark } from "#durable-objects/endpoint/config-store";
+import type { JobProgress, Lane } from "#contract/job";
 import {
   CHANGING_COLUMNS,
   changingOf,
@@ -17,10 +16,10 @@ import {
   recordOf,
   runningOf,
 } from "#durable-objects/endpoint/job-rows";
-import type { JobRecord, QueuedJob, RecordedOutput, RunningJob } from "#durable-objects/queue/job-record";
-import { BATCH_JOINS_BEFORE_MS, SHORT_WAIT_MS } from "#durable-objects/queue/joining";
+import type { JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import { ColumnWriter } from "#durable-objects/sql/column-writer";
 import {
+  dueOf,
   integer,
   integerOrNull,
   type SqlRow,
@@ -44,14 +43,6 @@ export interface StoredJob {
   readonly payload: JobPayload;
 }
 
-/** An ended job that may have left files in R2. */
-export interface EndedFiles {
-  readonly jobId: JobId;
-  readonly finishedAt: number;
-  /** null when its files are not all known by name: an attempt may have left some behind. */
-  readonly keys: readonly string[] | null;
-}
-
 /** A place within a lane. */
 export interface Place {
   readonly rank: number;
@@ -71,17 +62,6 @@ export interface Deadline {
  */
 export const USUAL_WAIT_MS = 86_400_000;
 
-const OWN_DEADLINE_IN_BATCH = `FROM jobs INDEXED BY jobs_expiring
- WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS} AND lane = ${laneNumber("batch")}`;
-const USUAL_IN_BATCH = `FROM jobs INDEXED BY jobs_ready
- WHERE state = 'queued' AND available_at IS NULL AND lane = ${laneNumber("batch")} AND started_at IS NULL
- AND expires_at = created_at + ${USUAL_WAIT_MS}`;
-/** As `joinsAt` says. */
-const JOINS_AT = `CASE WHEN expires_at - created_at < ${SHORT_WAIT_MS} THEN (created_at + expires_at) / 2 ELSE expires_at - ${BATCH_JOINS_BEFORE_MS} END`;
-
-/** Counts of what happened are read by such slices of time. */
-const SLICE_MS = 1_000;
-
 const COLUMNS = [...FIXED_COLUMNS, ...CHANGING_COLUMNS];
 /** What a row has in columns that its insert does not name. */
 const NOTHING: readonly SqlValue[] = COLUMNS.map(() => null);
@@ -94,9 +74,6 @@ const updates = new ColumnWriter(
   CHANGING_COLUMNS,
   (columns) => `UPDATE jobs SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`,
 );
-
-/** So many ended jobs are looked at for those that succeeded. */
-const SERVICE_ROWS_MAX = 1_000;
 
 /** Jobs read at once from the beginning of a lane, once several have been read one after the other: first one, then two … */
 const READ_AHEAD_MAX = 16;
@@ -319,53 +296,6 @@ export class JobStore {
       .map(queuedOf);
   }
 
-  /**
-   * Batch jobs with a start deadline of their own that join the interactive lane, see joining.ts. Those with the default are
-   * found by their rank.
-   */
-  joiningBy(now: number, limit: number): QueuedJob[] {
-    return this.#db
-      .exec(
-        `SELECT * ${OWN_DEADLINE_IN_BATCH} AND expires_at <= ? AND ${JOINS_AT} <= ? ORDER BY expires_at LIMIT ?`,
-        now + BATCH_JOINS_BEFORE_MS,
-        now,
-        limit,
-      )
-      .map(queuedOf);
-  }
-
-  /** When the next of those joins; null when none waits. */
-  nextJoining(now: number): number | null {
-    const dues = [
-      // Those that may not wait for long join at half of their time.
-      this.#least(`SELECT min(${JOINS_AT}) AS due ${OWN_DEADLINE_IN_BATCH} AND expires_at <= ?`, now + SHORT_WAIT_MS),
-      this.#least(
-        `SELECT expires_at - ${BATCH_JOINS_BEFORE_MS} AS due ${OWN_DEADLINE_IN_BATCH} AND expires_at > ?
-         ORDER BY expires_at LIMIT 1`,
-        now + SHORT_WAIT_MS,
-      ),
-    ].filter((due) => due !== null);
-    return dues.length === 0 ? null : Math.min(...dues);
-  }
-
-  /** The same of those with the default deadline, as far as they are ready: who comes back from a backoff is found then. */
-  usualJoiningBy(now: number, limit: number): QueuedJob[] {
-    const last = now - USUAL_WAIT_MS + BATCH_JOINS_BEFORE_MS;
-    return this.#db
-      .exec(`SELECT * ${USUAL_IN_BATCH} AND rank <= ? AND created_at <= ? ORDER BY rank, id LIMIT ?`, last, last, limit)
-      .map(queuedOf);
-  }
-
-  /** When the next of those joins, or earlier, by its priority; null when none waits. */
-  nextUsualJoining(now: number): number | null {
-    const last = now - USUAL_WAIT_MS + BATCH_JOINS_BEFORE_MS;
-    const firsts = [
-      this.#least(`SELECT min(created_at) AS due ${USUAL_IN_BATCH} AND rank <= ?`, last),
-      this.readyRankAfter("batch", last),
-    ].filter((first) => first !== null);
-    return firsts.length === 0 ? null : Math.min(...firsts) + USUAL_WAIT_MS - BATCH_JOINS_BEFORE_MS;
-  }
-
   /** Ready jobs of a lane after a place in it and up to a rank, in order, as far as expiry needs them. */
   readyUpTo(lane: Lane, after: Place | null, rankMax: number, limit: number): (Place & Deadline)[] {
     return this.#db
@@ -428,112 +358,15 @@ export class JobStore {
 
   /** The earliest moment at which a waiting job's backoff ends. */
   nextQueuedDue(): number | null {
-    return this.#least("SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL");
+    return dueOf(this.#db.exec("SELECT min(available_at) AS due FROM jobs WHERE available_at IS NOT NULL"));
   }
 
   /** The earliest start deadline of those that `expiredBy` can find. */
   firstExpiry(): number | null {
-    return this.#least(
-      `SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring
-       WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS}`,
+    return dueOf(
+      this.#db.exec(`SELECT min(expires_at) AS due FROM jobs INDEXED BY jobs_expiring
+       WHERE state = 'queued' AND started_at IS NULL AND expires_at <> created_at + ${USUAL_WAIT_MS}`),
     );
-  }
-
-  /** How many dead letters there are. */
-  countDead(): number {
-    const [row] = this.#db.exec("SELECT count(*) AS jobs FROM jobs INDEXED BY jobs_dead WHERE dead = 1");
-    return row === undefined ? 0 : integer(row, "jobs");
-  }
-
-  /** How many jobs ended since then, and how, by slices of time. */
-  endedSince(at: number): { readonly state: TerminalState; readonly at: number; readonly count: number }[] {
-    return this.#db
-      .exec(
-        `SELECT state, finished_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs INDEXED BY jobs_ended
-         WHERE finished_at IS NOT NULL AND finished_at >= ? GROUP BY slice, state`,
-        at,
-      )
-      .map((row) => ({
-        state: text(row, "state") as TerminalState,
-        at: integer(row, "slice") * SLICE_MS,
-        count: integer(row, "jobs"),
-      }));
-  }
-
-  /** Jobs made at or after that time, by slices of it. @param from the lowest id of that time */
-  arrivedSince(from: string): { readonly at: number; readonly count: number }[] {
-    return this.#db
-      .exec(`SELECT created_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs WHERE id >= ? GROUP BY slice`, from)
-      .map((row) => ({ at: integer(row, "slice") * SLICE_MS, count: integer(row, "jobs") }));
-  }
-
-  /** How long the last successful runs took, ms, the latest first. */
-  lastServiceMs(limit: number): number[] {
-    return this.#db
-      .exec(
-        `SELECT service_ms FROM (
-           SELECT state, service_ms FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL
-           ORDER BY finished_at DESC, id DESC LIMIT ${SERVICE_ROWS_MAX}
-         ) WHERE state = 'succeeded' LIMIT ?`,
-        limit,
-      )
-      .map((row) => integer(row, "service_ms"));
-  }
-
-  /** Ended jobs after the mark, oldest end first, that ended at or before `endedBy`. */
-  endedAfter(mark: PurgeMark, endedBy: number, limit: number): EndedFiles[] {
-    return this.#db
-      .exec(
-        `SELECT id, finished_at, leases, outputs FROM jobs INDEXED BY jobs_ended
-         WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?) AND finished_at <= ? ORDER BY finished_at, id LIMIT ?`,
-        mark.finishedAt,
-        mark.jobId,
-        endedBy,
-        limit,
-      )
-      .map((row) => {
-        const outputs = storedOrNull<RecordedOutput[]>(row, "outputs");
-        const leases = stored<unknown[]>(row, "leases");
-        // Without a lease there is nothing in R2; with one successful lease, exactly the outputs.
-        const known =
-          leases.length === 0 ? [] : leases.length === 1 && outputs !== null ? outputs.map(({ key }) => key) : null;
-        return { jobId: text(row, "id") as JobId, finishedAt: integer(row, "finished_at"), keys: known };
-      });
-  }
-
-  firstEndedAfter(mark: PurgeMark): number | null {
-    const [row] = this.#db.exec(
-      `SELECT finished_at FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?)
-       ORDER BY finished_at, id LIMIT 1`,
-      mark.finishedAt,
-      mark.jobId,
-    );
-    return row === undefined ? null : integer(row, "finished_at");
-  }
-
-  /** The earliest end of a job that is not beyond the mark. */
-  firstEndedUpTo(mark: PurgeMark): number | null {
-    const [row] = this.#db.exec(
-      `SELECT finished_at FROM jobs INDEXED BY jobs_ended WHERE finished_at IS NOT NULL AND (finished_at, id) <= (?, ?)
-       ORDER BY finished_at, id LIMIT 1`,
-      mark.finishedAt,
-      mark.jobId,
-    );
-    return row === undefined ? null : integer(row, "finished_at");
-  }
-
-  /** Jobs that ended at or before `endedBy` and are not beyond the mark, oldest end first. */
-  endedBy(endedBy: number, mark: PurgeMark, limit: number): JobId[] {
-    return this.#db
-      .exec(
-        `SELECT id FROM jobs INDEXED BY jobs_ended
-         WHERE finished_at IS NOT NULL AND finished_at <= ? AND (finished_at, id) <= (?, ?) ORDER BY finished_at, id LIMIT ?`,
-        endedBy,
-        mark.finishedAt,
-        mark.jobId,
-        limit,
-      )
-      .map((row) => text(row, "id") as JobId);
   }
 
   /** Forgets a job and all that hangs on it. @returns what must be known of it then; null when there was none */
@@ -552,11 +385,6 @@ export class JobStore {
 
   isEmpty(): boolean {
     return this.#db.exec("SELECT 1 AS found FROM jobs LIMIT 1").length === 0;
-  }
-
-  #least(query: string, ...bindings: readonly SqlValue[]): number | null {
-    const [row] = this.#db.exec(query, ...bindings);
-    return row === undefined ? null : integerOrNull(row, "due");
   }
 }
 

@@ -1,7 +1,7 @@
 /** Moves batch jobs to the interactive lane when their start deadline comes near. */
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
-import type { JobStore } from "#durable-objects/endpoint/job-store";
+import type { JoiningStore } from "#durable-objects/endpoint/joining-store";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
 import { joined, joinsAt } from "#durable-objects/queue/joining";
 
@@ -10,12 +10,12 @@ import { joined, joinsAt } from "#durable-objects/queue/joining";
  * jobs with deadlines, finding the first batch job takes as long as looking at them.
  */
 export class JoinWatch {
-  readonly #jobs: JobStore;
+  readonly #store: JoiningStore;
   /** null: none waits; undefined: it must be read. */
   #due: number | null | undefined = undefined;
 
-  constructor(jobs: JobStore) {
-    this.#jobs = jobs;
+  constructor(store: JoiningStore) {
+    this.#store = store;
   }
 
   /** Drops what is in memory, after a transaction was undone. */
@@ -32,7 +32,7 @@ export class JoinWatch {
   /** Exact, or too early: by a job's priority, or because the job does not wait any more. null when none waits. */
   nextDue(now: number): number | null {
     if (this.#due === undefined) {
-      const dues = [this.#jobs.nextJoining(now), this.#jobs.nextUsualJoining(now)].filter((due) => due !== null);
+      const dues = [this.#store.nextJoining(now), this.#store.nextUsualJoining(now)].filter((due) => due !== null);
       this.#due = dues.length === 0 ? null : Math.min(...dues);
     }
     return this.#due;
@@ -43,7 +43,7 @@ export class JoinWatch {
     const due = this.nextDue(now);
     if (due === null || due > now) return [];
     this.#due = undefined;
-    return [...this.#jobs.joiningBy(now, limit), ...this.#jobs.usualJoiningBy(now, limit)];
+    return [...this.#store.joiningBy(now, limit), ...this.#store.usualJoiningBy(now, limit)];
   }
 }
 

@@ -10,7 +10,8 @@ const IN_FLIGHT_MAX = 200;
 
 /** How the queue stands, from what is remembered: no count of waiting jobs. */
 export function queueSummary(state: EndpointState, now: number): { ok: true; summary: QueueSummary } | Refusal {
-  const { config, pause, queued, rates } = state;
+  const { config, pause, queued } = state;
+  const { rates, services, dead } = state.tallies;
   if (config === null) return refusal("endpoint_not_found", "There is no such endpoint.");
   const oldest = state.waiting.oldestCreatedAt();
   return {
@@ -21,7 +22,7 @@ export function queueSummary(state: EndpointState, now: number): { ok: true; sum
       queued: { ...queued },
       retrying: state.stats.retrying,
       running: state.running.size,
-      dead: state.dead,
+      dead,
       oldest_wait_ms: oldest === null ? null : Math.max(0, now - oldest),
       eta_ms: etaOf(state, queued.interactive + 1, null, now),
       in_flight: inFlight(state),
@@ -29,7 +30,7 @@ export function queueSummary(state: EndpointState, now: number): { ok: true; sum
       arrived_last_minute: rates.arrivedLastMinute(now),
       finished_last_minute: { ...rates.finishedLastMinute(now) },
       finished_last_hour: { ...rates.finishedLastHour(now) },
-      service_ms_p50: state.services.median(),
+      service_ms_p50: services.median(),
     },
   };
 }

@@ -3,7 +3,7 @@ import { forgetBatch } from "#durable-objects/endpoint/batches";
 import { demandDue, forgetLeftPods, repeatDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
-import type { EndedFiles } from "#durable-objects/endpoint/job-store";
+import type { EndedFiles } from "#durable-objects/endpoint/history-store";
 import { joinInteractive } from "#durable-objects/endpoint/joining";
 import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
 import { holdsUntil } from "#durable-objects/endpoint/queue-control";
@@ -73,10 +73,10 @@ function nextDue(state: EndpointState, now: number): number | null {
   }
   if (state.config?.removed && state.jobs.living(1).length > 0) dues.push(now + 1);
   const mark = state.configs.readPurgeMark();
-  const ended = state.jobs.firstEndedAfter(mark);
+  const ended = state.history.firstEndedAfter(mark);
   if (ended !== null)
     dues.push(ended + OUTPUT_RETENTION_MS <= now ? now + PURGE_RETRY_MS : ended + OUTPUT_RETENTION_MS);
-  const oldest = state.jobs.firstEndedUpTo(mark);
+  const oldest = state.history.firstEndedUpTo(mark);
   if (oldest !== null) dues.push(oldest + JOB_RETENTION_MS);
   const known = dues.filter((due) => due !== null);
   return known.length === 0 ? null : Math.min(...known);
@@ -84,7 +84,7 @@ function nextDue(state: EndpointState, now: number): number | null {
 
 /** Ended jobs whose outputs have been kept long enough, in the order of their end. */
 export function outputsDue(state: EndpointState, now: number, limit: number): EndedFiles[] {
-  return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);
+  return state.history.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);
 }
 
 function readyAgain(state: EndpointState, now: number): void {
@@ -124,10 +124,10 @@ function cancelLiving(state: EndpointState, now: number): void {
 
 function forgetOldJobs(state: EndpointState, now: number): void {
   const mark = state.configs.readPurgeMark();
-  for (const id of state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) {
+  for (const id of state.history.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) {
     const deleted = state.jobs.delete(id);
     if (deleted === null) continue;
-    if (deleted.dead) state.deadLeft(1);
+    if (deleted.dead) state.tallies.deadLeft(1);
     if (deleted.batchId !== null) forgetBatch(state, deleted.batchId);
   }
 }

@@ -47,6 +47,11 @@ export function integerOrNull(row: SqlRow, column: string): number | null {
   return row[column] === null ? null : integer(row, column);
 }
 
+/** The moment that a query has found as `due`; null when it has found none. */
+export function dueOf([row]: readonly SqlRow[]): number | null {
+  return row === undefined ? null : integerOrNull(row, "due");
+}
+
 /** JSON that this code wrote itself, so its shape is trusted. */
 export function stored<T>(row: SqlRow, column: string): T {
   return JSON.parse(text(row, column)) as T;

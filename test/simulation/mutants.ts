@@ -73,8 +73,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "token-reuse",
     bug: "Tokens begin anew after a restart, so that an old holder's is good again",
     url: "https://failure-modes.dev/library/fm-020",
-    file: STATE,
-    find: "this.configs.reserveCounters(counter.reserved);",
+    file: "durable-objects/endpoint/lease-counter.ts",
+    find: "this.#configs.reserveCounters(counter.reserved);",
     replace: "",
   },
   {
@@ -292,8 +292,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "RunPod: results are gone minutes after they were made",
     url: "https://docs.runpod.io/serverless/endpoints/endpoint-configurations",
     file: SWEEP,
-    find: "state.jobs.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
-    replace: "state.jobs.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+    find: "state.history.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+    replace: "state.history.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
     seed: 3,
   },
   {
@@ -301,8 +301,8 @@ export const MUTANTS: readonly Mutant[] = [
     bug: "Replicate: outputs are deleted after an hour",
     url: "https://replicate.com/docs/topics/predictions/data-retention",
     file: SWEEP,
-    find: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
-    replace: "return state.jobs.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
+    find: "return state.history.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
+    replace: "return state.history.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
     seed: 7,
   },
   {
