@@ -6,7 +6,7 @@ import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
 import { NodeDatabase } from "../queue/node-database.ts";
 import { seededBytes } from "../seeded-bytes.ts";
-import { held, PodHarness } from "./pod-harness.ts";
+import { held, PodHarness, replicaOnNode } from "./pod-harness.ts";
 
 describe("a node", () => {
   it("is told at once what to run when it waits, and then left alone", () => {
@@ -43,12 +43,7 @@ describe("a node", () => {
   });
 
   it("that was not heard of loses its replicas, and their endpoints are told until they take note", () => {
-    const pod = new PodHarness();
-    const node = pod.node();
-    const endpoint = pod.endpoint();
-    pod.demand(endpoint, 1);
-    const replicaId = pod.wanted(node);
-    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
     pod.pass(NODE_LOST_MS);
     expect(pod.farewells()).toMatchObject([
       { endpointId: endpoint, replicaId, reason: expect.stringContaining("machine") },
@@ -65,12 +60,7 @@ describe("a node", () => {
   });
 
   it("that comes back after it was lost is told to stop what it still runs and nobody wants", () => {
-    const pod = new PodHarness();
-    const node = pod.node();
-    const endpoint = pod.endpoint();
-    pod.demand(endpoint, 1);
-    const old = pod.wanted(node);
-    pod.poll(node, [held(old)], { waitMs: 0 });
+    const { pod, node, endpoint, replicaId: old } = replicaOnNode();
     pod.pass(NODE_LOST_MS);
     pod.demand(endpoint, 0);
     expect(pod.poll(node, [held(old)], { waitMs: 0 })).toEqual([]);
@@ -93,12 +83,7 @@ describe("a node", () => {
   });
 
   it("is lost although each alarm finds the object thrown out of memory", () => {
-    const pod = new PodHarness();
-    const node = pod.node();
-    const endpoint = pod.endpoint();
-    pod.demand(endpoint, 1);
-    const replicaId = pod.wanted(node);
-    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
     for (let alarms = 0; pod.core.verifyReplica(endpoint, replicaId, node) && alarms < 20; alarms += 1) {
       pod.now = Math.max(pod.now, pod.armedAt ?? pod.now);
       pod.restart();
@@ -138,12 +123,7 @@ describe("a node", () => {
   });
 
   it("that restarted runs nothing any more: its replicas are gone", () => {
-    const pod = new PodHarness();
-    const node = pod.node();
-    const endpoint = pod.endpoint();
-    pod.demand(endpoint, 1);
-    const old = pod.wanted(node);
-    pod.poll(node, [held(old)], { waitMs: 0 });
+    const { pod, node, replicaId: old } = replicaOnNode();
     const fresh = pod.wanted(node);
     expect(fresh).not.toBe(old);
     expect(pod.farewells()).toMatchObject([{ replicaId: old }]);

@@ -230,6 +230,17 @@ export const held = (replica_id: ReplicaId, state: HeldReplica["state"] = "ready
   state,
 });
 
+/** A pod with one node, on which the one replica of an endpoint is ready. */
+export function replicaOnNode(slots = 1) {
+  const pod = new PodHarness();
+  const node = pod.node(slots);
+  const endpoint = pod.endpoint();
+  pod.demand(endpoint, 1);
+  const replicaId = pod.wanted(node);
+  pod.poll(node, [held(replicaId)], { waitMs: 0, slots });
+  return { pod, node, endpoint, replicaId };
+}
+
 /** A card as nvidia-smi tells it. */
 export function card(name = "NVIDIA GeForce RTX 4090", vram_mb = 24_564, index = 0): Gpu {
   return { index, name, uuid: `GPU-${name}-${index}`, vram_mb, driver: "570.1" };

@@ -1,18 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { LONG_POLL_MS, NODE_LOST_MS } from "#contract/limits";
 import { NODE_FORGOTTEN_MS } from "#durable-objects/pod/node-life";
-import { held, PodHarness } from "./pod-harness.ts";
+import { held, replicaOnNode } from "./pod-harness.ts";
 
 const HOUR_MS = 3_600_000;
 
 /** A pod on which an endpoint had a replica, which went because nobody called any more; its end was taken note of. */
 function quietPod() {
-  const pod = new PodHarness();
-  const node = pod.node();
-  const endpoint = pod.endpoint();
-  pod.demand(endpoint, 1);
-  const replica = pod.wanted(node);
-  pod.poll(node, [held(replica)], { waitMs: 0 });
+  const { pod, node, endpoint, replicaId: replica } = replicaOnNode();
   pod.demand(endpoint, 0, { drain: [replica] });
   pod.poll(node, [held(replica, "stopped")], { waitMs: 0 });
   for (const { replicaId } of pod.farewells()) pod.call((core) => core.farewellTaken(replicaId));

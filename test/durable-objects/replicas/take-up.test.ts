@@ -2,16 +2,11 @@ import { describe, expect, it } from "vitest";
 import type { HeldReplica } from "#contract/agent";
 import { LONG_POLL_MS, NODE_LOST_MS } from "#contract/limits";
 import { EndpointHarness } from "../queue/endpoint-harness.ts";
-import { held, PodHarness } from "./pod-harness.ts";
+import { held, replicaOnNode } from "./pod-harness.ts";
 
 /** A node with one ready replica, which was then silent for so long that it was given up. */
 function lostNode(slots = 1) {
-  const pod = new PodHarness();
-  const node = pod.node(slots);
-  const endpoint = pod.endpoint();
-  pod.demand(endpoint, 1);
-  const replicaId = pod.wanted(node);
-  pod.poll(node, [held(replicaId)], { waitMs: 0, slots });
+  const { pod, node, endpoint, replicaId } = replicaOnNode(slots);
   pod.pass(NODE_LOST_MS);
   expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(false);
   const runs = (...replicas: HeldReplica[]) => pod.poll(node, replicas, { waitMs: 0, slots });
@@ -74,12 +69,7 @@ describe("a node that comes back from silence", () => {
   });
 
   it("stops what was on its way out before the silence", () => {
-    const pod = new PodHarness();
-    const node = pod.node();
-    const endpoint = pod.endpoint();
-    pod.demand(endpoint, 1);
-    const replicaId = pod.wanted(node);
-    pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
     pod.demand(endpoint, 1, { drain: [replicaId] });
     pod.pass(LONG_POLL_MS + NODE_LOST_MS);
     expect(pod.poll(node, [held(replicaId)], { waitMs: 0 })).toEqual([]);
