@@ -185,6 +185,37 @@ export class DeliveryStore {
       .map((row) => ({ id: text(row, "id") as DeliveryId, nextTryAt: integer(row, "next_try_at") }));
   }
 
+  /** The first delivery of a destination that is due, is none of these and goes to none of these URLs; null: none is. */
+  firstDueBeside(
+    destination: string,
+    now: number,
+    ids: readonly DeliveryId[],
+    urls: readonly string[],
+  ): { readonly id: DeliveryId; readonly url: string } | null {
+    const marks = (values: readonly string[]) => values.map(() => "?").join(", ");
+    const [row] = this.#db.exec(
+      `SELECT id, url FROM deliveries WHERE state = 'pending' AND destination = ? AND next_try_at <= ?
+         AND id NOT IN (${marks(ids)}) AND url NOT IN (${marks(urls)})
+       ORDER BY next_try_at, id LIMIT 1`,
+      destination,
+      now,
+      ...ids,
+      ...urls,
+    );
+    return row === undefined ? null : { id: text(row, "id") as DeliveryId, url: text(row, "url") };
+  }
+
+  /** When a delivery of a destination that is not due yet will be, Unix ms; null: there is none. */
+  nextDueAfter(destination: string, now: number): number | null {
+    const [row] = this.#db.exec(
+      `SELECT MIN(next_try_at) AS at FROM deliveries
+       WHERE state = 'pending' AND destination = ? AND next_try_at > ?`,
+      destination,
+      now,
+    );
+    return row === undefined ? null : integerOrNull(row, "at");
+  }
+
   /** Ends everything pending of a destination without a try. */
   endPending(destination: string, state: "failed" | "discarded", now: number): void {
     this.touched.add(destination);

@@ -3,14 +3,8 @@ import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
 import { guardUrl } from "#contract/public-url";
 import { fetchGuarded } from "#durable-objects/egress/guarded-fetch";
 import type { TryResult } from "#durable-objects/outbox/outcome";
+import type { Posting } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
-
-/** A message that is signed and goes out now. */
-export interface Posting {
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
 
 /** Read of an answer at most. */
 const ANSWER_READ_BYTES_MAX = 64 * 1024;

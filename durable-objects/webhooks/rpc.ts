@@ -15,7 +15,6 @@ import type {
 } from "#contract/webhook";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import type { TryResult } from "#durable-objects/outbox/outcome";
-import type { Posting } from "#durable-objects/webhooks/post-message";
 
 /** Something that happened, written beside the change that made it so and handed over until it is taken. */
 export interface OutboxEvent {
@@ -115,6 +114,13 @@ export interface WebhooksRpc {
     deliveryId: DeliveryId,
     report: DeliveryReport,
   ): Promise<Reply<{ delivery: Delivery }>>;
+}
+
+/** A message that is signed and goes out now. */
+export interface Posting {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
 }
 
 /** What the WebhooksObject of a workspace may ask of its couriers, which are objects of the same class. */

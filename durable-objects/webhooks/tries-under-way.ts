@@ -14,7 +14,9 @@ export const SENDS_MAX = CONNECTIONS_PER_OBJECT * (1 + COURIERS_MAX);
 const OWN = 0;
 
 export interface TryUnderWay {
+  readonly id: DeliveryId;
   readonly destination: string;
+  readonly url: string;
   /** Unix ms. */
   readonly startedAt: number;
   /** The destination had failed since its last success when the try began. */
@@ -43,12 +45,12 @@ export class TriesUnderWay {
    * Notes a try that begins, and chooses who makes it. The own object's connections are for those that answer quickly:
    * the others have them only where no courier has one.
    */
-  begin(id: DeliveryId, one: Omit<TryUnderWay, "courier">, isQuick: boolean): TryUnderWay {
+  begin(one: Omit<TryUnderWay, "courier">, isQuick: boolean): TryUnderWay {
     const courier = this.#free(isQuick ? OWN : OWN + 1) ?? this.#free(OWN);
     if (courier === null) throw new Error("no connection is free");
     this.#used[courier] = (this.#used[courier] ?? 0) + 1;
     const begun = { ...one, courier: courier === OWN ? null : courier };
-    this.#tries.set(id, begun);
+    this.#tries.set(one.id, begun);
     this.#byDestination.set(one.destination, [...this.of(one.destination), begun]);
     return begun;
   }

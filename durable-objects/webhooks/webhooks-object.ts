@@ -18,7 +18,7 @@ import { deriveBytes } from "#durable-objects/secrets/seal";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import { EndpointsBeingTold } from "#durable-objects/webhooks/endpoints-being-told";
 import { ListeningCommands } from "#durable-objects/webhooks/listening-commands";
-import { notPosted, type Posting, postMessage } from "#durable-objects/webhooks/post-message";
+import { notPosted, postMessage } from "#durable-objects/webhooks/post-message";
 import {
   type CourierRpc,
   type DeliveryPage,
@@ -26,6 +26,7 @@ import {
   MADE_OF_BYTES,
   type MadeOf,
   type OutboxEvent,
+  type Posting,
   type WebhookSource,
   type WebhooksRpc,
 } from "#durable-objects/webhooks/rpc";

@@ -159,7 +159,7 @@ export class WebhooksState {
       if (url === null) throw new Error("a delivery that is sent has a URL");
       if (url !== delivery.url) this.deliveries.putUrl(id, url);
       this.deliveries.beginTry(id, now);
-      const { courier } = this.order.begin(chosen, now);
+      const { courier } = this.order.begin(chosen, url, now);
       const { source, messageId, body } = delivery;
       const sending = { deliveryId: id, source, startedAt: now, messageId, url, body, courier };
       this.#effects.push({ type: "send", sending });

@@ -122,6 +122,18 @@ describe("a receiver that misbehaves", () => {
     await system.client.webhooks.remove(quick.id);
   });
 
+  it("that hangs for ten single jobs delays no other URL of its origin", async () => {
+    const shared = await WebhookReceiver.start();
+    const of = (path: string) => ({ webhook: { url: `${shared.url}${path}`, events: ["job.queued"] } });
+    for (let seed = 100; seed < 110; seed += 1) await submit(seed, of("/hangs?hang=1"));
+    await submit(110, of("/quick"));
+    await until("the other's arrives", () => (shared.at("/quick").length > 0 ? true : undefined));
+    // The first for whoever hangs was on its way. A second would be the sign that it had ended before.
+    const order = shared.requests.map(({ path }) => path);
+    expect(order.slice(0, order.indexOf("/quick"))).toEqual(["/hangs"]);
+    await shared.stop();
+  });
+
   it.each([20, 50])("delays no new one that answers, though %i new ones hang", async (count) => {
     const paths = Array.from({ length: count }, (_, index) => `/new-${count}-hangs-${index}`);
     const hanging: Webhook[] = [];

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { WEBHOOKS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { DOUBTFUL_SENDS_MAX } from "#durable-objects/webhooks/send-order";
 import { CONNECTIONS_PER_OBJECT, COURIERS_MAX } from "#durable-objects/webhooks/tries-under-way";
-import { NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
+import { answered, NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
 
 const url = (name: string) => `https://${name}.example.com/in`;
 
@@ -128,5 +128,78 @@ describe("connections", () => {
     // Those that hang get no second message, and the one that answers gets its own.
     expect(hooks.open).toHaveLength(7);
     expect(hooks.open.find((one) => one.url === url("quick"))?.courier).toBe(1);
+  });
+});
+
+describe("an origin that single jobs of many owners post to", () => {
+  const at = (path: string) => `https://shared.example.com/${path}`;
+  const toPath = (hooks: WebhooksHarness, path: string) => hooks.event({ url: at(path) });
+  const pathsOf = (hooks: WebhooksHarness) => hooks.open.map((one) => new URL(one.url).pathname.slice(1)).toSorted();
+
+  it("is asked for one owner at once though fifty messages for another, who hangs, were there before", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(...Array.from({ length: 50 }, () => toPath(hooks, "hangs")));
+    expect(pathsOf(hooks)).toEqual(["hangs"]);
+    hooks.publish(toPath(hooks, "quick"));
+    expect(pathsOf(hooks)).toEqual(["hangs", "quick"]);
+  });
+
+  it("is asked for six at once, and for six more once these hang; no try has to end first", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(...Array.from({ length: 20 }, (_, index) => toPath(hooks, `hangs-${index}`)));
+    hooks.publish(toPath(hooks, "quick"));
+    expect(hooks.open).toHaveLength(6);
+    // What is waited for is the alarm alone.
+    for (let alarms = 0; !pathsOf(hooks).includes("quick"); alarms += 1) {
+      expect(alarms).toBeLessThan(3);
+      hooks.pass((hooks.armedAt ?? Number.POSITIVE_INFINITY) - hooks.now);
+    }
+    for (const sending of hooks.open) expect(hooks.now - sending.startedAt).toBeLessThan(15_000);
+    hooks.pass(14_000 - (hooks.now - (hooks.open[0]?.startedAt ?? 0)));
+    expect(hooks.open).toHaveLength(21);
+  });
+
+  it("has never more than thirty tries on their way", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(...Array.from({ length: 200 }, (_, index) => toPath(hooks, `hangs-${index}`)));
+    hooks.pass(14_500);
+    expect(hooks.open).toHaveLength(30);
+  });
+
+  it("gets at most two messages at once for one URL when it has answered, and none beside one that hangs", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(toPath(hooks, "a"));
+    hooks.settle(() => OK);
+    hooks.publish(...["a", "a", "a", "b"].map((path) => toPath(hooks, path)));
+    expect(pathsOf(hooks)).toEqual(["a", "a", "b"]);
+    for (const sending of hooks.open.slice(1)) hooks.answer(sending, OK);
+    expect(pathsOf(hooks)).toEqual(["a", "a"]);
+    hooks.pass(2_100);
+    hooks.publish(...["a", "b"].map((path) => toPath(hooks, path)));
+    expect(pathsOf(hooks)).toEqual(["a", "a", "b"]);
+  });
+
+  it("sends what is due later in its time, also beside one that hangs", () => {
+    const hooks = new WebhooksHarness();
+    hooks.publish(toPath(hooks, "fails"));
+    hooks.settle(() => answered(500));
+    hooks.publish(...Array.from({ length: 5 }, () => toPath(hooks, "hangs")));
+    expect(pathsOf(hooks)).toEqual(["hangs", "hangs"]);
+    hooks.pass(6_100);
+    expect(pathsOf(hooks)).toEqual(["fails", "hangs", "hangs"]);
+  });
+
+  it("whose breaker is open is asked one message at a time, whatever its URL", () => {
+    const hooks = new WebhooksHarness();
+    for (let count = 0; count < 5; count += 1) {
+      hooks.publish(toPath(hooks, `fails-${count}`));
+      hooks.settle(() => answered(500));
+    }
+    hooks.publish(...Array.from({ length: 9 }, (_, index) => toPath(hooks, `more-${index}`)));
+    expect(hooks.open).toEqual([]);
+    hooks.pass(6_100);
+    expect(hooks.open).toHaveLength(1);
+    hooks.pass(10_000);
+    expect(hooks.open).toHaveLength(1);
   });
 });

@@ -3,8 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type DeliveryId, makeId, type WebhookId, WorkspaceId } from "#contract/ids";
 import type { Delivery } from "#contract/webhook";
-import type { Posting } from "#durable-objects/webhooks/post-message";
-import type { CourierRpc, WebhooksRpc } from "#durable-objects/webhooks/rpc";
+import type { CourierRpc, Posting, WebhooksRpc } from "#durable-objects/webhooks/rpc";
 import { eventually, must, randomBytes } from "#test/durable-objects/endpoint/objects";
 import { noContent, outside } from "#test/durable-objects/webhooks/outside";
 
