@@ -23,11 +23,28 @@ interface Columns {
 /** Seconds that one of it is. */
 type Unit = 1 | 0.001;
 
-const TIMES = ["t", "time", "timestamp", "at", "arrival", "arrived_at", "arrival_time", "created_at"];
-const SERVICES = ["service_s", "service", "duration_s", "duration", "service_time", "execution_time"];
+const TIMES = [
+  ...[
+    "t",
+    "time",
+    "timestamp",
+    "at",
+    "arrival",
+    "arrived_at",
+    "arrival_time",
+    "created_at",
+    "submitted_at",
+    "datetime",
+  ],
+  ...["ts", "t_s", "time_s", "timestamp_s", "arrival_s"],
+];
+const SERVICES = ["service_s", "service", "duration_s", "duration", "service_time", "execution_time", "execution_s"];
 const TIMES_MS = ["t_ms", "time_ms", "timestamp_ms", "arrival_ms"];
 const SERVICES_MS = ["service_ms", "duration_ms"];
 const SEPARATORS = [",", ";", "\t"];
+/** So many columns of a header are named in a refusal, and so much of each: a file that is none may be one long line. */
+const NAMES_SHOWN_MAX = 12;
+const NAME_LENGTH_SHOWN_MAX = 30;
 /** A number above this is no time from a beginning but one since 1970: in seconds, or above the second bound in ms. */
 const UNIX_S_MIN = 1e8;
 const UNIX_MS_MIN = 1e11;
@@ -37,14 +54,16 @@ const DATE_TIME =
 /**
  * Reads a trace: a job per line. A header names the columns: `t` and `service_s`, or what logs call them, optionally
  * `endpoint` and `lane`; without a header they come in this order. Times are seconds from a beginning, Unix seconds or ms, or
- * ISO; the latter two count from the earliest of them. Rows may be in any order.
+ * ISO; the latter two count from the earliest of them. Rows may be in any order; lines that begin with # are left out.
  * @param serviceS what a job takes that does not say; null: each has to
  * @throws RangeError that names the line and the column when something is missing, is no number, or is too much
  */
 export function readTrace(text: string, serviceS: number | null = null): TraceFile {
-  const lines = text.replace(/^\uFEFF/, "").split("\n");
+  const plain = text.replace(/^\uFEFF/, "");
+  // Old spreadsheets end lines with a carriage return alone.
+  const lines = plain.split(plain.includes("\n") ? "\n" : "\r");
   if (lines.length > TRACE_JOBS_MAX + 2) throw new RangeError(`it has more than ${TRACE_JOBS_MAX} jobs`);
-  const first = lines.findIndex((line) => line.trim() !== "");
+  const first = lines.findIndex((line) => !isSkipped(line.trim()));
   if (first < 0) return { byEndpoint: new Map(), startMs: null };
   const columns = columnsOf(lines[first] ?? "", first + 1, serviceS !== null);
   const rows: { endpoint: string; at: number; serviceS: number; lane: "interactive" | "batch"; line: number }[] = [];
@@ -52,16 +71,16 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
   let earliest = Number.POSITIVE_INFINITY;
   for (let index = first + columns.header; index < lines.length; index += 1) {
     const text = (lines[index] ?? "").trim();
-    if (text === "") continue;
+    if (isSkipped(text)) continue;
     const line = index + 1;
-    const cells = cellsOf(text, columns.separator);
-    const { at, isDate } = timeIn(cells[columns.time], line, columns.timeUnit);
+    const cells = cellsOf(text, columns.separator, line);
+    const { at, isDate } = timeIn(decimal(cells[columns.time], columns), line, columns.timeUnit);
     isAbsolute ??= isDate;
     if (isAbsolute !== isDate) throw new RangeError(`line ${line}: t is of another kind than in the lines before`);
     const row = {
       endpoint: columns.endpoint < 0 ? "0" : (cells[columns.endpoint] ?? ""),
       at,
-      serviceS: serviceIn(cells[columns.service], line, columns.serviceUnit, serviceS),
+      serviceS: serviceIn(decimal(cells[columns.service], columns), line, columns.serviceUnit, serviceS),
       lane: columns.lane < 0 ? ("interactive" as const) : laneIn(cells[columns.lane], line),
       line,
     };
@@ -75,8 +94,8 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
     // Times since 1970 have more digits than a difference of them can mean.
     const t = isAbsolute === true ? Math.round((at - startS) * 1e6) / 1e6 : at;
     if (t > TRACE_S_MAX) {
-      const hint = isAbsolute === true ? " after the first job" : "; a column t_ms is read as ms";
-      throw new RangeError(`line ${line}: t is ${t} s${hint}, more than ${TRACE_S_MAX} s`);
+      const [from, hint] = isAbsolute === true ? [" after the first job", ""] : ["", "; a column t_ms is read as ms"];
+      throw new RangeError(`line ${line}: t is ${t} s${from}, more than ${TRACE_S_MAX} s${hint}`);
     }
     const known = byEndpoint.get(endpoint);
     if (known === undefined) byEndpoint.set(endpoint, [{ t, serviceS, lane }]);
@@ -92,9 +111,9 @@ export function parseTrace(text: string): Map<string, Arrival[]> {
 
 function columnsOf(text: string, line: number, hasService: boolean): Columns {
   const trimmed = text.trim();
-  const separator = SEPARATORS.find((each) => trimmed.includes(each)) ?? ",";
-  const cells = cellsOf(trimmed, separator);
-  if (isTime(cells[0])) {
+  const separator = separatorOf(trimmed);
+  const cells = cellsOf(trimmed, separator, line);
+  if (isTime(decimal(cells[0], { separator }))) {
     const [service, endpoint, lane] = [1, 2, 3].map((at) => (at < cells.length ? at : -1));
     if (service === undefined || endpoint === undefined || lane === undefined) throw new Error("there are three");
     if (service < 0 && !hasService)
@@ -106,8 +125,7 @@ function columnsOf(text: string, line: number, hasService: boolean): Columns {
   const [timeS, serviceS] = [find(TIMES), find(SERVICES)];
   const [time, service] = [timeS < 0 ? find(TIMES_MS) : timeS, serviceS < 0 ? find(SERVICES_MS) : serviceS];
   if (time < 0 || (service < 0 && !hasService)) {
-    const has = names.length > 0 ? `, not ${names.join(", ")}` : "";
-    throw new RangeError(`line ${line}: the header must name the columns t and service_s${has}`);
+    throw new RangeError(`line ${line}: the header must name the columns t and service_s, not ${shown(names)}`);
   }
   return {
     time,
@@ -121,13 +139,50 @@ function columnsOf(text: string, line: number, hasService: boolean): Columns {
   };
 }
 
-function cellsOf(line: string, separator: string): string[] {
-  return line.split(separator).map((cell) =>
-    cell
-      .trim()
-      .replace(/^"(.*)"$/, "$1")
-      .trim(),
-  );
+/** What separates the columns: in a line without a header, a comma may be in the numbers that semicolons separate. */
+function separatorOf(line: string): string {
+  const inNumbers = line.replaceAll(/([0-9]),(?=[0-9])/g, "$1");
+  const outside = inNumbers.includes(";") || inNumbers.includes("\t") ? inNumbers : line;
+  return SEPARATORS.find((each) => outside.includes(each)) ?? ",";
+}
+
+/** The first names, without what a terminal would obey. */
+function shown(names: readonly string[]): string {
+  const few = names.slice(0, NAMES_SHOWN_MAX).map((name) => {
+    const plain = name.replaceAll(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, "?");
+    return plain.length > NAME_LENGTH_SHOWN_MAX ? `${plain.slice(0, NAME_LENGTH_SHOWN_MAX)}…` : plain;
+  });
+  return few.join(", ") + (names.length > few.length ? ", …" : "");
+}
+
+function isSkipped(line: string): boolean {
+  return line === "" || line.startsWith("#");
+}
+
+/** Cells in double quotes may hold the separator, and a quote as two. */
+function cellsOf(text: string, separator: string, line: number): string[] {
+  if (!text.includes('"')) return text.split(separator).map((cell) => cell.trim());
+  const cells: string[] = [];
+  let cell = "";
+  let isQuoted = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const sign = text.charAt(at);
+    if (sign === '"' && isQuoted && text.charAt(at + 1) === '"') {
+      cell += sign;
+      at += 1;
+    } else if (sign === '"' && (isQuoted || cell.trim() === "")) isQuoted = !isQuoted;
+    else if (sign === separator && !isQuoted) {
+      cells.push(cell.trim());
+      cell = "";
+    } else cell += sign;
+  }
+  if (isQuoted) throw new RangeError(`line ${line}: a quote is not closed; a cell must not go on in the next line`);
+  return [...cells, cell.trim()];
+}
+
+/** Where semicolons or tabs separate, a comma is how half of Europe writes a decimal point. */
+function decimal(cell: string | undefined, { separator }: Pick<Columns, "separator">): string | undefined {
+  return separator === "," ? cell : cell?.replace(/^([0-9]+),([0-9]+)$/, "$1.$2");
 }
 
 function isTime(cell: string | undefined): boolean {
@@ -156,7 +211,8 @@ function serviceIn(cell: string | undefined, line: number, unit: Unit, usual: nu
 }
 
 function laneIn(cell: string | undefined, line: number): "interactive" | "batch" {
-  if (cell === "interactive" || cell === "batch") return cell;
+  const lane = cell?.toLowerCase();
+  if (lane === "interactive" || lane === "batch") return lane;
   throw new RangeError(`line ${line}: lane must be interactive or batch, not "${cell ?? ""}"`);
 }
 

@@ -20,6 +20,11 @@ describe("a trace file", () => {
     ["semicolons", "t;service_s\n1;2\n3.5;4\n"],
     ["tabs and an empty line before", "\nt\tservice_s\n1\t2\n3.5\t4\n"],
     ["milliseconds that say so", "t_ms,service_ms\n1000,2000\n3500,4000\n"],
+    ["decimal commas between semicolons", "t;service_s\n1,0;2,0\n3,5;4\n"],
+    ["decimal commas between semicolons, and no header", "1,0;2,0\n3,5;4\n"],
+    ["carriage returns alone", "t,service_s\r1,2\r3.5,4\r"],
+    ["comments", "# of last week\nt,service_s\n1,2\n# later\n3.5,4\n"],
+    ["separators and quotes in quoted cells", 'prompt,t,service_s\n"a fox, ""red""",1,2\n"b;,c",3.5,4\n'],
     ["columns that nobody asked for", "model,t,tokens,service_s\nx,1,9,2\nx,3.5,9,4\n"],
   ])("may have %s", (_, text) => {
     const { byEndpoint, startMs } = readTrace(text);
@@ -45,6 +50,17 @@ describe("a trace file", () => {
       ]);
       expect(startMs).toBe(START_MS);
     }
+  });
+
+  it("may write lanes as it likes", () => {
+    const trace = parseTrace("t,service_s,lane\n1,2,Batch\n3,4,INTERACTIVE\n");
+    expect(trace.get("0")?.map(({ lane }) => lane)).toEqual(["batch", "interactive"]);
+  });
+
+  it("that is none is refused with a part of it that a terminal can show", () => {
+    const read = () => readTrace(`\u001b[31m${"x".repeat(99)},${"y,".repeat(99)}`);
+    expect(read).toThrow(/not \?\[31mx{25}…, y, (?:y, )*…$/);
+    expect(() => readTrace('t,service_s\n1,2\n"3,4\n5,6"\n')).toThrow("line 3: a quote is not closed");
   });
 
   it("may leave out how long jobs take where that is said beside it", () => {
