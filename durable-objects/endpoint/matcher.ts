@@ -5,12 +5,12 @@ import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import { keptFree } from "#durable-objects/autoscaler/batch-reserve";
 import { capacityOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
+import { isKeptForErrand } from "#durable-objects/endpoint/errands";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
 import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
-import { isKeptForErrand } from "#durable-objects/endpoint/release-gate";
 import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { RunningJob } from "#durable-objects/queue/job-record";
 import {

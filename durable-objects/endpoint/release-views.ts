@@ -1,7 +1,8 @@
 /** How the releases stand, as callers see it. */
 import type { ReleaseLogLine, ReleaseState, Verification } from "#contract/verification";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
-import { isActiveProven, nameOf, onlineCards } from "#durable-objects/endpoint/release-gate";
+import { nameOf } from "#durable-objects/endpoint/errands";
+import { isActiveProven, onlineCards } from "#durable-objects/endpoint/release-gate";
 import type { ReleaseWish, StoredLogLine } from "#durable-objects/endpoint/release-store";
 import type { GateView, ReleaseLogReply, ReleaseStanding } from "#durable-objects/endpoint/rpc";
 import { freshTrial, isSettled, openCards, releaseState, type Trial } from "#durable-objects/replicas/release-gate";

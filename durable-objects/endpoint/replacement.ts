@@ -4,7 +4,7 @@
  */
 import type { PodId, ReplicaId } from "#contract/ids";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
-import { isOnErrand } from "#durable-objects/endpoint/release-gate";
+import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { drain } from "#durable-objects/endpoint/replica-life";
 import { isCapacity, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { DemandNumbers } from "#durable-objects/replicas/wanted";

@@ -3,8 +3,9 @@ import type { CompleteLease, Lease, ReplicaPoll, ReplicaPollAnswer } from "#cont
 import type { LeaseId, ReplicaId } from "#contract/ids";
 import { LEASE_CONFIRM_MS, LONG_POLL_MS } from "#contract/limits";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
+import { errandOfPoll, notePoller, takeErrand } from "#durable-objects/endpoint/errands";
 import { dispatch, presentLease, wireLease } from "#durable-objects/endpoint/matcher";
-import { errandOfPoll, notePoller, takeErrand, turnGate } from "#durable-objects/endpoint/release-gate";
+import { turnGate } from "#durable-objects/endpoint/release-gate";
 import { polled } from "#durable-objects/endpoint/replica-life";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import type { RunningJob } from "#durable-objects/queue/job-record";

@@ -2,6 +2,7 @@
 import type { ReplicaReport, ReplicaReportAnswer, VerificationReport, VerificationReportAnswer } from "#contract/agent";
 import type { ReplicaId } from "#contract/ids";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { noteStart } from "#durable-objects/endpoint/errands";
 import { dispatch } from "#durable-objects/endpoint/matcher";
 import * as gate from "#durable-objects/endpoint/release-gate";
 import { advanceReplacements } from "#durable-objects/endpoint/replacement";
@@ -27,7 +28,7 @@ export function reportReplica(
   state.effect({ type: "replica_changed" });
   const replica = replicas.report(state, known, report, now);
   advanceReplacements(state, now);
-  if (replica !== null) gate.noteStart(state, replica, report, now);
+  if (replica !== null) noteStart(state, replica, report, now);
   dispatch(state, now);
   sendErrands(state, now);
   const stop = replica === null || replica.draining;

@@ -8,8 +8,9 @@ import {
 } from "#durable-objects/autoscaler/scaler";
 import { capacityIn, workOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
-import { isOnErrand, verifyingNeed } from "#durable-objects/endpoint/release-gate";
+import { verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import { drain } from "#durable-objects/endpoint/replica-life";
 import { type PoolScaling, startsForWorkOnly } from "#durable-objects/endpoint/scaling";
 import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
