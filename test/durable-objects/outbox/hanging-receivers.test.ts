@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { WEBHOOKS_PER_WORKSPACE_MAX } from "#contract/limits";
-import { DOUBTFUL_SENDS_MAX } from "#durable-objects/webhooks/send-order";
+import { DOUBTFUL_SENDS_MAX, FAILING_SENDS_MAX } from "#durable-objects/webhooks/send-order";
 import { CONNECTIONS_PER_OBJECT, COURIERS_MAX } from "#durable-objects/webhooks/tries-under-way";
 import { answered, NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
 
@@ -59,6 +59,18 @@ describe("a new receiver that answers quickly", () => {
     expect(hooks.open).not.toEqual([]);
     hooks.publish(hooks.event({ type: "job.failed" }));
     expect(hooks.open.filter((one) => one.url === url("quick"))).toHaveLength(1);
+  });
+
+  it("is one of sixty that are asked at once while hundreds of origins that have failed before hang", () => {
+    const hooks = withHanging(0);
+    const own = (name: string) => hooks.event({ type: "job.succeeded", url: url(name) });
+    hooks.publish(...Array.from({ length: 200 }, (_, index) => own(`fails-${index}`)));
+    hooks.settle(() => answered(500));
+    hooks.pass(6_100);
+    expect(hooks.open).toHaveLength(FAILING_SENDS_MAX);
+    const fresh = Array.from({ length: 59 }, (_, index) => own(`new-${index}`));
+    hooks.publish(...fresh, hooks.event({ type: "job.failed" }));
+    expect(hooks.open).toHaveLength(FAILING_SENDS_MAX + 60);
   });
 
   it("has its turn after as many ends as there are connections too few, when 300 origins of single jobs hang", () => {
@@ -139,6 +151,7 @@ describe("an origin that single jobs of many owners post to", () => {
   it("is asked for one owner at once though fifty messages for another, who hangs, were there before", () => {
     const hooks = new WebhooksHarness();
     hooks.publish(...Array.from({ length: 50 }, () => toPath(hooks, "hangs")));
+    hooks.publish(toPath(hooks, "hangs"));
     expect(pathsOf(hooks)).toEqual(["hangs"]);
     hooks.publish(toPath(hooks, "quick"));
     expect(pathsOf(hooks)).toEqual(["hangs", "quick"]);
