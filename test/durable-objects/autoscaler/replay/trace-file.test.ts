@@ -84,7 +84,7 @@ describe("a trace file", () => {
     ["t,service_s\n1,NaN", 'line 2: service_s must be a number, 0 or more, not "NaN"'],
     ["t,service_s,lane\n1,2,slow", 'line 2: lane must be interactive or batch, not "slow"'],
     ["t,service_s,endpoint\n1,2,", "line 2: endpoint is empty"],
-    ["t,service_s\n2e7,2", `line 2: t is 20000000 s; a column t_ms is read as ms, more than ${TRACE_S_MAX} s`],
+    ["t,service_s\n2e7,2", `line 2: t is 20000000 s, more than ${TRACE_S_MAX} s; a column t_ms is read as ms`],
     ["t,service_s\n1,2e7", `line 2: service_s is 20000000 s, more than ${TRACE_S_MAX} s`],
     ["t,service_s\n2026-01-05,2\n5,2", "line 3: t is of another kind than in the lines before"],
     ["t,service_s\n2020-01-05,2\n2026-01-05,2", "line 3: t is 189388800 s after the first job"],
