@@ -30,6 +30,8 @@ const CONTENDERS_MAX = 40;
 /** Parts of the plot over time: a little less than its pixels. */
 const SERIES_PARTS = 480;
 const THREADS_MAX = 64;
+/** Where traces are looked for, the first that has any: beside the work, or shared by several checkouts. */
+const TRACE_FOLDERS = ["traces", "../traces", "../shared/traces"];
 
 export const simulate: Command = {
   path: ["simulate"],
@@ -89,7 +91,7 @@ export const simulate: Command = {
     bound: "the distance to somebody who knew every arrival; takes up to a minute",
     plot: "write the comparison to this file, as SVG",
     suite: "predictive under many conditions against all known rivals, bounds and goals; takes minutes",
-    traces: "with --suite: a folder of traces",
+    traces: "with --suite: a folder of traces (traces, ../traces or ../shared/traces)",
     jobs: "with --suite: threads; as many as there are processors when left out",
   },
   forPeople: true,
@@ -231,8 +233,7 @@ async function suiteOutcome(call: Call): Promise<Outcome> {
       option !== "suite" && !allowed.has(option) && (call.text(option) !== undefined || call.texts(option).length > 0),
   );
   if (other !== undefined) throw new CliError("usage", `--suite has its own conditions and takes no --${other}`);
-  const folder = call.text("traces");
-  if (folder === undefined) throw new CliError("usage", "--suite takes its traces from a folder: --traces <folder>");
+  const folder = call.text("traces") ?? (await usualFolder(call));
   const cases = [];
   for (const path of await csvFiles(call, folder)) {
     const file = await readTraceFile(path, call.workingDirectory);
@@ -248,6 +249,16 @@ async function suiteOutcome(call: Call): Promise<Outcome> {
     },
   });
   return { data: suiteData(cells), text: suiteText(cells) };
+}
+
+/** The folder of traces where none is named. @throws CliError when there is none */
+async function usualFolder(call: Call): Promise<string> {
+  for (const folder of TRACE_FOLDERS) {
+    const names = await readdir(resolve(call.workingDirectory, folder)).catch(() => []);
+    if (names.some((name) => name.endsWith(".csv"))) return folder;
+  }
+  const looked = TRACE_FOLDERS.join(", ");
+  throw new CliError("usage", `--suite takes its traces from a folder: --traces <folder>; there are none in ${looked}`);
 }
 
 /** @throws CliError when the folder cannot be read or holds none */

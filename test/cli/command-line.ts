@@ -15,6 +15,7 @@ export async function runHere(
     stdin?: string;
     signal?: AbortSignal;
     answer?: string;
+    workingDirectory?: string;
   } = {},
 ): Promise<CommandLineResult> {
   let stdout = "";
@@ -22,7 +23,7 @@ export async function runHere(
   const line: CommandLine = {
     argv,
     env: { PILOTLIGHT_STATE_DIR: "/nonexistent/pilotlight-state", ...options.env },
-    workingDirectory: import.meta.dirname,
+    workingDirectory: options.workingDirectory ?? import.meta.dirname,
     stdout: {
       isTTY: options.isTerminal === true,
       write: (text) => {

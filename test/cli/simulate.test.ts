@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -138,7 +138,7 @@ describe("simulate", () => {
     [["--trace", EXAMPLE, "--jobs", "2"], "--jobs goes with --suite"],
     [["--trace", EXAMPLE, "--service", "long"], "--service must be a number from 0 to"],
     [["--from-history", "x", "--service", "5"], "--service goes with --trace"],
-    [["--suite"], "--traces <folder>"],
+    [["--suite"], "there are none in traces, ../traces, ../shared/traces"],
     [["--suite", "--traces", "x", "--price", "1"], "takes no --price"],
     [["--trace", "nowhere.csv"], "nowhere.csv cannot be read"],
   ])("refuses %j", async (argv, expected) => {
@@ -252,6 +252,14 @@ describe("simulate --suite", () => {
     expect(result.stdout).toMatch(/^Knative KPA +[0-9.]+ /m);
     expect(result.stdout).toMatch(/^G1 +(met|MISSED): score/m);
     expect(result.stdout).toMatch(/^G10 +(met|MISSED): /m);
+  });
+
+  it("finds the traces where they usually lie", async () => {
+    const at = await folder({});
+    await mkdir(join(at, "traces"));
+    await writeFile(join(at, "traces", "broken.csv"), "no trace\n");
+    const result = await runHere(["simulate", "--suite"], { isTerminal: true, workingDirectory: at });
+    expect(result.stderr).toContain("traces/broken.csv: line 1: the header must name");
   });
 
   it("ends with an interrupt", async () => {
