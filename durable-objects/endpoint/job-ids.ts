@@ -22,22 +22,24 @@ export class JobIds {
 
   next(now: number): JobId {
     const at = Math.max(now, this.#lastAt);
-    const fresh = makeId(JobId, "job", at, (length) => this.#world.randomBytes(length), this.#owner);
-    const id = this.#last !== null && fresh <= this.#last ? successor(this.#last) : fresh;
+    // Those of one millisecond follow each other: most that were drawn would have to be replaced by the next one anyway.
+    const id = this.#last !== null && at === this.#lastAt ? successor(this.#last) : this.#drawn(at);
     this.#last = id;
     this.#lastAt = at;
     return id;
+  }
+
+  #drawn(at: number): JobId {
+    return makeId(JobId, "job", at, (length) => this.#world.randomBytes(length), this.#owner);
   }
 }
 
 /** The next id after this one: its chance part plus one. @throws RangeError when 2^45 ids of one millisecond are used up */
 function successor(id: JobId): JobId {
-  const fixed = id.slice(0, -CHANCE_LENGTH);
-  const digits = Array.from(id.slice(-CHANCE_LENGTH), (digit) => DIGITS.indexOf(digit));
-  for (let position = digits.length - 1; position >= 0; position -= 1) {
-    const value = ((digits[position] ?? 0) + 1) % DIGITS.length;
-    digits[position] = value;
-    if (value !== 0) return JobId.parse(fixed + digits.map((digit) => DIGITS[digit]).join(""));
+  for (let place = id.length - 1; place >= id.length - CHANCE_LENGTH; place -= 1) {
+    const digit = DIGITS.indexOf(id.charAt(place));
+    if (digit === DIGITS.length - 1) continue;
+    return `${id.slice(0, place)}${DIGITS.charAt(digit + 1)}${"0".repeat(id.length - 1 - place)}` as JobId;
   }
   throw new RangeError("no id is left in this millisecond");
 }

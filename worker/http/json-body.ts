@@ -29,6 +29,7 @@ export async function readJsonBody<Schema extends z.ZodType>(
 /** Refuses every content type but JSON in UTF-8; a missing one too, because then a browser form could call us. */
 function requireJson(request: Request): void {
   const type = request.headers.get("content-type") ?? "";
+  if (type === "application/json") return;
   // RFC 9110, section 5.6.6: a parameter may be left out behind its semicolon.
   if (!/^application\/json\s*(?:;\s*(?:charset\s*=\s*"?utf-8"?\s*)?)*$/i.test(type)) {
     throw new Problem("unsupported_media_type", "Send the body with Content-Type: application/json.");

@@ -114,31 +114,40 @@ const ADDRESSES_KEPT = 1_000;
 /** Of those that are kept, characters: ours are shorter. */
 const ADDRESS_LENGTH_MAX = 200;
 /** Most requests go to few addresses, and reading one takes as long as the checks of its body. Nobody changes them. */
-const addresses = new Map<string, URL>();
+const addresses = new Map<string, Address>();
+
+interface Address {
+  readonly url: URL;
+  /** As PLAIN_PATH has it. */
+  readonly isPlain: boolean;
+}
 
 /** @returns null for what is no address */
-function addressOf(text: string): URL | null {
+function addressOf(text: string): Address | null {
   const known = addresses.get(text);
   if (known !== undefined) return known;
   const url = URL.parse(text);
+  if (url === null) return null;
+  const address = { url, isPlain: PLAIN_PATH.test(url.pathname) };
   // What comes with a query hardly comes again, and may open something.
-  if (url === null || url.search !== "" || text.length > ADDRESS_LENGTH_MAX) return url;
+  if (url.search !== "" || text.length > ADDRESS_LENGTH_MAX) return address;
   if (addresses.size >= ADDRESSES_KEPT) addresses.clear();
-  addresses.set(text, url);
-  return url;
+  addresses.set(text, address);
+  return address;
 }
 
 /** What every request passes: a name, the checks that hold everywhere, the one error handler, the security headers. */
 async function answered(context: Context<AppEnv>, answer: (arrival: Arrival) => Promise<Response>): Promise<Response> {
   const request = context.req.raw;
   const requestId = freshRequestId();
-  const url = addressOf(request.url);
-  if (url === null) {
+  const address = addressOf(request.url);
+  if (address === null) {
     // The address is made of the Host header, which may hold anything where no proxy stands before us.
     return secured(problemAnswer("malformed_request", "The Host header names no host.", requestId), requestId, null);
   }
+  const { url, isPlain } = address;
   try {
-    if (!PLAIN_PATH.test(url.pathname)) throw new Problem("not_found", NOTHING_HERE);
+    if (!isPlain) throw new Problem("not_found", NOTHING_HERE);
     if (request.headers.has("content-encoding")) {
       // Unpacking what strangers send is how a kilobyte becomes a gigabyte.
       throw new Problem("unsupported_media_type", "Send the body without Content-Encoding.");
@@ -181,9 +190,23 @@ const UNKNOWN: Readonly<Record<string, ProblemCode>> = {
 
 export const UNKNOWN_DETAIL = "There is nothing of that name in your workspace.";
 
+const PARAMS_KEPT = 1_000;
+/** What the last addresses named, by their parts, which hold no slash: an endpoint's name is checked once, not for each job. */
+const knownParams = new WeakMap<z.ZodObject, Map<string, unknown>>();
+
 function parsedParams(schema: z.ZodObject, rawParams: Record<string, string>): unknown {
+  const known = knownParams.get(schema) ?? new Map<string, unknown>();
+  const parts = Object.values(rawParams).join("/");
+  const before = known.get(parts);
+  if (before !== undefined) return before;
   const result = schema.safeParse(rawParams);
-  if (result.success) return result.data;
+  if (result.success) {
+    if (known.size >= PARAMS_KEPT) known.clear();
+    // All calls to that address share it.
+    known.set(parts, Object.freeze(result.data));
+    knownParams.set(schema, known);
+    return result.data;
+  }
   const wrong = String(result.error.issues[0]?.path[0] ?? "");
   throw new Problem(UNKNOWN[wrong] ?? "not_found", UNKNOWN_DETAIL);
 }
