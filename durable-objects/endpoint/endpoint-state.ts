@@ -28,6 +28,7 @@ import { JobTallies } from "#durable-objects/endpoint/job-tallies";
 import { JoinWatch } from "#durable-objects/endpoint/joining";
 import { JoiningStore } from "#durable-objects/endpoint/joining-store";
 import { LeaseCounter } from "#durable-objects/endpoint/lease-counter";
+import { LastOffers } from "#durable-objects/endpoint/last-offers";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
@@ -121,6 +122,7 @@ export class EndpointState {
   readonly joining: JoinWatch;
   readonly waiting: WaitingJobs;
   readonly waiters = new Map<ReplicaId, Waiter>();
+  readonly lastOffers = new LastOffers();
   /** When webhooks last heard of a running job's progress. */
   readonly progressTold = new Map<JobId, number>();
   /** Types of card that each pod has online, as it last said; a pod that is not in it has not said yet. */
@@ -368,6 +370,7 @@ export class EndpointState {
    * @param now null: it is so for good; else its pod alone says so, now, and may take it back
    */
   replicaEnded(replicaId: ReplicaId, now: number | null): void {
+    this.lastOffers.forget(replicaId);
     if (this.#ended.get(replicaId) !== null) this.#ended.set(replicaId, now);
     const [oldest] = this.#ended.keys();
     if (oldest !== undefined && this.#ended.size > ENDED_REMEMBERED) this.#ended.delete(oldest);
@@ -448,6 +451,7 @@ export class EndpointState {
 
   /** An agent has spoken under the job's lease for the first time, or of another phase. */
   heard(job: RunningJob): void {
+    this.lastOffers.taken(job.lease.replicaId);
     this.#runningJobs().add(job);
     this.replicas.turned(job.lease.replicaId);
   }
@@ -475,6 +479,8 @@ export class EndpointState {
     const written = { ...after, leases: closed(leases, { outcome, phases, heard, endedAt: now }) };
     this.live.forget(before.id);
     this.used(before.lease.replicaId, now);
+    if (heard) this.lastOffers.taken(before.lease.replicaId);
+    else if (outcome === "lost") this.lastOffers.lapsed(before.lease.replicaId);
     this.moved(before, written);
     // The agent hears of the end of a lease it did not end itself from its waiting poll, also when it got the lease, in
     // the answer of `complete`, after that poll began to wait.

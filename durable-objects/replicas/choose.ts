@@ -10,16 +10,19 @@ export interface Candidate {
   readonly works: boolean;
   /** When it last had work, Unix ms. */
   readonly lastUsedAt: number;
+  /** Its last offer reached nobody: its poll may be one whose connection died unseen. */
+  readonly isMute?: boolean;
 }
 
 /**
- * The candidates, best first: an idle one before one that would take the job ahead, and the most recently used before
- * the others, so that the others go idle and stop.
+ * The candidates, best first: an idle one before one that would take the job ahead, one that may be gone after those that
+ * are there, and the most recently used before the others, so that the others go idle and stop.
  */
 export function inOrderOfChoice(candidates: readonly Candidate[]): Candidate[] {
   return candidates.toSorted(
     (a, b) =>
       Number(a.works) - Number(b.works) ||
+      Number(a.isMute === true) - Number(b.isMute === true) ||
       a.held - b.held ||
       b.lastUsedAt - a.lastUsedAt ||
       (a.replicaId < b.replicaId ? -1 : 1),
@@ -45,4 +48,18 @@ export interface Avoidance {
  */
 export function mayTake(avoid: Avoidance | null, nodeId: NodeId, otherNodes: boolean, now: number): boolean {
   return avoid === null || avoid.nodeId !== nodeId || !otherNodes || now >= avoid.until;
+}
+
+/** So long a job whose offer reached nobody waits for a replica that is known to be there. */
+export const SURE_TAKER_WAIT_MS = 2_000;
+
+/**
+ * Whether a job may be offered to a replica. Connections that die unseen do so in numbers, when a machine or a network
+ * goes: after one offer that reached nobody, the next is for a replica that took its last one, if there is any.
+ * @param lapsedAt when the job's last offer turned out to have reached nobody, null when it did not
+ * @param isSure the replica has taken what it was offered last
+ * @param isAnySure some replica of the endpoint has
+ */
+export function mayOffer(lapsedAt: number | null, isSure: boolean, isAnySure: boolean, now: number): boolean {
+  return lapsedAt === null || isSure || !isAnySure || now >= lapsedAt + SURE_TAKER_WAIT_MS;
 }

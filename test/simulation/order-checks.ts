@@ -94,9 +94,11 @@ function mayTake(oracle: Oracle, { avoid }: Waiting, nodeId: string): boolean {
   return avoid === null || avoid.nodeId !== nodeId || avoid.until <= oracle.now || !oracle.world.hasOtherNode(nodeId);
 }
 
-/** Whether it may have waited for another node when the grant was made. */
-function mayWait(oracle: Oracle, { avoid }: Waiting, nodeId: string): boolean {
-  return avoid?.nodeId === nodeId && avoid.until > oracle.now && oracle.world.hadOtherNode(nodeId);
+/** Whether it may have waited for another node, or for a replica that is known to be there, when the grant was made. */
+function mayWait(oracle: Oracle, { record, avoid }: Waiting, nodeId: string): boolean {
+  if (avoid === null || avoid.until <= oracle.now) return false;
+  if (record.leases.some(({ outcome, heard }) => outcome === "lost" && !heard)) return true;
+  return avoid.nodeId === nodeId && oracle.world.hadOtherNode(nodeId);
 }
 
 function place(record: JobRecord): string {
