@@ -22,8 +22,8 @@ export function inOrderOfChoice(candidates: readonly Candidate[]): Candidate[] {
   return candidates.toSorted(
     (a, b) =>
       Number(a.works) - Number(b.works) ||
-      Number(a.isMute === true) - Number(b.isMute === true) ||
       a.held - b.held ||
+      Number(a.isMute === true) - Number(b.isMute === true) ||
       b.lastUsedAt - a.lastUsedAt ||
       (a.replicaId < b.replicaId ? -1 : 1),
   );
