@@ -2,50 +2,62 @@
  * How many replicas batch jobs leave alone, because interactive ones may need them at once. A job is not taken off a
  * replica, so an idle one that a batch job takes is lost for as long as that job lasts.
  */
+import { DecayedCounts } from "#durable-objects/autoscaler/decayed-counts";
+import { Pauses, QUIET_MS } from "#durable-objects/autoscaler/pauses";
 
 /** How quickly older traffic counts less. */
 const HALF_LIFE_MS = 10 * 60_000;
-/** Without an interactive job for this long, nobody is expected any more. */
-const QUIET_MS = 10 * 60_000;
 /** So many of 100 interactive jobs find a replica although batch jobs took what was left: a p95 does not see the rest. */
 const COVERED = 0.98;
 /** The same where replicas are scarce and batch jobs have waited for too long. */
 const COVERED_WHEN_SCARCE = 0.95;
 /** More interactive jobs at once than this count as this many: their replicas are busy anyway. */
 const LEVELS = 64;
-/** The weights are written anew when the latest has grown by this factor. */
-const REBASE = 1e9;
+/** So much counts a batch job that took less time than those before it. */
+const SHORTER_WEIGHT = 0.05;
+/** Before the first batch job has shown how long one takes. */
+const HOLD_MS_DEFAULT = 10_000;
 
 export interface ReserveMemory {
   /** How often an interactive job was the n-th at once, decayed; the first is n = 1. */
   readonly weights: readonly number[];
   readonly at: number;
+  /** What {@link Pauses} saved; rows of an earlier time do not say, nor the next one. */
+  readonly pauses?: readonly number[];
+  readonly holdMs?: number | null;
 }
 
 /** What interactive traffic has needed lately. */
 export class BatchReserve {
-  #weights: number[];
-  /** The weight of an arrival at `#base` is 1, of a later one more. */
-  #base: number;
+  readonly #levels: DecayedCounts;
+  readonly #pauses: Pauses;
   #lastAt: number;
+  #holdMs: number | null;
 
   constructor(memory: ReserveMemory | null) {
-    this.#weights = Array.from({ length: LEVELS }, (_, level) => memory?.weights[level] ?? 0);
-    this.#base = memory?.at ?? 0;
-    this.#lastAt = memory?.at ?? Number.NEGATIVE_INFINITY;
+    const lastAt = memory === null || memory.weights.length === 0 ? null : memory.at;
+    this.#levels = new DecayedCounts(LEVELS, HALF_LIFE_MS, memory?.weights ?? [], lastAt ?? 0);
+    this.#pauses = new Pauses(memory?.pauses ?? [], lastAt);
+    this.#lastAt = lastAt ?? Number.NEGATIVE_INFINITY;
+    this.#holdMs = memory?.holdMs ?? null;
+  }
+
+  /** How long batch jobs hold a replica, ms: as long as the longest of the latest ones. */
+  get holdMs(): number {
+    return this.#holdMs ?? HOLD_MS_DEFAULT;
   }
 
   /** An interactive job has come. @param atOnce interactive jobs that wait or run, this one included */
   arrived(at: number, atOnce: number): void {
-    let weight = 2 ** ((at - this.#base) / HALF_LIFE_MS);
-    if (weight > REBASE) {
-      this.#weights = this.#weights.map((known) => known / weight);
-      this.#base = at;
-      weight = 1;
-    }
-    const level = Math.max(1, Math.min(LEVELS, atOnce)) - 1;
-    this.#weights[level] = (this.#weights[level] ?? 0) + weight;
+    this.#levels.add(Math.max(1, Math.min(LEVELS, atOnce)) - 1, at);
+    this.#pauses.ended(at, this.holdMs);
     this.#lastAt = at;
+  }
+
+  /** A batch job has held a replica for so long. */
+  batchEnded(busyMs: number): void {
+    const known = this.#holdMs ?? 0;
+    this.#holdMs = Math.round(busyMs >= known ? busyMs : known + (busyMs - known) * SHORTER_WEIGHT);
   }
 
   /**
@@ -54,14 +66,25 @@ export class BatchReserve {
    */
   level(now: number, isScarce = false): number {
     if (now - this.#lastAt >= QUIET_MS) return 0;
-    const covered = isScarce ? COVERED_WHEN_SCARCE : COVERED;
-    const total = this.#weights.reduce((sum, weight) => sum + weight, 0);
+    const weights = this.#levels.weights(this.#lastAt);
+    const wanted = weights.reduce((sum, weight) => sum + weight, 0) * (isScarce ? COVERED_WHEN_SCARCE : COVERED);
     let seen = 0;
-    for (let level = 0; level < LEVELS; level += 1) {
-      seen += this.#weights[level] ?? 0;
-      if (seen >= total * covered) return level + 1;
+    for (const [index, weight] of weights.entries()) {
+      seen += weight;
+      if (seen >= wanted) return index + 1;
     }
     return LEVELS;
+  }
+
+  /** How many of those replicas batch jobs may have all the same, in the present pause; see {@link Pauses.lent}. */
+  lent(now: number): number {
+    return this.#pauses.lent(now, this.holdMs);
+  }
+
+  /** When it is more, or nothing is kept free any more, unless another interactive job comes; null when nothing is. */
+  lentMoreAt(now: number): number | null {
+    const quietAt = this.quietAt(now);
+    return quietAt === null ? null : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs) ?? quietAt);
   }
 
   /** When nothing is kept free any more unless another interactive job comes; null when nothing is. */
@@ -71,35 +94,34 @@ export class BatchReserve {
   }
 
   save(): ReserveMemory {
-    if (this.#lastAt === Number.NEGATIVE_INFINITY) return { weights: [], at: 0 };
-    const unit = 2 ** ((this.#lastAt - this.#base) / HALF_LIFE_MS);
-    const last = this.#weights.findLastIndex((weight) => weight > 0);
-    return { weights: this.#weights.slice(0, last + 1).map((weight) => rounded(weight / unit)), at: this.#lastAt };
+    const at = this.#lastAt;
+    const holdMs = this.#holdMs;
+    if (at === Number.NEGATIVE_INFINITY) return { weights: [], at: 0, pauses: [], holdMs };
+    return { weights: this.#levels.save(at), at, pauses: this.#pauses.save(), holdMs };
   }
-}
-
-function rounded(weight: number): number {
-  return Number(weight.toPrecision(4));
 }
 
 export interface ReserveFacts {
   /** See {@link BatchReserve.level}. */
   readonly level: number;
+  /** See {@link BatchReserve.lent}. */
+  readonly lent: number;
   /** Interactive jobs at work. */
   readonly interactiveBusy: number;
+  /** Replicas that take interactive jobs, at work or not. */
+  readonly ready: number;
   /** The most replicas there may be, or can be had: no more than there are, where no pod has room. */
   readonly most: number;
-  /** Batch jobs have waited for too long, and no more replicas can be had. */
-  readonly isScarce: boolean;
+  /** Batch jobs have waited for too long, no more replicas can be had, and their share of the time is not used up. */
+  readonly isOwed: boolean;
 }
 
 /**
  * Idle replicas that batch jobs leave free now. Where there can be a single one, nothing is kept from them: they would
  * wait for as long as there is any interactive traffic at all. For the same reason, those that have waited for too long
- * get one replica whenever no interactive job is at work, though a burst as large as the last one would need all.
+ * get the next idle one now and then, though a burst as large as the last one would need all.
  */
-export function keptFree({ level, interactiveBusy, most, isScarce }: ReserveFacts): number {
-  if (most <= 1) return 0;
-  if (isScarce && interactiveBusy === 0) return Math.min(level, most - 1);
-  return Math.max(0, level - interactiveBusy);
+export function keptFree({ level, lent, interactiveBusy, ready, most, isOwed }: ReserveFacts): number {
+  if (most <= 1 || isOwed) return 0;
+  return Math.max(0, Math.min(level, ready) - lent - interactiveBusy);
 }

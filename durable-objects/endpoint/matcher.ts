@@ -9,11 +9,10 @@ import { isKeptForErrand } from "#durable-objects/endpoint/errands";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
-import { lapsedAt } from "#durable-objects/endpoint/last-offers";
 import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import { suitsBuild } from "#durable-objects/endpoint/replacement";
-import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import type { RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
   JOBS_AT_WORK_MAX,
@@ -21,17 +20,10 @@ import {
   type LeaseRecord,
   makeToken,
 } from "#durable-objects/queue/lease";
-import { lanesInOrder } from "#durable-objects/queue/order";
+import { type BatchTurn, batchApartMs, lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
-import {
-  type Candidate,
-  inOrderOfChoice,
-  mayOffer,
-  mayTake,
-  SURE_TAKER_WAIT_MS,
-  suitedFor,
-} from "#durable-objects/replicas/choose";
+import { type Candidate, inOrderOfChoice, mayTake, suitedFor } from "#durable-objects/replicas/choose";
 import { isCapacity, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
 /** How many jobs from the head of a lane are looked at when the first ones avoid every waiting node. */
@@ -85,8 +77,7 @@ function mayTakeAhead(state: EndpointState): boolean {
 
 function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId): Candidate {
   const [held, works] = [state.held(replicaId), state.works(replicaId)];
-  const isMute = state.lastOffers.isMute(replicaId);
-  return { replicaId, nodeId, held, works, lastUsedAt: state.usedAt(replicaId), isMute };
+  return { replicaId, nodeId, held, works, lastUsedAt: state.usedAt(replicaId) };
 }
 
 /** The first job in order that one of the candidates may take, with the best such candidate. */
@@ -96,10 +87,9 @@ function bestMatch(
   now: number,
 ): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
-  const isStarving = state.runningIn("batch") === 0;
-  const batchSince = isStarving ? (readyAt(state, "batch", 0)?.job.createdAt ?? null) : null;
-  for (const lane of lanesInOrder(state.peekCounter(), batchSince, now)) {
-    const serving = candidatesFor(state, lane, candidates, batchSince, now);
+  const lanes = lanesInOrder(batchTurn(state, now), now);
+  for (const lane of lanes) {
+    const serving = candidatesFor(state, lane, lanes[0], candidates, now);
     if (serving.length === 0) continue;
     for (let place = 0; place < LOOK_AHEAD; place += 1) {
       const ready = readyAt(state, lane, place);
@@ -112,9 +102,7 @@ function bestMatch(
       if (suited.length === 0) return null;
       const candidate = suited.find(
         ({ nodeId, replicaId }) =>
-          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) &&
-          mayBeOffered(state, job, replicaId, now) &&
-          suitsBuild(state, replicaId, job.release),
+          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) && suitsBuild(state, replicaId, job.release),
       );
       if (candidate !== undefined) return { ready, candidate };
       if (job.avoid !== null) state.due(job.avoid.until);
@@ -123,20 +111,25 @@ function bestMatch(
   return null;
 }
 
+function batchTurn(state: EndpointState, now: number): BatchTurn {
+  return {
+    headSince: readyAt(state, "batch", 0)?.job.createdAt ?? null,
+    startedAt: batchStartedAt(state, now),
+    overtaken: state.scaling.batchOvertaken,
+    isRunning: state.runningIn("batch") > 0,
+  };
+}
+
+/** When a batch job last began; null: nobody knows, as after a step back of the clock. */
+function batchStartedAt({ scaling }: EndpointState, now: number): number | null {
+  const { batchStartedAt: at } = scaling;
+  return at !== null && at <= now ? at : null;
+}
+
 /** The ready job of a lane that so many others come before. */
 function readyAt(state: EndpointState, lane: Lane, place: number): ReadyJob | null {
   const id = state.waiting.ready(lane, place);
   return id === null ? null : state.jobs.ready(id, (limit) => state.waiting.readyAfter(lane, place, limit));
-}
-
-/** Whether the replica is one for a job whose last offer, if it had one, reached nobody. */
-function mayBeOffered(state: EndpointState, job: QueuedJob, replicaId: ReplicaId, now: number): boolean {
-  const lapsed = lapsedAt(job);
-  if (lapsed === null) return true;
-  const isAnySure = state.replicas.all().some((replica) => isCapacity(replica) && state.lastOffers.isSure(replica.id));
-  const may = mayOffer(lapsed, state.lastOffers.isSure(replicaId), isAnySure, now);
-  if (!may) state.due(lapsed + SURE_TAKER_WAIT_MS);
-  return may;
 }
 
 /** Whether the endpoint has capacity on a node that is not this one. */
@@ -147,27 +140,39 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 /**
  * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
  * batch job. A replica that interactive jobs may come to takes none ahead: it would have to do two jobs before theirs.
- * None of that holds where a batch job has its turn because none runs: a replica that is never idle would take none at all.
- * @param batchSince see {@link lanesInOrder}
+ * None of that holds where a batch job has its turn: a replica that is never idle would take none at all.
+ * @param first the lane that the next lease looks at first
  */
 function candidatesFor(
   state: EndpointState,
   lane: Lane,
+  first: Lane,
   candidates: readonly Candidate[],
-  batchSince: number | null,
   now: number,
 ): readonly Candidate[] {
   const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
   if (lane === "interactive" || able.length === 0 || state.waiting.queued(lane) === 0) return able;
-  if (lanesInOrder(state.peekCounter(), batchSince, now)[0] === "batch") return able;
+  if (first === "batch") return able;
   const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
   const serving = able.filter(
     ({ replicaId, works }) => !works || !isExpected || !serves(state, replicaId, "interactive"),
   );
-  const kept = keptForInteractive(state, now);
-  if (kept === 0) return serving;
-  const idle = readyOf(state).filter(({ id }) => serves(state, id, "interactive") && !state.works(id)).length;
-  return idle > kept ? serving : serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));
+  const { isHeldBack, until } = batchHeldBack(state, now);
+  if (!isHeldBack) return serving;
+  // By then an idle replica is theirs, whatever else happens or does not.
+  if (until !== null) state.due(until);
+  return serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));
+}
+
+/** Whether batch jobs leave all idle replicas to interactive ones, and until when, unless another one of these comes. */
+export function batchHeldBack(
+  state: EndpointState,
+  now: number,
+): { readonly isHeldBack: boolean; readonly until: number | null } {
+  const shared = readyOf(state).filter(({ id }) => serves(state, id, "interactive"));
+  const { replicas, fewerAt } = keptForInteractive(state, shared.length, now);
+  const idle = shared.filter(({ id }) => !state.works(id)).length;
+  return { isHeldBack: replicas > 0 && idle <= replicas, until: fewerAt };
 }
 
 /** Whether the pod of a replica takes jobs of a lane. */
@@ -176,19 +181,35 @@ function serves(state: EndpointState, id: ReplicaId, lane: Lane): boolean {
   return podId !== undefined && lanesOf(state, podId).includes(lane);
 }
 
-/** Idle replicas that batch jobs leave free now. */
-function keptForInteractive(state: EndpointState, now: number): number {
+/** Idle replicas that batch jobs leave free now, and when they leave fewer by time alone; null: they do not. */
+interface Kept {
+  readonly replicas: number;
+  readonly fewerAt: number | null;
+}
+
+/** @param ready replicas that take interactive jobs, at work or not */
+function keptForInteractive(state: EndpointState, ready: number, now: number): Kept {
   const { config, scaling } = state;
   const pool = scaling.poolOf("interactive");
-  if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return 0;
+  if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return { replicas: 0, fewerAt: null };
+  const { reserve, batchDueAt } = pool;
   const capacity = capacityOf(state).length;
   const ceiling = config.settings.max_replicas;
   const isShort = pool.pool.pods.every(({ podId }) => isShortOn(state, podId));
   const most = isShort ? Math.min(ceiling, capacity) : ceiling;
-  const isOverdue = pool.batchDueAt !== null && pool.batchDueAt <= now;
-  const isScarce = isOverdue && capacity >= most;
-  const level = pool.reserve.level(now, isScarce);
-  return keptFree({ level, interactiveBusy: state.runningIn("interactive"), most, isScarce });
+  const isScarce = batchDueAt !== null && batchDueAt <= now && capacity >= most;
+  const startedAt = batchStartedAt(state, now);
+  const owedAt = startedAt === null ? now : startedAt + batchApartMs(reserve.holdMs, capacity);
+  const replicas = keptFree({
+    level: reserve.level(now, isScarce),
+    lent: reserve.lent(now),
+    interactiveBusy: state.runningIn("interactive"),
+    ready,
+    most,
+    isOwed: isScarce && owedAt <= now,
+  });
+  const moments = [reserve.lentMoreAt(now), isScarce && owedAt > now ? owedAt : null].filter((at) => at !== null);
+  return { replicas, fewerAt: moments.length === 0 ? null : Math.min(...moments) };
 }
 
 /** Whether the pod has said that it has no more, or took a replica back and did not place another. */

@@ -68,6 +68,8 @@ export class EndpointScaling {
   #paidUntil = 0;
   /** Since when something is learned that is not written; null: all of it is. */
   #unsavedSince: number | null = null;
+  #batchStartedAt: number | null = null;
+  #batchOvertaken = 0;
   /** How the world was at the last decision. */
   #seen: Surroundings = { replicas: -1, isHeld: false, floor: 0 };
 
@@ -83,6 +85,8 @@ export class EndpointScaling {
     this.#newest = undefined;
     this.#isStale = true;
     this.#unsavedSince = null;
+    this.#batchStartedAt = null;
+    this.#batchOvertaken = 0;
   }
 
   /** The endpoint's settings and pods, when they are read or change. */
@@ -139,7 +143,19 @@ export class EndpointScaling {
     this.#note(known, { type: "arrived", at, lane });
   }
 
+  /** When a batch job last began; null: none has since this object woke. */
+  get batchStartedAt(): number | null {
+    return this.#batchStartedAt;
+  }
+
+  /** Interactive jobs that have begun since then. */
+  get batchOvertaken(): number {
+    return this.#batchOvertaken;
+  }
+
   started(lane: Lane, at: number, waitedMs: number, cold: boolean): void {
+    if (lane === "batch") this.#batchStartedAt = at;
+    this.#batchOvertaken = lane === "batch" ? 0 : this.#batchOvertaken + 1;
     const known = this.poolOf(lane);
     if (known !== null) this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }
@@ -147,6 +163,7 @@ export class EndpointScaling {
   finished(lane: Lane, at: number, busyMs: number): void {
     const known = this.poolOf(lane);
     if (known === null) return;
+    if (lane === "batch") this.poolOf("interactive")?.reserve.batchEnded(busyMs);
     known.serviceMs = known.serviceMs === null ? busyMs : known.serviceMs + (busyMs - known.serviceMs) * SERVICE_WEIGHT;
     this.#note(known, { type: "finished", at, lane, busyMs });
   }

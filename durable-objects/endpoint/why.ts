@@ -7,6 +7,7 @@ import type { StoredShortage } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { positionOf } from "#durable-objects/endpoint/job-snapshots";
+import { batchHeldBack } from "#durable-objects/endpoint/matcher";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
 import type { Reply } from "#durable-objects/endpoint/rpc";
@@ -14,7 +15,7 @@ import { coldStartMs, type PoolScaling } from "#durable-objects/endpoint/scaling
 import { etaMs } from "#durable-objects/queue/eta";
 import { phaseOf, type QueuedJob } from "#durable-objects/queue/job-record";
 import { hasJoined, joinsAt } from "#durable-objects/queue/joining";
-import { type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
+import { type BatchFacts, type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
 import { FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
 import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
@@ -108,11 +109,16 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     },
     shortage: short,
     scaling: pool?.last == null ? null : pool.last.reason,
-    batch: job.lane === "batch" && pool !== null ? { ownReplicaAt: pool.batchDueAt, joinsAt: joinsAt(job) } : null,
+    batch: job.lane === "batch" && pool !== null ? batchFacts(state, job, pool, now) : null,
     joined: hasJoined(job) ? { at: joinsAt(job), expiresAt: job.expiresAt } : null,
     regions: config?.settings.regions ?? [],
     job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
+}
+
+function batchFacts(state: EndpointState, job: QueuedJob, { batchDueAt }: PoolScaling, now: number): BatchFacts {
+  const { isHeldBack, until } = batchHeldBack(state, now);
+  return { ownReplicaAt: batchDueAt, joinsAt: joinsAt(job), keptUntil: isHeldBack ? until : null };
 }
 
 /** What the pods lack: what the preferred one says counts first, but that it is empty says less than why another takes nothing. */

@@ -2,10 +2,17 @@
 import type { Lane } from "#contract/job";
 import { AGEING_MS_PER_LEVEL } from "#contract/limits";
 
-/** One lease in so many looks at the batch lane first, so that a steady interactive stream cannot starve it. */
-export const BATCH_TURN = 10;
-/** Only a batch job that has waited this long gets such a turn. */
+/** A batch job that has waited this long goes before interactive ones, once none of its lane has begun for as long. */
 export const BATCH_PATIENCE_MS = 10 * 60_000;
+/** So many of them have gone ahead of it by then: else it waits for a replica at all, as they do. */
+export const BATCH_TURN = 10;
+/**
+ * The part of all replicas' time that batch jobs get however busy interactive ones keep them. Two replicas of three at
+ * work mean a p95 that grows several times as fast as what is taken from them: so it stays within a tenth of what it was.
+ */
+const BATCH_SHARE = 0.01;
+/** Jobs that take long, on few replicas: one starts at least as often as this. */
+export const BATCH_APART_MS_MAX = BATCH_PATIENCE_MS;
 
 /**
  * A job's fixed place within its lane, lower first. All waiting jobs age at the same pace, so "one level per minute"
@@ -16,11 +23,32 @@ export function rankOf(createdAt: number, priority: number): number {
 }
 
 /**
- * The lanes in the order in which the next lease looks at them.
- * @param counter the number of the lease about to be granted
- * @param batchHeadSince when the first waiting batch job was made, null when none waits
+ * How far apart batch jobs start at least where interactive ones could need the replicas.
+ * @param batchMs of a batch job
+ * @param replicas all that there are
  */
-export function lanesInOrder(counter: number, batchHeadSince: number | null, now: number): readonly [Lane, Lane] {
-  const patient = batchHeadSince !== null && now - batchHeadSince >= BATCH_PATIENCE_MS;
-  return patient && counter % BATCH_TURN === 0 ? ["batch", "interactive"] : ["interactive", "batch"];
+export function batchApartMs(batchMs: number, replicas: number): number {
+  return Math.min(BATCH_APART_MS_MAX, Math.ceil(batchMs / (BATCH_SHARE * Math.max(1, replicas))));
+}
+
+/** The batch lane as far as the order of the lanes depends on it. */
+export interface BatchTurn {
+  /** When the first waiting batch job was made, null when none waits. */
+  readonly headSince: number | null;
+  /** When one last began; null: nobody knows. */
+  readonly startedAt: number | null;
+  /** Interactive jobs that have begun since then. */
+  readonly overtaken: number;
+  /** Whether one runs. */
+  readonly isRunning: boolean;
+}
+
+/** The lanes in the order in which the next lease looks at them: a batch job has a turn on replicas that never idle, too. */
+export function lanesInOrder(
+  { headSince, startedAt, overtaken, isRunning }: BatchTurn,
+  now: number,
+): readonly [Lane, Lane] {
+  const since = headSince === null ? now : Math.max(headSince, startedAt ?? headSince);
+  const hasTurn = !isRunning && overtaken >= BATCH_TURN && now - since >= BATCH_PATIENCE_MS;
+  return hasTurn ? ["batch", "interactive"] : ["interactive", "batch"];
 }

@@ -80,6 +80,10 @@ export class Oracle {
   alarmIsLate = false;
   /** When an interactive job was last there, Unix ms: it may have been moved to the other lane since. */
   interactiveAt = Number.NEGATIVE_INFINITY;
+  /** When a batch job was last granted. */
+  batchGrantedAt = Number.NEGATIVE_INFINITY;
+  /** Interactive jobs granted since then, and since the object may have forgotten it. */
+  batchOvertaken = { all: 0, remembered: 0 };
   removed = false;
   #operation: Operation = { type: "configure" };
   #judgement: Judgement = NOBODY;
@@ -125,7 +129,9 @@ export class Oracle {
     this.now = now;
     this.#keyBefore = operation.type === "enqueue" ? this.#knownKey(operation.request.idempotency?.key) : undefined;
     this.#judgement = operation.type === "message" ? this.#judge(operation) : NOBODY;
-    if (operation.type === "restart") this.restartedAt = now;
+    if (operation.type !== "restart") return;
+    this.restartedAt = now;
+    this.batchOvertaken.remembered = 0;
   }
 
   #knownKey(key: string | undefined): KnownKey | undefined {
@@ -151,6 +157,7 @@ export class Oracle {
   /** The operation was undone: nothing is as if it had been. */
   undone(operation: Operation): void {
     this.perhapsHeard(operation);
+    this.batchOvertaken.remembered = 0;
     if (operation.type === "wake") this.alarmIsLate = true;
     for (const id of this.world.database.takeTouched()) {
       const stored = storedJob(this.world.database, id);

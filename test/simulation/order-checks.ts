@@ -4,9 +4,9 @@ import type { JobRecord, QueuedJob } from "#durable-objects/queue/job-record";
 import type { KnownLease, Oracle } from "./oracle.ts";
 import { promise } from "./violation.ts";
 
-/** Decisions 0008 and 0034: an old batch job gets each tenth lease while none of its lane runs. */
-const BATCH_TURN = 10;
+/** Decision 0008: an old batch job goes first once so many have overtaken it, and none of its lane has begun for as long. */
 const BATCH_PATIENCE_MS = 10 * 60_000;
+const BATCH_TURN = 10;
 
 /** A job that waits, or waited until it was granted in this operation. */
 interface Waiting {
@@ -32,7 +32,7 @@ export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void
     if (granted === undefined) continue;
     promise("I12", !oracle.world.paused, () => `${grant.jobId} was started while the queue is paused`);
     for (const other of waiting.values()) {
-      if (other === granted || !goesBefore(oracle, other.record, granted.record, grant, waiting)) continue;
+      if (other === granted || !goesBefore(oracle, other.record, granted.record, waiting)) continue;
       promise(
         "I12",
         !mayTake(oracle, other, grant.nodeId) || mayWait(oracle, other, grant.nodeId),
@@ -44,6 +44,10 @@ export function checkGrants(oracle: Oracle, grants: readonly KnownLease[]): void
     // I10: a node on which the job failed gets it again at once only where there is no other.
     promise("I10", mayTake(oracle, granted, grant.nodeId), () => `${grant.jobId} went back to the node that lost it`);
     if (granted.avoid?.nodeId === grant.nodeId) oracle.world.coverage.path("a node gets a job again that it lost");
+    const isBatch = granted.record.lane === "batch";
+    const { all, remembered } = oracle.batchOvertaken;
+    oracle.batchOvertaken = isBatch ? { all: 0, remembered: 0 } : { all: all + 1, remembered: remembered + 1 };
+    if (isBatch) oracle.batchGrantedAt = oracle.now;
     waiting.delete(grant.jobId);
   }
 }
@@ -60,15 +64,8 @@ function checkAhead(oracle: Oracle, grant: KnownLease, record: JobRecord): void 
   oracle.world.coverage.path("a job is held ahead");
 }
 
-function goesBefore(
-  oracle: Oracle,
-  a: JobRecord,
-  b: JobRecord,
-  grant: KnownLease,
-  waiting: ReadonlyMap<JobId, Waiting>,
-): boolean {
+function goesBefore(oracle: Oracle, a: JobRecord, b: JobRecord, waiting: ReadonlyMap<JobId, Waiting>): boolean {
   if (a.lane !== b.lane) {
-    const number = Number(grant.token.slice(0, grant.token.indexOf(".")));
     let head: JobRecord | null = null;
     for (const { record } of waiting.values()) {
       if (record.lane === "batch" && (head === null || isEarlier(record, head))) head = record;
@@ -78,9 +75,13 @@ function goesBefore(
       ({ record }) => record.lane === "batch" && record.state === "running" && !waiting.has(record.id),
     );
     const isOld = head !== null && oracle.now - head.createdAt >= BATCH_PATIENCE_MS;
-    const batchFirst = number % BATCH_TURN === 0 && isOld && isStarving;
-    if (batchFirst) oracle.world.coverage.path("an old batch job gets its turn");
-    return batchFirst ? a.lane === "batch" : a.lane === "interactive";
+    const mayGoFirst = isOld && isStarving && oracle.batchOvertaken.all >= BATCH_TURN;
+    if (a.lane === "interactive") return !mayGoFirst;
+    // The object may have forgotten when the last one began, and takes the next one earlier then.
+    const isRemembered = oracle.batchOvertaken.remembered >= BATCH_TURN;
+    const mustGoFirst = mayGoFirst && isRemembered && oracle.now - oracle.batchGrantedAt >= BATCH_PATIENCE_MS;
+    if (mustGoFirst) oracle.world.coverage.path("an old batch job gets its turn");
+    return mustGoFirst;
   }
   return isEarlier(a, b);
 }

@@ -44,26 +44,67 @@ describe("what interactive traffic needs at once", () => {
     expect([again.level(now), again.quietAt(now)]).toEqual([reserve.level(now), reserve.quietAt(now)]);
     expect(again.level(now)).toBe(5);
     const empty = new BatchReserve(JSON.parse(JSON.stringify(new BatchReserve(null).save())));
-    expect(empty.level(START)).toBe(0);
+    expect([empty.level(START), empty.lent(START), empty.lentMoreAt(START)]).toEqual([0, 0, null]);
+  });
+
+  it("goes on from rows that say nothing of pauses", () => {
+    const reserve = new BatchReserve({ weights: [3, 2, 1], at: START });
+    expect([reserve.level(START + MINUTE), reserve.lent(START + MINUTE)]).toEqual([3, 0]);
+    expect(reserve.lentMoreAt(START + MINUTE)).toBe(START + 10 * MINUTE);
+    for (let job = 0; job < 3; job += 1) reserve.arrived(START + MINUTE, 1);
+    expect(reserve.lent(START + 10 * MINUTE)).toBeGreaterThan(0);
+  });
+
+  it("is lent to batch jobs within seconds of a burst", () => {
+    const reserve = new BatchReserve(null);
+    for (let job = 1; job <= 6; job += 1) reserve.arrived(START, job);
+    expect(reserve.level(START)).toBe(6);
+    const moments: number[] = [];
+    for (let at = reserve.lentMoreAt(START); at !== null; at = reserve.lentMoreAt(at)) {
+      moments.push(at - START);
+      if (reserve.lent(at) >= 6) break;
+    }
+    expect(moments).toEqual([1_000, 2_000, 3_000, 4_000]);
+  });
+});
+
+describe("how long batch jobs hold a replica", () => {
+  it("is what the longest of the latest took, and survives a restart", () => {
+    const reserve = new BatchReserve(null);
+    expect(reserve.holdMs).toBe(10_000);
+    reserve.batchEnded(2_000);
+    expect(reserve.holdMs).toBe(2_000);
+    reserve.batchEnded(30_000);
+    reserve.batchEnded(2_000);
+    expect(reserve.holdMs).toBe(28_600);
+    for (let job = 0; job < 200; job += 1) reserve.batchEnded(2_000);
+    expect(reserve.holdMs).toBeLessThan(2_100);
+    expect(new BatchReserve(reserve.save()).holdMs).toBe(reserve.holdMs);
   });
 });
 
 describe("what is kept free of batch jobs", () => {
+  const facts = { level: 3, lent: 0, interactiveBusy: 0, ready: 8, most: 10, isOwed: false };
+
   it("is what interactive jobs may need beyond the replicas they have", () => {
-    expect(keptFree({ level: 3, interactiveBusy: 1, most: 10, isScarce: false })).toBe(2);
-    expect(keptFree({ level: 3, interactiveBusy: 5, most: 10, isScarce: false })).toBe(0);
-    expect(keptFree({ level: 0, interactiveBusy: 0, most: 10, isScarce: false })).toBe(0);
+    expect(keptFree({ ...facts, interactiveBusy: 1 })).toBe(2);
+    expect(keptFree({ ...facts, interactiveBusy: 5 })).toBe(0);
+    expect(keptFree({ ...facts, level: 0 })).toBe(0);
   });
 
   it("is nothing where one replica is all there can be", () => {
-    expect(keptFree({ level: 3, interactiveBusy: 0, most: 1, isScarce: false })).toBe(0);
+    expect(keptFree({ ...facts, ready: 1, most: 1 })).toBe(0);
   });
 
-  it("leaves one replica to those that have waited for too long, while no interactive job is at work", () => {
-    expect(keptFree({ level: 4, interactiveBusy: 0, most: 4, isScarce: true })).toBe(3);
-    expect(keptFree({ level: 9, interactiveBusy: 0, most: 4, isScarce: true })).toBe(3);
-    expect(keptFree({ level: 2, interactiveBusy: 0, most: 4, isScarce: true })).toBe(2);
-    expect(keptFree({ level: 4, interactiveBusy: 1, most: 4, isScarce: true })).toBe(3);
-    expect(keptFree({ level: 4, interactiveBusy: 0, most: 4, isScarce: false })).toBe(4);
+  it("is less by what is lent to them, of the replicas that there are", () => {
+    expect(keptFree({ ...facts, lent: 1 })).toBe(2);
+    expect(keptFree({ ...facts, lent: 4 })).toBe(0);
+    expect(keptFree({ ...facts, level: 9, ready: 4, lent: 1 })).toBe(3);
+    expect(keptFree({ ...facts, level: 9, ready: 4, lent: 1, interactiveBusy: 1 })).toBe(2);
+  });
+
+  it("is nothing of the next idle replica where one is owed to them", () => {
+    expect(keptFree({ ...facts, level: 4, ready: 4, most: 4, isOwed: true })).toBe(0);
+    expect(keptFree({ ...facts, level: 4, ready: 4, most: 4, interactiveBusy: 3, isOwed: true })).toBe(0);
   });
 });

@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
-import { BATCH_PATIENCE_MS, BATCH_TURN } from "#durable-objects/queue/order";
+import { beforeEach, describe, expect, it } from "vitest";
+import type { JobId } from "#contract/ids";
+import { BATCH_PATIENCE_MS } from "#durable-objects/queue/order";
 import { EndpointHarness, type FakeReplica } from "./endpoint-harness.ts";
 
 function runOne(world: EndpointHarness, replica: FakeReplica): void {
@@ -47,6 +48,7 @@ describe("a batch job", () => {
     // One of the three, the others are for the next burst.
     const lease = world.take(one);
     expect([world.poll(two), world.poll(gone), running()]).toEqual(["waiting", "waiting", 1]);
+    world.pass(1_000);
 
     world.call((core) => core.replicaGone(world.podId, gone.id, "Others had none.", false));
     world.progress(one, lease);
@@ -73,6 +75,46 @@ describe("a batch job", () => {
     }
   });
 
+  describe("on a fleet that a burst has left", () => {
+    const replicas: FakeReplica[] = [];
+    const batch: JobId[] = [];
+    let world: EndpointHarness;
+    const running = (): number => batch.filter((id) => world.job(id).state === "running").length;
+
+    beforeEach(() => {
+      world = new EndpointHarness({ min_replicas: 3, max_replicas: 3 });
+      replicas.splice(0, replicas.length, ...Array.from({ length: 3 }, () => world.replica()));
+      batch.length = 0;
+      world.answerDemand(replicas);
+      for (const _ of replicas) world.submit();
+      const burst = replicas.map((replica) => ({ replica, lease: world.take(replica) }));
+      for (const { replica, lease } of burst) world.complete(replica, lease);
+    });
+
+    it("gets one replica after the other while nothing else happens, and says until when it waits", () => {
+      for (const replica of replicas) world.poll(replica);
+      for (let job = 0; job < 3; job += 1) batch.push(world.submit({ lane: "batch" }));
+      expect(running()).toBe(0);
+      const [first] = batch;
+      if (first === undefined) throw new Error("there are three");
+      const why = world.core.whyJob(world.workspaceId, first);
+      expect(why).toMatchObject({ ok: true, why: { reasons: [{ code: "batch_lane" }] } });
+      const seen = [1, 2, 3].map(() => {
+        world.pass(1_000);
+        return running();
+      });
+      expect(seen).toEqual([1, 2, 3]);
+    });
+
+    it("gets it at once when that is a while ago, also after a restart", () => {
+      world.pass(12_000);
+      world.restart();
+      for (let job = 0; job < 3; job += 1) batch.push(world.submit({ lane: "batch" }));
+      for (const replica of replicas) world.take(replica);
+      expect(running()).toBe(3);
+    });
+  });
+
   it("gets its turn on a replica that is never idle", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();
@@ -80,7 +122,7 @@ describe("a batch job", () => {
     const patient = world.submit({ lane: "batch" });
     const serviceMs = 4_000;
     let running = world.take(replica);
-    const leasesMax = BATCH_PATIENCE_MS / serviceMs + 2 * BATCH_TURN;
+    const leasesMax = BATCH_PATIENCE_MS / serviceMs + 2;
     for (let leases = 0; leases < leasesMax && world.job(patient).state === "queued"; leases += 1) {
       world.submit();
       world.progress(replica, running);

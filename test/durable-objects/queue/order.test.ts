@@ -3,7 +3,14 @@ import { describe, expect, it } from "vitest";
 import { AGEING_MS_PER_LEVEL, IDEMPOTENCY_KEY_MS, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "#contract/limits";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
 import { makeToken } from "#durable-objects/queue/lease";
-import { BATCH_PATIENCE_MS, BATCH_TURN, lanesInOrder, rankOf } from "#durable-objects/queue/order";
+import {
+  BATCH_APART_MS_MAX,
+  BATCH_PATIENCE_MS,
+  BATCH_TURN,
+  batchApartMs,
+  lanesInOrder,
+  rankOf,
+} from "#durable-objects/queue/order";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 
 describe("a job's rank", () => {
@@ -32,12 +39,19 @@ describe("a job's rank", () => {
 });
 
 describe("the lanes", () => {
-  it("are interactive first, except for a patient batch job's turn", () => {
-    const first = (counter: number, since: number | null) => lanesInOrder(counter, since, BATCH_PATIENCE_MS)[0];
-    expect(first(BATCH_TURN, 0)).toBe("batch");
-    expect(first(BATCH_TURN, 1)).toBe("interactive");
-    expect(first(BATCH_TURN + 1, 0)).toBe("interactive");
-    expect(first(BATCH_TURN, null)).toBe("interactive");
+  it("are interactive first, unless a batch job is old, ten have overtaken it, none runs and none has begun for as long", () => {
+    const turn = { headSince: 0, startedAt: null, overtaken: BATCH_TURN, isRunning: false };
+    const now = BATCH_PATIENCE_MS;
+    expect(lanesInOrder(turn, now)).toEqual(["batch", "interactive"]);
+    expect(lanesInOrder({ ...turn, startedAt: 1 }, now + 1)).toEqual(["batch", "interactive"]);
+    const others = [{ headSince: 1 }, { headSince: null }, { isRunning: true }, { startedAt: 1 }, { overtaken: 9 }];
+    for (const other of others) expect(lanesInOrder({ ...turn, ...other }, now)).toEqual(["interactive", "batch"]);
+  });
+
+  it("give batch jobs a hundredth of all replicas' time, and one in ten minutes at least", () => {
+    expect(batchApartMs(4_000, 4)).toBe(100_000);
+    expect(batchApartMs(4_000, 0)).toBe(400_000);
+    expect(batchApartMs(60_000, 1)).toBe(BATCH_APART_MS_MAX);
   });
 });
 
