@@ -53,7 +53,6 @@ export class Turns {
     this.#state.dueAt = null;
     if (this.#isInCommon) {
       const value = work(now);
-      this.#settle(now);
       this.#db.settle();
       this.#arm(now);
       return value;
@@ -112,7 +111,7 @@ export class Turns {
 
   /**
    * The calls without a savepoint each, which costs as much as a statement or two and is of use to a call that throws:
-   * hardly any does.
+   * hardly any does. What follows from them is seen to once, behind the last one.
    * @returns null when one of them threw. Then all are undone, to be done again, each with a savepoint of its own
    */
   #inCommon<Machine>(
@@ -121,19 +120,29 @@ export class Turns {
   ): readonly Outcome<EndpointEffect>[] | null {
     this.#isInCommon = true;
     try {
-      return this.#commit(() =>
-        works.map((work) => {
-          const outcome = this.#outcomeOf(work, machine);
-          if (!outcome.ok) throw ONE_THREW;
-          return outcome;
-        }),
-      );
+      return this.#commit(() => {
+        const outcomes = works.map((work) => this.#done(work, machine));
+        const { effects } = this.#done(() => this.mutate((now) => this.#settle(now)), machine);
+        const last = outcomes.at(-1);
+        if (last !== undefined) outcomes.splice(-1, 1, { ...last, effects: [...last.effects, ...effects] });
+        return outcomes;
+      });
     } catch (error) {
       if (error === ONE_THREW) return null;
       throw error;
     } finally {
       this.#isInCommon = false;
     }
+  }
+
+  /** @throws ONE_THREW */
+  #done<Machine>(
+    work: (machine: Machine) => unknown,
+    machine: Machine,
+  ): Outcome<EndpointEffect> & { readonly ok: true } {
+    const outcome = this.#outcomeOf(work, machine);
+    if (!outcome.ok) throw ONE_THREW;
+    return outcome;
   }
 
   /** One transaction around several calls. @throws what it failed with: then nothing of them is remembered */

@@ -260,6 +260,13 @@ export class SimulatedObject {
     for (const outcome of outcomes) {
       if (!outcome.ok && !(outcome.error instanceof StorageFailure)) throw outcome.error;
     }
+    // What follows from all of them comes with the last one.
+    const effects = outcomes.flatMap((outcome) => [...outcome.effects]);
+    if (effects.length > 0) {
+      const answers = this.#commit(effects);
+      oracle.after({ type: "demand" }, undefined, effects);
+      done.push({ effects, answers });
+    }
     if (dice.chance(faults.crashAfter)) {
       for (const { answers } of done) for (const { poll } of answers) poll.respond(NO_ANSWER);
       return this.#dieAfter(calls);

@@ -114,6 +114,15 @@ describe("a group of an endpoint's calls", () => {
     expect(world.core.takeEffects()).toEqual([]);
   });
 
+  it("asks its pods for replicas once, for all of its calls", () => {
+    const world = new EndpointHarness({ max_replicas: 3 });
+    const submits = Array.from({ length: 3 }, () => (core: EndpointHarness["core"]) => core.enqueue(world.request()));
+    const outcomes = world.core.group(submits);
+    const asked = outcomes.map(({ effects }) => effects.filter(({ type }) => type === "send_demand").length);
+    expect(asked).toEqual([0, 0, 1]);
+    expect(world.core.demand()).toMatchObject({ needed: 3, wanted: 3 });
+  });
+
   it("leaves nothing behind when its commit fails: no row, no count, no effect, no waiter (G1)", () => {
     const world = new EndpointHarness({ max_replicas: 2 });
     const replica = world.replica();
