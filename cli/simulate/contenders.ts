@@ -42,7 +42,11 @@ export function contendersOf(options: ContenderOptions): Contender[] {
     const own = ScalingPolicy.safeParse(name);
     if (own.success) return ownContenders(own.data, options);
     const rival = rivalNamed(name);
-    if (rival !== undefined) return [{ ...rival, make: () => rival.make(), isOurs: false }];
+    if (rival !== undefined) {
+      // Whoever asks for a timer of a minute looks for its row, and not for one of the system that has that rule.
+      const title = rival.name === name ? rival.title : `${name.replace("-", " ")} s (${rival.title})`;
+      return [{ ...rival, name, title, make: () => rival.make(), isOurs: false }];
+    }
     const all = [...ScalingPolicy.options, ...knownRivals.map((each) => each.name)];
     const near = nearestWord(name, all);
     throw new CliError(

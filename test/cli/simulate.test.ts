@@ -83,6 +83,15 @@ describe("simulate", () => {
     ]);
   });
 
+  it("calls a policy what it was asked for, also where another system has the same rule", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60,modal", "--json"];
+    expect(policiesOf(await runHere(argv)).map(({ name, title }) => [name, title])).toEqual([
+      ["timer-60", "timer 60 s (Modal)"],
+      ["modal", "Modal"],
+    ]);
+  });
+
   it("lets each endpoint of a trace scale for itself, or all together when told so", async () => {
     const at = await folder({ "a.csv": "t,service_s,endpoint\n0,10,x\n41,10,y\n" });
     const argv = [
