@@ -78,7 +78,7 @@ describe("simulate", () => {
     const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60,fixed-2", "--cold-start", "30"];
     const result = await runHere([...argv, "--price", "36", "--json"]);
     expect(policiesOf(result)).toMatchObject([
-      { name: "modal", gpu_s: 100, cost: 1, wait_p95_s: 30, over_bound: null },
+      { name: "timer-60", gpu_s: 100, cost: 1, wait_p95_s: 30, over_bound: null },
       { name: "fixed-2", gpu_s: 7_200, wait_p95_s: 0 },
     ]);
   });
