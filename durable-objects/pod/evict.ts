@@ -1,5 +1,5 @@
 /** Replicas that may not stay where they are: they finish their job and go. */
-import type { NodeId } from "#contract/ids";
+import type { EndpointId, NodeId } from "#contract/ids";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import { gpuMismatch } from "#durable-objects/replicas/node-fit";
@@ -25,6 +25,32 @@ export function drainMisplaced(state: PodState): void {
     const region = nodes.get(replica.nodeId)?.region ?? null;
     const fits = fitsRegion(allowed.get(replica.endpointId) ?? [], region) && !misfits.has(replica.nodeId);
     if (!fits) state.drain(replica);
+  }
+}
+
+/**
+ * After the pod's containers have become fewer: what is beyond them goes. First of who has the most beyond what it needs,
+ * then of who has the most; of its replicas one that has not started yet, then the newest.
+ */
+export function drainBeyondContainers(state: PodState): void {
+  const { containers_max } = state.settings;
+  if (containers_max === null) return;
+  const needed = new Map(state.store.demands().map((demand) => [demand.endpointId, demand.needed]));
+  let left = state.store.replicas().filter(({ draining }) => !draining);
+  while (left.length > containers_max) {
+    const count = (endpointId: EndpointId): number => left.filter((other) => other.endpointId === endpointId).length;
+    const spare = (endpointId: EndpointId): number => Math.max(0, count(endpointId) - (needed.get(endpointId) ?? 0));
+    const [first] = left.toSorted(
+      (a, b) =>
+        spare(b.endpointId) - spare(a.endpointId) ||
+        count(b.endpointId) - count(a.endpointId) ||
+        Number(a.readyAt !== null) - Number(b.readyAt !== null) ||
+        b.placedAt - a.placedAt ||
+        (a.id < b.id ? -1 : 1),
+    );
+    if (first === undefined) return;
+    state.drain(first);
+    left = left.filter((replica) => replica !== first);
   }
 }
 

@@ -6,7 +6,7 @@ import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary } from "#contr
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { arrange, isUnmet, RECLAIM_AGAIN_MS, turnSince, wishesOf } from "#durable-objects/pod/arrange";
 import { answerDemand } from "#durable-objects/pod/demands";
-import { drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
+import { drainBeyondContainers, drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
 import {
   changeNode,
   forgetNode,
@@ -98,7 +98,10 @@ export class PodCore {
       };
       if (told !== undefined) store.updatePod(settled);
       this.#state.pod = settled;
-      if (known !== null) drainMisplaced(this.#state);
+      if (known !== null) {
+        drainMisplaced(this.#state);
+        drainBeyondContainers(this.#state);
+      }
       arrange(this.#state, now);
       if (known !== null) answerMisfits(this.#state, now);
       return { ok: true };

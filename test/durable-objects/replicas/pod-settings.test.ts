@@ -108,6 +108,30 @@ describe("a pod's containers", () => {
     expect(pod.demand(second, 3)).toMatchObject({ shortage: { code: "none" }, room: 2 });
   });
 
+  it("that become fewer are left, first by who has more than it needs, after the jobs in hand", () => {
+    const pod = new PodHarness();
+    const node = pod.node(6);
+    const [works, idles] = [pod.endpoint(), pod.endpoint()];
+    const working = pod.demand(works, 3).replicas.map(({ replicaId }) => replicaId);
+    const idle = pod.demand(idles, 2, { needed: 0 }).replicas.map(({ replicaId }) => replicaId);
+    const running = [...working, ...idle].map((id, slot) => held(id, working.includes(id) ? "busy" : "ready", slot));
+    const beat = () => {
+      const answer = pod.poll(node, running, { waitMs: 0, slots: 6 });
+      if (typeof answer === "string") throw new Error(answer);
+      return new Set(answer.filter(({ action }) => action === "run").map(({ replica_id }) => replica_id));
+    };
+    expect(beat().size).toBe(5);
+    pod.configure({ containers_max: 4 });
+    const four = beat();
+    expect([working, idle].map((ids) => ids.filter((id) => four.has(id)).length)).toEqual([3, 1]);
+    pod.configure({ containers_max: 2 });
+    const two = beat();
+    expect([working, idle].map((ids) => ids.filter((id) => two.has(id)).length)).toEqual([2, 0]);
+    // What drains is not taken back when there is room again.
+    pod.configure({ containers_max: null });
+    expect(new Set([...beat()].filter((id) => running.some((each) => each.replica_id === id)))).toEqual(two);
+  });
+
   it("are shared: who has none gets an idle one, and a turn when none is idle", () => {
     const pod = new PodHarness();
     pod.configure({ containers_max: 1 });
