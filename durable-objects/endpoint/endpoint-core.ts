@@ -460,7 +460,7 @@ export class EndpointCore {
   abandonPoll(replicaId: ReplicaId, pollId: string): void {
     if (this.#state.waiters.get(replicaId)?.pollId !== pollId) return;
     this.#state.waiters.delete(replicaId);
-    this.#state.alive(replicaId, this.#world.now());
+    this.#state.presence.alive(replicaId, this.#world.now());
   }
 
   reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {

@@ -27,14 +27,15 @@ import { JobStore } from "#durable-objects/endpoint/job-store";
 import { JobTallies } from "#durable-objects/endpoint/job-tallies";
 import { JoinWatch } from "#durable-objects/endpoint/joining";
 import { JoiningStore } from "#durable-objects/endpoint/joining-store";
-import { LeaseCounter } from "#durable-objects/endpoint/lease-counter";
 import { LastOffers } from "#durable-objects/endpoint/last-offers";
+import { LeaseCounter } from "#durable-objects/endpoint/lease-counter";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
 import { QueueStats } from "#durable-objects/endpoint/queue-stats";
 import { ReleaseStore } from "#durable-objects/endpoint/release-store";
 import { ReplicaNews } from "#durable-objects/endpoint/replica-news";
+import { ReplicaPresence } from "#durable-objects/endpoint/replica-presence";
 import { ReplicaStore } from "#durable-objects/endpoint/replica-store";
 import { RunningJobs, type RunningNote } from "#durable-objects/endpoint/running-jobs";
 import { EndpointScaling } from "#durable-objects/endpoint/scaling";
@@ -91,9 +92,6 @@ export interface Waiter {
 
 export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
 
-/** Ended replicas that are remembered: an older message about one is on its way for seconds at most. */
-const ENDED_REMEMBERED = 1_000;
-
 /**
  * An endpoint's memory: its tables, what is derived from them, and what the turn in progress has changed. Everything
  * derived can be dropped and read again, which is what happens when a transaction is undone.
@@ -106,6 +104,7 @@ export class EndpointState {
   readonly tallies: JobTallies;
   readonly idempotency: IdempotencyStore;
   readonly replicas: ReplicaStore;
+  readonly presence: ReplicaPresence;
   readonly news: ReplicaNews;
   readonly controls: ControlStore;
   readonly batches: BatchStore;
@@ -154,11 +153,6 @@ export class EndpointState {
   #jobIds: JobIds | null = null;
   #running: RunningJobs | null = null;
   readonly #leases: LeaseCounter;
-  readonly #ended = new Map<ReplicaId, number | null>();
-  readonly #returnedAt = new Map<ReplicaId, number>();
-  readonly #seenAt = new Map<ReplicaId, number>();
-  readonly #usedAt = new Map<ReplicaId, number>();
-  readonly #aliveAt = new Map<ReplicaId, number>();
 
   constructor(db: LateWrites, world: World) {
     this.world = world;
@@ -180,6 +174,7 @@ export class EndpointState {
         return this.config.podId;
       },
     });
+    this.presence = new ReplicaPresence(this.replicas, this.wokeAt);
     this.news = new ReplicaNews(db);
     this.controls = new ControlStore(db);
     this.batches = new BatchStore(db);
@@ -332,71 +327,14 @@ export class EndpointState {
 
   // --- replicas ----------------------------------------------------------------------------------------------------
 
-  /** The replica was heard of. */
-  seen(replicaId: ReplicaId, now: number): void {
-    this.#seenAt.set(replicaId, now);
-  }
-
-  /** Its connection was there until now, whatever it said last. */
-  alive(replicaId: ReplicaId, now: number): void {
-    this.#aliveAt.set(replicaId, now);
-  }
-
-  /** Until when it is known to have lived; null when nothing was heard of it since this object woke. */
-  aliveUntil(replicaId: ReplicaId): number | null {
-    const at = Math.max(this.#aliveAt.get(replicaId) ?? 0, this.#seenAt.get(replicaId) ?? 0);
-    return at === 0 ? null : at;
-  }
-
-  seenAt(replicaId: ReplicaId): number {
-    return this.#seenAt.get(replicaId) ?? this.wokeAt;
-  }
-
-  /** The replica has, or had, work: from now on it may begin to idle. */
-  used(replicaId: ReplicaId, now: number): void {
-    this.#usedAt.set(replicaId, now);
-  }
-
-  /** When the replica last had work or, without any since this object woke, began to wait for it. */
-  usedAt(replicaId: ReplicaId): number {
-    const known = this.#usedAt.get(replicaId);
-    if (known !== undefined) return known;
-    const ready = this.replicas.get(replicaId)?.changes.findLast((change) => change.state === "ready")?.at ?? 0;
-    return Math.max(this.wokeAt, ready);
-  }
-
-  /**
-   * The replica is no more, whatever older messages still on their way say.
-   * @param now null: it is so for good; else its pod alone says so, now, and may take it back
-   */
+  /** The replica is no more, as `presence.ended` says, and what it was offered does not count. */
   replicaEnded(replicaId: ReplicaId, now: number | null): void {
     this.lastOffers.forget(replicaId);
-    if (this.#ended.get(replicaId) !== null) this.#ended.set(replicaId, now);
-    const [oldest] = this.#ended.keys();
-    if (oldest !== undefined && this.#ended.size > ENDED_REMEMBERED) this.#ended.delete(oldest);
-  }
-
-  /** Whether it has ended, for all that a pod says which was asked at that time. */
-  hasEnded(replicaId: ReplicaId, askedAt: number): boolean {
-    const endedAt = this.#ended.get(replicaId);
-    return endedAt !== undefined && (endedAt === null || endedAt >= askedAt);
-  }
-
-  /** It was taken for ended and is there. */
-  replicaReturned(replicaId: ReplicaId, now: number): void {
-    this.#ended.delete(replicaId);
-    this.#returnedAt.set(replicaId, now);
-  }
-
-  /** When it was last found to be there after all; 0: it was never taken for ended since this object woke. */
-  returnedAt(replicaId: ReplicaId): number {
-    return this.#returnedAt.get(replicaId) ?? 0;
+    this.presence.ended(replicaId, now);
   }
 
   forgetReplica(replicaId: ReplicaId): void {
-    this.#seenAt.delete(replicaId);
-    this.#usedAt.delete(replicaId);
-    this.#returnedAt.delete(replicaId);
+    this.presence.forget(replicaId);
     this.verifiers.delete(replicaId);
     this.replicas.delete(replicaId);
   }
@@ -478,7 +416,7 @@ export class EndpointState {
     const leases = heard ? begun(after.leases, now) : after.leases;
     const written = { ...after, leases: closed(leases, { outcome, phases, heard, endedAt: now }) };
     this.live.forget(before.id);
-    this.used(before.lease.replicaId, now);
+    this.presence.used(before.lease.replicaId, now);
     if (heard) this.lastOffers.taken(before.lease.replicaId);
     else if (outcome === "lost") this.lastOffers.lapsed(before.lease.replicaId);
     this.moved(before, written);

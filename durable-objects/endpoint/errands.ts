@@ -79,7 +79,7 @@ export function takeErrand(
     trial,
     replica.id,
   );
-  state.used(replica.id, now);
+  state.presence.used(replica.id, now);
   state.due(now + ERRAND_SILENCE_MS);
   return release;
 }
@@ -126,7 +126,7 @@ export function noteReport(
   now: number,
 ): number | null {
   const { release } = message;
-  state.used(replica.id, now);
+  state.presence.used(replica.id, now);
   const trial = state.releases
     .underWay()
     .find(({ errand, replicaId }) => errand === message.errand && replicaId === replica.id);

@@ -55,7 +55,7 @@ export function inputFile(
   const authority = judged(state, proof);
   if (authority.type !== "current") return leaseLost();
   // Inputs are fetched ahead: that alone does not begin the attempt.
-  if (isHeldAhead(authority.job.lease, authority.lease)) state.seen(authority.lease.replicaId, now);
+  if (isHeldAhead(authority.job.lease, authority.lease)) state.presence.seen(authority.lease.replicaId, now);
   else hearUnder(state, authority.job, null, now);
   const file = state.jobs.payload(authority.job.id)?.files.find((candidate) => candidate.index === index);
   return file === undefined ? refusal("file_not_found", `The job has no input file ${index}.`) : { ok: true, file };
@@ -95,7 +95,7 @@ export function complete(
   if (outputs.length !== message.outputs.length || !outputs.every(({ key }) => key.startsWith(prefix))) {
     return refusal("output_missing", "Not every output of the manifest is stored under this lease.");
   }
-  state.seen(lease.replicaId, now);
+  state.presence.seen(lease.replicaId, now);
   const done = completed(authority.job, outputs, now);
   state.leaseEnded(authority.job, done, "completed", message.phases, now);
   const next =
@@ -113,7 +113,7 @@ export function fail(state: EndpointState, proof: LeaseProof, message: FailLease
   const authority = judged(state, proof);
   if (authority.type === "none") return leaseLost();
   if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();
-  state.seen(authority.lease.replicaId, now);
+  state.presence.seen(authority.lease.replicaId, now);
   const after = failAttempt(authority.job, message.error, now, chance(state.world));
   state.leaseEnded(authority.job, after, "failed", message.phases, now);
   dispatch(state, now);
@@ -125,7 +125,7 @@ export function release(state: EndpointState, proof: LeaseProof, reason: string,
   const authority = judged(state, proof);
   if (authority.type === "none") return leaseLost();
   if (authority.type === "over") return authority.lease.outcome === "released" ? DONE : leaseLost();
-  state.seen(authority.lease.replicaId, now);
+  state.presence.seen(authority.lease.replicaId, now);
   const after = isHeldAhead(authority.job.lease, authority.lease)
     ? putBack(authority.job, reason, now)
     : handBack(authority.job, reason, now, chance(state.world), "released");
@@ -157,7 +157,7 @@ function judged(state: EndpointState, proof: LeaseProof): Authority {
 /** A message under a living lease: renews it, and writes it down when it matters or at the slow pace. */
 function hearUnder(state: EndpointState, job: RunningJob, message: LeaseProgress | null, now: number): void {
   const { jobs, live } = state;
-  state.seen(job.lease.replicaId, now);
+  state.presence.seen(job.lease.replicaId, now);
   const known = live.get(job.id);
   const after = hear(job, message?.phase ?? null, now);
   const progress = message?.progress ?? known.progress;

@@ -77,7 +77,7 @@ function mayTakeAhead(state: EndpointState): boolean {
 
 function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId): Candidate {
   const [held, works] = [state.held(replicaId), state.works(replicaId)];
-  return { replicaId, nodeId, held, works, lastUsedAt: state.usedAt(replicaId) };
+  return { replicaId, nodeId, held, works, lastUsedAt: state.presence.usedAt(replicaId) };
 }
 
 /** The first job in order that one of the candidates may take, with the best such candidate. */
@@ -243,7 +243,7 @@ function grant(
     boot: replica === null ? [] : bootWithin(replica.changes, job.createdAt, now),
   });
   state.moved(job, running);
-  state.used(to.replicaId, now);
+  state.presence.used(to.replicaId, now);
   return wireLease(state, running, payload(), now);
 }
 

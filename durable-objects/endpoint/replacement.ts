@@ -130,7 +130,7 @@ function nextOutdated(state: EndpointState, now: number): ReplicaRecord | null {
     .some((replica) => replica.state === "crashed" && now - (replica.changes.at(-1)?.at ?? 0) < CRASH_PAUSE_MS);
   if (fails && !works) return null;
   const [first] = outdated.toSorted(
-    (a, b) => state.held(a.id) - state.held(b.id) || state.usedAt(a.id) - state.usedAt(b.id),
+    (a, b) => state.held(a.id) - state.held(b.id) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id),
   );
   return first ?? null;
 }

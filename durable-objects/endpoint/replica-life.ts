@@ -34,7 +34,7 @@ export function admit(
   askedAt: number,
   now: number,
 ): void {
-  if (state.hasEnded(id, askedAt)) return;
+  if (state.presence.hasEnded(id, askedAt)) return;
   const raisedAt = state.demands.get(podId)?.raisedAt ?? 0;
   const requestedAt = raisedAt > 0 && raisedAt < now ? raisedAt : now;
   state.replicas.put({
@@ -68,13 +68,13 @@ function mayNotWork(state: EndpointState, podId: PodId): boolean {
  * @param askedAt when the pod was asked
  */
 export function takeBack(state: EndpointState, known: ReplicaRecord, askedAt: number, now: number): void {
-  if (!mayReturn(known) || state.hasEnded(known.id, askedAt)) return;
-  state.replicaReturned(known.id, now);
+  if (!mayReturn(known) || state.presence.hasEnded(known.id, askedAt)) return;
+  state.presence.returned(known.id, now);
   const back = { ...returned(known, now), draining: mayNotWork(state, known.podId) };
   state.replicas.accounts.reopen(back, now);
   state.replicas.put(back);
   // Its silence is explained; from now on it is to be heard of again.
-  state.seen(known.id, now);
+  state.presence.seen(known.id, now);
   state.due(now + REPLICA_LOST_MS);
 }
 
@@ -130,7 +130,7 @@ export function report(
   if (stated === "draining") dismiss(state, known.id);
   if (stated === "ready" && entered !== known) {
     if (isStarting(known.state)) noteBooted(state, known, now);
-    state.used(known.id, now);
+    state.presence.used(known.id, now);
     state.news.save(known.id);
   }
   return replica;
@@ -155,7 +155,7 @@ export function polled(state: EndpointState, known: ReplicaRecord, now: number):
   state.replicas.put(ready);
   state.effect({ type: "replica_changed" });
   noteBooted(state, known, now);
-  state.used(ready.id, now);
+  state.presence.used(ready.id, now);
   state.news.save(ready.id);
   return ready;
 }
@@ -245,9 +245,9 @@ export function reconcile(
   }
   for (const replica of state.replicas.all()) {
     if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;
-    if (Math.max(replica.startedAt, state.returnedAt(replica.id)) >= sentAt) continue;
+    if (Math.max(replica.startedAt, state.presence.returnedAt(replica.id)) >= sentAt) continue;
     // One that was told to stop has done so just now, and said so to the pod alone.
-    const aliveUntil = replica.draining ? now : (state.aliveUntil(replica.id) ?? now);
+    const aliveUntil = replica.draining ? now : (state.presence.aliveUntil(replica.id) ?? now);
     const end = replica.draining
       ? { error: null, unseenAt: null }
       : { error: "The pod no longer has the replica.", unseenAt: now };
@@ -280,8 +280,8 @@ export function giveUpSilent(state: EndpointState, now: number): number | null {
     } else if (isCapacity(replica) && !isStarting(replica.state)) {
       // One that holds a lease is watched by the lease.
       if (state.held(replica.id) > 0) continue;
-      const heardAt = Math.max(state.seenAt(replica.id), state.aliveUntil(replica.id) ?? 0);
-      const until = Math.max(heardAt, state.usedAt(replica.id)) + REPLICA_LOST_MS;
+      const heardAt = Math.max(state.presence.seenAt(replica.id), state.presence.aliveUntil(replica.id) ?? 0);
+      const until = Math.max(heardAt, state.presence.usedAt(replica.id)) + REPLICA_LOST_MS;
       if (until > now) later(until);
       else drain(state, replica);
     }

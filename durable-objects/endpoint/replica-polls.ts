@@ -32,7 +32,7 @@ const EMPTY: ReplicaPollAnswer = { lease: null, ended: [], stop: false };
  */
 export function pollReplica(state: EndpointState, known: ReplicaRecord, poll: ReplicaPoll, now: number): PollOutcome {
   const { id } = known;
-  state.seen(id, now);
+  state.presence.seen(id, now);
   // A new poll replaces the old one: whoever sent that has given up on it.
   const old = state.waiters.get(id);
   if (old !== undefined) state.answer(old, EMPTY);

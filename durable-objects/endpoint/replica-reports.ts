@@ -23,7 +23,7 @@ export function reportReplica(
 ): Reply<{ answer: ReplicaReportAnswer }> {
   const { config } = state;
   if (config === null) throw new Error("the endpoint is not configured");
-  state.seen(known.id, now);
+  state.presence.seen(known.id, now);
   const logNext = state.news.heard(known.id, report, now);
   state.effect({ type: "replica_changed" });
   const replica = replicas.report(state, known, report, now);
@@ -45,7 +45,7 @@ export function reportVerification(
   report: VerificationReport,
   now: number,
 ): Reply<{ answer: VerificationReportAnswer }> {
-  state.seen(known.id, now);
+  state.presence.seen(known.id, now);
   const reply = gate.reportVerification(state, known, report, now);
   sendErrands(state, now);
   return reply;
@@ -62,7 +62,7 @@ export function replicaGone(
   now: number,
 ): void {
   if (!silent) replicas.loseLeases(state, id, reason, now);
-  const at = silent ? Math.min(now, state.aliveUntil(id) ?? now) : now;
+  const at = silent ? Math.min(now, state.presence.aliveUntil(id) ?? now) : now;
   const isAsTold = !silent && state.replicas.get(id)?.draining === true;
   replicas.gone(state, id, at, { error: isAsTold ? null : reason, unseenAt: silent ? now : null });
   dispatch(state, now);

@@ -207,9 +207,9 @@ function observationOf(state: EndpointState, known: PoolScaling, now: number): S
       if (isStarting(replica.state)) return { id, state: "starting", since: replica.startedAt, lane: null };
       const job = lanes.get(id);
       if (job === undefined && !isOnErrand(state, id)) {
-        return { id, state: "idle", since: state.usedAt(id), lane: null };
+        return { id, state: "idle", since: state.presence.usedAt(id), lane: null };
       }
-      return { id, state: "busy", since: job?.beganAt ?? state.usedAt(id), lane: job?.lane ?? "interactive" };
+      return { id, state: "busy", since: job?.beganAt ?? state.presence.usedAt(id), lane: job?.lane ?? "interactive" };
     }),
   };
 }
@@ -228,7 +228,9 @@ function mayLetGo(state: EndpointState, known: PoolScaling, replica: ReplicaReco
 export function drainBeyond(state: EndpointState, known: PoolScaling, ceiling: number): void {
   const capacity = capacityIn(state, known);
   const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 1 : 0);
-  const surplus = capacity.toSorted((a, b) => cost(a) - cost(b) || state.usedAt(a.id) - state.usedAt(b.id));
+  const surplus = capacity.toSorted(
+    (a, b) => cost(a) - cost(b) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id),
+  );
   for (const replica of surplus.slice(0, Math.max(0, capacity.length - ceiling))) drain(state, replica);
 }
 
@@ -259,9 +261,9 @@ function overstaying(state: EndpointState, known: PoolScaling): { replica: Repli
   if ([...bounds.values()].every((bound) => bound === null)) return [];
   return capacityIn(state, known)
     .filter((replica) => replica.state === "ready" && state.held(replica.id) === 0)
-    .toSorted((a, b) => state.usedAt(a.id) - state.usedAt(b.id))
+    .toSorted((a, b) => state.presence.usedAt(a.id) - state.presence.usedAt(b.id))
     .flatMap((replica) => {
       const bound = bounds.get(replica.podId) ?? null;
-      return bound === null ? [] : [{ replica, until: state.usedAt(replica.id) + bound }];
+      return bound === null ? [] : [{ replica, until: state.presence.usedAt(replica.id) + bound }];
     });
 }
