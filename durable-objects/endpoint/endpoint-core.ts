@@ -463,9 +463,9 @@ export class EndpointCore {
     this.#state.presence.alive(replicaId, this.#world.now());
   }
 
-  reclaimIdle(podId: PodId, replicaId: ReplicaId): boolean {
+  reclaimIdle(podId: PodId, replicaId: ReplicaId, onlyBatch = false): boolean {
     if (!isPodOf(this.#state, podId) || this.#state.replicas.get(replicaId)?.podId !== podId) return false;
-    return this.#turns.mutate((now) => replicas.reclaim(this.#state, replicaId, now));
+    return this.#turns.mutate((now) => replicas.reclaim(this.#state, replicaId, onlyBatch, now));
   }
 
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {

@@ -170,12 +170,15 @@ export function drain(state: EndpointState, replica: ReplicaRecord): void {
 /**
  * The pod needs the slot. Given up only when the replica is not needed here, judged now: when it idles, or does a batch job,
  * which it finishes first.
+ * @param onlyBatch only in the latter case: another endpoint's backlog is to share with this one's, and must not cost the
+ *   replicas that are kept for interactive jobs
  */
-export function reclaim(state: EndpointState, id: ReplicaId, now: number): boolean {
+export function reclaim(state: EndpointState, id: ReplicaId, onlyBatch: boolean, now: number): boolean {
   const replica = state.replicas.get(id);
   if (replica === null || isOver(replica.state) || isOnErrand(state, id)) return false;
   if (atInteractiveWork(state).has(id)) return false;
   if (replica.draining) return true;
+  if (onlyBatch && state.held(id) === 0) return false;
   if (capacityOf(state).length <= numbersOf(state).needed) return false;
   const pool = poolOfPod(state, replica.podId);
   if (pool !== null) state.scaling.takenBack(pool.name, now);

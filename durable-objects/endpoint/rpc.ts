@@ -481,7 +481,7 @@ export interface EndpointRpc {
   setInterest(workspaceId: WorkspaceId, interest: Interest): Promise<void>;
 
   /** The pod wants this replica's slot for somebody who waits: true when it was idle and is now draining. */
-  reclaimIdle(podId: PodId, replicaId: ReplicaId): Promise<boolean>;
+  reclaimIdle(podId: PodId, replicaId: ReplicaId, onlyBatch?: boolean): Promise<boolean>;
   /**
    * The pod says this replica is gone (crashed, stopped): its leases go back to the queue. When it was only not heard of
    * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.

@@ -164,11 +164,11 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
     return region === undefined ? [] : [{ ...replica, region, since: turnSince(replica) }];
   });
   const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
-  const { ask, over } = reclaim(claims, holders, spare, now);
-  for (const { id, endpointId } of ask) {
+  const { ask, share, over } = reclaim(claims, holders, spare, now);
+  for (const { id, endpointId } of [...ask, ...share]) {
     if (state.askedAt.has(id)) continue;
     state.askedAt.set(id, now);
-    state.effects.push({ type: "reclaim", endpointId, replicaId: id });
+    state.effects.push({ type: "reclaim", endpointId, replicaId: id, onlyBatch: !ask.some((each) => each.id === id) });
   }
   for (const { id, endpointId } of over) {
     const replica = state.store.replica(id);

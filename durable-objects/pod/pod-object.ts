@@ -128,7 +128,7 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
         this.ctx.waitUntil(this.#tellGone(effect.farewell));
         return;
       case "reclaim":
-        this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId));
+        this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId, effect.onlyBatch));
         return;
       case "terms_changed":
         this.ctx.waitUntil(this.#tellTerms(effect.endpointId));
@@ -150,11 +150,11 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     }
   }
 
-  async #reclaim(endpointId: EndpointId, replicaId: ReplicaId): Promise<void> {
+  async #reclaim(endpointId: EndpointId, replicaId: ReplicaId, onlyBatch: boolean): Promise<void> {
     const podId = this.#turn((core) => core.podId());
     if (podId === null) return;
     try {
-      const given = await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).reclaimIdle(podId, replicaId);
+      const given = await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).reclaimIdle(podId, replicaId, onlyBatch);
       this.#turn((core) => core.reclaimAnswered(replicaId, given));
     } catch (error) {
       console.error(JSON.stringify({ event: "reclaim_failed", replicaId, error: String(error) }));

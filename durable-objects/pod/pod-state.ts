@@ -27,7 +27,13 @@ export type PodEffect =
   /** Tell the endpoint that this replica is no more; then `farewellTaken`. Untaken, it comes again by the alarm. */
   | { readonly type: "tell_gone"; readonly farewell: Farewell }
   /** Ask the endpoint whether this replica is idle and may go; then `reclaimAnswered`. */
-  | { readonly type: "reclaim"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId }
+  | {
+      readonly type: "reclaim";
+      readonly endpointId: EndpointId;
+      readonly replicaId: ReplicaId;
+      /** Only if it does a batch job: for an endpoint that does not need it, and would use it as well. */
+      readonly onlyBatch: boolean;
+    }
   /**
    * The endpoint should ask again: its share of the warm floor or its idle time is another (repeated by the alarm), or
    * a replica that was given up is there again (said once: the replica says so as well).

@@ -39,6 +39,8 @@ export interface Holder {
 export interface Reclaim {
   /** Replicas that their endpoints may not need: ask for them. */
   readonly ask: readonly Holder[];
+  /** Replicas to ask for if they do batch jobs: they are not needed, and others would use them as well. */
+  readonly share: readonly Holder[];
   /** Replicas that must go, after the job in hand. */
   readonly over: readonly Holder[];
 }
@@ -77,7 +79,7 @@ export function reclaim(
   }
   const over = turnsOver(waiting, working, now);
   const staying = working.filter((holder) => !over.includes(holder) && !ask.includes(holder));
-  return { ask: [...ask, ...evenShares(waiting, emptying, staying, left, now)], over };
+  return { ask, share: evenShares(waiting, emptying, staying, left, now), over };
 }
 
 /** A claim, and how many of the slots that are being emptied are for it. */
@@ -126,8 +128,8 @@ export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[
 }
 
 /**
- * Replicas that an endpoint has for its batch jobs, or keeps ahead of work, are not needed; but of two that would use more
- * of them none should have all.
+ * Replicas that an endpoint has for its batch jobs are not needed; but of two that would use more of them none should have
+ * all. Whether one idles, kept for interactive jobs, its endpoint knows: those are not shared.
  */
 function evenShares(
   waiting: readonly Waiting[],

@@ -111,10 +111,14 @@ describe("shares of a full pod", () => {
   it("are evened out after a minute of need, until nobody has two more than who needs more", () => {
     const claims = [claim("b", { have: 1, missing: 5, lacking: 5, since: -FAIR_TURN_MS })];
     const holders = [...has("a", 3), ...has("b", 1)];
-    expect(reclaim(claims, holders, none, FAIR_TURN_MS - 1)).toEqual({ ask: [], over: [] });
+    expect(reclaim(claims, holders, none, FAIR_TURN_MS - 1)).toEqual({ ask: [], share: [], over: [] });
     expect(reclaim(claims, holders, none, FAIR_TURN_MS).over.map(({ id }) => id)).toEqual(["a0"]);
     const even = [claim("b", { have: 2, missing: 4, lacking: 4 })];
-    expect(reclaim(even, [...has("a", 3), ...has("b", 2)], none, 9 * FAIR_TURN_MS)).toEqual({ ask: [], over: [] });
+    expect(reclaim(even, [...has("a", 3), ...has("b", 2)], none, 9 * FAIR_TURN_MS)).toEqual({
+      ask: [],
+      share: [],
+      over: [],
+    });
   });
 
   it("count a slot that is being emptied for them", () => {
@@ -128,13 +132,13 @@ describe("shares of a full pod", () => {
     const claims = [claim("b", { have: 1, missing: 0, lacking: 3 })];
     const holders = [...has("a", 3), ...has("b", 1)];
     const spare = new Map([["a" as EndpointId, 2]]);
-    expect(reclaim(claims, holders, spare, FAIR_TURN_MS - 1)).toEqual({ ask: [], over: [] });
-    const { ask, over } = reclaim(claims, holders, spare, FAIR_TURN_MS);
-    expect([ask.map(({ id }) => id), over]).toEqual([["a0"], []]);
+    expect(reclaim(claims, holders, spare, FAIR_TURN_MS - 1)).toEqual({ ask: [], share: [], over: [] });
+    const { ask, share, over } = reclaim(claims, holders, spare, FAIR_TURN_MS);
+    expect([ask, share.map(({ id }) => id), over]).toEqual([[], ["a0"], []]);
     // What another one needs is not taken for what somebody would only use.
-    expect(reclaim(claims, holders, none, FAIR_TURN_MS)).toEqual({ ask: [], over: [] });
+    expect(reclaim(claims, holders, none, FAIR_TURN_MS)).toEqual({ ask: [], share: [], over: [] });
     const leaving = holder("x", "a", 0, { draining: true });
-    expect(reclaim(claims, [...holders, leaving], spare, FAIR_TURN_MS).ask).toEqual([]);
+    expect(reclaim(claims, [...holders, leaving], spare, FAIR_TURN_MS).share).toEqual([]);
   });
 });
 
@@ -162,14 +166,19 @@ describe("room on a full pod", () => {
     const leaving = holder("a1", "a", 0, { draining: true });
     const busy = holder("b1", "b", 0);
     const claims = [claim("rich", { have: 1 }), claim("poor", { since: 5 }), claim("later", { since: 9 })];
-    expect(reclaim(claims, [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({ ask: [], over: [busy] });
-    expect(reclaim(claims.slice(0, 2), [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({ ask: [], over: [] });
+    expect(reclaim(claims, [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({ ask: [], share: [], over: [busy] });
+    expect(reclaim(claims.slice(0, 2), [leaving, busy], spare(), FAIR_TURN_MS + 9)).toEqual({
+      ask: [],
+      share: [],
+      over: [],
+    });
   });
 
   it("is not asked for where it would not help", () => {
     const idle = holder("b1", "b", 0, { region: "east" });
     expect(reclaim([claim("c", { regions: ["west"] })], [idle], spare(["b", 1]), 10 * FAIR_TURN_MS)).toEqual({
       ask: [],
+      share: [],
       over: [],
     });
   });

@@ -236,7 +236,7 @@ export class Cluster {
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-        const given = this.#turn(box, (core) => core.reclaimIdle(this.podId, effect.replicaId));
+        const given = this.#turn(box, (core) => core.reclaimIdle(this.podId, effect.replicaId, effect.onlyBatch));
         if (!this.happens(this.faults.lostMessage))
           this.#podTurn((pod) => pod.reclaimAnswered(effect.replicaId, given));
       }

@@ -220,6 +220,18 @@ describe("a pod that needs the slot", () => {
     expect(world.call((core) => core.reclaimIdle(world.podId, replica.id))).toBe(true);
   });
 
+  it("gets one for another's backlog only where it does a batch job, after that job", () => {
+    const world = new EndpointHarness({ max_replicas: 3, batch_target_wait_s: 0 });
+    const [idle, busy, more] = [world.replica(), world.replica(), world.replica()];
+    for (const replica of [busy, more]) {
+      world.submit({ lane: "batch" });
+      world.take(replica);
+    }
+    world.poll(idle);
+    const ask = ({ id }: FakeReplica) => world.call((core) => core.reclaimIdle(world.podId, id, true));
+    expect([ask(idle), ask(busy)]).toEqual([false, true]);
+  });
+
   it("gets none that works, is needed, or is another pod's business", () => {
     const world = new EndpointHarness({ min_replicas: 1, max_replicas: 2 });
     const [floor, busy] = [world.replica(), world.replica()];
