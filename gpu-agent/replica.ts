@@ -5,11 +5,9 @@ import type { ReplicaState } from "#contract/replica";
 import type { PreparedHost, ReleaseHosts } from "./builds/release-hosts.ts";
 import { isFinal, reasonOf, tryRelease } from "./builds/try-release.ts";
 import { isVerified, verifyRelease } from "./builds/verify-release.ts";
-import type { ComfyFolders } from "./comfy/comfy-server.ts";
 import { type ComfySession, closeSession, openSession } from "./comfy/comfy-session.ts";
 import { drivePrompt, PromptStuck } from "./comfy/drive-prompt.ts";
 import { JobFailure } from "./comfy/job-failure.ts";
-import { hasLeftovers, removeLeftovers } from "./comfy/leftovers.ts";
 import { lastWords } from "./comfy/spawn-host.ts";
 import { stopPrompt } from "./comfy/stop-prompt.ts";
 import { keepTempSmall, TEMP_BYTES_MAX } from "./comfy/temp-quota.ts";
@@ -17,6 +15,7 @@ import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
 import { isGone } from "./control/control-error.ts";
 import { ReplicaSocket } from "./control/replica-socket.ts";
 import { Errand } from "./errand.ts";
+import { LeftByReleases } from "./left-by-releases.ts";
 import { type Log, messageOf, withFields } from "./log.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { hasEnded } from "./reconcile.ts";
@@ -86,10 +85,6 @@ export class Replica {
   #comfy: ComfySession | null = null;
   #prepared: PreparedHost | null = null;
   #release: number | null = null;
-  /** The release that ran last in the ComfyUI at hand; null: none has since its folders were emptied. */
-  #ran: number | null = null;
-  /** How often they were emptied for another release. */
-  #emptied = 0;
   /** The release that has run here since the start. */
   #proven: number | null = null;
   /** The errand that came with the answer to a poll. */
@@ -100,6 +95,7 @@ export class Replica {
   #beside: Beside | null = null;
   /** The jobs that it has leases for, in the order in which they run: those before the last may still send outputs. */
   readonly #hand: RunningJob[] = [];
+  readonly #left: LeftByReleases;
   /** The lease that came with the answer to a complete. */
   #carried: Lease | null = null;
   /** The job whose complete asks for the next lease. */
@@ -130,6 +126,7 @@ export class Replica {
     this.#options = options;
     const { replica_id: replicaId, slot, endpoint_id: endpointId } = options.wanted;
     this.#log = withFields(options.log, { replicaId, endpointId, slot });
+    this.#left = new LeftByReleases(this.#hand, this.#log);
     this.#socket = new ReplicaSocket({
       connect: () => options.calls.client.webSocket(`replicas/${replicaId}/socket`),
       timings: options.settings.timings,
@@ -235,7 +232,7 @@ export class Replica {
     this.#enter("preparing");
     await this.#refuseFullDisk();
     const release = await this.#wantedRelease(number);
-    this.#ran = release?.release ?? null;
+    this.#left.began(release?.release ?? null);
     this.#prepared = await hosts.prepareHost(release, {
       signal,
       onStep: (step) => this.#part(step === "models" ? "weights" : step),
@@ -499,7 +496,7 @@ export class Replica {
       } else {
         const release = await this.#releases.get(number, signal);
         this.#phases.begin("errand");
-        await this.#emptyFor(number, comfy);
+        await this.#left.goFor(number, comfy, this.#cleaned);
         await this.#try(comfy, release, errand, signal);
       }
       this.#log("errand_done", { release: number });
@@ -610,47 +607,11 @@ export class Replica {
 
   /** What the job of a lease waits for; null: nothing. */
   #beforeOf(lease: Lease, comfy: ComfySession): Before | null {
-    const emptied = this.#emptyFor(lease.release, comfy);
+    const emptied = this.#left.goFor(lease.release, comfy, this.#cleaned);
     if (emptied !== null) return { free: emptied, isAlone: true };
     const last = this.#hand.findLast((job) => !job.isFree);
     // What waits for the folders to be emptied is not to be overtaken.
     return last === undefined ? null : { free: last.free, isAlone: !last.hasBegun };
-  }
-
-  /**
-   * Where another release ran before in this ComfyUI, what it left goes first.
-   * @returns resolves when it is gone, and never rejects; null: nothing is in the way
-   */
-  #emptyFor(release: number, comfy: ComfySession): Promise<void> | null {
-    const isOther = this.#ran !== null && this.#ran !== release;
-    this.#ran = release;
-    const { folders } = comfy.server;
-    if (!isOther || folders === null) return null;
-    this.#emptied += 1;
-    return this.#empty(comfy, folders, [...this.#hand], this.#cleaned);
-  }
-
-  /**
-   * @param before jobs in hand, of the other release
-   * @param cleaned what those and others before them send and leave is gone by then
-   */
-  async #empty(
-    comfy: ComfySession,
-    folders: ComfyFolders,
-    before: readonly RunningJob[],
-    cleaned: Promise<void>,
-  ): Promise<void> {
-    const inHand = () => new Set<string>(this.#hand.map(({ lease }) => lease.job_id));
-    try {
-      // One that has to be restarted is never free: its end says so.
-      await Promise.all(before.map(({ free, end }) => Promise.race([free, end])));
-      if (!(await hasLeftovers(folders, inHand()))) return;
-      await cleaned;
-      await removeLeftovers(comfy, inHand());
-      this.#log("folders_emptied");
-    } catch (error) {
-      this.#log("folders_not_emptied", { error: messageOf(error) });
-    }
   }
 
   #ended(job: RunningJob, comfy: ComfySession, end: JobEnd): void {
@@ -753,7 +714,7 @@ export class Replica {
       hurry: this.#hurry.signal,
       drain: this.#drain.signal,
       before,
-      emptied: this.#emptied,
+      emptied: this.#left.emptied,
       onChange: () => this.#change(),
       nextPoll: () => {
         // Now and then the replica stops to look after its disk, however much work there is.
