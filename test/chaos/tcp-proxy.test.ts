@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
+import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { acceptKey, WebSocketConnection } from "#gpu-agent/stand-in/websocket";
@@ -70,18 +71,10 @@ describe("the wire", () => {
   });
 
   it.each([
-    ["problem", 409],
+    ["problem", 402],
     ["answer", 200],
   ])("holds back a message over a WebSocket, and tells that it was answered with a %s", async (kind, status) => {
-    const said: string[] = [];
-    server.on("upgrade", (request, stream: Duplex, head) => {
-      const socket = new WebSocketConnection(stream, acceptKey(request) ?? "", head, {
-        text: (text) => {
-          said.push(text);
-          socket.sendText(`{"n":${(JSON.parse(text) as { n: number }).n},"${kind}":{"title":"late","status":409}}`);
-        },
-      });
-    });
+    const said = answeringSockets(kind);
     const client = new WebSocket(proxy.url.replace("http", "ws"));
     await once(client, "open");
     const caught = proxy.holdNext(/"call":"late"/);
@@ -95,4 +88,41 @@ describe("the wire", () => {
     expect(await message.release(10_000)).toBe(status);
     expect(said).toEqual(['{"n":1,"call":"early"}', long]);
   });
+
+  it("knows which of several messages that come at once it waits for", async () => {
+    const said = answeringSockets("problem");
+    const client = connect(proxy.port, "127.0.0.1");
+    client.write(
+      "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    );
+    await once(client, "data");
+    const caught = proxy.holdNext(/"call":"late"/);
+    const messages = ['{"n":7,"call":"early"}', '{"n":8,"call":"late"}', '{"n":9,"call":"after"}'];
+    client.write(Buffer.concat(messages.map(frame)));
+    const message = await caught;
+    expect(message.text).toBe(messages[1]);
+    expect(await message.release(10_000)).toBe(408);
+    expect(said.slice(0, 2)).toEqual(messages.slice(0, 2));
+    client.destroy();
+  });
 });
+
+/** Answers each message over a WebSocket; a problem has the status 400 and the message's number. @returns what was said */
+function answeringSockets(kind: string): string[] {
+  const said: string[] = [];
+  server.on("upgrade", (request, stream: Duplex, head) => {
+    const socket = new WebSocketConnection(stream, acceptKey(request) ?? "", head, {
+      text: (text) => {
+        said.push(text);
+        const { n } = JSON.parse(text) as { n: number };
+        socket.sendText(`{"n":${n},"${kind}":{"title":"late","status":${400 + n}}}`);
+      },
+    });
+  });
+  return said;
+}
+
+/** A short text as a client's frame, masked with nothing. */
+function frame(text: string): Buffer {
+  return Buffer.concat([Buffer.of(0x81, 0x80 | text.length, 0, 0, 0, 0), Buffer.from(text)]);
+}

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 
 /** A message that was held back. */
 export interface HeldMessage {
-  /** The first bytes of the request, or of what came over a WebSocket, as text. */
+  /** The first bytes of the request, or the message that came over a WebSocket, as text. */
   readonly text: string;
   /**
    * Lets it go on to the server.
@@ -139,8 +139,9 @@ export class TcpProxy {
   #toServer(wire: Wire, bytes: Buffer): void {
     const hold = this.#hold;
     if (hold !== null) {
-      const text = wire.upgrade === null ? bytes.toString("latin1") : unmasked(bytes);
-      if (hold.pattern.test(text)) {
+      const texts = wire.upgrade === null ? [bytes.toString("latin1")] : unmasked(bytes);
+      const text = texts.find((one) => hold.pattern.test(one));
+      if (text !== undefined) {
         this.#hold = null;
         hold.caught(this.#caught(wire, bytes, text));
         return;
@@ -192,9 +193,9 @@ export class TcpProxy {
 const UPGRADE = /^GET [^\r]*\r\n(?:[^\r]+\r\n)*upgrade: websocket\r\n/i;
 const STATUS_LINE = /^HTTP\/1\.1 ([0-9]{3}) /;
 
-/** What a client's frames say: the text of those that begin in these bytes, which it sends frame by frame. */
-function unmasked(bytes: Buffer): string {
-  let text = "";
+/** What a client's frames say, each by itself: those that begin in these bytes. A busy client sends several at once. */
+function unmasked(bytes: Buffer): string[] {
+  const texts: string[] = [];
   for (let at = 0; at + 6 <= bytes.length; ) {
     const short = bytes.readUInt8(at + 1) & 0x7f;
     const more = short === 126 ? 2 : short === 127 ? 8 : 0;
@@ -206,10 +207,10 @@ function unmasked(bytes: Buffer): string {
     for (let index = 0; index < payload.length; index += 1) {
       payload[index] = payload.readUInt8(index) ^ mask.readUInt8(index & 3);
     }
-    text += payload.toString("latin1");
+    texts.push(payload.toString("latin1"));
     at = start + length;
   }
-  return text;
+  return texts;
 }
 
 /** The status of the next answer on a connection: what the pattern's group says, 200 where it says nothing. */
