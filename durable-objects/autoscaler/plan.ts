@@ -34,6 +34,9 @@ export interface Worth {
   readonly waitValue: number;
   /** Waits up to here cost nothing, seconds. */
   readonly freeWaitS: number;
+  /** The same two where a start is considered. */
+  readonly startWaitValue: number;
+  readonly startFreeWaitS: number;
 }
 
 /** Replicas worth keeping; idle ones beyond them may go. */
@@ -53,7 +56,7 @@ export function replicasStarted(model: DemandModel, variant: Variant, at: Situat
   const most = at.ceiling - replicas;
   let ahead = 0;
   if (most > 0 && (at.queued > 0 || (at.idle === 0 && at.busy > 0))) {
-    ahead = startsWorth(outlook(model, at, worth), worth.waitValue, variant.caution * at.bootS, most);
+    ahead = startsWorth(outlook(model, at, worth), worth.startWaitValue, variant.caution * at.bootS, most);
   }
   return Math.max(0, Math.min(most, Math.max(ahead, steady)));
 }
@@ -70,7 +73,7 @@ export function outlook(model: DemandModel, at: Situation, worth: Worth): Outloo
     serviceS: model.serviceS,
     bootS: at.bootS,
     horizonS: at.bootS,
-    freeWaitS: worth.freeWaitS,
-    overlongWeight: OVERLONG_VALUE / worth.waitValue,
+    freeWaitS: worth.startFreeWaitS,
+    overlongWeight: OVERLONG_VALUE / worth.startWaitValue,
   };
 }

@@ -37,6 +37,8 @@ export class PredictiveMemory {
   followed = 0;
   /** The wait value that a p95 target has led to; null before there was one. */
   learnedWaitValue: number | null = null;
+  /** The p95 target last asked for, seconds. */
+  targetS: number | null = null;
   batchServiceS: number | null = null;
   /** What was last asked for: shadows live by it. */
   waitValue = 10;
@@ -69,6 +71,8 @@ const Written = z.object({
     .min(0)
     .max(VARIANTS.length - 1),
   learnedWaitValue: finite.positive().nullable(),
+  /** Missing in what was written before it was kept; asked for again at the next decision. */
+  targetS: finite.positive().nullable().default(null),
   batchServiceS: finite.positive().nullable(),
   asked: z.tuple([finite.positive(), nonNegative, nonNegative, nonNegative]),
   boots: z.array(finite.positive()).max(64),
@@ -111,6 +115,7 @@ export function writeMemory(memory: PredictiveMemory): string {
     unit,
     followed: memory.followed,
     learnedWaitValue: memory.learnedWaitValue,
+    targetS: memory.targetS,
     batchServiceS: memory.batchServiceS,
     asked: [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling],
     boots: model.recentBootS,
@@ -176,6 +181,7 @@ function fromWritten(written: Written): PredictiveMemory | null {
   memory.at = written.at;
   memory.followed = written.followed;
   memory.learnedWaitValue = written.learnedWaitValue;
+  memory.targetS = written.targetS;
   memory.batchServiceS = written.batchServiceS;
   [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling] = written.asked;
   return memory;

@@ -29,6 +29,10 @@ const TARGET_GAIN = 0.03;
 const MISSED_SHARE = 0.05;
 const LEARNED_WAIT_VALUE_MIN = 0.02;
 const LEARNED_WAIT_VALUE_MAX = 100;
+/** A start of so many durations at most is quick; where those hold a target, the wait value counts so much for starts and for what is kept. */
+const QUICK_START_SERVICES = 3;
+const STARTED_TIMES = 30;
+const KEPT_SHARE = 0.1;
 /** While jobs wait and no event comes, a decision is reconsidered this often, in mean durations; and no more often than this. */
 const RECONSIDER_SERVICES = 0.5;
 const RECONSIDER_MS_MIN = 1_000;
@@ -209,7 +213,7 @@ export class PredictiveScaler implements Scaler {
 /** One interactive arrival: what was to happen before it happens in the shadows, then they and the model hear of it. */
 function arrived(memory: PredictiveMemory, now: number): void {
   const { model, arrivals, shadows, floor, ceiling } = memory;
-  const worth: Worth = { waitValue: memory.waitValue, freeWaitS: memory.freeWaitS };
+  const worth = worthOf(memory);
   model.derive(now, worth.waitValue);
   for (const shadow of shadows) {
     shadow.decay(Math.exp((shadow.at - now) / SHADOW_MEMORY_S));
@@ -218,12 +222,12 @@ function arrived(memory: PredictiveMemory, now: number): void {
   arrivals.add(now, model.arrived(now, worth.freeWaitS));
   model.derive(now, worth.waitValue);
   for (const shadow of shadows) shadow.arrived(model, arrivals, worth, floor, ceiling);
-  follow(memory, now);
+  follow(memory, now, worth.waitValue);
 }
 
 /** Follows another variant once that would have been cheaper for long enough. */
-function follow(memory: PredictiveMemory, now: number): void {
-  const { shadows, model, waitValue } = memory;
+function follow(memory: PredictiveMemory, now: number, waitValue: number): void {
+  const { shadows, model } = memory;
   if (now - model.startedAt < EVIDENCE_S_MIN) return;
   const costs = shadows.map((shadow) => shadow.cost(waitValue));
   const current = costs[memory.followed] ?? Number.POSITIVE_INFINITY;
@@ -237,17 +241,42 @@ function ask(memory: PredictiveMemory, settings: ScalerSettings, floor: number, 
   if (target === null) memory.learnedWaitValue = null;
   else memory.learnedWaitValue ??= clamp(settings.waitValue, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
   memory.waitValue = memory.learnedWaitValue ?? Math.max(WAIT_VALUE_MIN, settings.waitValue);
-  // Waits that are far from the target are nobody's concern.
-  memory.freeWaitS = target === null ? 0 : target / 2;
+  memory.targetS = target;
+  // Waits that are far from the target are nobody's concern, nor is one start's where starts take no longer than it.
+  memory.freeWaitS = target === null ? 0 : Math.max(target / 2, startsHold(memory) ? longestBootS(memory.model) : 0);
   memory.floor = floor;
   memory.ceiling = Math.min(ceiling, LEVELS_MAX);
-  return { waitValue: memory.waitValue, freeWaitS: memory.freeWaitS };
+  return worthOf(memory);
+}
+
+/**
+ * Where quick starts hold the p95 target, what it takes to hold it are starts, early ones: what was learned goes into
+ * them first, and little of it into keeping replicas.
+ */
+function worthOf(memory: PredictiveMemory): Worth {
+  const { waitValue, freeWaitS } = memory;
+  if (!startsHold(memory)) return { waitValue, freeWaitS, startWaitValue: waitValue, startFreeWaitS: freeWaitS };
+  return {
+    waitValue: Math.max(LEARNED_WAIT_VALUE_MIN, KEPT_SHARE * waitValue),
+    freeWaitS,
+    startWaitValue: STARTED_TIMES * waitValue,
+    startFreeWaitS: 0,
+  };
+}
+
+/** Whether a start is over within the p95 target, and takes no longer than a few jobs do. */
+function startsHold({ targetS, model }: PredictiveMemory): boolean {
+  return targetS !== null && longestBootS(model) <= targetS && model.bootS <= QUICK_START_SERVICES * model.serviceS;
+}
+
+function longestBootS(model: DemandModel): number {
+  return Math.max(model.bootS, ...model.recentBootS);
 }
 
 /** Every job that misses a p95 target makes waiting dearer, every other one a little cheaper: one in twenty balances. */
 function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
-  if (memory.learnedWaitValue === null) return;
-  const missed = waitedS > 2 * memory.freeWaitS ? 1 : 0;
+  if (memory.learnedWaitValue === null || memory.targetS === null) return;
+  const missed = waitedS > memory.targetS ? 1 : 0;
   const moved = memory.learnedWaitValue * Math.exp(TARGET_GAIN * (missed - MISSED_SHARE));
   memory.learnedWaitValue = clamp(moved, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
 }

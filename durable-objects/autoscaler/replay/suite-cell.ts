@@ -14,7 +14,7 @@ import type { SuiteCase } from "./suite-cases.ts";
 export const WAIT_VALUES = [1, 10, 100] as const;
 export const KNOB_GRID: readonly number[] = Array.from({ length: 22 }, (_, step) => 10 ** ((step - 5) / 5));
 /** The other form of the same knob: p95 targets, among which one that is as fast as a rival is looked for as well. */
-export const KNOB_TARGETS_S: readonly number[] = Array.from({ length: 11 }, (_, step) => 2 ** (step / 2));
+export const KNOB_TARGETS_S: readonly number[] = Array.from({ length: 22 }, (_, step) => 2 ** (step / 4));
 /** Rivals whose bills are compared at no more waiting than theirs. */
 export const COMPARED_RIVALS = [
   "knative",

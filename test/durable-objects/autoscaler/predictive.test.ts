@@ -111,6 +111,23 @@ describe("the predictive policy", () => {
     }
   }, 60_000);
 
+  it("holds a p95 target by early starts where a start takes less, and keeps little for it", () => {
+    const chance = seededChance(14);
+    // Each three quarters of a minute, 75 jobs within fifteen seconds.
+    const rows = Array.from({ length: 120 }, (_, burst) =>
+      Array.from({ length: 75 }, () => ({ t: 45 * burst + 15 * chance(), serviceS: 2 + 4 * chance() })),
+    ).flat();
+    const { gpuSeconds, interactive } = run(rows, 5_400, { ...SETTINGS, targetP95WaitS: 8 }, 8);
+    expect(interactive.p95S).toBeLessThanOrEqual(8);
+    const oneEach = replay(
+      arrivalsOf(rows),
+      scalerPolicy(makeScaler("request_count", null), { ...SETTINGS, idleTimeoutMs: 5_000 }),
+      { horizonS: 5_400, bootS: 8 },
+    );
+    expect(oneEach.interactive.p95S).toBe(8);
+    expect(gpuSeconds / oneEach.gpuSeconds).toBeLessThan(0.5);
+  }, 60_000);
+
   it("keeps idle replicas exactly as long as an idle timeout says", () => {
     const { gpuSeconds } = run([{ t: 0, serviceS: 5 }], 7_200, { ...SETTINGS, idleTimeoutMs: 100_000 });
     expect(gpuSeconds).toBe(30 + 5 + 100);
@@ -286,6 +303,23 @@ describe("any policy, whatever happens in whatever order", () => {
       { numRuns: 300 },
     );
   }, 60_000);
+
+  it("goes on with a memory from before the p95 target was a part of it", () => {
+    const scaler = makeScaler("predictive", null);
+    const settings = { ...SETTINGS, targetP95WaitS: 7 };
+    for (let at = START; at < START + 600_000; at += 10_000) {
+      scaler.note({ type: "arrived", at, lane: "interactive" });
+      scaler.decide(settings, observed({ now: at }));
+      scaler.note({ type: "started", at, lane: "interactive", waitedMs: 9_000, cold: false });
+    }
+    const { targetS, ...before } = JSON.parse(scaler.save());
+    expect(targetS).toBe(7);
+    const again = makeScaler("predictive", JSON.stringify(before));
+    expect(JSON.parse(again.save())).toEqual({ ...before, targetS: null });
+    again.decide(settings, observed({ now: START + 600_000 }));
+    const learned = JSON.parse(again.save());
+    expect(learned).toMatchObject({ targetS: 7, learnedWaitValue: before.learnedWaitValue });
+  });
 
   it("starts afresh from a memory that is garbage", () => {
     const good = makeScaler("predictive", null);

@@ -99,6 +99,17 @@ describe.skipIf(!existsSync(FOLDER))("on recorded traffic", () => {
     expect(ours.gpuSeconds).toBeLessThan(ray.gpuSeconds);
   }, 120_000);
 
+  it("azure-llm-2023-code: with a p95 target fewer GPU-seconds than a start for each request, where starts are quick", () => {
+    const arrivals = read("azure-llm-2023-code");
+    const run = (policy: Parameters<typeof replay>[1]) =>
+      replay(arrivals, policy, { horizonS: 3_600, bootS: 8, countFromS: 300 });
+    const ours = run(scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, targetP95WaitS: 9.5 }));
+    const perRequest = run((rivalNamed("runpod-request-count") ?? never("runpod-request-count")).make());
+    expect(ours.interactive.p95S).toBeLessThanOrEqual(perRequest.interactive.p95S);
+    expect(ours.interactive.meanS).toBeLessThan(perRequest.interactive.meanS);
+    expect(ours.gpuSeconds / perRequest.gpuSeconds).toBeLessThan(0.97);
+  }, 120_000);
+
   it("servegen-mid98: holds p95 targets without tuning, as cheaply as the best settings found afterwards", () => {
     const arrivals = read("servegen-mid98");
     const options = { horizonS: 1_209_600, bootS: BOOT_S };
