@@ -9,10 +9,11 @@ import { isKeptForErrand } from "#durable-objects/endpoint/errands";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
+import { lapsedAt } from "#durable-objects/endpoint/last-offers";
 import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import { suitsBuild } from "#durable-objects/endpoint/replacement";
-import type { RunningJob } from "#durable-objects/queue/job-record";
+import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import {
   AHEAD_SERVICE_MS_MAX,
   JOBS_AT_WORK_MAX,
@@ -23,7 +24,14 @@ import {
 import { type BatchTurn, batchApartMs, lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
-import { type Candidate, inOrderOfChoice, mayTake, suitedFor } from "#durable-objects/replicas/choose";
+import {
+  type Candidate,
+  inOrderOfChoice,
+  mayOffer,
+  mayTake,
+  SURE_TAKER_WAIT_MS,
+  suitedFor,
+} from "#durable-objects/replicas/choose";
 import { isCapacity, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
 /** How many jobs from the head of a lane are looked at when the first ones avoid every waiting node. */
@@ -77,7 +85,8 @@ function mayTakeAhead(state: EndpointState): boolean {
 
 function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId): Candidate {
   const [held, works] = [state.held(replicaId), state.works(replicaId)];
-  return { replicaId, nodeId, held, works, lastUsedAt: state.presence.usedAt(replicaId) };
+  const isMute = state.lastOffers.isMute(replicaId);
+  return { replicaId, nodeId, held, works, lastUsedAt: state.presence.usedAt(replicaId), isMute };
 }
 
 /** The first job in order that one of the candidates may take, with the best such candidate. */
@@ -102,7 +111,9 @@ function bestMatch(
       if (suited.length === 0) return null;
       const candidate = suited.find(
         ({ nodeId, replicaId }) =>
-          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) && suitsBuild(state, replicaId, job.release),
+          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) &&
+          mayBeOffered(state, job, replicaId, now) &&
+          suitsBuild(state, replicaId, job.release),
       );
       if (candidate !== undefined) return { ready, candidate };
       if (job.avoid !== null) state.due(job.avoid.until);
@@ -130,6 +141,16 @@ function batchStartedAt({ scaling }: EndpointState, now: number): number | null 
 function readyAt(state: EndpointState, lane: Lane, place: number): ReadyJob | null {
   const id = state.waiting.ready(lane, place);
   return id === null ? null : state.jobs.ready(id, (limit) => state.waiting.readyAfter(lane, place, limit));
+}
+
+/** Whether the replica is one for a job whose last offer, if it had one, reached nobody. */
+function mayBeOffered(state: EndpointState, job: QueuedJob, replicaId: ReplicaId, now: number): boolean {
+  const lapsed = lapsedAt(job);
+  if (lapsed === null) return true;
+  const isAnySure = state.replicas.all().some((replica) => isCapacity(replica) && state.lastOffers.isSure(replica.id));
+  const may = mayOffer(lapsed, state.lastOffers.isSure(replicaId), isAnySure, now);
+  if (!may) state.due(lapsed + SURE_TAKER_WAIT_MS);
+  return may;
 }
 
 /** Whether the endpoint has capacity on a node that is not this one. */
