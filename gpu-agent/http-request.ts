@@ -21,25 +21,9 @@ export interface HttpRequest {
   readonly signal: AbortSignal;
 }
 
-/** An answer. */
-export interface HttpAnswer {
+/** An answer whose body is still to be read. */
+export class HttpAnswer {
   readonly status: number;
-  /** The body where all of it came at once; null: it is still to be read. */
-  readonly whole: Buffer | null;
-  readonly body: Readable;
-  /** 2xx. */
-  readonly isOk: boolean;
-  /** A header's value, several of one name joined by commas. @param name in lower case */
-  header(name: string): string | null;
-  /** The whole body. @throws Error when it breaks off */
-  bytes(): Promise<Buffer>;
-  /** The whole body as UTF-8. @throws Error when it breaks off */
-  text(): Promise<string>;
-}
-
-class NodeAnswer implements HttpAnswer {
-  readonly status: number;
-  readonly whole = null;
   readonly body: IncomingMessage;
 
   constructor(body: IncomingMessage) {
@@ -51,11 +35,13 @@ class NodeAnswer implements HttpAnswer {
     return this.status >= 200 && this.status < 300;
   }
 
+  /** A header's value, several of one name joined by commas. @param name in lower case */
   header(name: string): string | null {
     const value = this.body.headers[name];
     return value === undefined ? null : Array.isArray(value) ? value.join(", ") : value;
   }
 
+  /** The whole body. @throws Error when it breaks off */
   async bytes(): Promise<Buffer> {
     const chunks: Buffer[] = [];
     for await (const chunk of this.body) chunks.push(chunk as Buffer);
@@ -63,6 +49,7 @@ class NodeAnswer implements HttpAnswer {
     return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
   }
 
+  /** The whole body as UTF-8. @throws Error when it breaks off */
   async text(): Promise<string> {
     return (await this.bytes()).toString("utf8");
   }
@@ -93,7 +80,7 @@ export function sendHttp(url: string, { method, headers, body, signal }: HttpReq
     request.on("error", (error) => reject(signal.aborted ? signal.reason : error));
     request.on("response", (message) => {
       answer = message;
-      resolve(new NodeAnswer(message));
+      resolve(new HttpAnswer(message));
     });
     if (content instanceof Blob) {
       const stream = Readable.fromWeb(content.stream());

@@ -6,7 +6,6 @@ import { randomUUID } from "node:crypto";
 import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { type HttpAnswer, sendHttp } from "../http-request.ts";
 import { messageOf } from "../log.ts";
-import { PlainHttp } from "./plain-http.ts";
 
 /** A graph of 10,000 nodes and its history fit many times over. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
@@ -42,9 +41,6 @@ export class ComfyHttp {
   readonly #base: string;
   readonly #authorization: string | null;
   readonly #timeoutMs: number;
-  /** Null: it is reached by TLS. */
-  readonly #plain: PlainHttp | null;
-  readonly #basePath: string;
 
   /** @param url may carry a path and credentials */
   constructor(url: string, timeoutMs: number) {
@@ -56,8 +52,6 @@ export class ComfyHttp {
     parsed.username = "";
     parsed.password = "";
     this.#base = parsed.href.replace(/\/+$/, "");
-    this.#basePath = parsed.pathname.replace(/\/+$/, "");
-    this.#plain = parsed.protocol === "http:" ? new PlainHttp(parsed) : null;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -181,13 +175,30 @@ export class ComfyHttp {
   }
 
   async #send(method: string, path: string, options: RequestOptions): Promise<HttpAnswer> {
-    const { signal } = options;
+    const { json, form, signal } = options;
+    const limitMs = options.timeoutMs ?? this.#timeoutMs;
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error(`no answer within ${limitMs} ms`)), limitMs);
+    timer.unref();
+    const content =
+      form ?? (json === undefined ? undefined : { type: "application/json", body: stringifyExactJson(json) });
     let answer: HttpAnswer;
     try {
-      answer = await this.#answer(method, path, options);
+      answer = await sendHttp(this.#base + path, {
+        method,
+        signal: signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
+        headers: {
+          ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
+          ...(content === undefined ? {} : { "content-type": content.type }),
+        },
+        ...(content === undefined ? {} : { body: content.body }),
+      });
     } catch (error) {
       signal?.throwIfAborted();
       throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
+    } finally {
+      // A stream's reader watches over the rest; everything else has to arrive as a whole in time.
+      if (options.isStream === true) clearTimeout(timer);
     }
     if (answer.isOk) return answer;
     const text = await answer.text().catch(() => "");
@@ -198,44 +209,6 @@ export class ComfyHttp {
       // Not JSON: the text itself is all there is to show.
     }
     throw new ComfyRefused(answer.status, body, path);
-  }
-
-  /** @throws Error when no answer begins; the signal's reason when it fires first */
-  #answer(
-    method: string,
-    path: string,
-    { json, form, signal, timeoutMs = this.#timeoutMs, isStream = false }: RequestOptions,
-  ): Promise<HttpAnswer> {
-    const headers: Record<string, string> = {};
-    if (this.#authorization !== null) headers.authorization = this.#authorization;
-    if (form !== undefined || json !== undefined) headers["content-type"] = form?.type ?? "application/json";
-    const text = json === undefined ? undefined : stringifyExactJson(json);
-    if (this.#plain === null || form !== undefined) {
-      const body = form?.body ?? text;
-      return this.#withLimit(timeoutMs, isStream, signal, (either) =>
-        sendHttp(this.#base + path, { method, headers, signal: either, ...(body === undefined ? {} : { body }) }),
-      );
-    }
-    const target = this.#basePath + path;
-    const request = { method, target, headers, signal, limitMs: timeoutMs, isStream };
-    return this.#plain.send(text === undefined ? request : { ...request, body: text });
-  }
-
-  /** A stream's reader watches over the rest; everything else has to arrive as a whole in time. */
-  async #withLimit(
-    limitMs: number,
-    isStream: boolean,
-    signal: AbortSignal | undefined,
-    send: (either: AbortSignal) => Promise<HttpAnswer>,
-  ): Promise<HttpAnswer> {
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new Error(`no answer within ${limitMs} ms`)), limitMs);
-    timer.unref();
-    try {
-      return await send(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]));
-    } finally {
-      if (isStream) clearTimeout(timer);
-    }
   }
 }
 

@@ -85,7 +85,6 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
   const discard = () => rm(path, { force: true });
   try {
     const answer = await source.http.view(file, signal);
-    if (answer.whole !== null) return inMemory(answer.whole);
     const length = Number(answer.header("content-length") ?? "0");
     if (length > 0 && length <= HELD_BYTES_MAX) return await held(answer, length);
     refuseTooLarge(length, file);
@@ -118,12 +117,6 @@ async function fromView(source: OutputSource, file: FileReference, signal: Abort
       cause: error,
     });
   }
-}
-
-function inMemory(whole: Buffer): ReadyFile {
-  const body = new Uint8Array(whole);
-  const sha256 = createHash("sha256").update(body).digest("hex");
-  return { body, size: body.byteLength, sha256, discard: () => Promise.resolve() };
 }
 
 /** The whole body in memory. @param length as the answer states it; HTTP lets no more through */
