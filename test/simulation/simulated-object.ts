@@ -144,7 +144,6 @@ export class SimulatedObject {
       this.#world.hit(dies ? "crash inside a turn" : "storage error", oracle.jobOf(operation));
       trace.add(`${this.#stamp()} ${inWords(operation)} -> undone${dies ? ", and the object died" : ""}`);
       if (dies) this.#die();
-      else this.#core?.takeEffects();
       oracle.undone(operation);
       return NO_ANSWER;
     }
