@@ -81,7 +81,12 @@ export class BatchReserve {
     return this.#pauses.lent(now, this.holdMs);
   }
 
-  /** When it is more, or nothing is kept free any more, unless another interactive job comes; null when nothing is. */
+  /** Whether not all of them are kept any more, though somebody is expected; see {@link Pauses.isHeldOut}. */
+  isHeldOut(now: number): boolean {
+    return this.#pauses.isHeldOut(now, this.holdMs);
+  }
+
+  /** When fewer are kept, or nothing is kept free any more, unless another interactive job comes; null when nothing is. */
   lentMoreAt(now: number): number | null {
     const quietAt = this.quietAt(now);
     return quietAt === null ? null : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs) ?? quietAt);
@@ -106,6 +111,8 @@ export interface ReserveFacts {
   readonly level: number;
   /** See {@link BatchReserve.lent}. */
   readonly lent: number;
+  /** {@link BatchReserve.isHeldOut}, and no more replicas can be had: else batch jobs get some of their own. */
+  readonly isHeldOut: boolean;
   /** Interactive jobs at work. */
   readonly interactiveBusy: number;
   /** Replicas that take interactive jobs, at work or not. */
@@ -121,7 +128,9 @@ export interface ReserveFacts {
  * wait for as long as there is any interactive traffic at all. For the same reason, those that have waited for too long
  * get the next idle one now and then, though a burst as large as the last one would need all.
  */
-export function keptFree({ level, lent, interactiveBusy, ready, most, isOwed }: ReserveFacts): number {
+export function keptFree({ level, lent, isHeldOut, interactiveBusy, ready, most, isOwed }: ReserveFacts): number {
   if (most <= 1 || isOwed) return 0;
-  return Math.max(0, Math.min(level, ready) - lent - interactiveBusy);
+  // A fleet that idles whole beside a backlog is what nobody pays for.
+  const kept = Math.min(level, isHeldOut ? Math.max(1, ready - 1) : ready);
+  return Math.max(0, kept - lent - interactiveBusy);
 }

@@ -21,6 +21,13 @@ const KNOWN_MIN = 20;
 /** Nobody waits for less than this: who sends several jobs does so within moments, and each look is an alarm. */
 const WAIT_MS_MIN = 1_000;
 
+/**
+ * Idle replicas are held at all costs for as long as so many batch jobs take. Who needs all replicas near their limit hardly
+ * pauses for so long; and callers that wait for their batch jobs before they send more make pauses that would teach to
+ * hold ever longer.
+ */
+const HELD_JOBS_MAX = 10;
+
 /** Somebody is expected that long after the last job, ms. */
 interface Expected {
   readonly from: number;
@@ -63,7 +70,16 @@ export class Pauses {
     return this.#lentAfter(this.#since(now), holdMs);
   }
 
-  /** When that is more, unless an interactive job comes: the alarm must ring. @returns null: not before QUIET_MS are over */
+  /** Whether idle replicas have been held, in the present pause, for as long as they are at all costs. */
+  isHeldOut(now: number, holdMs: number): boolean {
+    const at = this.#heldOutAfter(holdMs);
+    return at !== null && this.#since(now) >= at;
+  }
+
+  /**
+   * When one of these lets batch jobs have more, unless an interactive job comes: the alarm must ring.
+   * @returns null: not before QUIET_MS are over
+   */
   moreAt(now: number, holdMs: number): number | null {
     const since = this.#since(now);
     if (this.#lastAt === null) return null;
@@ -71,9 +87,11 @@ export class Pauses {
     const begun = begins.findLast((begin) => begin <= since) ?? WAIT_MS_MIN;
     const grows = (Math.floor(since / begun) + 1) * begun;
     const lent = this.#lentAfter(since, holdMs);
-    const after = [grows, ...begins.filter((begin) => begin > since)]
+    const heldOut = this.#heldOutAfter(holdMs);
+    const after = [grows, heldOut ?? 0, ...begins]
+      .filter((ms) => ms > since)
       .toSorted((a, b) => a - b)
-      .find((ms) => this.#lentAfter(ms, holdMs) > (ms === grows ? lent : 0));
+      .find((ms) => ms === heldOut || this.#lentAfter(ms, holdMs) > (ms === grows ? lent : 0));
     return after === undefined ? null : this.#lastAt + after;
   }
 
@@ -95,6 +113,22 @@ export class Pauses {
     }
     const times = Math.floor(since / begin);
     return times === 0 ? 0 : 2 ** (times - 1);
+  }
+
+  /** So long after the last job idle replicas have been held for HELD_JOBS_MAX batch jobs; null: not within QUIET_MS. */
+  #heldOutAfter(holdMs: number): number | null {
+    const limit = Math.max(WAIT_MS_MIN, HELD_JOBS_MAX * holdMs);
+    const expected = this.#expectedTimes();
+    let held = 0;
+    let before = 0;
+    for (const { from, to } of expected.length === 0 ? [{ from: 0, to: QUIET_MS }] : expected) {
+      const begin = Math.max(before, from - holdMs);
+      const at = begin + limit - held;
+      if (at <= Math.min(to, QUIET_MS)) return at;
+      held += to - begin;
+      before = to;
+    }
+    return null;
   }
 
   /** When somebody is expected, in order and apart; none where no pause is known. */

@@ -224,6 +224,7 @@ function keptForInteractive(state: EndpointState, ready: number, now: number): K
   const replicas = keptFree({
     level: reserve.level(now, isScarce),
     lent: reserve.lent(now),
+    isHeldOut: capacity >= most && reserve.isHeldOut(now),
     interactiveBusy: state.runningIn("interactive"),
     ready,
     most,

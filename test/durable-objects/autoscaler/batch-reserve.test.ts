@@ -50,7 +50,9 @@ describe("what interactive traffic needs at once", () => {
   it("goes on from rows that say nothing of pauses", () => {
     const reserve = new BatchReserve({ weights: [3, 2, 1], at: START });
     expect([reserve.level(START + MINUTE), reserve.lent(START + MINUTE)]).toEqual([3, 0]);
-    expect(reserve.lentMoreAt(START + MINUTE)).toBe(START + 10 * MINUTE);
+    // Ten batch jobs of ten seconds: nobody knows how long they take.
+    expect([reserve.lentMoreAt(START + MINUTE), reserve.isHeldOut(START + 100_000)]).toEqual([START + 100_000, true]);
+    expect(reserve.lentMoreAt(START + 2 * MINUTE)).toBe(START + 10 * MINUTE);
     for (let job = 0; job < 3; job += 1) reserve.arrived(START + MINUTE, 1);
     expect(reserve.lent(START + 10 * MINUTE)).toBeGreaterThan(0);
   });
@@ -84,7 +86,7 @@ describe("how long batch jobs hold a replica", () => {
 });
 
 describe("what is kept free of batch jobs", () => {
-  const facts = { level: 3, lent: 0, interactiveBusy: 0, ready: 8, most: 10, isOwed: false };
+  const facts = { level: 3, lent: 0, isHeldOut: false, interactiveBusy: 0, ready: 8, most: 10, isOwed: false };
 
   it("is what interactive jobs may need beyond the replicas they have", () => {
     expect(keptFree({ ...facts, interactiveBusy: 1 })).toBe(2);
@@ -101,6 +103,14 @@ describe("what is kept free of batch jobs", () => {
     expect(keptFree({ ...facts, lent: 4 })).toBe(0);
     expect(keptFree({ ...facts, level: 9, ready: 4, lent: 1 })).toBe(3);
     expect(keptFree({ ...facts, level: 9, ready: 4, lent: 1, interactiveBusy: 1 })).toBe(2);
+  });
+
+  it("is all but one where all have idled for too long, and one at least", () => {
+    const heldOut = { ...facts, level: 9, isHeldOut: true };
+    expect(keptFree({ ...heldOut, ready: 4, most: 4 })).toBe(3);
+    expect(keptFree({ ...heldOut, ready: 4, most: 4, interactiveBusy: 1 })).toBe(2);
+    expect(keptFree({ ...heldOut, level: 2, ready: 4, most: 4 })).toBe(2);
+    expect(keptFree({ ...heldOut, ready: 1, most: 2 })).toBe(1);
   });
 
   it("is nothing of the next idle replica where one is owed to them", () => {

@@ -115,6 +115,31 @@ describe("a batch job", () => {
     });
   });
 
+  it("gets one replica of a whole fleet that idles, though a burst is expected at any time", () => {
+    const world = new EndpointHarness({ min_replicas: 3, max_replicas: 3 });
+    const replicas = Array.from({ length: 3 }, () => world.replica());
+    world.answerDemand(replicas);
+    const idle = (ms: number): void => {
+      for (let left = ms; left > 0; left -= 10_000) {
+        world.pass(10_000);
+        for (const replica of replicas) world.poll(replica, [], { waitMs: 0 });
+      }
+    };
+    for (let burst = 0; burst < 3; burst += 1) {
+      if (burst > 0) idle(240_000);
+      for (const _ of replicas) world.submit();
+      const taken = replicas.map((replica) => ({ replica, lease: world.take(replica) }));
+      for (const { replica, lease } of taken) world.complete(replica, lease);
+    }
+    const batch = Array.from({ length: 3 }, () => world.submit({ lane: "batch" }));
+    const running = (): number => batch.filter((id) => world.job(id).state === "running").length;
+    // Nobody knows yet how long they take: ten times ten seconds.
+    idle(90_000);
+    expect(running()).toBe(0);
+    idle(10_000);
+    expect(running()).toBe(1);
+  });
+
   it("gets its turn on a replica that is never idle", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();
