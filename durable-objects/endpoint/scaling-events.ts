@@ -31,7 +31,8 @@ export function noteMoved(state: EndpointState, before: QueuedJob | RunningJob, 
   const lease = after.leases.at(-1);
   const endedAt = lease?.endedAt ?? null;
   if (lease === undefined || endedAt === null) return;
-  scaling.finished(after.lane, endedAt, Math.max(0, endedAt - (lease.beganAt ?? lease.grantedAt)));
+  const busyMs = Math.max(0, endedAt - (lease.beganAt ?? lease.grantedAt));
+  scaling.finished(after.lane, endedAt, busyMs, lease.outcome === "lost");
   if (after.state === "queued") noteArrived(state, after.lane, endedAt);
 }
 

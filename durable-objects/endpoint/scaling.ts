@@ -160,10 +160,11 @@ export class EndpointScaling {
     if (known !== null) this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }
 
-  finished(lane: Lane, at: number, busyMs: number): void {
+  /** @param wasLost nobody was heard of any more: the time says nothing of how long a job takes */
+  finished(lane: Lane, at: number, busyMs: number, wasLost: boolean): void {
     const known = this.poolOf(lane);
     if (known === null) return;
-    if (lane === "batch") this.poolOf("interactive")?.reserve.batchEnded(busyMs);
+    if (lane === "batch" && !wasLost) this.poolOf("interactive")?.reserve.batchEnded(busyMs);
     known.serviceMs = known.serviceMs === null ? busyMs : known.serviceMs + (busyMs - known.serviceMs) * SERVICE_WEIGHT;
     this.#note(known, { type: "finished", at, lane, busyMs });
   }

@@ -140,6 +140,35 @@ describe("a batch job", () => {
     expect(running()).toBe(1);
   });
 
+  it("is not taken to last as long as nobody was heard of its agent", () => {
+    const world = new EndpointHarness({ min_replicas: 3, max_replicas: 3 });
+    const replicas = Array.from({ length: 3 }, () => world.replica());
+    world.answerDemand(replicas);
+    for (let burst = 0; burst < 2; burst += 1) {
+      for (const _ of replicas) world.submit();
+      const taken = replicas.map((replica) => ({ replica, lease: world.take(replica) }));
+      for (const { replica, lease } of taken) world.complete(replica, lease);
+      for (let second = 0; second < 120; second += 10) {
+        world.pass(10_000);
+        for (const replica of replicas) world.poll(replica, [], { waitMs: 0 });
+      }
+    }
+    const [one, other] = replicas;
+    if (one === undefined || other === undefined) throw new Error("there are three");
+    for (let job = 0; job < 2; job += 1) world.submit({ lane: "batch" });
+    const quick = world.take(one);
+    world.progress(one, quick);
+    world.pass(1_000);
+    world.complete(one, quick);
+    const mute = world.take(one);
+    world.progress(one, mute);
+    for (let second = 0; second < 40; second += 10) {
+      world.pass(10_000);
+      world.poll(other, [], { waitMs: 0 });
+    }
+    expect(world.job(mute.job_id)).toMatchObject({ state: "running", attempt: 2 });
+  });
+
   it("gets its turn on a replica that is never idle", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();
