@@ -98,15 +98,18 @@ function bestMatch(
   expireQueued(state, now);
   const lanes = lanesInOrder(batchTurn(state, now), now);
   for (const lane of lanes) {
-    const serving = candidatesFor(state, lane, lanes[0], candidates, now);
-    if (serving.length === 0) continue;
+    const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
+    if (able.length === 0) continue;
+    const serving = servingOf(state, lane, lanes[0], able, now);
     for (let place = 0; place < LOOK_AHEAD; place += 1) {
       const ready = readyAt(state, lane, place);
       if (ready === null) break;
       const { job } = ready;
       // So many have expired at once that the next turn ends the rest.
       if (job.startedAt === null && job.expiresAt <= now) continue;
-      const suited = suitedFor(job, serving);
+      const takers = job.attempt === 0 ? serving : able.filter((one) => !one.works || serving.includes(one));
+      if (takers.length === 0) break;
+      const suited = suitedFor(job, takers);
       // It goes first, so nothing behind it goes ahead of it either.
       if (suited.length === 0) return null;
       const candidate = suited.find(
@@ -159,20 +162,21 @@ function otherNodes(state: EndpointState, nodeId: NodeId): boolean {
 }
 
 /**
- * The candidates that take jobs of a lane: their pod serves it, and those that are kept free for interactive jobs take no
+ * The candidates that take jobs of a lane which have not begun yet: those that are kept free for interactive jobs take no
  * batch job. A replica that interactive jobs may come to takes none ahead: it would have to do two jobs before theirs.
- * None of that holds where a batch job has its turn: a replica that is never idle would take none at all.
+ * None of that holds where a batch job has its turn: a replica that is never idle would take none at all. And one that had
+ * begun goes on with the next replica that idles: who lost its first one must not wait for a pause.
  * @param first the lane that the next lease looks at first
+ * @param able those whose pod serves the lane
  */
-function candidatesFor(
+function servingOf(
   state: EndpointState,
   lane: Lane,
   first: Lane,
-  candidates: readonly Candidate[],
+  able: readonly Candidate[],
   now: number,
 ): readonly Candidate[] {
-  const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
-  if (lane === "interactive" || able.length === 0 || state.waiting.queued(lane) === 0) return able;
+  if (lane === "interactive" || state.waiting.queued(lane) === 0) return able;
   if (first === "batch") return able;
   const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
   const serving = able.filter(

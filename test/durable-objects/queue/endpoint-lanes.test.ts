@@ -140,6 +140,28 @@ describe("a batch job", () => {
     expect(running()).toBe(1);
   });
 
+  it("goes on with the next replica that idles when its first one is lost, though all are kept free", () => {
+    const world = new EndpointHarness({ min_replicas: 2, max_replicas: 2 });
+    const [one, other] = [world.replica(), world.replica()];
+    const batch = world.submit({ lane: "batch" });
+    const fresh = world.submit({ lane: "batch" });
+    const lost = world.take(one);
+    expect(lost.job_id).toBe(batch);
+    world.progress(one, lost);
+    const second = world.take(other);
+    world.release(other, second);
+    // From here on interactive jobs need all there is, as often as not.
+    for (let call = 0; call < 2; call += 1) {
+      runOne(world, other);
+      world.pass(1_000);
+    }
+    world.fail(one, lost);
+    world.pass(30_000);
+    const polled = [world.poll(other, [], { waitMs: 0 }), world.poll(other, [], { waitMs: 0 })];
+    expect(polled).toMatchObject([{ lease: { job_id: batch } }, { lease: null }]);
+    expect([batch, fresh].map((id) => world.job(id).state)).toEqual(["running", "queued"]);
+  });
+
   it("is not taken to last as long as nobody was heard of its agent", () => {
     const world = new EndpointHarness({ min_replicas: 3, max_replicas: 3 });
     const replicas = Array.from({ length: 3 }, () => world.replica());
