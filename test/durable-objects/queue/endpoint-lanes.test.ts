@@ -151,12 +151,14 @@ describe("a batch job", () => {
     const second = world.take(other);
     world.release(other, second);
     // From here on interactive jobs need all there is, as often as not.
-    for (let call = 0; call < 2; call += 1) {
-      runOne(world, other);
-      world.pass(1_000);
+    for (let pair = 0; pair < 3; pair += 1) {
+      if (pair > 0) world.pass(20_000);
+      world.progress(one, lost);
+      for (let call = 0; call < 2; call += 1) world.submit();
+      for (let call = 0; call < 2; call += 1) world.complete(other, world.take(other));
     }
     world.fail(one, lost);
-    world.pass(30_000);
+    world.pass(5_000);
     const polled = [world.poll(other, [], { waitMs: 0 }), world.poll(other, [], { waitMs: 0 })];
     expect(polled).toMatchObject([{ lease: { job_id: batch } }, { lease: null }]);
     expect([batch, fresh].map((id) => world.job(id).state)).toEqual(["running", "queued"]);
