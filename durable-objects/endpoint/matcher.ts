@@ -197,7 +197,8 @@ export function batchHeldBack(
   const shared = readyOf(state).filter(({ id }) => serves(state, id, "interactive"));
   const { replicas, fewerAt } = keptForInteractive(state, shared.length, now);
   const idle = shared.filter(({ id }) => !state.works(id)).length;
-  return { isHeldBack: replicas > 0 && idle <= replicas, until: fewerAt };
+  const isHeldBack = replicas > 0 && idle <= replicas;
+  return { isHeldBack, until: isHeldBack ? fewerAt() : null };
 }
 
 /** Whether the pod of a replica takes jobs of a lane. */
@@ -206,17 +207,20 @@ function serves(state: EndpointState, id: ReplicaId, lane: Lane): boolean {
   return podId !== undefined && lanesOf(state, podId).includes(lane);
 }
 
-/** Idle replicas that batch jobs leave free now, and when they leave fewer by time alone; null: they do not. */
+/** Idle replicas that batch jobs leave free now. */
 interface Kept {
   readonly replicas: number;
-  readonly fewerAt: number | null;
+  /** When they leave fewer by time alone; null: they do not. Worked out when it is asked, which no lease waits for. */
+  readonly fewerAt: () => number | null;
 }
+
+const NOTHING_KEPT: Kept = { replicas: 0, fewerAt: () => null };
 
 /** @param ready replicas that take interactive jobs, at work or not */
 function keptForInteractive(state: EndpointState, ready: number, now: number): Kept {
   const { config, scaling } = state;
   const pool = scaling.poolOf("interactive");
-  if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return { replicas: 0, fewerAt: null };
+  if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return NOTHING_KEPT;
   const { reserve, batchDueAt } = pool;
   const capacity = capacityOf(state).length;
   const ceiling = config.settings.max_replicas;
@@ -234,8 +238,11 @@ function keptForInteractive(state: EndpointState, ready: number, now: number): K
     most,
     isOwed: isScarce && owedAt <= now,
   });
-  const moments = [reserve.lentMoreAt(now), isScarce && owedAt > now ? owedAt : null].filter((at) => at !== null);
-  return { replicas, fewerAt: moments.length === 0 ? null : Math.min(...moments) };
+  const fewerAt = (): number | null => {
+    const moments = [reserve.lentMoreAt(now), isScarce && owedAt > now ? owedAt : null].filter((at) => at !== null);
+    return moments.length === 0 ? null : Math.min(...moments);
+  };
+  return { replicas, fewerAt };
 }
 
 /** Whether the pod has said that it has no more, or took a replica back and did not place another. */

@@ -117,8 +117,8 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
 }
 
 function batchFacts(state: EndpointState, job: QueuedJob, { batchDueAt }: PoolScaling, now: number): BatchFacts {
-  const { isHeldBack, until } = batchHeldBack(state, now);
-  return { ownReplicaAt: batchDueAt, joinsAt: joinsAt(job), keptUntil: isHeldBack && job.attempt === 0 ? until : null };
+  const { until } = batchHeldBack(state, now);
+  return { ownReplicaAt: batchDueAt, joinsAt: joinsAt(job), keptUntil: job.attempt === 0 ? until : null };
 }
 
 /** What the pods lack: what the preferred one says counts first, but that it is empty says less than why another takes nothing. */

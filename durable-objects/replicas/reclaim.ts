@@ -141,13 +141,13 @@ function evenShares(
   const ask: Holder[] = [];
   for (const claim of waiting) {
     if (claim.found < claim.missing || now - claim.shortSince < FAIR_TURN_MS) continue;
+    if (claim.found >= claim.lacking) continue;
     const coming = emptying.findIndex(({ region }) => fitsRegion(claim.regions, region));
-    const mine = claim.have + claim.found;
-    if (mine >= claim.have + claim.lacking) continue;
     if (coming >= 0) {
       emptying.splice(coming, 1);
       continue;
     }
+    const mine = claim.have + claim.found;
     const count = (endpointId: EndpointId): number =>
       working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
     const next = spareOf(
