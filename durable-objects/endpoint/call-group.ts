@@ -17,8 +17,9 @@ export type RunGroup<Machine, Effect> = (
 ) => readonly Outcome<Effect>[];
 
 /**
- * Lets calls that arrive together share one commit. A call that comes while nothing is going on runs at once, so an idle
- * object adds no wait; those that come before `later` has rung run together then.
+ * Lets calls that arrive together share one commit. A call that comes while nothing is going on runs at once, so an object
+ * with one caller adds no wait; those that come before `later` has rung run together then. Where the last ones came
+ * together, the next is not the only one either: it waits for the others as well.
  */
 export class CallGroup<Machine, Effect> {
   readonly #run: RunGroup<Machine, Effect>;
@@ -26,6 +27,8 @@ export class CallGroup<Machine, Effect> {
   readonly #later: (ring: () => void) => void;
   #waiting: Call<Machine>[] = [];
   #isGathering = false;
+  /** The last commit was of several calls. */
+  #cameTogether = false;
 
   /**
    * @param perform does what a call asks of the outside, after the commit
@@ -55,7 +58,7 @@ export class CallGroup<Machine, Effect> {
       });
       if (this.#isGathering) return;
       this.#isGathering = true;
-      this.#flush();
+      if (!this.#cameTogether) this.#flush();
       this.#later(this.#ring);
     });
   }
@@ -73,6 +76,7 @@ export class CallGroup<Machine, Effect> {
   #flush(): void {
     const calls = this.#waiting;
     this.#waiting = [];
+    this.#cameTogether = calls.length > 1;
     let outcomes: readonly Outcome<Effect>[];
     try {
       outcomes = this.#run(calls.map(({ work }) => work));

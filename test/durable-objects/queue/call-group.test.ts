@@ -47,8 +47,27 @@ describe("calls", () => {
     expect(await Promise.all(gathered)).toEqual(["b", "c", "d"]);
     ring();
     expect(bells).toEqual([]);
-    expect(await call("e")).toBe("e");
-    expect(groups).toEqual([1, 3, 1]);
+  });
+
+  it("wait for each other where the last ones came together, until one comes alone", async () => {
+    const { groups, bells, ring, call } = fixture();
+    await call("a");
+    const gathered = [call("b"), call("c")];
+    ring();
+    ring();
+    await Promise.all(gathered);
+    const together = [call("d"), call("e")];
+    expect(groups).toEqual([1, 2]);
+    ring();
+    expect(await Promise.all(together)).toEqual(["d", "e"]);
+    ring();
+    const alone = call("f");
+    ring();
+    expect(await alone).toBe("f");
+    ring();
+    expect(bells).toEqual([]);
+    expect(await call("g")).toBe("g");
+    expect(groups).toEqual([1, 2, 2, 1, 1]);
   });
 
   it("are answered in their order, each after its own effects", async () => {
