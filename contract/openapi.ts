@@ -264,6 +264,8 @@ class Components {
       unrepresentable: ({ zodSchema }) => (zodSchema._zod.def.type === "bigint" ? { type: "integer" } : "any"),
       override: ({ zodSchema, jsonSchema }) => {
         const { def } = zodSchema._zod;
+        // What is read from text is left without its default.
+        if (direction === "input" && def.type === "default") jsonSchema.default ??= def.defaultValue;
         // Answers may gain fields; only what we refuse is closed.
         if (direction === "output" && def.type === "object" && def.catchall === undefined) {
           delete jsonSchema.additionalProperties;

@@ -6,6 +6,7 @@ import { ModelId } from "#contract/ids";
 import { Sha256 } from "#contract/job";
 import { MODEL_PART_BYTES, MODEL_PARTS_MAX } from "#contract/limits";
 import { Model, ModelStatus, NewModel, NewModelImport } from "#contract/model";
+import { wholeNumber } from "#contract/whole-number";
 
 const tag = "Models";
 /** A model goes by its sha256 or, while that is not known, by its id. */
@@ -77,7 +78,7 @@ export const putModelPart = route({
   summary: "Send one part of a model; sent again, it takes the place of the first one",
   description: "Needs Content-Length and the part's sha256 in Pilotlight-Sha256.",
   scope: "deploy",
-  params: ModelParams.extend({ part: z.coerce.number().int().min(1).max(MODEL_PARTS_MAX) }),
+  params: ModelParams.extend({ part: wholeNumber(1, MODEL_PARTS_MAX) }),
   bodyTypes: ["application/octet-stream"],
   bodyBytesMax: MODEL_PART_BYTES,
   status: 204,

@@ -7,9 +7,10 @@ import { Endpoint, NewRelease } from "#contract/endpoint";
 import { RELEASES_PER_ENDPOINT_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { Activation, EndpointRelease, ReleaseDiff, Rollback } from "#contract/release";
 import { Force } from "#contract/verification";
+import { wholeNumber } from "#contract/whole-number";
 
 /** A release's number, as an address or a query names it. */
-const ReleaseNumber = z.coerce.number().int().min(1).max(RELEASES_PER_ENDPOINT_MAX);
+const ReleaseNumber = wholeNumber(1, RELEASES_PER_ENDPOINT_MAX);
 export const ReleaseParams = EndpointParams.extend({ number: ReleaseNumber });
 const tag = "Releases";
 /** How long the caller waits for the release to have its place. */

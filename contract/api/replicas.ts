@@ -4,6 +4,7 @@ import { EndpointParams } from "#contract/api/endpoints";
 import { route } from "#contract/api/route";
 import { PodId, ReplicaId } from "#contract/ids";
 import { GpuTypeName, Replica } from "#contract/replica";
+import { wholeNumber } from "#contract/whole-number";
 
 const tag = "Replicas";
 const ReplicaParams = EndpointParams.extend({ replica: ReplicaId });
@@ -82,7 +83,7 @@ export const getReplicaLogs = route({
   scope: "read",
   params: ReplicaParams,
   query: z.object({
-    from: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).meta({
+    from: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0).meta({
       description: "Only lines with this number or a higher one",
     }),
   }),

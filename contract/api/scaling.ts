@@ -4,6 +4,7 @@ import { EndpointParams } from "#contract/api/endpoints";
 import { route } from "#contract/api/route";
 import { ScalingPolicy } from "#contract/endpoint";
 import { REPLICAS_MAX, SCALING_DECISIONS_KEPT, WARM_S_MAX } from "#contract/limits";
+import { wholeNumber } from "#contract/whole-number";
 
 const tag = "Scaling";
 
@@ -58,7 +59,7 @@ export const getScaling = route({
   summary: "How many replicas an endpoint wants, and why",
   scope: "read",
   params: EndpointParams,
-  query: z.object({ limit: z.coerce.number().int().min(1).max(SCALING_DECISIONS_KEPT).default(50) }),
+  query: z.object({ limit: wholeNumber(1, SCALING_DECISIONS_KEPT).default(50) }),
   status: 200,
   returns: Scaling,
   problems: ["endpoint_not_found"],

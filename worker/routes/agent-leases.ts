@@ -18,6 +18,7 @@ import { jobIdOf, LeaseId } from "#contract/ids";
 import { FILE_BYTES_MAX, OUTPUT_PART_BYTES, OUTPUTS_PER_JOB_MAX, WORKFLOW_BODY_BYTES_MAX } from "#contract/limits";
 import { outputKey } from "#contract/output-keys";
 import { Problem } from "#contract/problems";
+import { wholeNumber } from "#contract/whole-number";
 import type { EndpointRpc, LeaseProof, Reply } from "#durable-objects/endpoint/rpc";
 import { reportedOutputs } from "#durable-objects/outputs/stored-outputs";
 import type { NodeSession } from "#worker/auth/node-session";
@@ -33,11 +34,7 @@ import { askEndpoint, type Repeatable } from "#worker/placement/objects";
 const tag = "Agent";
 const base = { tag, scope: null, status: 200 } as const;
 const LeaseParams = z.object({ lease: LeaseId });
-const Index = z.coerce
-  .number()
-  .int()
-  .min(0)
-  .max(OUTPUTS_PER_JOB_MAX - 1);
+const Index = wholeNumber(0, OUTPUTS_PER_JOB_MAX - 1);
 const IndexParams = LeaseParams.extend({ index: Index });
 const PART_MAX = 10_000;
 const UploadId = z.string().min(1).max(2_000);
@@ -125,7 +122,7 @@ const routes = {
     method: "put",
     path: "/agent/v1/leases/{lease}/outputs/{index}/multipart/{part}",
     summary: "Store one part",
-    params: IndexParams.extend({ part: z.coerce.number().int().min(1).max(PART_MAX) }),
+    params: IndexParams.extend({ part: wholeNumber(1, PART_MAX) }),
     query: z.object({ upload_id: UploadId }),
     bodyBytesMax: OUTPUT_PART_BYTES,
     returns: UploadedPart,

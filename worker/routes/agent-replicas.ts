@@ -11,8 +11,9 @@ import {
 } from "#contract/agent";
 import { route } from "#contract/api/route";
 import { ReplicaId } from "#contract/ids";
-import { LONG_POLL_MS } from "#contract/limits";
+import { LONG_POLL_MS, RELEASES_PER_ENDPOINT_MAX } from "#contract/limits";
 import { Problem } from "#contract/problems";
+import { wholeNumber } from "#contract/whole-number";
 import { SOCKET_OWNER_HEADER, type SocketOwner } from "#durable-objects/endpoint/replica-sockets";
 import type { EndpointRpc, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import type { NodeSession } from "#worker/auth/node-session";
@@ -48,7 +49,7 @@ const getRelease = route({
   summary: "What a replica runs",
   scope: null,
   params: ReplicaParams,
-  query: z.object({ release: z.coerce.number().int().positive() }),
+  query: z.object({ release: wholeNumber(1, RELEASES_PER_ENDPOINT_MAX) }),
   status: 200,
   returns: ReleaseForAgent,
   problems: ["replica_not_found", "release_not_found"],
