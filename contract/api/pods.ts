@@ -194,6 +194,7 @@ export const createJoinToken = route({
   scope: "admin",
   params: PodParams,
   body: NewJoinToken,
+  bodyOptional: true,
   idempotent: "catalog",
   status: 201,
   returns: JoinToken,

@@ -42,6 +42,13 @@ describe("a join token", () => {
     expect(await usesOf(token)).toBe(3);
   });
 
+  it("needs nothing said about it, not even an empty body", async () => {
+    const own = await makeWorkspace();
+    const answer = await send("POST", pathOf(own), { key: own.key });
+    expect(answer.status).toBe(201);
+    expect(await jsonOf(answer)).toMatchObject({ name: "", uses_max: null, token: expect.any(String) });
+  });
+
   it("is shown once, and stored as a hash alone", async () => {
     const { token, id } = await make({ name: "the rack", uses_max: 4, expires_in: 3600 });
     const listed = (await list()).find((each) => each.id === id);
