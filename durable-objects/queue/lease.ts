@@ -72,7 +72,7 @@ export const GIVE_BACK_QUIET_MS = LEASE_RENEW_MS + 2_000;
  * After the object was away, a lease lives at least this long. An agent whose heartbeat failed tries again each second,
  * so this is plenty; more would keep the jobs of an agent that died meanwhile waiting for more than 45 s.
  */
-export const GRACE_MS = 8_000;
+export const GRACE_MS = 6_000;
 /** A lease whose end the alarm missed by more than this was not ended because the object could not run. */
 const ALARM_LATE_MS = 3_000;
 

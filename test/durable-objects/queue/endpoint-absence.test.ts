@@ -79,6 +79,21 @@ describe("an object that was away", () => {
     expect(world.now - heardAt).toBeLessThanOrEqual(45_000);
   });
 
+  it("gives a dead agent's job back within 37 s, whenever it was away itself: a retry and a queue fit into 45 s", () => {
+    for (let killedAt = 1_000; killedAt <= LEASE_MS; killedAt += 1_000) {
+      const world = new EndpointHarness();
+      const replica = world.replica();
+      const id = world.submit();
+      const lease = world.take(replica);
+      world.progress(replica, lease);
+      const heardAt = world.now;
+      world.pass(killedAt - 1);
+      away(world, 1_000);
+      while (world.job(id).state === "running") world.pass(500);
+      expect(world.now - heardAt, `killed after ${killedAt} ms`).toBeLessThanOrEqual(37_000);
+    }
+  });
+
   it("gives time again when it went away before anybody could be heard", () => {
     const world = new EndpointHarness();
     const replica = world.replica();
