@@ -495,6 +495,10 @@ export class EndpointCore {
     return this.#turns.mutate((now) => leases.grantOutput(this.#state, proof, now));
   }
 
+  isCurrent(proof: LeaseProof): boolean {
+    return leases.isCurrent(this.#state, proof);
+  }
+
   complete(proof: LeaseProof, message: CompleteLease, outputs: readonly StoredOutput[]): Reply<Completed> {
     return this.#turns.mutate((now) => leases.complete(this.#state, proof, message, outputs, now));
   }

@@ -337,16 +337,16 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   async storeHere(proof: LeaseProof, output: SocketOutput, bytes: Uint8Array): Promise<void> {
     const { index, sha256, content_type: contentType } = output;
     const key = outputKey(proof.workspaceId, jobIdOf(proof.leaseId), proof.token, index);
-    const granted = this.grantOutput(proof).then((reply) => {
-      if (!reply.ok) throw new Problem(reply.code, reply.detail);
-    });
+    // Its complete comes right behind: until then the lease lives by its agent's beats.
+    const granted = async () => {
+      if (!this.#turn((core) => core.isCurrent(proof))) throw new Problem("lease_lost", "The lease is over.");
+    };
     await storePiece(this.env.STORE, { key, size: bytes.byteLength, sha256, contentType }, bytes, granted);
   }
 
   async completeHere(proof: LeaseProof, message: CompleteLease): Promise<Reply<CompletedHere>> {
-    const outputs = await reportedOutputs(this.env.STORE, proof, message.outputs, async () => {
-      return (await this.grantOutput(proof)).ok;
-    });
+    const isLive = async () => this.#turn((core) => core.isCurrent(proof));
+    const outputs = await reportedOutputs(this.env.STORE, proof, message.outputs, isLive);
     // A poll that waits is written down as open right after its commit: the same group may bring it its answer.
     return this.#calls.enter<Reply<Completed>, Reply<CompletedHere>>(
       (core) => core.complete(proof, message, outputs),

@@ -145,6 +145,11 @@ export function isOfEndpoint(state: EndpointState, node: NodeIdentity): boolean 
   return state.config?.workspaceId === node.workspaceId && isPodOf(state, node.podId);
 }
 
+/** Whether a message under the lease would be heard. Says nothing of the replica: hearing it is another matter. */
+export function isCurrent(state: EndpointState, proof: LeaseProof): boolean {
+  return judged(state, proof).type === "current";
+}
+
 /** Whether the message may speak for its lease, judged now; a living one as long as it really is. */
 function judged(state: EndpointState, proof: LeaseProof): Authority {
   if (!isOfEndpoint(state, proof)) return { type: "none" };

@@ -25,10 +25,12 @@ export async function storePiece(
   store: R2Bucket,
   output: OutputToStore,
   body: Promise<Uint8Array> | Uint8Array,
-  granted: Promise<unknown>,
+  granted: () => Promise<unknown>,
 ): Promise<void> {
-  const bytes = Promise.resolve(body);
-  const [grant, stored] = await Promise.allSettled([granted, bytes.then((whole) => storeOnce(store, output, whole))]);
+  // First the bytes: what the object writes for its answer would hold them back until it is on the disk.
+  const storing =
+    body instanceof Uint8Array ? storeOnce(store, output, body) : body.then((whole) => storeOnce(store, output, whole));
+  const [stored, grant] = await Promise.allSettled([storing, granted()]);
   if (grant.status === "rejected") {
     // Only of a lease that is certainly over: the same output may come twice at once, and the other one be granted.
     const isOver = grant.reason instanceof Problem && grant.reason.code === "lease_lost";
@@ -37,7 +39,7 @@ export async function storePiece(
   }
   if (stored.status === "rejected") throw stored.reason;
   rememberStored(output.key, output.size, output.sha256);
-  if (stored.value) holdBytes(output.key, await bytes, output.sha256, Date.now());
+  if (stored.value) holdBytes(output.key, await body, output.sha256, Date.now());
 }
 
 /** @returns false when it was there before @throws Problem output_conflict; R2's own error for bytes of another hash */

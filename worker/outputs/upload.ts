@@ -27,7 +27,7 @@ export async function putOutput(
   const size = requiredLength(request, FILE_BYTES_MAX);
   const output = { key, size, sha256, contentType: request.headers.get("content-type") ?? "" };
   try {
-    if (size <= PIECE_BYTES_MAX) return await storePiece(store, output, wholeBody(request, size), granted());
+    if (size <= PIECE_BYTES_MAX) return await storePiece(store, output, wholeBody(request, size), granted);
     await granted();
     const content = exactBody(request, size);
     await storeOnce(store, output, content.body).finally(content.stop);
