@@ -85,9 +85,6 @@ async function tryOut({ session, timings, signal, log, redacted }: ProveReadyOpt
     signal,
     log,
     redacted,
-    onStart: () => undefined,
-    onProgress: () => undefined,
-    onPreview: () => undefined,
   });
   await session.http.deleteHistory(promptId, signal);
 }

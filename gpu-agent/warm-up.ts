@@ -54,9 +54,6 @@ export async function warmUp(options: WarmUpOptions): Promise<WarmUpEnd> {
       signal,
       log,
       redacted,
-      onStart: () => undefined,
-      onProgress: () => undefined,
-      onPreview: () => undefined,
     });
     log("warmed_up", { ms: Math.round(performance.now() - startedAt) });
     return { type: "ran" };

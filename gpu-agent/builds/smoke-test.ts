@@ -56,9 +56,6 @@ export async function runSmokeTest(options: SmokeOptions): Promise<void> {
       signal,
       log,
       redacted,
-      onStart: () => undefined,
-      onProgress: () => undefined,
-      onPreview: () => undefined,
     });
     await checkOutputs(result, release.outputs, test, options);
     log("smoke_test_passed", { ms: Math.round(performance.now() - startedAt) });

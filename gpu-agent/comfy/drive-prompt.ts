@@ -38,9 +38,9 @@ export interface DriveOptions {
   /** Makes ComfyUI's words fit for callers. */
   readonly redacted: (text: string) => string;
   /** Called when ComfyUI starts executing. */
-  readonly onStart: () => void;
-  readonly onProgress: (progress: JobProgress) => void;
-  readonly onPreview: (preview: Preview) => void;
+  readonly onStart?: () => void;
+  readonly onProgress?: (progress: JobProgress) => void;
+  readonly onPreview?: (preview: Preview) => void;
   /**
    * Called when the socket says that every node has run, or that the prompt has ended, however it did, with what its nodes
    * showed: a hint, and not always all of it. Called more than once. What the prompt really made, the result says: the
@@ -309,7 +309,7 @@ class DrivenPrompt {
       this.#lastMoveAt = performance.now();
       if (this.#startedAt === null || this.#hasEnded || frame.bytes.byteLength > PREVIEW_BYTES_MAX) return;
       const data = Buffer.from(frame.bytes).toString("base64");
-      this.#options.onPreview({ content_type: frame.contentType, data });
+      this.#options.onPreview?.({ content_type: frame.contentType, data });
       return;
     }
     if (frame.promptId === null) return;
@@ -329,7 +329,7 @@ class DrivenPrompt {
       this.#progress = progress;
       // While a node is still to come, a file may be written again.
       if (progress.done.size === progress.classes.size) void this.#options.onFinished?.(this.#shown);
-      this.#options.onProgress(jobProgress(progress));
+      this.#options.onProgress?.(jobProgress(progress));
     }
   }
 
@@ -346,7 +346,7 @@ class DrivenPrompt {
     this.#startedAt = performance.now();
     this.#place = "running";
     this.#wake();
-    this.#options.onStart();
+    this.#options.onStart?.();
   }
 
   /** Milliseconds since the prompt last showed that it lives. */
