@@ -127,7 +127,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "      this.#state.giveTime(now);\n      dueNext(this.#state, now);",
     replace: "      this.#state.giveTime(now);",
-    seed: 1,
+    seed: 3,
   },
   {
     name: "alarm-no-rearm",
@@ -153,7 +153,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 37,
+    seed: 18,
   },
   {
     name: "requeue-orphan",
@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/cancel.ts",
     find: 'if (job.state === "running") return state.leaseEnded(job, canceled, "canceled", [], now);',
     replace: 'if (job.state === "running") return canceled;',
-    seed: 6,
+    seed: 9,
   },
   {
     name: "no-fence",
@@ -210,7 +210,7 @@ export const MUTANTS: readonly Mutant[] = [
           "job: snapshotOf(this.#state, after, payload, now), replayed: false };\n    });\n    this.#turns.mutate(() => later());\n    return reply;",
       },
     ],
-    seed: 188,
+    seed: 34,
   },
   {
     name: "stale-fail",
@@ -220,7 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
       'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(state.world)), "failed", message.phases, now); return DONE; }',
-    seed: 12,
+    seed: 24,
   },
   {
     name: "complete-after-cancel",
@@ -230,7 +230,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (lease.outcome !== "completed") return leaseLost();',
     replace:
       'if (lease.outcome === "canceled" && job.state === "canceled") { state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n    if (lease.outcome !== "completed") return leaseLost();',
-    seed: 11,
+    seed: 5,
   },
   {
     name: "poll-id-forgotten",
@@ -239,7 +239,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: POLLS,
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
     replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
-    seed: 1,
+    seed: 4,
   },
   {
     name: "unready-and-waiting",
@@ -257,7 +257,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/replicas/choose.ts",
     find: "      Number(a.works) - Number(b.works) ||\n      a.held - b.held ||\n",
     replace: "",
-    seed: 60,
+    seed: 11,
   },
   {
     name: "waits-again",
@@ -267,7 +267,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return { ok: true, next: again, waits: null };",
     replace:
       "const ms = again === null ? waitOn(state, lease.replicaId, message) : null;\n    return { ok: true, next: again, waits: ms === null ? null : { replicaId: lease.replicaId, ms } };",
-    seed: 26,
+    seed: 59,
   },
   {
     name: "abandoned-and-waiting",
@@ -276,7 +276,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "if (this.#state.waiters.get(replicaId)?.pollId !== pollId) return;",
     replace: "if (replicaId !== pollId) return;",
-    seed: 13,
+    seed: 22,
   },
   {
     name: "purge-under-a-lease",
@@ -294,7 +294,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "state.history.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
     replace: "state.history.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
-    seed: 3,
+    seed: 26,
   },
   {
     name: "outputs-too-early",
@@ -303,7 +303,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "return state.history.endedAfter(state.configs.readPurgeMark(), now - OUTPUT_RETENTION_MS, limit);",
     replace: "return state.history.endedAfter(state.configs.readPurgeMark(), now - 3_600_000, limit);",
-    seed: 7,
+    seed: 4,
   },
   {
     name: "unbounded-retries",
@@ -393,7 +393,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.pause = this.controls.readPause();\n",
     replace: "",
-    seed: 10,
+    seed: 35,
   },
   {
     name: "pause-half",
@@ -402,7 +402,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId, now) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId, now)",
-    seed: 14,
+    seed: 94,
   },
   {
     name: "purge-running",
@@ -421,7 +421,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/batches.ts",
     find: "rememberKey(state, key, id, now);",
     replace: "",
-    seed: 2,
+    seed: 15,
   },
   {
     name: "no-poll-order",
@@ -430,7 +430,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/replica-life.ts",
     find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
     replace: "const isLate = false;",
-    seed: 182,
+    seed: 187,
   },
   {
     name: "waiter-forgotten",
@@ -439,7 +439,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "for (const [id, waiter] of waiters) this.waiters.set(id, waiter);",
     replace: "",
-    seed: 78,
+    seed: 66,
   },
   {
     name: "second-restart",
@@ -448,7 +448,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "until: job.lease.until + PROGRESS_PERSIST_MS,",
     replace: "until: job.lease.until,",
-    seed: 125,
+    seed: 33,
   },
   {
     name: "answered-before-commit",
@@ -467,7 +467,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "this.#alarm.restore(armedAt);\n      if (early !== undefined) return early;\n      throw error;",
       },
     ],
-    seed: 6,
+    seed: 7,
   },
   {
     name: "group-remembers",
@@ -476,7 +476,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: TURNS,
     find: "state.forget(waiters);\n      state.effects = effects;",
     replace: "state.effects = effects;",
-    seed: 6,
+    seed: 24,
   },
   {
     name: "late-write-outlives-undo",
@@ -494,7 +494,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.expiry.forget();\n",
     replace: "",
-    seed: 40,
+    seed: 51,
   },
   {
     name: "open-to-strangers",
