@@ -18,6 +18,11 @@ const SERVICE_WEIGHT = 0.05;
  */
 const DECISION_PACE_MS = 100;
 const DECISIONS_AT_ONCE = 20;
+/**
+ * The next call makes a decision that was put off. Only where none comes does the alarm: one as near as the pace would ring,
+ * and be set anew, five times a second for as long as there is traffic.
+ */
+const DECISION_LATE_MS = 1_000;
 /** What was learned is written at most this often, and so much of it a kill may cost. */
 const SAVE_EVERY_MS = 10_000;
 
@@ -206,12 +211,12 @@ export class EndpointScaling {
     return due !== null && due <= now;
   }
 
-  /** Whether a decision may be made now, or when; then it counts as made. */
+  /** Whether a decision may be made now, and then it counts as made; or when it must be, should no call come before. */
   takeTurn(now: number, surroundings: Surroundings): { readonly at: number } | "now" {
     const ahead = DECISIONS_AT_ONCE * DECISION_PACE_MS;
     // Should the clock have stepped back, nothing is put off by as much.
     if (this.#paidUntil > now + ahead + DECISION_PACE_MS) this.#paidUntil = now;
-    if (this.#paidUntil > now + ahead) return { at: this.#paidUntil - ahead };
+    if (this.#paidUntil > now + ahead) return { at: now + DECISION_LATE_MS };
     this.#paidUntil = Math.max(this.#paidUntil, now) + DECISION_PACE_MS;
     this.#isStale = false;
     this.#seen = surroundings;

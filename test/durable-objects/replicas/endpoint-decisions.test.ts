@@ -167,6 +167,18 @@ describe("decisions", () => {
     expect(world.core.demand()).toMatchObject({ wanted: 90 });
   });
 
+  it("are left to the next call under steady traffic: the alarm does not ring for each of them", () => {
+    const world = new EndpointHarness({ policy: "predictive", min_replicas: 1, max_replicas: 1 });
+    const replica = started(world);
+    const ring = vi.spyOn(world, "ring");
+    const seconds = 20;
+    for (let job = 0; job < 20 * seconds; job += 1) {
+      world.submit();
+      runJob(world, replica, 50);
+    }
+    expect(ring.mock.calls.length).toBeLessThan(1.5 * seconds);
+  });
+
   it("are kept with their reason when they change the number, the newest first, and no more than so many", () => {
     const world = new EndpointHarness({ max_replicas: 3, idle_timeout_s: 1 });
     world.submit();
