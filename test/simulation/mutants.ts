@@ -393,7 +393,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.pause = this.controls.readPause();\n",
     replace: "",
-    seed: 35,
+    seed: 42,
   },
   {
     name: "pause-half",
