@@ -92,12 +92,20 @@ export class Faults {
     const { counts, jobs, disk } = this.#plan;
     const shares = (Object.keys(counts) as (keyof FaultCounts)[])
       .filter((name) => counts[name] > 0)
-      .map((name) => this.#begun[name] / counts[name]);
+      .map((name) => this.#tried(name) / counts[name]);
     // The full disk comes half way, and there must be jobs left to turn away.
     const progress = Math.min(disk === null || this.report.turnedAway !== null ? 1 : 0.5, ...shares);
     const paced = Math.ceil(jobs * progress) + AHEAD;
     const wanted = progress === 1 ? jobs : Math.max(paced, this.#hungry > 0 ? ended + BAIT : 0) + this.#extra;
     return disk === null || this.report.turnedAway !== null ? wanted : Math.min(wanted, this.#beforeFullDisk());
+  }
+
+  /**
+   * Faults of a kind that have come so far. A stopped agent is one for half only until its job is somebody else's: that takes half a
+   * minute and may miss (the job was canceled meanwhile), and then there must be jobs left for another.
+   */
+  #tried(name: keyof FaultCounts): number {
+    return name === "zombie" ? (this.#begun[name] + this.report.done[name]) / 2 : this.#begun[name];
   }
 
   /** Of a few jobs, all would be submitted before the disk is full: so many are kept for it, one half at most. */
