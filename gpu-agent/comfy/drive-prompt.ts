@@ -308,8 +308,11 @@ class DrivenPrompt {
     if (frame.kind === "preview") {
       this.#lastMoveAt = performance.now();
       if (this.#startedAt === null || this.#hasEnded || frame.bytes.byteLength > PREVIEW_BYTES_MAX) return;
-      const data = Buffer.from(frame.bytes).toString("base64");
-      this.#options.onPreview?.({ content_type: frame.contentType, data });
+      // Where nobody wants to see it, it is not encoded either.
+      this.#options.onPreview?.({
+        content_type: frame.contentType,
+        data: Buffer.from(frame.bytes).toString("base64"),
+      });
       return;
     }
     if (frame.promptId === null) return;
