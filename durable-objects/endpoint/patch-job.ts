@@ -3,6 +3,7 @@ import type { JobPatch, Lane } from "#contract/job";
 import { refusal } from "#contract/problems";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { snapshotOf } from "#durable-objects/endpoint/job-snapshots";
+import { dispatch } from "#durable-objects/endpoint/matcher";
 import type { JobSnapshot, Reply } from "#durable-objects/endpoint/rpc";
 import { isEnded, type QueuedJob } from "#durable-objects/queue/job-record";
 import { rankOf } from "#durable-objects/queue/order";
@@ -23,7 +24,9 @@ export function patchJob(
   const priority = patch.priority ?? job.priority;
   const moved: QueuedJob = { ...job, lane, priority, rank: placeOf(state, job, patch, lane, priority) };
   state.moved(job, moved);
-  return { ok: true, job: snapshotOf(state, moved, payload, now) };
+  // A batch job that was held back beside a replica that waits is no longer.
+  dispatch(state, now);
+  return { ok: true, job: snapshotOf(state, state.jobs.get(jobId) ?? moved, payload, now) };
 }
 
 /** The job's rank: before the lane's head, by its priority, or, when neither is asked for, the one it has. */

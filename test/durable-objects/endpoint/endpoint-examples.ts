@@ -106,4 +106,16 @@ export const EXAMPLES: readonly Example[] = [
       ["together", { submits: 1, behind: 0, wish: { lane: "batch", priority: 0 } }],
     ],
   },
+  {
+    shows: "a batch job that is held back beside a replica that waits goes to it once it is made interactive",
+    commands: [
+      ["batch", { wish: { lane: "batch", priority: 0 }, key: { key: null, body: 0 }, jobs: 2 }],
+      ["patch", { at: 0, moved: { lane: "interactive" } }],
+      poll,
+      submit,
+      say("complete", { next: true }),
+      ["poll", { at: 1, honest: true, waits: true }],
+      ["patch", { at: 2, moved: { lane: "interactive", priority: 4 } }],
+    ],
+  },
 ];
