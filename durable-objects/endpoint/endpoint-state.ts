@@ -311,7 +311,7 @@ export class EndpointState {
 
   nextJobId(now: number): JobId {
     if (this.config === null) throw new Error("the endpoint is not configured");
-    this.#jobIds ??= new JobIds(ownerKey(this.config.endpointId), this.world);
+    this.#jobIds ??= new JobIds(ownerKey(this.config.endpointId), this.world, this.jobs.newest());
     return this.#jobIds.next(now);
   }
 

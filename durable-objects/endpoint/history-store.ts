@@ -1,6 +1,7 @@
 import type { JobId } from "#contract/ids";
 import type { TerminalState } from "#contract/job";
 import type { PurgeMark } from "#durable-objects/endpoint/config-store";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import type { RecordedOutput } from "#durable-objects/queue/job-record";
 import { integer, type SqlDatabase, stored, storedOrNull, text } from "#durable-objects/sql/database";
 
@@ -47,9 +48,12 @@ export class HistoryStore {
   }
 
   /** Jobs made at or after that time, by slices of it. @param from the lowest id of that time */
-  arrivedSince(from: string): { readonly at: number; readonly count: number }[] {
+  arrivedSince(from: JobId): { readonly at: number; readonly count: number }[] {
     return this.#db
-      .exec(`SELECT created_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs WHERE id >= ? GROUP BY slice`, from)
+      .exec(
+        `SELECT created_at / ${SLICE_MS} AS slice, count(*) AS jobs FROM jobs WHERE number >= ? GROUP BY slice`,
+        numberOf(from),
+      )
       .map((row) => ({ at: integer(row, "slice") * SLICE_MS, count: integer(row, "jobs") }));
   }
 

@@ -2,46 +2,83 @@ import { JobId, leastIdAt, makeId, type OwnerKey } from "#contract/ids";
 import type { World } from "#durable-objects/sql/database";
 
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
-const CHANCE_LENGTH = 9;
+/** What each digit is worth, by its character's code. */
+const WORTH = Int8Array.from({ length: 128 }, (_, code) => Math.max(0, DIGITS.indexOf(String.fromCharCode(code))));
+/** Where an id's time begins, behind `job_`. */
+const TIME_AT = 4;
 const TIME_LENGTH = 9;
+const ID_LENGTH = 30;
+
+/** The last bits of an id count the jobs of its millisecond; all of them together fit into two of its digits and a part. */
+const COUNT_BITS = 13;
+const IDS_PER_MS = 2 ** COUNT_BITS;
+/** The digits in which they lie. */
+const COUNT_LENGTH = Math.ceil(COUNT_BITS / 5);
+/** Numbers begin in 2025, so that they stay exact (below 2 ** 53) until 2059. */
+const NUMBERS_SINCE = Date.UTC(2025, 0, 1);
 
 /**
- * Makes job ids that only grow, also within one millisecond and when the clock steps back: the order of ids is the
- * order of arrival, which the queue and the list of jobs rely on.
+ * The number of a job's row, which its id alone tells: its time and its place within that millisecond. Jobs of one endpoint
+ * have different numbers, in the order of their ids. An integer key keeps a row of up to 4 kB on one page, which a text
+ * key does not, and needs no index beside it.
+ */
+export function numberOf(id: JobId): number {
+  return (madeAt(id) - NUMBERS_SINCE) * IDS_PER_MS + (worth(id, ID_LENGTH - COUNT_LENGTH, ID_LENGTH) % IDS_PER_MS);
+}
+
+/**
+ * Makes job ids that only grow, also within one millisecond, when the clock steps back and when the object was away: the
+ * order of ids is the order of arrival, which the queue, the list of jobs and the numbers of rows rely on.
  */
 export class JobIds {
   readonly #owner: OwnerKey;
   readonly #world: World;
-  #last: JobId | null = null;
-  #lastAt = 0;
+  #last: JobId | null;
 
-  constructor(owner: OwnerKey, world: World) {
+  /** @param last the newest one so far; null when there is none */
+  constructor(owner: OwnerKey, world: World, last: JobId | null) {
     this.#owner = owner;
     this.#world = world;
+    this.#last = last;
   }
 
   next(now: number): JobId {
-    const at = Math.max(now, this.#lastAt);
-    // Those of one millisecond follow each other: most that were drawn would have to be replaced by the next one anyway.
-    const id = this.#last !== null && at === this.#lastAt ? successor(this.#last) : this.#drawn(at);
+    const lastAt = this.#last === null ? Number.NEGATIVE_INFINITY : madeAt(this.#last);
+    // Those of one millisecond follow each other; when there are too many, they go on in the next one.
+    const following = this.#last === null || lastAt < now ? null : successor(this.#last);
+    const id = following ?? this.#drawn(Math.max(now, lastAt + (lastAt < now ? 0 : 1)));
     this.#last = id;
-    this.#lastAt = at;
     return id;
   }
 
+  /** The first one of a millisecond. */
   #drawn(at: number): JobId {
-    return makeId(JobId, "job", at, (length) => this.#world.randomBytes(length), this.#owner);
+    const id = makeId(JobId, "job", at, (length) => this.#world.randomBytes(length), this.#owner);
+    const tail = worth(id, ID_LENGTH - COUNT_LENGTH, ID_LENGTH);
+    return withTail(id, tail - (tail % IDS_PER_MS));
   }
 }
 
-/** The next id after this one: its chance part plus one. @throws RangeError when 2^45 ids of one millisecond are used up */
-function successor(id: JobId): JobId {
-  for (let place = id.length - 1; place >= id.length - CHANCE_LENGTH; place -= 1) {
-    const digit = DIGITS.indexOf(id.charAt(place));
-    if (digit === DIGITS.length - 1) continue;
-    return `${id.slice(0, place)}${DIGITS.charAt(digit + 1)}${"0".repeat(id.length - 1 - place)}` as JobId;
+/** The next id of the same millisecond; null when it has no more. */
+function successor(id: JobId): JobId | null {
+  const tail = worth(id, ID_LENGTH - COUNT_LENGTH, ID_LENGTH) + 1;
+  return tail % IDS_PER_MS === 0 ? null : withTail(id, tail);
+}
+
+/** The id with other last digits. */
+function withTail(id: JobId, tail: number): JobId {
+  let digits = "";
+  for (let rest = tail, place = 0; place < COUNT_LENGTH; place += 1, rest = Math.floor(rest / 32)) {
+    digits = DIGITS.charAt(rest % 32) + digits;
   }
-  throw new RangeError("no id is left in this millisecond");
+  return `${id.slice(0, -COUNT_LENGTH)}${digits}` as JobId;
+}
+
+/** The number that some of an id's digits make. */
+function worth(id: string, from: number, to: number): number {
+  let sum = 0;
+  for (let place = from; place < to; place += 1) sum = sum * 32 + (WORTH[id.charCodeAt(place)] ?? 0);
+  return sum;
 }
 
 /** No job made at or after that moment has a lower id, and none made before it a higher one. @param at Unix ms */
@@ -52,5 +89,5 @@ export function firstIdAt(at: number): JobId {
 
 /** When the thing was made, as its id tells, Unix ms. */
 export function madeAt(id: JobId): number {
-  return Array.from(id.slice(4, 4 + TIME_LENGTH)).reduce((sum, digit) => sum * 32 + DIGITS.indexOf(digit), 0);
+  return worth(id, TIME_AT, TIME_AT + TIME_LENGTH);
 }

@@ -1,6 +1,7 @@
 /** Looking through jobs by what they are, a bounded number of rows at a time, in the order of their ids. */
 import type { BatchId, JobId, KeyId } from "#contract/ids";
 import type { JobErrorCode, JobState, Lane } from "#contract/job";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import { laneNumber, queuedOf } from "#durable-objects/endpoint/job-rows";
 import type { Place } from "#durable-objects/endpoint/job-store";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
@@ -45,8 +46,8 @@ type Direction = "oldest first" | "newest first";
 
 interface Source {
   readonly sql: string;
-  /** The column with the job's id. */
-  readonly id: string;
+  /** The column with the number of the job's row. */
+  readonly number: string;
   readonly conditions: readonly string[];
   readonly bindings: readonly SqlValue[];
 }
@@ -83,9 +84,10 @@ export class JobQueries {
       .map((row) => text(row, "id") as JobId);
     const last = ids.at(-1);
     if (last !== undefined && ids.length === limit) return { ids, next: last, rows: null };
+    // The id beside the number that is the greatest, or the least: SQLite takes it from the same row.
     const end = direction === "oldest first" ? "max" : "min";
     const [row] = this.#db.exec(
-      `SELECT count(*) AS looked, ${end}(id) AS last FROM (${sql} LIMIT ?)`,
+      `SELECT count(*) AS looked, ${end}(number), id AS last FROM (${sql} LIMIT ?)`,
       ...bindings,
       rowsMax,
     );
@@ -103,7 +105,10 @@ export class JobQueries {
   /** Jobs of a batch in the order of their ids, with what counting them needs. */
   ofBatch(batchId: BatchId): { readonly id: JobId; readonly state: JobState; readonly finishedAt: number | null }[] {
     return this.#db
-      .exec("SELECT id, state, finished_at FROM jobs INDEXED BY jobs_of_batch WHERE batch_id = ? ORDER BY id", batchId)
+      .exec(
+        "SELECT id, state, finished_at FROM jobs INDEXED BY jobs_of_batch WHERE batch_id = ? ORDER BY number",
+        batchId,
+      )
       .map((row) => ({
         id: text(row, "id") as JobId,
         state: text(row, "state") as JobState,
@@ -120,9 +125,9 @@ export class JobQueries {
 
   /** Jobs that have had a lease, oldest first, after one. */
   leased(bounds: Pick<JobCriteria, "from" | "below">, after: JobId | null, rowsMax: number): Look {
-    const range = rangeOf(bounds, "oldest first", after, null, "id");
+    const range = rangeOf(bounds, "oldest first", after, null, "number");
     const where = range.sql.length === 0 ? "" : `WHERE ${range.sql.join(" AND ")}`;
-    const inner = `SELECT id, leases FROM jobs ${where} ORDER BY id LIMIT ?`;
+    const inner = `SELECT id, leases FROM jobs ${where} ORDER BY number LIMIT ?`;
     const rows = this.#db.exec(`SELECT id, leases <> '[]' AS leased FROM (${inner})`, ...range.bindings, rowsMax);
     const ids = rows.filter((row) => integer(row, "leased") === 1).map((row) => text(row, "id") as JobId);
     const last = rows.at(-1);
@@ -161,7 +166,7 @@ export class JobQueries {
 
   /** Of all that are remembered. */
   oldestJob(): JobId | null {
-    return this.#first("SELECT min(id) AS id FROM jobs");
+    return this.#first("SELECT id FROM jobs ORDER BY number LIMIT 1");
   }
 
   oldestRunning(): JobId | null {
@@ -217,12 +222,12 @@ function looked(
   upTo: JobId | null,
 ): { readonly sql: string; readonly bindings: readonly SqlValue[] } {
   const source = sourceOf(criteria);
-  const range = rangeOf(criteria, direction, after, upTo, source.id);
+  const range = rangeOf(criteria, direction, after, upTo, source.number);
   const conditions = [...source.conditions, ...range.sql];
   const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
-  const order = `ORDER BY ${source.id} ${direction === "oldest first" ? "ASC" : "DESC"}`;
+  const order = `ORDER BY ${source.number} ${direction === "oldest first" ? "ASC" : "DESC"}`;
   return {
-    sql: `SELECT jobs.id AS id, state, lane, key_id, batch_id, error_code, finished_at, leases, dead FROM ${source.sql} ${where} ${order}`,
+    sql: `SELECT jobs.number AS number, id, state, lane, key_id, batch_id, error_code, finished_at, leases, dead FROM ${source.sql} ${where} ${order}`,
     bindings: [...source.bindings, ...range.bindings],
   };
 }
@@ -232,44 +237,46 @@ function rangeOf(
   direction: Direction,
   after: JobId | null,
   upTo: JobId | null,
-  id: string,
+  column: string,
 ): { readonly sql: readonly string[]; readonly bindings: readonly SqlValue[] } {
   const oldestFirst = direction === "oldest first";
   const lower = [bound(">=", criteria.from), bound(">", oldestFirst ? after : null)];
   const upper = [bound("<", criteria.below), bound("<", oldestFirst ? null : after), bound("<=", upTo)];
   // SQLite seeks by one bound on each side, and not by the nearer one of two.
-  const known = [lower.flat().toSorted(byId).at(-1), upper.flat().toSorted(byId)[0]].filter((one) => one !== undefined);
-  return { sql: known.map(({ relation }) => `${id} ${relation} ?`), bindings: known.map((one) => one.id) };
+  const known = [lower.flat().toSorted(nearer).at(-1), upper.flat().toSorted(nearer)[0]].filter(
+    (one) => one !== undefined,
+  );
+  return { sql: known.map(({ relation }) => `${column} ${relation} ?`), bindings: known.map(({ number }) => number) };
 }
 
 interface Bound {
   readonly relation: string;
-  readonly id: JobId;
+  readonly number: number;
 }
 
 function bound(relation: string, id: JobId | null | undefined): Bound[] {
-  return id === null || id === undefined ? [] : [{ relation, id }];
+  return id === null || id === undefined ? [] : [{ relation, number: numberOf(id) }];
 }
 
-/** By id; at the same id `>` comes after `>=` and `<` before `<=`, so that the stricter one is found in either case. */
-function byId(a: Bound, b: Bound): number {
-  if (a.id !== b.id) return a.id < b.id ? -1 : 1;
+/** By number; at the same one `>` comes after `>=` and `<` before `<=`, so that the stricter one is found in either case. */
+function nearer(a: Bound, b: Bound): number {
+  if (a.number !== b.number) return a.number - b.number;
   return a.relation.length === b.relation.length ? 0 : a.relation === ">" || a.relation === "<=" ? 1 : -1;
 }
 
-/** The narrowest index that holds jobs by id. SQLite uses a partial one only where the query repeats its condition. */
+/** The narrowest index that holds jobs by number, as each does behind its columns. SQLite uses a partial one only where the query repeats its condition. */
 function sourceOf(criteria: JobCriteria): Source {
   const at = (index: string, conditions: readonly string[], bindings: readonly SqlValue[] = []): Source => ({
     sql: `jobs INDEXED BY ${index}`,
-    id: "jobs.id",
+    number: "jobs.number",
     conditions,
     bindings,
   });
   if (criteria.batchId !== undefined) return at("jobs_of_batch", ["batch_id = ?"], [criteria.batchId]);
   if (criteria.tag !== undefined) {
     return {
-      sql: "job_tags CROSS JOIN jobs ON jobs.id = job_tags.job_id",
-      id: "job_tags.job_id",
+      sql: "job_tags CROSS JOIN jobs ON jobs.number = job_tags.job",
+      number: "job_tags.job",
       conditions: ["job_tags.tag = ?"],
       bindings: [criteria.tag],
     };
@@ -282,7 +289,7 @@ function sourceOf(criteria: JobCriteria): Source {
   if (states?.length === 1 && only !== undefined && UNSUCCESSFUL.includes(only)) {
     return at("jobs_unsuccessful", [`state = '${only}'`, "state IN ('failed', 'canceled', 'expired')"]);
   }
-  return { sql: "jobs", id: "jobs.id", conditions: [], bindings: [] };
+  return { sql: "jobs", number: "jobs.number", conditions: [], bindings: [] };
 }
 
 function statesOf(criteria: JobCriteria): readonly JobState[] | undefined {
@@ -314,7 +321,7 @@ function fitting(criteria: JobCriteria): { readonly sql: string; readonly bindin
     bindings.push(criteria.endedSince);
   }
   if (criteria.tag !== undefined && criteria.batchId !== undefined) {
-    conditions.push("EXISTS (SELECT 1 FROM job_tags WHERE job_tags.tag = ? AND job_tags.job_id = id)");
+    conditions.push("EXISTS (SELECT 1 FROM job_tags WHERE job_tags.tag = ? AND job_tags.job = number)");
     bindings.push(criteria.tag);
   }
   return { sql: conditions.length === 0 ? "1" : conditions.join(" AND "), bindings };

@@ -9,6 +9,7 @@ import {
   type ReplicaId,
 } from "#contract/ids";
 import type { JobError, JobState, JobWebhook, Lane, RunningPhase } from "#contract/job";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import type { StoredInputFile } from "#durable-objects/endpoint/rpc";
 import type {
   JobBase,
@@ -49,6 +50,7 @@ export interface JobPayload {
 
 /** Columns that are written once, in the order of `fixedOf`. */
 export const FIXED_COLUMNS = [
+  "number",
   "id",
   "release",
   "attempts_max",
@@ -115,6 +117,7 @@ export function isInline({ inputs, files, tags }: PayloadText): boolean {
 /** Values for `FIXED_COLUMNS`. @param inline the payload's text when it belongs into the row, else null */
 export function fixedOf(job: JobRecord, payload: JobPayload, inline: PayloadText | null): SqlValue[] {
   return [
+    numberOf(job.id),
     job.id,
     job.release,
     job.attemptsMax,

@@ -1,5 +1,6 @@
 import type { BatchId, JobId, ReplicaId } from "#contract/ids";
 import type { JobProgress, Lane } from "#contract/job";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import {
   CHANGING_COLUMNS,
   changingOf,
@@ -72,7 +73,7 @@ const inserts = new ColumnWriter(
 );
 const updates = new ColumnWriter(
   CHANGING_COLUMNS,
-  (columns) => `UPDATE jobs SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE id = ?`,
+  (columns) => `UPDATE jobs SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE number = ?`,
 );
 
 /** Jobs read at once from the beginning of a lane, once several have been read one after the other: first one, then two … */
@@ -81,7 +82,7 @@ const READ_AHEAD_MAX = 16;
 const readAhead = new Map(
   [1, 2, 4, 8, READ_AHEAD_MAX].map((jobs) => [
     jobs,
-    `SELECT * FROM jobs WHERE id IN (${Array.from({ length: jobs }, () => "?").join(", ")})`,
+    `SELECT * FROM jobs WHERE number IN (${Array.from({ length: jobs }, () => "?").join(", ")})`,
   ]),
 );
 
@@ -133,19 +134,19 @@ export class JobStore {
     this.#unwritten = unwritten;
     this.#db.later(() => {
       this.#unwritten = null;
-      this.#insert([...fixedOf(job, payload, inline), ...unwritten.values], job.id, large, payload.tags);
+      this.#insert([...fixedOf(job, payload, inline), ...unwritten.values], numberOf(job.id), large, payload.tags);
     });
     this.#keep(job, inline === null ? null : payload, unwritten.values);
   }
 
-  #insert(values: readonly SqlValue[], id: JobId, large: PayloadText, names: readonly string[]): void {
+  #insert(values: readonly SqlValue[], job: number, large: PayloadText, names: readonly string[]): void {
     const insert = inserts.write(values, NOTHING);
     if (insert !== null) this.#db.exec(insert.text, ...insert.given);
     if (!isInline(large)) {
       const { inputs, files, tags } = large;
-      this.#db.exec("INSERT INTO payloads (job_id, inputs, files, tags) VALUES (?, ?, ?, ?)", id, inputs, files, tags);
+      this.#db.exec("INSERT INTO payloads (job, inputs, files, tags) VALUES (?, ?, ?, ?)", job, inputs, files, tags);
     }
-    for (const tag of new Set(names)) this.#db.exec("INSERT INTO job_tags (tag, job_id) VALUES (?, ?)", tag, id);
+    for (const tag of new Set(names)) this.#db.exec("INSERT INTO job_tags (tag, job) VALUES (?, ?)", tag, job);
   }
 
   /**
@@ -159,7 +160,7 @@ export class JobStore {
     if (this.#unwritten?.id === job.id) this.#unwritten.values = values;
     else {
       const update = updates.write(values, known);
-      if (update !== null) this.#db.exec(update.text, ...update.given, job.id);
+      if (update !== null) this.#db.exec(update.text, ...update.given, numberOf(job.id));
     }
     this.#keep(job, kept?.payload ?? null, values);
   }
@@ -167,7 +168,7 @@ export class JobStore {
   get(id: JobId): JobRecord | null {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept.job;
-    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
+    const [row] = this.#db.exec("SELECT * FROM jobs WHERE number = ? AND id = ?", numberOf(id), id);
     return row === undefined ? null : recordOf(row);
   }
 
@@ -175,14 +176,18 @@ export class JobStore {
   find(id: JobId): StoredJob | null {
     const kept = this.#kept.get(id);
     if (kept !== undefined && kept.payload !== null) return { job: kept.job, payload: kept.payload };
-    const [row] = this.#db.exec("SELECT * FROM jobs WHERE id = ?", id);
+    const [row] = this.#db.exec("SELECT * FROM jobs WHERE number = ? AND id = ?", numberOf(id), id);
     return row === undefined ? null : this.#whole(row);
   }
 
   payload(id: JobId): JobPayload | null {
     const kept = this.#kept.get(id);
     if (kept !== undefined && kept.payload !== null) return kept.payload;
-    const [row] = this.#db.exec("SELECT id, key_id, webhook, inputs, files, tags FROM jobs WHERE id = ?", id);
+    const [row] = this.#db.exec(
+      "SELECT number, key_id, webhook, inputs, files, tags FROM jobs WHERE number = ? AND id = ?",
+      numberOf(id),
+      id,
+    );
     return row === undefined ? null : this.#payloadOf(row);
   }
 
@@ -193,15 +198,16 @@ export class JobStore {
   /** @throws Error when a large payload is missing: it is written and deleted with its job */
   #payloadOf(row: SqlRow): JobPayload {
     if (row.inputs !== null) return payloadOf(row, row);
-    const [spilled] = this.#db.exec("SELECT inputs, files, tags FROM payloads WHERE job_id = ?", text(row, "id"));
-    if (spilled === undefined) throw new Error(`no payload for ${text(row, "id")}`);
+    const number = integer(row, "number");
+    const [spilled] = this.#db.exec("SELECT inputs, files, tags FROM payloads WHERE job = ?", number);
+    if (spilled === undefined) throw new Error(`no payload for job ${number}`);
     return payloadOf(row, spilled);
   }
 
   progress(id: JobId): JobProgress | null {
     // Only a message under a lease writes it, and its row is not kept as values.
     if ((this.#kept.get(id)?.values ?? null) !== null) return null;
-    const [row] = this.#db.exec("SELECT progress FROM jobs WHERE id = ?", id);
+    const [row] = this.#db.exec("SELECT progress FROM jobs WHERE number = ? AND id = ?", numberOf(id), id);
     return row === undefined ? null : storedOrNull<JobProgress>(row, "progress");
   }
 
@@ -209,7 +215,7 @@ export class JobStore {
   putRunning(job: RunningJob, progress: JobProgress | null): void {
     this.#db.exec(
       `UPDATE jobs SET started_at = ?, leases = ?, lease_until = ?, confirmed = ?, phase = ?, deadline_at = ?, executing_at = ?,
-         events = ?, progress = ? WHERE id = ?`,
+         events = ?, progress = ? WHERE number = ?`,
       job.startedAt,
       leasesText(job.leases),
       job.lease.until,
@@ -219,7 +225,7 @@ export class JobStore {
       job.executingAt,
       JSON.stringify(job.events),
       progress === null ? null : JSON.stringify(progress),
-      job.id,
+      numberOf(job.id),
     );
     this.#keep(job, this.#kept.get(job.id)?.payload ?? null, null);
   }
@@ -233,9 +239,9 @@ export class JobStore {
     const known = this.#readyKept(id);
     if (known !== null) return known;
     const ahead = following(this.#readAhead - 1).filter((next) => !this.#kept.has(next));
-    const ids = Array.from({ length: this.#readAhead }, (_, at) => (at === 0 ? id : (ahead[at - 1] ?? id)));
+    const numbers = Array.from({ length: this.#readAhead }, (_, at) => numberOf(at === 0 ? id : (ahead[at - 1] ?? id)));
     let found: SqlRow | null = null;
-    for (const row of this.#db.exec(readAhead.get(this.#readAhead) ?? "", ...ids)) {
+    for (const row of this.#db.exec(readAhead.get(this.#readAhead) ?? "", ...numbers)) {
       if (row.id === id) found = row;
       const payload = row.inputs === null ? null : this.#payloadOf(row);
       this.#keep(
@@ -371,16 +377,23 @@ export class JobStore {
 
   /** Forgets a job and all that hangs on it. @returns what must be known of it then; null when there was none */
   delete(id: JobId): { readonly batchId: BatchId | null; readonly dead: boolean } | null {
-    const [row] = this.#db.exec("DELETE FROM jobs WHERE id = ? RETURNING tags, batch_id, dead", id);
+    const job = numberOf(id);
+    const [row] = this.#db.exec("DELETE FROM jobs WHERE number = ? AND id = ? RETURNING tags, batch_id, dead", job, id);
     this.#kept.delete(id);
     if (row === undefined) return null;
     let tags = storedOrNull<string[]>(row, "tags");
     if (tags === null) {
-      const [spilled] = this.#db.exec("DELETE FROM payloads WHERE job_id = ? RETURNING tags", id);
+      const [spilled] = this.#db.exec("DELETE FROM payloads WHERE job = ? RETURNING tags", job);
       tags = spilled === undefined ? [] : stored<string[]>(spilled, "tags");
     }
-    for (const tag of new Set(tags)) this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job_id = ?", tag, id);
+    for (const tag of new Set(tags)) this.#db.exec("DELETE FROM job_tags WHERE tag = ? AND job = ?", tag, job);
     return { batchId: textOrNull(row, "batch_id") as BatchId | null, dead: integer(row, "dead") === 1 };
+  }
+
+  /** The last one that came, of those that are remembered. */
+  newest(): JobId | null {
+    const [row] = this.#db.exec("SELECT id FROM jobs ORDER BY number DESC LIMIT 1");
+    return row === undefined ? null : (text(row, "id") as JobId);
   }
 
   isEmpty(): boolean {

@@ -1,5 +1,5 @@
-import { leastIdAt } from "#contract/ids";
 import type { HistoryStore } from "#durable-objects/endpoint/history-store";
+import { firstIdAt } from "#durable-objects/endpoint/job-ids";
 import type { EndedJob } from "#durable-objects/queue/job-record";
 import { EventRates, ServiceTimes } from "#durable-objects/queue/rates";
 import type { World } from "#durable-objects/sql/database";
@@ -37,7 +37,7 @@ export class JobTallies {
     if (this.#rates !== null) return this.#rates;
     const rates = new EventRates();
     const now = this.#world.now();
-    const earliest = leastIdAt("job", now - ARRIVALS_READ_MS);
+    const earliest = firstIdAt(now - ARRIVALS_READ_MS);
     for (const { at, count } of this.#history.arrivedSince(earliest)) rates.arrived(at, count);
     for (const { state, at, count } of this.#history.endedSince(now - ENDS_READ_MS)) rates.finished(state, at, count);
     this.#rates = rates;

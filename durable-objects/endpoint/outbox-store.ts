@@ -1,6 +1,7 @@
 import type { EndpointId, JobId } from "#contract/ids";
 import type { JobWebhook } from "#contract/job";
 import type { WebhookEvent } from "#contract/webhook";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import {
   integer,
   integerOrNull,
@@ -114,7 +115,7 @@ export class OutboxStore {
 
   /** The job's own webhook. */
   webhookOf(id: JobId): JobWebhook | null {
-    const [row] = this.#db.exec("SELECT webhook FROM jobs WHERE id = ?", id);
+    const [row] = this.#db.exec("SELECT webhook FROM jobs WHERE number = ? AND id = ?", numberOf(id), id);
     return row === undefined ? null : storedOrNull<JobWebhook>(row, "webhook");
   }
 }

@@ -1,6 +1,6 @@
 import type { JobId } from "#contract/ids";
 import type { Lane } from "#contract/job";
-import { madeAt } from "#durable-objects/endpoint/job-ids";
+import { madeAt, numberOf } from "#durable-objects/endpoint/job-ids";
 import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
 import { HEAD_KEYS, LaneHead } from "#durable-objects/queue/lane-head";
@@ -186,7 +186,7 @@ export class WaitingJobs {
     const ids = lanes.flatMap(({ ready, delayed }) => [ready.leastId(), delayed.leastId()]).filter((id) => id !== null);
     const [oldest] = ids.sort();
     if (oldest === undefined) return null;
-    const [row] = this.#db.exec("SELECT created_at FROM jobs WHERE id = ?", oldest as JobId);
+    const [row] = this.#db.exec("SELECT created_at FROM jobs WHERE number = ?", numberOf(oldest as JobId));
     return row === undefined ? null : integerOrNull(row, "created_at");
   }
 }

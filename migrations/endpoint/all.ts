@@ -10,6 +10,7 @@ import { scaling } from "./0009-scaling.ts";
 import { releaseEvents } from "./0010-release-events.ts";
 import { joined } from "./0011-joined.ts";
 import { batchPlaces } from "./0012-batch-places.ts";
+import { numberedRows } from "./0013-numbered-rows.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
 export const endpointMigrations = [
@@ -25,4 +26,5 @@ export const endpointMigrations = [
   releaseEvents,
   joined,
   batchPlaces,
+  numberedRows,
 ];

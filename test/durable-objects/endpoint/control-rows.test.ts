@@ -3,12 +3,12 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
-import type { JobId } from "#contract/ids";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { STRETCH_KEYS_MAX } from "#durable-objects/queue/queue-index";
 import { CountedDatabase } from "./counted-database.ts";
 import { Objects, randomBytes } from "./objects.ts";
+import { putCopies } from "./put-copies.ts";
 
 const PAGE = 20;
 /** A place in the middle of the lane is counted within its stretch, in an index of its own for jobs between two tries. */
@@ -33,8 +33,8 @@ function measure(depth: number): Promise<Steps> {
     first.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });
     const middle = must(first.enqueue(objects.request({ expiresInMs: 3_600_000 }))).job.id;
     const { batch } = must(first.enqueueBatch({ ...objects.request(), items: [{ inputs: "{}", files: [] }] }));
-    fill(db, middle, depth / 2, -1, 0);
-    fill(db, middle, depth / 2, 1, depth / 2);
+    putCopies(db, middle, depth / 2, -1);
+    putCopies(db, middle, depth / 2, 1);
     const core = open();
     must(core.queueSummary(workspaceId));
     const steps: Record<string, Rows> = {};
@@ -67,22 +67,6 @@ function measure(depth: number): Promise<Steps> {
   });
 }
 
-/** Jobs like that one, straight into the table. @param later how much later than it they came, ms */
-function fill(db: CountedDatabase, like: JobId, jobs: number, later: number, from: number): void {
-  db.exec(
-    `WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < ?1)
-     INSERT INTO jobs (id, state, lane, priority, rank, release, attempt, attempts_max, handbacks, timeout_ms, created_at,
-       expires_at, dead, leases, events, key_id, inputs, files, tags)
-     SELECT substr(id, 1, 21) || printf('%09d', n + ?2), 'queued', lane, priority, rank + ?3, release, 0, attempts_max, 0,
-       timeout_ms, created_at, expires_at, 0, '[]', events, key_id, inputs, files, tags
-     FROM many CROSS JOIN (SELECT * FROM jobs WHERE id = ?4) WHERE ?1 > 0`,
-    jobs,
-    from,
-    later,
-    like,
-  );
-}
-
 function must<T extends object>(reply: Reply<T>): { readonly ok: true } & T {
   if (!reply.ok) throw new Error(`${reply.code}: ${reply.detail}`);
   return reply;
@@ -107,7 +91,7 @@ describe("a long queue", () => {
       const settings = { ...DEFAULT_SETTINGS, queue_depth_max: 500_000 };
       core.configure({ endpointId, workspaceId, podId, slug: "picture", release: 1, settings });
       const like = must(core.enqueue(objects.request({ expiresInMs: 3_600_000 }))).job.id;
-      fill(db, like, 100_000, 0, 0);
+      putCopies(db, like, 100_000, 0);
       const awake = new EndpointCore(db, { now: () => Date.now(), randomBytes }, null);
       must(awake.queueSummary(workspaceId));
       const readBy = (work: () => Reply<object>): number => {

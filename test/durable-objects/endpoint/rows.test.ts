@@ -11,6 +11,7 @@ import { HEAD_KEYS } from "#durable-objects/queue/lane-head";
 import { STRETCH_KEYS_MAX } from "#durable-objects/queue/queue-index";
 import { CountedDatabase } from "./counted-database.ts";
 import { Objects, randomBytes } from "./objects.ts";
+import { putCopies } from "./put-copies.ts";
 
 const DAY_MS = 86_400_000;
 /** It is kept, whatever the default policy learns of its starts, which take no time here. */
@@ -30,7 +31,6 @@ class CountedQueue {
   readonly #node: { workspaceId: Objects["workspaceId"]; podId: Objects["podId"]; nodeId: NodeId };
   readonly #replicaId: ReplicaId;
   #keys = 0;
-  #filled = 0;
   now = Date.now();
 
   constructor(storage: DurableObjectStorage) {
@@ -125,18 +125,8 @@ class CountedQueue {
    * @param later how much later than that job they came, ms; negative: earlier
    */
   fill(jobs: number, later: number): void {
-    this.#db.exec(
-      `WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < ?1)
-       INSERT INTO jobs (id, state, lane, priority, rank, release, attempt, attempts_max, handbacks, timeout_ms, created_at,
-         expires_at, dead, leases, events, key_id, inputs, files, tags)
-       SELECT substr(id, 1, 21) || printf('%09d', n + ?2), 'queued', lane, priority, rank + ?3, release, 0, attempts_max, 0,
-         timeout_ms, created_at + ?3, expires_at + ?3, 0, '[]', events, key_id, '{}', '[]', '[]'
-       FROM many CROSS JOIN (SELECT * FROM jobs ORDER BY id DESC LIMIT 1) WHERE ?1 > 0`,
-      jobs,
-      this.#filled,
-      later,
-    );
-    this.#filled += jobs;
+    const [newest] = this.#db.exec("SELECT id FROM jobs ORDER BY number DESC LIMIT 1");
+    if (newest !== undefined) putCopies(this.#db, newest.id as JobId, jobs, later);
     this.core = this.#open();
   }
 

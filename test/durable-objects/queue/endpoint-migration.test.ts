@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import { EndpointId, JobId, KeyId, makeId, NodeId, ownerKey, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
+import { numberOf } from "#durable-objects/endpoint/job-ids";
 import { INLINE_PAYLOAD_LENGTH_MAX } from "#durable-objects/endpoint/job-rows";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { migrate } from "#durable-objects/sql/migrate";
@@ -142,8 +143,16 @@ describe("a database of the first schema", () => {
   });
 
   it("keeps large payloads apart and takes small ones into the row", () => {
-    expect(db.exec("SELECT job_id FROM payloads")).toEqual([{ job_id: jobs.queued }]);
+    expect(db.exec("SELECT job FROM payloads")).toEqual([{ job: numberOf(jobs.queued) }]);
     expect(db.exec("SELECT id FROM jobs WHERE inputs IS NULL")).toEqual([{ id: jobs.queued }]);
+  });
+
+  it("numbers the rows of its jobs as their ids say, and keeps their tags", () => {
+    const all = Object.values(jobs);
+    const numbered = db.exec("SELECT number, id FROM jobs").map((row) => [row.id, row.number]);
+    expect(new Map(numbered as [JobId, number][])).toEqual(new Map(all.map((id) => [id, numberOf(id)])));
+    const listed = must(core.listJobs(workspaceId, { limit: 10, bytesMax: 1_000_000, tag: "t" }));
+    expect(listed.jobs.map(({ id }) => id)).toEqual(all.toSorted((a, b) => numberOf(b) - numberOf(a)));
   });
 
   it("knows its Idempotency-Keys", () => {

@@ -10,7 +10,7 @@ afterEach(() => {
 function readsOf(run: () => void): number {
   const exec = vi.spyOn(NodeDatabase.prototype, "exec");
   run();
-  return exec.mock.calls.filter(([sql]) => /^SELECT \* FROM jobs WHERE id IN/.test(sql)).length;
+  return exec.mock.calls.filter(([sql]) => /^SELECT \* FROM jobs WHERE number IN/.test(sql)).length;
 }
 
 it("reads the jobs at the beginning of a long lane together, after the object woke", () => {
