@@ -151,6 +151,7 @@ export function exitCodeOf(error: Pick<PilotlightError, "code" | "status">): Exi
 const HINTS: Readonly<Record<string, string>> = {
   queue_paused: "`pilotlight queue resume <endpoint>` starts it again.",
   queue_full: "`pilotlight queue stats <endpoint>` shows what waits; `endpoints set --queue-depth` lets more wait.",
+  storage_full: "`pilotlight queue stats <endpoint>` shows how full it is; another endpoint has storage of its own.",
   budget_exceeded:
     "`pilotlight endpoints set <endpoint> --gpu-seconds-per-day` changes the bound; it is counted by UTC day.",
   operation_limit: "Wait for one of them to end.",

@@ -1,6 +1,12 @@
 import { duration, textTable } from "#cli/text-table";
 import type { QueueSummary } from "#contract/queue";
 
+function storageText({ bytes, bytes_max, state }: QueueSummary["storage"]): string {
+  const percent = Math.floor((100 * bytes) / bytes_max);
+  const meaning = state === "full" ? "new jobs are refused" : "records of ended jobs go as soon as their outputs have";
+  return `STORAGE   ${percent} % full: ${meaning}`;
+}
+
 /** How a queue stands, in lines for people. */
 export function queueText(queue: QueueSummary): string[] {
   const { paused, queued, retrying, running, dead, oldest_wait_ms, eta_ms, service_ms_p50 } = queue;
@@ -20,6 +26,7 @@ export function queueText(queue: QueueSummary): string[] {
     `next      ${eta_ms === null ? "nobody can tell how long a new job would wait" : `a new job would start in ${duration(eta_ms)}`}`,
     `last min  ${queue.arrived_last_minute} arrived, ${ended} ended`,
     `last hour ${hour.succeeded} succeeded, ${hour.failed} failed, ${hour.canceled} canceled, ${hour.expired} expired`,
+    ...(queue.storage.state === "ample" ? [] : [storageText(queue.storage)]),
     `dead      ${dead}${dead === 0 ? "" : "; `pilotlight queue dead` lists them"}`,
     "",
     ...(queue.in_flight.length === 0

@@ -101,6 +101,7 @@ export const problems = {
   queue_full: { status: 429, retryable: true, title: "The endpoint's queue is full" },
   too_many_watchers: { status: 429, retryable: true, title: "Too many open streams for one job" },
   queue_paused: { status: 503, retryable: true, title: "The endpoint's queue is paused and takes no new jobs" },
+  storage_full: { status: 503, retryable: true, title: "The endpoint's storage is full" },
   internal: { status: 500, retryable: true, title: "Something went wrong on our side" },
   unavailable: { status: 503, retryable: true, title: "A part of the service does not answer" },
 } as const satisfies Record<string, ProblemRow>;

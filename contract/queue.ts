@@ -49,6 +49,16 @@ export const QueueSummary = z
     finished_last_minute: Finished,
     finished_last_hour: Finished,
     service_ms_p50: z.int().nonnegative().nullable().meta({ description: "Median of the last 100 successful runs" }),
+    storage: z
+      .object({
+        bytes: z.int().nonnegative(),
+        bytes_max: z.int().positive(),
+        state: z.enum(["ample", "short", "full"]),
+      })
+      .meta({
+        description:
+          "What the endpoint stores of jobs, of what it can. From 80 % on (`short`) records of ended jobs go as soon as their outputs have; from 90 % on (`full`) no new jobs are taken",
+      }),
   })
   .meta({ id: "QueueSummary" });
 export type QueueSummary = z.infer<typeof QueueSummary>;

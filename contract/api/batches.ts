@@ -32,6 +32,7 @@ export const createBatch = route({
     "url_fetch_failed",
     "file_not_found",
     "queue_full",
+    "storage_full",
     "queue_paused",
     "budget_exceeded",
     "invalid_idempotency_key",

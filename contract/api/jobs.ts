@@ -50,6 +50,7 @@ export const createJob = route({
     "request_in_flight",
     "idempotency_key_reused",
     "queue_full",
+    "storage_full",
     "queue_paused",
     "budget_exceeded",
   ],

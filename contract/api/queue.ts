@@ -211,6 +211,7 @@ export const retryJob = route({
     "job_not_found",
     "job_not_finished",
     "queue_full",
+    "storage_full",
     "queue_paused",
     "budget_exceeded",
     "invalid_idempotency_key",

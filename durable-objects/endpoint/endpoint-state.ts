@@ -55,6 +55,7 @@ import type { ServiceTimes } from "#durable-objects/queue/rates";
 import type { Card } from "#durable-objects/replicas/release-gate";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
+import { StoredBytes } from "#durable-objects/sql/stored-bytes";
 
 /** What the outside must do or hear once a change is committed. */
 export type EndpointEffect =
@@ -98,6 +99,7 @@ export const OUTPUT_RETENTION_MS = OUTPUT_RETENTION_DAYS * 86_400_000;
  */
 export class EndpointState {
   readonly world: World;
+  readonly storedBytes: StoredBytes;
   readonly configs: ConfigStore;
   readonly jobs: JobStore;
   readonly history: HistoryStore;
@@ -157,6 +159,7 @@ export class EndpointState {
   constructor(db: LateWrites, world: World) {
     this.world = world;
     this.wokeAt = world.now();
+    this.storedBytes = new StoredBytes(db);
     this.configs = new ConfigStore(db);
     this.#leases = new LeaseCounter(this.configs);
     this.jobs = new JobStore(db);

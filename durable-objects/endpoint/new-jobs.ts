@@ -2,6 +2,7 @@
 import type { JobId, KeyId } from "#contract/ids";
 import { type Refusal, refusal } from "#contract/problems";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { mayForgetEarly } from "#durable-objects/endpoint/forgetting";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { StoredJob } from "#durable-objects/endpoint/job-store";
 import { budgetHold } from "#durable-objects/endpoint/queue-control";
@@ -30,10 +31,19 @@ export function admission(state: EndpointState, jobs: number, key: ScopedKey | n
     adding: jobs,
     queueDepthMax: config.settings.queue_depth_max,
     pausedFor: pause?.refuseNew ? (pause.reason ?? "no reason given") : null,
+    storageFullPercent: fullPercent(state, now),
     budgetUsedUpS: budgetHold(state, now)?.maxS ?? null,
     idempotency:
       key === null ? null : { known: state.idempotency.find(key.scope, key.key, now), fingerprint: key.fingerprint },
   });
+}
+
+/** How full the storage is when it takes nothing more; where it is short, the alarm forgets what it may. */
+function fullPercent(state: EndpointState, now: number): number | null {
+  const { storedBytes } = state;
+  const fill = storedBytes.fill(now);
+  if (fill !== "ample" && mayForgetEarly(state)) state.due(now + 1);
+  return fill === "full" ? Math.floor((100 * storedBytes.bytes) / storedBytes.bytesMax) : null;
 }
 
 /** From now on the key leads to what its first request made. */

@@ -31,8 +31,14 @@ export function queueSummary(state: EndpointState, now: number): { ok: true; sum
       finished_last_minute: { ...rates.finishedLastMinute(now) },
       finished_last_hour: { ...rates.finishedLastHour(now) },
       service_ms_p50: services.median(),
+      storage: storageOf(state, now),
     },
   };
+}
+
+function storageOf({ storedBytes }: EndpointState, now: number): QueueSummary["storage"] {
+  const state = storedBytes.fill(now);
+  return { bytes: storedBytes.bytes, bytes_max: storedBytes.bytesMax, state };
 }
 
 function inFlight(state: EndpointState): QueueSummary["in_flight"] {

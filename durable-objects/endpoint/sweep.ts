@@ -1,8 +1,7 @@
-import { JOB_RETENTION_DAYS } from "#contract/limits";
-import { forgetBatch } from "#durable-objects/endpoint/batches";
 import { demandDue, forgetLeftPods, repeatDemand } from "#durable-objects/endpoint/demand";
 import { type EndpointState, OUTPUT_RETENTION_MS } from "#durable-objects/endpoint/endpoint-state";
 import { expireQueued, SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
+import { forgetDue, forgetOldJobs } from "#durable-objects/endpoint/forgetting";
 import type { EndedFiles } from "#durable-objects/endpoint/history-store";
 import { joinInteractive } from "#durable-objects/endpoint/joining";
 import { operationsDue, runOperations } from "#durable-objects/endpoint/operations";
@@ -18,7 +17,6 @@ import { chance } from "#durable-objects/sql/database";
 
 /** When deleting outputs fails, or is interrupted, it is tried again after this. */
 const PURGE_RETRY_MS = 60_000;
-const JOB_RETENTION_MS = JOB_RETENTION_DAYS * 86_400_000;
 
 /** Does everything whose time has come. */
 export function sweep(state: EndpointState, now: number): void {
@@ -76,8 +74,7 @@ function nextDue(state: EndpointState, now: number): number | null {
   const ended = state.history.firstEndedAfter(mark);
   if (ended !== null)
     dues.push(ended + OUTPUT_RETENTION_MS <= now ? now + PURGE_RETRY_MS : ended + OUTPUT_RETENTION_MS);
-  const oldest = state.history.firstEndedUpTo(mark);
-  if (oldest !== null) dues.push(oldest + JOB_RETENTION_MS);
+  dues.push(forgetDue(state, now));
   const known = dues.filter((due) => due !== null);
   return known.length === 0 ? null : Math.min(...known);
 }
@@ -119,15 +116,5 @@ function cancelLiving(state: EndpointState, now: number): void {
   for (const job of state.jobs.living(SWEEP_ROWS_MAX)) {
     if (job.state === "running") state.leaseEnded(job, cancel(job, now), "canceled", [], now);
     else state.moved(job, cancel(job, now));
-  }
-}
-
-function forgetOldJobs(state: EndpointState, now: number): void {
-  const mark = state.configs.readPurgeMark();
-  for (const id of state.history.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)) {
-    const deleted = state.jobs.delete(id);
-    if (deleted === null) continue;
-    if (deleted.dead) state.tallies.deadLeft(1);
-    if (deleted.batchId !== null) forgetBatch(state, deleted.batchId);
   }
 }

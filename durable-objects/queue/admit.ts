@@ -6,8 +6,9 @@ import { checkIdempotency, type IdempotencyRecord } from "#durable-objects/queue
 import { type QueuedJob, withEvent } from "#durable-objects/queue/job-record";
 import { rankOf } from "#durable-objects/queue/order";
 
-/** Seconds after which asking again makes sense when the queue is full, and when it is paused. */
+/** Seconds after which asking again makes sense when the queue is full, when it is paused, and when its storage is full. */
 const QUEUE_FULL_RETRY_S = 5;
+const STORAGE_FULL_RETRY_S = 60;
 const QUEUE_PAUSED_RETRY_S = 30;
 
 export interface Admission {
@@ -19,6 +20,8 @@ export interface Admission {
   readonly queueDepthMax: number;
   /** Why the queue is paused, when it takes no new jobs meanwhile. */
   readonly pausedFor: string | null;
+  /** How full the endpoint's storage is, in percent, when it takes nothing more. */
+  readonly storageFullPercent: number | null;
   /** The bound of the day's GPU-seconds, when it is reached. */
   readonly budgetUsedUpS: number | null;
   /** The request's key and fingerprint, and what is known of that key. */
@@ -45,6 +48,12 @@ export function admit(admission: Admission): AdmissionAnswer {
     return refusal("queue_paused", `The queue takes no new jobs while it is paused: ${admission.pausedFor}.`, {
       retryAfterS: QUEUE_PAUSED_RETRY_S,
     });
+  }
+  if (admission.storageFullPercent !== null) {
+    const detail =
+      `${admission.storageFullPercent} % of what the endpoint can store is in use: by jobs that wait, and by ended ones whose ` +
+      "outputs are still kept. It takes new jobs again when some of them are gone.";
+    return refusal("storage_full", detail, { retryAfterS: STORAGE_FULL_RETRY_S });
   }
   if (admission.budgetUsedUpS !== null) {
     const detail = `The endpoint's ${admission.budgetUsedUpS} GPU-seconds of this UTC day are used up.`;

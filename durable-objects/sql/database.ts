@@ -11,6 +11,10 @@ export interface SqlDatabase {
   exec(sql: string, ...bindings: SqlValue[]): SqlRow[];
   /** Runs `work` as one commit; a throw undoes all of it. May be nested. */
   transaction<T>(work: () => T): T;
+  /** Bytes that are in use; what was deleted is not. */
+  bytesStored(): number;
+  /** The most it can store: beyond that, writes fail. */
+  readonly bytesMax: number;
 }
 
 /** Time and chance, handed in so that tests can turn the clock and repeat the dice. */

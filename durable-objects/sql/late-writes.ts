@@ -33,6 +33,14 @@ export class LateWrites implements SqlDatabase {
     }
   }
 
+  bytesStored(): number {
+    return this.beside.bytesStored();
+  }
+
+  get bytesMax(): number {
+    return this.beside.bytesMax;
+  }
+
   /** Writes it before anything else. */
   later(write: () => void): void {
     this.settle();

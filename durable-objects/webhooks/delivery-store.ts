@@ -59,6 +59,8 @@ const SCAN_ROWS_MAX = 2_000;
 export class DeliveryStore {
   /** Destinations of which something changed since somebody looked. */
   readonly touched = new Set<string>();
+  /** Messages up to this one were looked at for what may be forgotten; 0: none of them. */
+  #forgotUpTo = 0;
   readonly #db: SqlDatabase;
 
   constructor(db: SqlDatabase) {
@@ -306,32 +308,42 @@ export class DeliveryStore {
     return row === undefined ? null : integer(row, "created_at");
   }
 
-  /** Forgets destinations that have failed since before a moment and have nothing pending. */
+  /** Forgets destinations that have failed since a moment or earlier and have nothing pending. */
   forgetHealth(before: number): void {
     this.#db.exec(
-      `DELETE FROM destinations WHERE failing_since < ? AND NOT EXISTS
+      `DELETE FROM destinations WHERE failing_since <= ? AND NOT EXISTS
          (SELECT 1 FROM deliveries d WHERE d.state = 'pending' AND d.destination = destinations.destination)`,
       before,
     );
   }
 
-  /** Forgets what is older than a moment, oldest first. @returns whether there may be more */
+  /**
+   * Forgets messages from a moment or earlier with their deliveries, oldest first; those of which a delivery is pending stay.
+   * @param limit messages that are looked at; the next call goes on behind them
+   * @returns whether there may be more
+   */
   forget(before: number, limit: number): boolean {
-    // Ids begin with their time, so these are the oldest; a message is as old as its deliveries.
     const old = this.#db
-      .exec("SELECT id, destination, created_at FROM deliveries ORDER BY id LIMIT ?", limit)
-      .filter((row) => integer(row, "created_at") < before);
-    for (const row of old) {
+      .exec("SELECT number, created_at FROM messages WHERE number > ? ORDER BY number LIMIT ?", this.#forgotUpTo, limit)
+      .filter((row) => integer(row, "created_at") <= before)
+      .map((row) => integer(row, "number"));
+    for (const message of old) this.#forgetMessage(message);
+    const mayBeMore = old.length === limit;
+    this.#forgotUpTo = mayBeMore ? (old.at(-1) ?? 0) : 0;
+    return mayBeMore;
+  }
+
+  #forgetMessage(message: number): void {
+    const rows = this.#db.exec(
+      "SELECT id, destination, state FROM deliveries INDEXED BY deliveries_by_message WHERE message = ?",
+      message,
+    );
+    if (rows.some((row) => row.state === "pending")) return;
+    for (const row of rows) {
       this.touched.add(text(row, "destination"));
-      this.#db.exec("DELETE FROM trying WHERE delivery_id = ?", text(row, "id"));
       this.#db.exec("DELETE FROM deliveries WHERE id = ?", text(row, "id"));
     }
-    if (old.length === limit) return true;
-    const messages = this.#db
-      .exec("SELECT number, created_at FROM messages ORDER BY number LIMIT ?", limit)
-      .filter((row) => integer(row, "created_at") < before);
-    for (const row of messages) this.#db.exec("DELETE FROM messages WHERE number = ?", integer(row, "number"));
-    return messages.length === limit;
+    this.#db.exec("DELETE FROM messages WHERE number = ?", message);
   }
 }
 

@@ -1,5 +1,6 @@
 /** From an event to its deliveries: one message, and one delivery for each who wants it. */
 import type { DeliveryId, EndpointId, JobId, WorkspaceId } from "#contract/ids";
+import { refusal } from "#contract/problems";
 import type { WebhookEvent } from "#contract/webhook";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { type MessageData, messageBody } from "#durable-objects/outbox/message-body";
@@ -19,6 +20,8 @@ export function acceptEvents(
   const refused = state.open(workspaceId);
   if (refused !== null) return refused;
   return state.turn((now) => {
+    // They wait where they are; this object's alarm makes room, or what is pending does when it has gone out.
+    if (state.storedBytes.fill(now) === "full") return refusal("storage_full", "The log of deliveries is full.");
     for (const event of events) publish(state, event, JSON.parse(event.data) as MessageData, now);
     return { ok: true, interest: interestOf(state, endpointId) };
   });

@@ -5,6 +5,7 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { deliveriesPage, oneDelivery, recover, redeliver, tryOut } from "#durable-objects/webhooks/delivery-log";
+import { forgetOld } from "#durable-objects/webhooks/forgetting";
 import {
   endpointsToTell,
   endpointTold,
@@ -25,15 +26,7 @@ import {
   removeWebhook,
 } from "#durable-objects/webhooks/subscriptions";
 import type { SecretRecord } from "#durable-objects/webhooks/webhook-store";
-import {
-  RETENTION_MS,
-  TRY_LOST_MS,
-  type WebhooksEffect,
-  WebhooksState,
-} from "#durable-objects/webhooks/webhooks-state";
-
-/** Rows of the log that are forgotten in one turn. */
-const FORGET_ROWS_MAX = 500;
+import { TRY_LOST_MS, type WebhooksEffect, WebhooksState } from "#durable-objects/webhooks/webhooks-state";
 
 /**
  * A workspace's webhooks as one synchronous machine: every method is one transaction, decides by the clock it is given,
@@ -185,11 +178,7 @@ export class WebhooksCore {
       loseTries(state, now, now - TRY_LOST_MS);
       removeUnheard(state, now);
       state.webhooks.forgetSecrets(now);
-      const oldest = state.deliveries.oldestMessageAt();
-      if (oldest !== null && oldest < now - RETENTION_MS) {
-        state.deliveries.forget(now - RETENTION_MS, FORGET_ROWS_MAX);
-        state.deliveries.forgetHealth(now - RETENTION_MS);
-      }
+      forgetOld(state, now);
     });
   }
 }

@@ -3,6 +3,7 @@ import { DELIVERY_RETENTION_DAYS, LISTEN_LOST_MS, WEBHOOK_TIMEOUT_MS } from "#co
 import { type Refusal, refusal } from "#contract/problems";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
+import { StoredBytes } from "#durable-objects/sql/stored-bytes";
 import { DeliveryStore } from "#durable-objects/webhooks/delivery-store";
 import type { WebhookSource } from "#durable-objects/webhooks/rpc";
 import { SendOrder } from "#durable-objects/webhooks/send-order";
@@ -38,6 +39,10 @@ export const AT_ONCE = 0;
 export const TRY_LOST_MS = WEBHOOK_TIMEOUT_MS + 5_000;
 /** Messages and their deliveries are kept for so long. */
 export const RETENTION_MS = DELIVERY_RETENTION_DAYS * 86_400_000;
+/** And for so long where storage is short: an event that is handed over again is long known by then. */
+const SHORT_RETENTION_MS = 86_400_000;
+/** What may not go yet, because it is still to be delivered, is looked at again after this. */
+const FORGET_PACE_MS = 60_000;
 /** The alarm rings at multiples of this, so that a thousand retries a moment apart are a few turns and not a thousand. */
 const ALARM_STEP_MS = 250;
 
@@ -51,6 +56,9 @@ export class WebhooksState {
   readonly webhooks: WebhookStore;
   readonly deliveries: DeliveryStore;
   readonly order: SendOrder;
+  readonly storedBytes: StoredBytes;
+  /** When the log was last looked through for what may go; null: not since this object woke, or there may be more. */
+  forgotAt: number | null = null;
   readonly #db: SqlDatabase;
   #workspaceId: WorkspaceId | null = null;
   #effects: WebhooksEffect[] = [];
@@ -65,6 +73,7 @@ export class WebhooksState {
     this.world = world;
     this.publicUrl = publicUrl;
     this.#armedAt = armedAt;
+    this.storedBytes = new StoredBytes(db);
     this.webhooks = new WebhookStore(db);
     this.deliveries = new DeliveryStore(db);
     this.order = new SendOrder(this.deliveries);
@@ -132,6 +141,11 @@ export class WebhooksState {
     return result;
   }
 
+  /** How long messages are kept now, ms. */
+  retentionMs(now: number): number {
+    return this.storedBytes.fill(now) === "ample" ? RETENTION_MS : SHORT_RETENTION_MS;
+  }
+
   /** What must happen outside, now that the changes are committed; empties the list. */
   takeEffects(): WebhooksEffect[] {
     const effects = this.#effects;
@@ -173,7 +187,7 @@ export class WebhooksState {
     if (oldestStart !== null) dues.push(oldestStart + TRY_LOST_MS);
     for (const { askedAt } of this.webhooks.all()) if (askedAt !== null) dues.push(askedAt + LISTEN_LOST_MS);
     const oldest = this.deliveries.oldestMessageAt();
-    if (oldest !== null) dues.push(oldest + RETENTION_MS);
+    if (oldest !== null) dues.push(Math.max(oldest + this.retentionMs(now), (this.forgotAt ?? 0) + FORGET_PACE_MS));
     const known = dues.filter((due) => due !== null);
     return known.length === 0 ? null : Math.min(...known);
   }

@@ -66,6 +66,7 @@ export function exampleQueue(changes: Record<string, unknown> = {}): Record<stri
     finished_last_minute: finished,
     finished_last_hour: { ...finished, succeeded: 420 },
     service_ms_p50: 3_000,
+    storage: { bytes: 2_000_000, bytes_max: 10_000_000_000, state: "ample" },
     ...changes,
   };
 }

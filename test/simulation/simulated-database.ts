@@ -12,6 +12,8 @@ export interface PlannedFailure {
   readonly atCommit?: "fails" | "holds";
 }
 
+const PAGE_BYTES = 4_096;
+
 /**
  * The object's SQL in memory. Gives way at any statement, and between the last one and the commit, where it is told to;
  * and notes which jobs were written, so that checks look at those alone.
@@ -26,14 +28,25 @@ export class SimulatedDatabase implements SqlDatabase {
   #forGood = false;
   #atCommit: PlannedFailure["atCommit"];
   #dead = false;
+  readonly bytesMax: number;
   /** Statements since `plan`. */
   statements = 0;
 
-  constructor() {
+  /** @param bytesMax what it can store: as on Cloudflare, writes beyond it fail */
+  constructor(bytesMax = 10_000_000_000) {
+    this.bytesMax = bytesMax;
+    this.#db.exec(`PRAGMA max_page_count = ${Math.floor(bytesMax / PAGE_BYTES)}`);
     this.#db.function("note_job", (id) => {
       this.#touched.add(String(id));
       return null;
     });
+  }
+
+  bytesStored(): number {
+    const [row] = this.look(
+      "SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS pages",
+    );
+    return Number(row?.pages) * PAGE_BYTES;
   }
 
   exec(sql: string, ...bindings: SqlValue[]): SqlRow[] {

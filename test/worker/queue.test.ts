@@ -89,7 +89,9 @@ describe("a queue", () => {
       dead: 0,
       in_flight: [],
       arrived_last_minute: 3,
+      storage: { bytes_max: 10_000_000_000, state: "ample" },
     });
+    expect((queue.storage as JsonObject).bytes).toBeGreaterThan(10_000);
     expect(queue.oldest_wait_ms).toBeTypeOf("number");
   });
 

@@ -12,7 +12,7 @@ import { askTold } from "#worker/placement/told-endpoint";
 
 /**
  * Puts a job into its endpoint's queue.
- * @throws Problem queue_full, queue_paused, budget_exceeded, idempotency_key_reused, endpoint_not_found …
+ * @throws Problem queue_full, storage_full, queue_paused, budget_exceeded, idempotency_key_reused, endpoint_not_found …
  */
 export function enqueue(env: Env, found: EndpointSummary, request: Omit<EnqueueRequest, "release">): Promise<Enqueued> {
   const repeatable = request.idempotency === undefined ? "once" : "repeatable";

@@ -1,9 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { DeliveryId } from "#contract/ids";
 import { DELIVERY_RETENTION_DAYS, LISTEN_LOST_MS, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import { FAILING_SENDS_MAX } from "#durable-objects/webhooks/send-order";
+import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
 import { answered, NO_ANSWER, OK, WebhooksHarness } from "#test/durable-objects/outbox/webhooks-harness";
+import { NodeDatabase } from "#test/durable-objects/queue/node-database";
 
 const DAY_MS = 86_400_000;
 const url = (name: string) => `https://${name}.example.com/hook`;
@@ -710,6 +712,60 @@ describe("the log", () => {
     expect(hooks.db.exec("SELECT count(*) AS n FROM messages")).toEqual([{ n: 0 }]);
     hooks.pass(DAY_MS);
     expect(hooks.armedAt).toBeNull();
+  });
+});
+
+describe("a log that is full", () => {
+  const RECEIVER_DOWN = "https://down.example.com/in";
+  const bytesMax = 2_000_000;
+
+  it("forgets what was delivered before its time, keeps what is pending, and takes events again", () => {
+    const hooks = new WebhooksHarness(1, "", new NodeDatabase(bytesMax));
+    const id = hooks.subscribe();
+    const down = hooks.subscribe(["job.failed"], { url: RECEIVER_DOWN });
+    const answer = ({ url }: { readonly url: string }) => (url === RECEIVER_DOWN ? answered(500) : OK);
+    hooks.publish(...Array.from({ length: 10 }, () => hooks.event({ type: "job.failed" })));
+    hooks.live(1_000, answer);
+    let published = 0;
+    const refusal = () => {
+      for (; published < 5_000; published += 1) {
+        const event = hooks.event({ data: JSON.stringify({ text: "t".repeat(1_000) }) });
+        const reply = hooks.call((core) => core.accept(hooks.workspaceId, hooks.endpointId, [event]));
+        if (!reply.ok) return reply.code;
+        hooks.live(1_000, answer);
+      }
+      return null;
+    };
+    expect(refusal()).toBe("storage_full");
+    const first = published;
+    // Nothing is a day old.
+    hooks.live(20 * 3_600_000, answer);
+    expect(refusal()).toBe("storage_full");
+    expect(published).toBe(first);
+    hooks.live(6 * 3_600_000, answer);
+    const [kept] = hooks.db.exec("SELECT count(*) AS n FROM messages");
+    expect(kept?.n).toBeLessThan(first);
+    expect(refusal()).toBe("storage_full");
+    expect(published).toBeGreaterThan(first + 50);
+    expect(hooks.log(down, { state: "pending" }).deliveries).toHaveLength(10);
+    expect(hooks.log(id).deliveries.length).toBeGreaterThan(0);
+    const orphans = "SELECT count(*) AS n FROM deliveries WHERE message NOT IN (SELECT number FROM messages)";
+    expect(hooks.db.exec(orphans)).toEqual([{ n: 0 }]);
+  }, 60_000);
+
+  it("of what is pending rings its alarm no more than once a minute for it", () => {
+    const hooks = new WebhooksHarness();
+    hooks.subscribe();
+    hooks.publish(hooks.event());
+    // Long ago, and still on its way: delivered again by hand a moment before its time was over.
+    hooks.db.exec("UPDATE messages SET created_at = created_at - ?", 2 * DELIVERY_RETENTION_DAYS * DAY_MS);
+    hooks.kill();
+    const wake = vi.spyOn(WebhooksCore.prototype, "wake");
+    hooks.live(20 * 60_000, () => answered(503));
+    expect(wake.mock.calls.length).toBeGreaterThan(1);
+    expect(wake.mock.calls.length).toBeLessThan(30);
+    wake.mockRestore();
+    expect(hooks.db.exec("SELECT count(*) AS n FROM messages")).toEqual([{ n: 1 }]);
   });
 });
 

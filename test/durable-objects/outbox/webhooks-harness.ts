@@ -22,7 +22,7 @@ export const NO_ANSWER: TryResult = {
 
 /** A workspace's webhooks over SQLite in memory, with a clock, an alarm and a network that only the test moves. */
 export class WebhooksHarness {
-  readonly db = new NodeDatabase();
+  readonly db: NodeDatabase;
   readonly #randomBytes: (length: number) => Uint8Array;
   readonly workspaceId: WorkspaceId;
   readonly endpointId: EndpointId;
@@ -37,7 +37,8 @@ export class WebhooksHarness {
   core: WebhooksCore;
   #jobs = 0;
 
-  constructor(seed = 1, publicUrl = "") {
+  constructor(seed = 1, publicUrl = "", db = new NodeDatabase()) {
+    this.db = db;
     this.#randomBytes = seededBytes(seed);
     this.workspaceId = makeId(WorkspaceId, "ws", this.now, this.#randomBytes);
     this.endpointId = this.freshEndpoint();

@@ -33,7 +33,7 @@ export function podReply(replicas: readonly FakeReplica[], more: Partial<DemandR
 
 /** An endpoint's core over SQLite in memory, with a clock and an alarm that only the test moves. */
 export class EndpointHarness {
-  readonly db = new NodeDatabase();
+  readonly db: NodeDatabase;
   readonly workspaceId: WorkspaceId;
   readonly podId: PodId;
   readonly endpointId: EndpointId;
@@ -57,7 +57,8 @@ export class EndpointHarness {
   readonly #randomBytes: (length: number) => Uint8Array;
   #polls = 0;
 
-  constructor(settings: Partial<EndpointSettings> = {}, seed = 1) {
+  constructor(settings: Partial<EndpointSettings> = {}, seed = 1, db = new NodeDatabase()) {
+    this.db = db;
     this.#randomBytes = seededBytes(seed);
     this.workspaceId = makeId(WorkspaceId, "ws", this.now, this.#randomBytes);
     this.podId = makeId(PodId, "pod", this.now, this.#randomBytes);

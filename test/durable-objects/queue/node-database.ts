@@ -1,11 +1,27 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { SqlDatabase, SqlRow, SqlValue } from "#durable-objects/sql/database";
 
+const PAGE_BYTES = 4_096;
+
 /** The objects' SQL over node:sqlite, so that their cores run where a thousand seeds take seconds. */
 export class NodeDatabase implements SqlDatabase {
   readonly #db = new DatabaseSync(":memory:");
   readonly #statements = new Map<string, StatementSync>();
   #depth = 0;
+  readonly bytesMax: number;
+
+  /** @param bytesMax what it can store: as on Cloudflare, writes beyond it fail */
+  constructor(bytesMax = 10_000_000_000) {
+    this.bytesMax = bytesMax;
+    this.#db.exec(`PRAGMA max_page_count = ${Math.floor(bytesMax / PAGE_BYTES)}`);
+  }
+
+  bytesStored(): number {
+    const [row] = this.exec(
+      "SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS pages",
+    );
+    return Number(row?.pages) * PAGE_BYTES;
+  }
 
   exec(sql: string, ...bindings: SqlValue[]): SqlRow[] {
     let statement = this.#statements.get(sql);
