@@ -41,7 +41,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/outputs/stored-outputs.ts",
     find: "if (object === null) {",
     replace: "if (object === null) return;\n  if (object === null) {",
-    seed: 11,
+    seed: 218,
   },
   {
     name: "foreign-outputs",
@@ -50,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASES,
     find: "{authority.lease.token}/`;\n  return",
     replace: '{""}`;\n  return',
-    seed: 1,
+    seed: 5,
   },
   {
     name: "bill-on-lease",
@@ -102,7 +102,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASE,
     find: "return { ...lease, confirmed: true, until: Math.max(lease.until, at + LEASE_MS) };",
     replace: "return { ...lease, confirmed: true };",
-    seed: 6,
+    seed: 1,
   },
   {
     name: "lifo",
@@ -153,7 +153,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 18,
+    seed: 42,
   },
   {
     name: "requeue-orphan",
@@ -230,7 +230,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (lease.outcome !== "completed") return leaseLost();',
     replace:
       'if (lease.outcome === "canceled" && job.state === "canceled") { state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n    if (lease.outcome !== "completed") return leaseLost();',
-    seed: 5,
+    seed: 24,
   },
   {
     name: "poll-id-forgotten",
@@ -239,7 +239,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: POLLS,
     find: "if (presentLease(job)?.pollId === poll.poll_id) {",
     replace: "if (presentLease(job)?.pollId === poll.poll_id.repeat(2)) {",
-    seed: 4,
+    seed: 5,
   },
   {
     name: "unready-and-waiting",
@@ -257,7 +257,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/replicas/choose.ts",
     find: "      Number(a.works) - Number(b.works) ||\n      a.held - b.held ||\n",
     replace: "",
-    seed: 11,
+    seed: 80,
   },
   {
     name: "waits-again",
@@ -267,7 +267,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return { ok: true, next: again, waits: null };",
     replace:
       "const ms = again === null ? waitOn(state, lease.replicaId, message) : null;\n    return { ok: true, next: again, waits: ms === null ? null : { replicaId: lease.replicaId, ms } };",
-    seed: 59,
+    seed: 16,
   },
   {
     name: "abandoned-and-waiting",
@@ -291,9 +291,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "retention-too-early",
     bug: "RunPod: results are gone minutes after they were made",
     url: "https://docs.runpod.io/serverless/endpoints/endpoint-configurations",
-    file: SWEEP,
-    find: "state.history.endedBy(now - JOB_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
-    replace: "state.history.endedBy(now - OUTPUT_RETENTION_MS, mark, SWEEP_ROWS_MAX)",
+    file: "durable-objects/endpoint/forgetting.ts",
+    find: '=== "ample" ? now - JOB_RETENTION_MS : now;',
+    replace: '=== "ample" ? now - 86_400_000 : now;',
     seed: 26,
   },
   {
@@ -366,7 +366,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  add(row: NewOutboxRow): void {",
     replace:
       "  add(latest: NewOutboxRow): void {\n    this.ram ??= [];\n    this.ram.push(latest);\n    if (this.ram.length < 3) return;\n    const row = this.ram.shift();",
-    seed: 2,
+    seed: 1,
   },
   {
     name: "new-webhook-id",
@@ -375,7 +375,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/outbox-store.ts",
     find: 'messageId: text(row, "message_id"),',
     replace: 'messageId: text(row, "message_id") + String((globalThis.tries = (globalThis.tries ?? 0) + 1)),',
-    seed: 2,
+    seed: 1,
   },
   {
     name: "outbox-loop",
@@ -402,7 +402,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId, now) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId, now)",
-    seed: 94,
+    seed: 110,
   },
   {
     name: "purge-running",
@@ -430,7 +430,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/replica-life.ts",
     find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
     replace: "const isLate = false;",
-    seed: 187,
+    seed: 52,
   },
   {
     name: "waiter-forgotten",
@@ -448,7 +448,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "until: job.lease.until + PROGRESS_PERSIST_MS,",
     replace: "until: job.lease.until,",
-    seed: 33,
+    seed: 8,
   },
   {
     name: "answered-before-commit",
@@ -503,7 +503,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: CORE,
     find: "    return this.#state.config?.workspaceId !== workspaceId;",
     replace: "    return this.#state.config === null && workspaceId !== undefined;",
-    seed: 6,
+    seed: 1,
   },
 ];
 
