@@ -9,10 +9,10 @@ const TIME_AT = 4;
 const TIME_LENGTH = 9;
 const ID_LENGTH = 30;
 
-/** The last bits of an id count the jobs of its millisecond; all of them together fit into two of its digits and a part. */
+/** So many bits at the end of an id count the jobs of its millisecond. */
 const COUNT_BITS = 13;
 const IDS_PER_MS = 2 ** COUNT_BITS;
-/** The digits in which they lie. */
+/** Digits that hold them: the first of these has bits of chance as well. */
 const COUNT_LENGTH = Math.ceil(COUNT_BITS / 5);
 /** Numbers begin in 2025, so that they stay exact (below 2 ** 53) until 2059. */
 const NUMBERS_SINCE = Date.UTC(2025, 0, 1);

@@ -1,5 +1,6 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { SqlDatabase, SqlRow, SqlValue } from "#durable-objects/sql/database";
+import { PAGE_BYTES, PAGES_IN_USE } from "#test/durable-objects/queue/node-database";
 
 /** The storage gave way in the middle of a turn. */
 export class StorageFailure extends Error {}
@@ -11,8 +12,6 @@ export interface PlannedFailure {
   /** A commit that is reached before that statement: fails too, or is spared even where it is that one. */
   readonly atCommit?: "fails" | "holds";
 }
-
-const PAGE_BYTES = 4_096;
 
 /**
  * The object's SQL in memory. Gives way at any statement, and between the last one and the commit, where it is told to;
@@ -43,9 +42,7 @@ export class SimulatedDatabase implements SqlDatabase {
   }
 
   bytesStored(): number {
-    const [row] = this.look(
-      "SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS pages",
-    );
+    const [row] = this.look(PAGES_IN_USE);
     return Number(row?.pages) * PAGE_BYTES;
   }
 

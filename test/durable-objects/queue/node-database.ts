@@ -1,7 +1,9 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { SqlDatabase, SqlRow, SqlValue } from "#durable-objects/sql/database";
 
-const PAGE_BYTES = 4_096;
+export const PAGE_BYTES = 4_096;
+/** Pages that hold something, as `pages`. */
+export const PAGES_IN_USE = "SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS pages";
 
 /** The objects' SQL over node:sqlite, so that their cores run where a thousand seeds take seconds. */
 export class NodeDatabase implements SqlDatabase {
@@ -17,9 +19,7 @@ export class NodeDatabase implements SqlDatabase {
   }
 
   bytesStored(): number {
-    const [row] = this.exec(
-      "SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS pages",
-    );
+    const [row] = this.exec(PAGES_IN_USE);
     return Number(row?.pages) * PAGE_BYTES;
   }
 
