@@ -6,11 +6,6 @@ import { SWEEP_ROWS_MAX } from "#durable-objects/endpoint/expiry";
 
 const JOB_RETENTION_MS = JOB_RETENTION_DAYS * 86_400_000;
 
-/** Whether there are ended jobs whose outputs are gone: their records may go too where storage is short. */
-export function mayForgetEarly(state: EndpointState): boolean {
-  return state.history.firstEndedUpTo(state.configs.readPurgeMark()) !== null;
-}
-
 /** Deletes the oldest records that may go, so many in one turn. None goes before its outputs have. */
 export function forgetOldJobs(state: EndpointState, now: number): void {
   const endedBy = state.storedBytes.look(now) === "ample" ? now - JOB_RETENTION_MS : now;

@@ -2,7 +2,7 @@
 import type { JobId, KeyId } from "#contract/ids";
 import { type Refusal, refusal } from "#contract/problems";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
-import { mayForgetEarly } from "#durable-objects/endpoint/forgetting";
+import { forgetDue } from "#durable-objects/endpoint/forgetting";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { StoredJob } from "#durable-objects/endpoint/job-store";
 import { budgetHold } from "#durable-objects/endpoint/queue-control";
@@ -42,7 +42,8 @@ export function admission(state: EndpointState, jobs: number, key: ScopedKey | n
 function fullPercent(state: EndpointState, now: number): number | null {
   const { storedBytes } = state;
   const fill = storedBytes.fill(now);
-  if (fill !== "ample" && mayForgetEarly(state)) state.due(now + 1);
+  const due = fill === "ample" ? null : forgetDue(state, now);
+  if (due !== null) state.due(due);
   return fill === "full" ? Math.floor((100 * storedBytes.bytes) / storedBytes.bytesMax) : null;
 }
 

@@ -27,14 +27,11 @@ export class SimulatedDatabase implements SqlDatabase {
   #forGood = false;
   #atCommit: PlannedFailure["atCommit"];
   #dead = false;
-  readonly bytesMax: number;
+  readonly bytesMax = 10_000_000_000;
   /** Statements since `plan`. */
   statements = 0;
 
-  /** @param bytesMax what it can store: as on Cloudflare, writes beyond it fail */
-  constructor(bytesMax = 10_000_000_000) {
-    this.bytesMax = bytesMax;
-    this.#db.exec(`PRAGMA max_page_count = ${Math.floor(bytesMax / PAGE_BYTES)}`);
+  constructor() {
     this.#db.function("note_job", (id) => {
       this.#touched.add(String(id));
       return null;
