@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
@@ -62,6 +63,8 @@ export default defineConfig({
           include: PROCESS_TESTS,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // As the command line has it: the programs that the tests start by themselves start in half the processor time.
+          env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("dist/compile-cache", import.meta.url)) },
         },
       },
     ],
