@@ -45,16 +45,21 @@ const SEPARATORS = [",", ";", "\t"];
 /** So many columns of a header are named in a refusal, and so much of each: a file that is none may be one long line. */
 const NAMES_SHOWN_MAX = 12;
 const NAME_LENGTH_SHOWN_MAX = 30;
-/** A number above this is no time from a beginning but one since 1970: in seconds, or above the second bound in ms. */
+/** A number above this is no time from a beginning but one since 1970, in seconds. */
 const UNIX_S_MIN = 1e8;
-const UNIX_MS_MIN = 1e11;
+/** And above these, in parts of a second: so many make one. What tracing tools write is in micro- or nanoseconds. */
+const UNIX_PARTS = [
+  { from: 1e17, perS: 1e9 },
+  { from: 1e14, perS: 1e6 },
+  { from: 1e11, perS: 1e3 },
+];
 const DATE_TIME =
   /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)\s*(Z|[+-][0-9]{2}:?[0-9]{2})?)?$/i;
 
 /**
  * Reads a trace: a job per line. A header names the columns: `t` and `service_s`, or what logs call them, optionally
- * `endpoint` and `lane`; without a header they come in this order. Times are seconds from a beginning, Unix seconds or ms, or
- * ISO; the latter two count from the earliest of them. Rows may be in any order; lines that begin with # are left out.
+ * `endpoint` and `lane`; without a header they come in this order. Times are seconds from a beginning, Unix time (s, ms, µs or
+ * ns), or ISO; the latter two count from the earliest of them. Rows may be in any order; lines that begin with # are left out.
  * @param serviceS what a job takes that does not say; null: each has to
  * @throws RangeError that names the line and the column when something is missing, is no number, or is too much
  */
@@ -198,7 +203,8 @@ function timeIn(cell: string | undefined, line: number, unit: Unit): { readonly 
     if (!Number.isNaN(at)) return { at: at / 1_000, isDate: true };
   }
   const value = numberIn(cell, line, "t");
-  if (value >= UNIX_MS_MIN) return { at: value / 1_000, isDate: true };
+  const parts = UNIX_PARTS.find(({ from }) => value >= from);
+  if (parts !== undefined) return { at: value / parts.perS, isDate: true };
   if (unit === 1 && value >= UNIX_S_MIN) return { at: value, isDate: true };
   return { at: value * unit, isDate: false };
 }

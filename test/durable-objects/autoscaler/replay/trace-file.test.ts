@@ -41,6 +41,8 @@ describe("a trace file", () => {
     ["times of a database, which are UTC", ["2026-01-05 08:00:02.5000000", "2026-01-05 08:00:00"]],
     ["Unix seconds", [String(START_MS / 1_000 + 2.5), String(START_MS / 1_000)]],
     ["Unix milliseconds", [String(START_MS + 2_500), String(START_MS)]],
+    ["Unix microseconds", [`${START_MS + 2_500}000`, `${START_MS}000`]],
+    ["Unix nanoseconds", [`${START_MS + 2_500}000000`, `${START_MS}000000`]],
   ])("counts %s from the earliest, and knows when that was", (_, [later, earlier]) => {
     for (const header of ["t,service_s\n", ""]) {
       const { byEndpoint, startMs } = readTrace(`${header}${later},2\n${earlier},4\n`);
