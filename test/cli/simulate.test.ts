@@ -168,7 +168,9 @@ describe("simulate", () => {
   it("names the line of a trace that it cannot read", async () => {
     const at = await folder({ "a.csv": "t,service_s\n0,10\nx,10\n", "empty.csv": "t,service_s\n" });
     const result = await runHere(["simulate", "--trace", join(at, "a.csv")], { isTerminal: true });
-    expect(result.stderr).toContain('a.csv: line 3: t must be a number, 0 or more, not "x"');
+    expect(result.stderr).toContain(
+      'a.csv: line 3: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "x"',
+    );
     const empty = await runHere(["simulate", "--trace", join(at, "empty.csv")], { isTerminal: true });
     expect(empty.stderr).toContain("empty.csv: it holds no jobs");
   });

@@ -54,7 +54,7 @@ const UNIX_PARTS = [
   { from: 1e11, perS: 1e3 },
 ];
 const DATE_TIME =
-  /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)\s*(Z|[+-][0-9]{2}:?[0-9]{2})?)?$/i;
+  /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)\s*(?:Z|UTC|GMT|([+-][0-9]{2})(?::?([0-9]{2}))?)?)?$/i;
 
 /**
  * Reads a trace: a job per line. A header names the columns: `t` and `service_s`, or what logs call them, optionally
@@ -198,11 +198,13 @@ function isTime(cell: string | undefined): boolean {
 function timeIn(cell: string | undefined, line: number, unit: Unit): { readonly at: number; readonly isDate: boolean } {
   const date = DATE_TIME.exec(cell ?? "");
   if (date !== null) {
-    const [, day, time = "00:00", zone = "Z"] = date;
-    const at = Date.parse(`${day}T${time.replace(",", ".")}${zone.toUpperCase()}`);
+    // A zone of whole hours (+00) is how PostgreSQL writes it, UTC behind a blank how BigQuery does.
+    const [, day, time = "00:00", hours, minutes = "00"] = date;
+    const zone = hours === undefined ? "Z" : `${hours}:${minutes}`;
+    const at = Date.parse(`${day}T${time.replace(",", ".")}${zone}`);
     if (!Number.isNaN(at)) return { at: at / 1_000, isDate: true };
   }
-  const value = numberIn(cell, line, "t");
+  const value = numberIn(cell, line, "t", "a number, 0 or more, or a time like 2026-01-05T08:00:00Z");
   const parts = UNIX_PARTS.find(({ from }) => value >= from);
   if (parts !== undefined) return { at: value / parts.perS, isDate: true };
   if (unit === 1 && value >= UNIX_S_MIN) return { at: value, isDate: true };
@@ -222,8 +224,8 @@ function laneIn(cell: string | undefined, line: number): "interactive" | "batch"
   throw new RangeError(`line ${line}: lane must be interactive or batch, not "${cell ?? ""}"`);
 }
 
-function numberIn(cell: string | undefined, line: number, name: string): number {
+function numberIn(cell: string | undefined, line: number, name: string, what = "a number, 0 or more"): number {
   const value = cell === undefined || cell === "" ? Number.NaN : Number(cell);
   if (Number.isFinite(value) && value >= 0) return value;
-  throw new RangeError(`line ${line}: ${name} must be a number, 0 or more, not "${cell ?? ""}"`);
+  throw new RangeError(`line ${line}: ${name} must be ${what}, not "${cell ?? ""}"`);
 }

@@ -38,6 +38,9 @@ describe("a trace file", () => {
   it.each([
     ["ISO times", ["2026-01-05T08:00:02.500Z", "2026-01-05T08:00:00Z"]],
     ["ISO times of a zone", ["2026-01-05T09:00:02.5+01:00", "2026-01-05T09:00:00+01:00"]],
+    ["times of PostgreSQL, whose zones are hours", ["2026-01-05 09:00:02.5+01", "2026-01-05 08:00:00+00"]],
+    ["times of zones without a colon", ["2026-01-05T03:00:02.5-0500", "2026-01-05T03:00:00-0500"]],
+    ["times of BigQuery", ["2026-01-05 08:00:02.500 UTC", "2026-01-05 08:00:00 UTC"]],
     ["times of a database, which are UTC", ["2026-01-05 08:00:02.5000000", "2026-01-05 08:00:00"]],
     ["Unix seconds", [String(START_MS / 1_000 + 2.5), String(START_MS / 1_000)]],
     ["Unix milliseconds", [String(START_MS + 2_500), String(START_MS)]],
@@ -81,8 +84,15 @@ describe("a trace file", () => {
     ["t\n1", "line 1: the header must name the columns t and service_s, not t"],
     ["1\n2", "line 1: a second column must say how long the job takes"],
     ["t,service_s\n1,2\n1", 'line 3: service_s must be a number, 0 or more, not ""'],
-    ["t,service_s\n-1,2", 'line 2: t must be a number, 0 or more, not "-1"'],
-    ["t,service_s\n2026-13-45,2", 'line 2: t must be a number, 0 or more, not "2026-13-45"'],
+    ["t,service_s\n-1,2", 'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "-1"'],
+    [
+      "t,service_s\n5/1/2026 8:00,2",
+      'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "5/1/2026 8:00"',
+    ],
+    [
+      "t,service_s\n2026-13-45,2",
+      'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "2026-13-45"',
+    ],
     ["t,service_s\n1,NaN", 'line 2: service_s must be a number, 0 or more, not "NaN"'],
     ["t,service_s,lane\n1,2,slow", 'line 2: lane must be interactive or batch, not "slow"'],
     ["t,service_s,endpoint\n1,2,", "line 2: endpoint is empty"],
