@@ -111,18 +111,20 @@ export async function uploadFiles(
 
 /**
  * @param bytesMax how large the file may be
+ * @param tooLarge what to do with one that is larger
  * @throws CliError `file_unreadable`
  */
 export async function readLocalFile(
   path: string,
   workingDirectory: string,
   bytesMax = Number.POSITIVE_INFINITY,
+  tooLarge?: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
   try {
     if (bytesMax < Number.POSITIVE_INFINITY) {
       const { size } = await stat(resolve(workingDirectory, path));
       if (size > bytesMax)
-        throw new CliError("file_unreadable", `${path} has ${size} bytes; at most ${bytesMax} are read`);
+        throw new CliError("file_unreadable", `${path} has ${size} bytes; at most ${bytesMax} are read`, tooLarge);
     }
     return new Uint8Array(await readFile(resolve(workingDirectory, path)));
   } catch (cause) {

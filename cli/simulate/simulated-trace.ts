@@ -8,7 +8,7 @@ import { PAGE_SIZE_MAX } from "#contract/limits";
 import { type Arrival, type Arrivals, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 import { horizonOf } from "#durable-objects/autoscaler/replay/suite-cases";
-import { readTrace, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
+import { IN_PARTS, readTrace, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
 
 export interface SimulatedTrace {
   readonly name: string;
@@ -34,7 +34,12 @@ const HISTORY_JOBS_MAX = 100_000;
  * @throws CliError `file_unreadable`
  */
 export async function readTraceFile(path: string, workingDirectory: string, serviceS?: number): Promise<TraceFile> {
-  const bytes = await readLocalFile(path, workingDirectory, TRACE_BYTES_MAX);
+  const bytes = await readLocalFile(
+    path,
+    workingDirectory,
+    TRACE_BYTES_MAX,
+    `Leave out columns that it does not need, or ${IN_PARTS}.`,
+  );
   try {
     const trace = readTrace(new TextDecoder().decode(bytes), serviceS ?? null);
     if (trace.byEndpoint.size === 0) throw new RangeError("it holds no jobs");

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -173,6 +173,14 @@ describe("simulate", () => {
     );
     const empty = await runHere(["simulate", "--trace", join(at, "empty.csv")], { isTerminal: true });
     expect(empty.stderr).toContain("empty.csv: it holds no jobs");
+  });
+
+  it("says what to do with a trace that is too large", async () => {
+    const at = await folder({ "a.csv": "" });
+    await truncate(join(at, "a.csv"), 64_000_001);
+    const result = await runHere(["simulate", "--trace", join(at, "a.csv")], { isTerminal: true });
+    expect([result.code, result.stderr]).toEqual([2, expect.stringMatching(/at most 64000000 are read/)]);
+    expect(result.stderr).toContain("hint: Leave out columns that it does not need, or replay a part of it");
   });
 });
 

@@ -42,6 +42,8 @@ const SERVICES = ["service_s", "service", "duration_s", "duration", "service_tim
 const TIMES_MS = ["t_ms", "time_ms", "timestamp_ms", "arrival_ms"];
 const SERVICES_MS = ["service_ms", "duration_ms"];
 const SEPARATORS = [",", ";", "\t"];
+/** What to do with a trace that is too much. */
+export const IN_PARTS = "replay a part of it, such as its busiest weeks";
 /** So many columns of a header are named in a refusal, and so much of each: a file that is none may be one long line. */
 const NAMES_SHOWN_MAX = 12;
 const NAME_LENGTH_SHOWN_MAX = 30;
@@ -67,7 +69,7 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
   const plain = text.replace(/^\uFEFF/, "");
   // Old spreadsheets end lines with a carriage return alone.
   const lines = plain.split(plain.includes("\n") ? "\n" : "\r");
-  if (lines.length > TRACE_JOBS_MAX + 2) throw new RangeError(`it has more than ${TRACE_JOBS_MAX} jobs`);
+  if (lines.length > TRACE_JOBS_MAX + 2) throw new RangeError(`it has more than ${TRACE_JOBS_MAX} jobs: ${IN_PARTS}`);
   const first = lines.findIndex((line) => !isSkipped(line.trim()));
   if (first < 0) return { byEndpoint: new Map(), startMs: null };
   const columns = columnsOf(lines[first] ?? "", first + 1, serviceS !== null);
@@ -99,7 +101,8 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
     // Times since 1970 have more digits than a difference of them can mean.
     const t = isAbsolute === true ? Math.round((at - startS) * 1e6) / 1e6 : at;
     if (t > TRACE_S_MAX) {
-      const [from, hint] = isAbsolute === true ? [" after the first job", ""] : ["", "; a column t_ms is read as ms"];
+      const [from, hint] =
+        isAbsolute === true ? [" after the first job", `: ${IN_PARTS}`] : ["", "; a column t_ms is read as ms"];
       throw new RangeError(`line ${line}: t is ${t} s${from}, more than ${TRACE_S_MAX} s${hint}`);
     }
     const known = byEndpoint.get(endpoint);

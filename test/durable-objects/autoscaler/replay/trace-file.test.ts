@@ -99,8 +99,11 @@ describe("a trace file", () => {
     ["t,service_s\n2e7,2", `line 2: t is 20000000 s, more than ${TRACE_S_MAX} s; a column t_ms is read as ms`],
     ["t,service_s\n1,2e7", `line 2: service_s is 20000000 s, more than ${TRACE_S_MAX} s`],
     ["t,service_s\n2026-01-05,2\n5,2", "line 3: t is of another kind than in the lines before"],
-    ["t,service_s\n2020-01-05,2\n2026-01-05,2", "line 3: t is 189388800 s after the first job"],
-    [`t,service_s${"\n".repeat(TRACE_JOBS_MAX + 5)}`, `it has more than ${TRACE_JOBS_MAX} jobs`],
+    [
+      "t,service_s\n2020-01-05,2\n2026-01-05,2",
+      /line 3: t is 189388800 s after the first job, more than [0-9]+ s: replay a part of it/,
+    ],
+    [`t,service_s${"\n".repeat(TRACE_JOBS_MAX + 5)}`, `it has more than ${TRACE_JOBS_MAX} jobs: replay a part of it`],
   ])("is refused with the place and the reason, case %#", (text, expected) => {
     expect(() => parseTrace(text)).toThrow(expected);
   });
