@@ -41,7 +41,7 @@ export async function readTraceFile(path: string, workingDirectory: string, serv
     `Leave out columns that it does not need, or ${IN_PARTS}.`,
   );
   try {
-    const trace = readTrace(new TextDecoder().decode(bytes), serviceS ?? null);
+    const trace = readTrace(textOf(bytes), serviceS ?? null);
     if (trace.byEndpoint.size === 0) throw new RangeError("it holds no jobs");
     return trace;
   } catch (cause) {
@@ -50,6 +50,12 @@ export async function readTraceFile(path: string, workingDirectory: string, serv
       "A trace is CSV with the columns t and service_s, in seconds, and perhaps endpoint and lane. Where it does not say how long jobs take, --service does.";
     throw new CliError("file_unreadable", `${path}: ${cause.message}`, hint, { cause });
   }
+}
+
+/** Spreadsheets' Unicode text and what older PowerShell redirects to a file are UTF-16, which their first bytes say. */
+function textOf(bytes: Uint8Array): string {
+  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : "utf-8";
+  return new TextDecoder(encoding).decode(bytes);
 }
 
 /** @param isOneEndpoint all jobs on one endpoint, whatever the trace says */

@@ -175,6 +175,13 @@ describe("simulate", () => {
     expect(empty.stderr).toContain("empty.csv: it holds no jobs");
   });
 
+  it("reads UTF-16, which PowerShell writes", async () => {
+    const at = await folder({});
+    await writeFile(join(at, "a.csv"), Buffer.from("\uFEFFt,service_s\r\n100,10\r\n", "utf16le"));
+    const result = await runHere(["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60", "--json"]);
+    expect(policiesOf(result)[0]?.gpu_s).toBe(100);
+  });
+
   it("says what to do with a trace that is too large", async () => {
     const at = await folder({ "a.csv": "" });
     await truncate(join(at, "a.csv"), 64_000_001);
