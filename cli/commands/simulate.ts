@@ -227,11 +227,10 @@ function comparisonData({ trace, bootS, zeroWaitGpuS, compared }: Comparison): R
 }
 
 async function suiteOutcome(call: Call): Promise<Outcome> {
-  const allowed = new Set(["traces", "jobs"]);
-  const other = Object.keys(simulate.options).find(
-    (option) =>
-      option !== "suite" && !allowed.has(option) && (call.text(option) !== undefined || call.texts(option).length > 0),
-  );
+  const allowed = new Set(["suite", "traces", "jobs"]);
+  const isGiven = (option: string) =>
+    call.flag(option) || call.text(option) !== undefined || call.texts(option).length > 0;
+  const other = Object.keys(simulate.options).find((option) => !allowed.has(option) && isGiven(option));
   if (other !== undefined) throw new CliError("usage", `--suite has its own conditions and takes no --${other}`);
   const folder = call.text("traces") ?? (await usualFolder(call));
   const cases = [];

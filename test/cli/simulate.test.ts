@@ -149,6 +149,8 @@ describe("simulate", () => {
     [["--from-history", "x", "--service", "5"], "--service goes with --trace"],
     [["--suite"], "there are none in traces, ../traces, ../shared/traces"],
     [["--suite", "--traces", "x", "--price", "1"], "takes no --price"],
+    [["--suite", "--traces", "x", "--bound"], "takes no --bound"],
+    [["--suite", "--traces", "x", "--one-endpoint"], "takes no --one-endpoint"],
     [["--trace", "nowhere.csv"], "nowhere.csv cannot be read"],
   ])("refuses %j", async (argv, expected) => {
     const result = await runHere(["simulate", ...argv], { isTerminal: true });
