@@ -1,9 +1,9 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { access, constants, readdir, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Call, Command, Outcome } from "#cli/command";
 import { CliError } from "#cli/errors";
-import { readable } from "#cli/file-reason";
+import { fileReason } from "#cli/file-reason";
 import { progressBar } from "#cli/progress-bar";
 import { type Comparison, compare } from "#cli/simulate/compare";
 import { comparisonSvg } from "#cli/simulate/comparison-svg";
@@ -30,6 +30,8 @@ const CONTENDERS_MAX = 40;
 /** Parts of the plot over time: a little less than its pixels. */
 const SERIES_PARTS = 480;
 const THREADS_MAX = 64;
+const PLOT_HINT = "--plot takes the name of a file, in a folder that is there.";
+const TRACES_HINT = "--traces takes a folder with traces in it.";
 /** Where traces are looked for, the first that has any: beside the work, or shared by several checkouts. */
 const TRACE_FOLDERS = ["traces", "../traces", "../shared/traces"];
 
@@ -126,6 +128,7 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
   }
   const plot = call.text("plot");
   if (plot !== undefined && traces.length > 1) throw new CliError("usage", "--plot takes one trace");
+  if (plot !== undefined) await checkWritable(call, plot);
   const pricePerHour = priceOf(call);
   const comparisons: Comparison[] = [];
   for (const trace of traces) {
@@ -191,11 +194,25 @@ async function chosenTraces(call: Call): Promise<Chosen> {
   return { traces: [await traceOfHistory(call, client, slug, from)], settings, coldStartS: cold_start_s };
 }
 
+/** Before minutes of replays, and not after them. @throws CliError when no file can be written there */
+async function checkWritable(call: Call, path: string): Promise<void> {
+  const file = resolve(call.workingDirectory, path);
+  try {
+    await access(dirname(file), constants.W_OK);
+    if ((await stat(file).catch(() => null))?.isDirectory() !== true) return;
+  } catch (cause) {
+    throw new CliError("file_unusable", `--plot ${path}: no file can be written in ${dirname(file)}`, PLOT_HINT, {
+      cause,
+    });
+  }
+  throw new CliError("file_unusable", `--plot ${path}: it is a folder`, PLOT_HINT);
+}
+
 async function writeText(call: Call, path: string, text: string): Promise<void> {
   try {
     await writeFile(resolve(call.workingDirectory, path), text);
-  } catch (error) {
-    throw readable(error);
+  } catch (cause) {
+    throw new CliError("file_unusable", `--plot ${path}: ${fileReason(cause)}`, PLOT_HINT, { cause });
   }
 }
 
@@ -267,8 +284,8 @@ async function csvFiles(call: Call, folder: string): Promise<string[]> {
       .filter((name) => name.endsWith(".csv"))
       .sort();
     if (names.length > 0) return names.map((name) => join(folder, name));
-  } catch (error) {
-    throw readable(error);
+  } catch (cause) {
+    throw new CliError("file_unreadable", `${folder} cannot be read: ${fileReason(cause)}`, TRACES_HINT, { cause });
   }
-  throw new CliError("file_unreadable", `${folder} holds no .csv file`);
+  throw new CliError("file_unreadable", `${folder} holds no .csv file`, TRACES_HINT);
 }

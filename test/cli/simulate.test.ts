@@ -184,6 +184,16 @@ describe("simulate", () => {
     expect(policiesOf(result)[0]?.gpu_s).toBe(100);
   });
 
+  it("refuses a plot that cannot be written before it replays anything", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n100,10\n" });
+    for (const plot of [join(at, "nowhere", "plan.svg"), at]) {
+      const result = await runHere(["simulate", "--trace", join(at, "a.csv"), "--plot", plot], { isTerminal: true });
+      expect([result.code, result.stderr]).toEqual([1, expect.stringContaining(`error: --plot ${plot}: `)]);
+      expect(result.stderr).toContain("hint: --plot takes the name of a file");
+      expect(result.stderr).not.toContain("predictive");
+    }
+  });
+
   it("says what to do with a trace that is too large", async () => {
     const at = await folder({ "a.csv": "" });
     await truncate(join(at, "a.csv"), 64_000_001);
@@ -301,5 +311,11 @@ describe("simulate --suite", () => {
     const at = await folder({ "a.txt": "" });
     const result = await runHere(["simulate", "--suite", "--traces", at], { isTerminal: true });
     expect(result.stderr).toContain("holds no .csv file");
+    const nowhere = await runHere(["simulate", "--suite", "--traces", join(at, "x")], { isTerminal: true });
+    expect([nowhere.code, nowhere.stderr]).toEqual([
+      2,
+      expect.stringMatching(/x cannot be read: there is no such file/),
+    ]);
+    expect(nowhere.stderr).toContain("hint: --traces takes a folder");
   });
 });
