@@ -131,6 +131,7 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
   if (plot !== undefined) await checkWritable(call, plot);
   const pricePerHour = priceOf(call);
   const comparisons: Comparison[] = [];
+  let said = "";
   for (const trace of traces) {
     comparisons.push(
       await compare(trace, contenders, {
@@ -140,9 +141,12 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
         pricePerHour,
         withBound: call.flag("bound"),
         parts: SERIES_PARTS,
-        onStep: async (what) => {
-          call.output.progress(`${trace.name}: ${what} …`, trace.name);
-          // Between two replays an interrupt gets its turn.
+        onStep: async (what, done) => {
+          const phase = `${trace.name}: ${what}`;
+          const line = `${phase} … ${Math.floor(done * 100)} %`;
+          if (line !== said) call.output.progress(line, phase);
+          said = line;
+          // In between an interrupt gets its turn.
           await new Promise((resolve) => setImmediate(resolve));
           call.interrupts.signal.throwIfAborted();
         },

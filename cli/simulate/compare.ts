@@ -2,7 +2,7 @@ import type { Contender } from "#cli/simulate/contenders";
 import { type Series, SeriesRecorder } from "#cli/simulate/series";
 import type { SimulatedTrace } from "#cli/simulate/simulated-trace";
 import { boundAtWait, type PricedCost, zeroWaitBound } from "#durable-objects/autoscaler/replay/bounds";
-import { type MeasuredRun, measureRun } from "#durable-objects/autoscaler/replay/measured-run";
+import { type MeasuredRun, measureInParts } from "#durable-objects/autoscaler/replay/measured-run";
 import { boundPoints } from "#durable-objects/autoscaler/replay/suite-cell";
 
 /** What a contender did on a trace. */
@@ -34,8 +34,8 @@ export interface CompareOptions {
   readonly withBound: boolean;
   /** Parts of the series over time. */
   readonly parts: number;
-  /** Told what is next; what it answers is waited for. */
-  readonly onStep: (what: string) => Promise<void>;
+  /** Told what is next, and how much of it is done, 0 to 1; what it answers is waited for. */
+  readonly onStep: (what: string, done: number) => Promise<void>;
 }
 
 export async function compare(
@@ -43,18 +43,18 @@ export async function compare(
   contenders: readonly Contender[],
   options: CompareOptions,
 ): Promise<Comparison> {
-  const { bootS, bootCv, replicasMax, pricePerHour, parts, onStep } = options;
+  const { bootS, bootCv, replicasMax, pricePerHour, onStep } = options;
   const priced: PricedCost[] = [];
   if (options.withBound) {
-    await onStep("the clairvoyant");
+    await onStep("the clairvoyant", 0);
     priced.push(...boundPoints(trace.endpoints, bootS));
   }
   const compared: Compared[] = [];
   for (const contender of contenders) {
-    await onStep(contender.title);
-    const recorder = new SeriesRecorder(trace.horizonS, parts);
+    await onStep(contender.title, 0);
+    const recorder = new SeriesRecorder(trace.horizonS, options.parts);
     let endpoint = 0;
-    const run = measureRun(
+    const parts = measureInParts(
       trace.endpoints,
       () => contender.make(),
       { horizonS: trace.horizonS, bootS, bootCv, replicasMax, keepTimeline: true },
@@ -64,6 +64,9 @@ export async function compare(
         endpoint += 1;
       },
     );
+    let part = parts.next();
+    for (; part.done !== true; part = parts.next()) await onStep(contender.title, part.value);
+    const run = part.value;
     compared.push({
       contender,
       run,

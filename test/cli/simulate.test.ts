@@ -3,6 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { compare } from "#cli/simulate/compare";
+import { simulatedTrace } from "#cli/simulate/simulated-trace";
+import { fixed } from "#durable-objects/autoscaler/replay/rivals/fixed";
+import { readTrace } from "#durable-objects/autoscaler/replay/trace-file";
 import type { CommandLineResult } from "#test/cli/command-line";
 import { runHere } from "#test/cli/command-line";
 import { exampleArrivals } from "#test/cli/example-arrivals";
@@ -175,6 +179,24 @@ describe("simulate", () => {
     );
     const empty = await runHere(["simulate", "--trace", join(at, "empty.csv")], { isTerminal: true });
     expect(empty.stderr).toContain("empty.csv: it holds no jobs");
+  });
+
+  it("can be stopped in the middle of a replay, and says how far it is", async () => {
+    const rows = Array.from({ length: 3 }, (_, endpoint) =>
+      Array.from({ length: 4_000 }, (_, job) => `${job * 7},1,${endpoint}\n`).join(""),
+    );
+    const trace = simulatedTrace("a.csv", readTrace(`t,service_s,endpoint\n${rows.join("")}`), false);
+    const contender = { name: "fixed-1", title: "one", isOurs: false, make: () => fixed(1) };
+    const options = { bootS: 30, bootCv: 0, replicasMax: 1, pricePerHour: null, withBound: false, parts: 10 };
+    const seen: number[] = [];
+    const onStep = async (_: string, done: number) => {
+      seen.push(done);
+      if (done > 0.5) throw new Error("Interrupted");
+    };
+    await expect(compare(trace, [contender], { ...options, onStep })).rejects.toThrow("Interrupted");
+    expect(seen.length).toBeGreaterThan(4);
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+    expect(seen.at(-1)).toBeLessThan(0.75);
   });
 
   it("reads UTF-16, which PowerShell writes", async () => {

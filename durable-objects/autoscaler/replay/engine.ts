@@ -18,20 +18,41 @@ export interface FleetPolicy {
   readonly listener?: FleetListener;
 }
 
+/** Instants that are replayed in one go: a tenth of a second of work, or less. */
+const INSTANTS_IN_ONE_GO = 2_000;
+
 /**
  * One run of one policy over one trace.
  * @throws RangeError when the policy asks to look again at a time that is not in the future
  */
 export function replay(arrivals: Arrivals, policy: FleetPolicy, options: ReplayOptions): ReplayResult {
+  return finished(replayInParts(arrivals, policy, options));
+}
+
+/** The same in parts, for who must do something else in between: each yields how much is done, 0 to 1. */
+export function* replayInParts(
+  arrivals: Arrivals,
+  policy: FleetPolicy,
+  options: ReplayOptions,
+): Generator<number, ReplayResult> {
   const fleet = new Fleet(arrivals, options, policy.listener);
   const endS = options.horizonS + AFTER_HORIZON_S_MAX;
   fleet.step(0);
   policy.decide(fleet);
-  for (;;) {
+  for (let instant = 1; ; instant += 1) {
     const at = fleet.nextAt();
     if (at > endS || (at > options.horizonS && fleet.done())) break;
     fleet.step(at);
     policy.decide(fleet);
+    if (instant % INSTANTS_IN_ONE_GO === 0) yield Math.min(1, at / options.horizonS);
   }
   return fleet.result();
+}
+
+/** What comes of all parts. */
+export function finished<Result>(parts: Generator<unknown, Result>): Result {
+  for (;;) {
+    const { done, value } = parts.next();
+    if (done === true) return value;
+  }
 }

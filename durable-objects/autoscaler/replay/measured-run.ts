@@ -1,6 +1,6 @@
 /** One policy over one trace, in figures: GPU-seconds against waiting. */
 import type { Arrivals } from "./arrivals.ts";
-import { type FleetPolicy, replay } from "./engine.ts";
+import { type FleetPolicy, finished, replayInParts } from "./engine.ts";
 import { percentile, type ReplayResult } from "./figures.ts";
 import type { ReplayOptions } from "./options.ts";
 
@@ -41,14 +41,29 @@ export function measureRun(
   options: ReplayOptions,
   see?: (result: ReplayResult) => void,
 ): MeasuredRun {
+  return finished(measureInParts(endpoints, make, options, see));
+}
+
+/** The same in parts, see {@link replayInParts}. */
+export function* measureInParts(
+  endpoints: readonly Arrivals[],
+  make: () => FleetPolicy,
+  options: ReplayOptions,
+  see?: (result: ReplayResult) => void,
+): Generator<number, MeasuredRun> {
   const { countFromS = 0 } = options;
   const sum = { gpuS: 0, bootS: 0, busyS: 0, launches: 0, peak: 0, unserved: 0, batchJobs: 0, batchMissed: 0 };
   let waitingWorkS = 0;
   let cold = 0;
   let jobs = 0;
   const counted = new Float64Array(endpoints.reduce((all, { atS }) => all + atS.length, 0));
-  for (const arrivals of endpoints) {
-    const result = replay(arrivals, make(), options);
+  for (const [index, arrivals] of endpoints.entries()) {
+    const parts = replayInParts(arrivals, make(), options);
+    let part = parts.next();
+    for (; part.done !== true; part = parts.next()) yield (index + part.value) / endpoints.length;
+    const result = part.value;
+    // Thousands of endpoints with a few jobs each are a long replay, too.
+    if (index + 1 < endpoints.length) yield (index + 1) / endpoints.length;
     see?.(result);
     sum.gpuS += result.gpuSeconds;
     sum.bootS += result.bootSeconds;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
-import { type FleetPolicy, replay } from "#durable-objects/autoscaler/replay/engine";
+import { type FleetPolicy, finished, replay, replayInParts } from "#durable-objects/autoscaler/replay/engine";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
 import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 
@@ -44,6 +44,16 @@ function erlangWait(jobsPerS: number, meanServiceS: number, servers: number): nu
 }
 
 describe("a replay", () => {
+  it("comes to the same in parts, and says how much of it is done", () => {
+    const arrivals = arrivalsOf(poisson(0.5, 4, 10_000));
+    const options = { horizonS: 25_000, bootS: 30 };
+    const done = [...replayInParts(arrivals, onDemand(60), options)];
+    expect(done.length).toBeGreaterThan(5);
+    expect(done).toEqual(done.toSorted((a, b) => a - b));
+    expect(done.every((part) => part > 0 && part <= 1)).toBe(true);
+    expect(finished(replayInParts(arrivals, onDemand(60), options))).toEqual(replay(arrivals, onDemand(60), options));
+  });
+
   it.each([
     [1, 0.6],
     [6, 0.8],
