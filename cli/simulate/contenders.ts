@@ -35,14 +35,19 @@ export interface ContenderOptions {
 
 export const POLICIES_DEFAULT: readonly string[] = [...ScalingPolicy.options, "knative", "modal"];
 
-/** @throws CliError `usage` for a name that is none */
+/** @throws CliError `usage` for a name that is none, and for more replicas than there may be */
 export function contendersOf(options: ContenderOptions): Contender[] {
-  const names = [...new Set(options.names)];
+  const names = [...new Set(options.names)].filter((name) => name !== "");
+  const { ceiling } = options.settings;
+  if (names.length === 0) throw new CliError("usage", "--policy names none", "`--policy list` names them all.");
   return names.flatMap((name) => {
     const own = ScalingPolicy.safeParse(name);
     if (own.success) return ownContenders(own.data, options);
     const rival = rivalNamed(name);
     if (rival !== undefined) {
+      if (Number(/^fixed-([0-9]+)$/.exec(name)?.[1] ?? 0) > ceiling) {
+        throw new CliError("usage", `--policy ${name} is above --max, which is ${ceiling}`);
+      }
       // Whoever asks for a timer of a minute looks for its row, and not for one of the system that has that rule.
       const title = rival.name === name ? rival.title : `${name.replace("-", " ")} s (${rival.title})`;
       return [{ ...rival, name, title, make: () => rival.make(), isOurs: false }];
