@@ -47,7 +47,7 @@ function cellText(cell: CellResult): string[] {
     seconds(run.p99S),
     seconds(run.meanS),
     share(run.coldShare, 1),
-    overBound(cell, run).toFixed(2),
+    cell.workS === 0 ? "-" : overBound(cell, run).toFixed(2),
   ];
   const titles = new Map(knownRivals.map(({ name, title }) => [name, title]));
   const known = cell.rivals.flatMap(({ name, run }) => {

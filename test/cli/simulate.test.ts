@@ -317,6 +317,13 @@ describe("simulate --suite", () => {
     expect(result.stdout).toMatch(/^G10 +(met|MISSED): /m);
   });
 
+  it("compares with no bound where the jobs take no time", async () => {
+    const at = await folder({ "idle.csv": "t,service_s\n0,0\n9000,0\n" });
+    const result = await runHere(["simulate", "--suite", "--traces", at, "--jobs", "1"], { isTerminal: true });
+    expect([result.code, result.stdout]).toEqual([0, expect.stringMatching(/^Knative KPA .* -$/m)]);
+    expect(result.stdout).not.toMatch(/Infinity|NaN/);
+  });
+
   it("finds the traces where they usually lie", async () => {
     const at = await folder({});
     await mkdir(join(at, "traces"));

@@ -252,7 +252,7 @@ function cannotReach(cell: CellResult, targetS: number): boolean {
 
 function lanesGoal(cells: readonly CellResult[]): Goal {
   const tried = cells.flatMap(({ caseName, lanes, isLong }) => {
-    if (lanes === null || !isLong || caseName.endsWith(" fleet")) return [];
+    if (lanes === null || lanes.batchWorkS === 0 || !isLong || caseName.endsWith(" fleet")) return [];
     const share = (lanes.gpuS - lanes.interactiveOnlyGpuS) / lanes.batchWorkS;
     const change = lanes.gpuS / lanes.allInteractiveGpuS - 1;
     const slower = lanes.p95S / Math.max(lanes.interactiveOnlyP95S, 1);
