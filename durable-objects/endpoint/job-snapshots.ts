@@ -56,6 +56,7 @@ export function watchReplyOf(
   const news = running && live.version > after.version;
   return {
     events: job.events.filter((event) => event.seq > after.seq),
+    lastSeq: job.events.at(-1)?.seq ?? 0,
     version: Math.max(live.version, after.version),
     progress: running ? live.progress : null,
     preview: news ? live.preview : null,

@@ -218,6 +218,8 @@ export interface StoredEvent {
 /** Events after `afterSeq`, and what is live beside them; empty when nothing happened within the wait. */
 export interface WatchReply {
   readonly events: readonly StoredEvent[];
+  /** Number of the job's newest event, whatever was asked for. */
+  readonly lastSeq: number;
   /** Grows with every progress or preview; hand it back to hear only of newer ones. */
   readonly version: number;
   readonly progress: JobProgress | null;

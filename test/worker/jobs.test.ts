@@ -403,6 +403,19 @@ describe("a job's events", () => {
     expect(ended.status).toBe(204);
   });
 
+  it("are not resumed after an event that the job does not have: its reader would miss those up to there", async () => {
+    const own = await makeWorkspace();
+    await makeEndpoint(own.key, "fox");
+    const { id } = await submitJob(own.key, "fox");
+    const refused = { status: 400, code: "malformed_request" };
+    expect(await refusalOf(await stream(own, id, { "last-event-id": "2" }))).toEqual(refused);
+    await send("POST", `/v1/jobs/${String(id)}/cancel`, { key: own.key });
+    expect((await collect(await stream(own, id, { "last-event-id": "1" }))).map(({ type }) => type)).toEqual([
+      "canceled",
+    ]);
+    expect(await refusalOf(await stream(own, id, { "last-event-id": "3" }))).toEqual(refused);
+  });
+
   it("are refused to one reader too many, when it comes and when it comes back", async () => {
     const own = await makeWorkspace();
     await makeEndpoint(own.key, "fox");

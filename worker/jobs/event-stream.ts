@@ -24,10 +24,14 @@ export interface WatchedJob {
  * Answers with the stream. The first look at the job happens before the answer, so that an unknown job is a 404 and
  * not a stream; after the end there is nothing to stream, and 204 tells an EventSource to stop asking.
  * @param afterSeq number of the last event the reader has; 0 for all
- * @throws Problem too_many_watchers
+ * @throws Problem too_many_watchers; malformed_request when the job has no such event: its reader would miss all up to there
  */
 export async function resumedEventStream(job: WatchedJob, afterSeq: number): Promise<Response> {
   const first = await watch(job, { seq: afterSeq, version: 0 }, 0);
+  if (afterSeq > first.lastSeq) {
+    const detail = `Last-Event-ID must be the id of an event of this job; its newest one is ${first.lastSeq}.`;
+    throw new Problem("malformed_request", detail);
+  }
   if (!first.ended) {
     // Only a look that waits, if for a moment, is counted. A stream that is refused after it was answered would end as if
     // cut off, and its reader would come back at once, for ever.
