@@ -59,6 +59,11 @@ export function admit(admission: Admission): AdmissionAnswer {
     const detail = `The endpoint's ${admission.budgetUsedUpS} GPU-seconds of this UTC day are used up.`;
     return refusal("budget_exceeded", detail);
   }
+  if (admission.adding > admission.queueDepthMax) {
+    // Also an empty queue would not take them: to ask again is of no use.
+    const reason = `Has ${admission.adding} jobs; the endpoint's whole queue takes ${admission.queueDepthMax} (queue_depth_max).`;
+    return refusal("invalid_batch", `${reason} Send fewer at once.`);
+  }
   if (admission.queued + admission.adding > admission.queueDepthMax) {
     const more = admission.adding === 1 ? "" : ` and ${admission.adding} would come`;
     return refusal(

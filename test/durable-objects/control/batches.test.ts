@@ -60,6 +60,14 @@ describe("a batch", () => {
     expect(submit(world, 9).batch.total).toBe(9);
   });
 
+  it("is not told to come again when even an empty queue is too short for it", () => {
+    const world = new EndpointHarness({ queue_depth_max: 10 });
+    const refused = world.core.enqueueBatch(batchRequest(world, 11));
+    expect(refused).toMatchObject({ ok: false, code: "invalid_batch", detail: expect.stringContaining("takes 10") });
+    expect(refused).not.toHaveProperty("retryAfterS");
+    expect(submit(world, 10).batch.total).toBe(10);
+  });
+
   it.each([0, BATCH_JOBS_MAX + 1])("has 1 to 1,000 jobs, not %i", (count) => {
     const world = new EndpointHarness();
     expect(world.core.enqueueBatch(batchRequest(world, count))).toMatchObject({ ok: false, code: "invalid_batch" });
