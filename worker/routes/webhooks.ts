@@ -30,7 +30,7 @@ import type { Arrival } from "#worker/http/call";
 import { makeCursor, readCursor } from "#worker/http/cursor";
 import { handleOnce, type Making } from "#worker/http/idempotent";
 import { handle } from "#worker/http/router";
-import { askWebhooks } from "#worker/placement/objects";
+import { askEndpoint, askWebhooks } from "#worker/placement/objects";
 import { ownEndpoint, ownJobKey } from "#worker/placement/own-endpoint";
 
 /** The public keys are the same until the deployment's secret is another. */
@@ -118,8 +118,14 @@ const deliveries = handle(listDeliveries, async ({ env, principal: { workspaceId
 );
 
 const ofJob = handle(listJobDeliveries, async ({ env, principal: { workspaceId }, params, query }) => {
-  await ownJobKey(env, workspaceId, params.job);
-  return pageOf(env, workspaceId, null, query.cursor, [params.job], { limit: query.limit, jobId: params.job });
+  const key = await ownJobKey(env, workspaceId, params.job);
+  const only = { limit: query.limit, jobId: params.job };
+  const found = await pageOf(env, workspaceId, null, query.cursor, [params.job], only);
+  if (found.data.length === 0 && query.cursor === undefined) {
+    // What was told of a job may outlive its record; where nothing was, the job itself must be there.
+    await askEndpoint(env, key, "repeatable", (object) => object.getJob(workspaceId, params.job));
+  }
+  return found;
 });
 
 const delivery = handle(getDelivery, async ({ env, principal: { workspaceId }, params }) => {

@@ -349,6 +349,17 @@ describe("a job", () => {
     expect(log).toEqual([]);
     expect(posts).toEqual([]);
   });
+
+  it("of which nothing was told has an empty log; one that never was has none", async () => {
+    outside(noContent);
+    const own = await makeWorkspace();
+    await makeEndpoint(own.key, "quiet");
+    const job = await submitJob(own.key, "quiet");
+    const log = (id: string) => call("GET", `/v1/jobs/${id}/deliveries`, undefined, own.key);
+    expect(await jsonOf(await log(String(job.id)))).toEqual({ data: [], next_cursor: null });
+    const invented = `${String(job.id).slice(0, -1)}z`;
+    expect(await refusalOf(await log(invented))).toEqual({ status: 404, code: "job_not_found" });
+  });
 });
 
 describe("the log", () => {
