@@ -79,7 +79,7 @@ export function guardUrl(text: string, { allowLoopback, ownHosts }: UrlRules): U
     return no("Is not a URL: its host or port cannot be read.");
   }
   const host = url.hostname.toLowerCase();
-  if (isOwn(url, ownHosts)) return no("Must not point at this service; give the id of a file that it holds.");
+  if (isOwn(url, ownHosts)) return no("Must not point at this service; give a file of its own by its id.");
   if (allowLoopback && LOOPBACK.test(host)) return yes(url);
   if (url.protocol !== "https:") return no("Must be an https:// URL.");
   if (url.port !== "") return no("Must use port 443, the default; leave the port out.");

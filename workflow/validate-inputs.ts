@@ -60,7 +60,8 @@ export function validateInputs(
   }
   if (errors.length === 0) return { ok: true, values: accepted, files };
   const [first] = errors;
-  const more = errors.length > 1 ? ` ${errors.length - 1} more inputs are wrong.` : "";
+  const others = errors.length - 1;
+  const more = others === 0 ? "" : ` ${others} more ${others === 1 ? "input is" : "inputs are"} wrong.`;
   return refusal("invalid_inputs", `${first?.path ?? ""}: ${first?.reason ?? ""}${more}`, {
     errors: errors.slice(0, ERRORS_MAX),
   });

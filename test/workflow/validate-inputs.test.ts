@@ -150,7 +150,14 @@ describe("values that do not fit", () => {
 
   it("are all listed", () => {
     const result = check({ width: 1, strength: 2, promt: "x" });
-    expect(result).toMatchObject({ ok: false, code: "invalid_inputs" });
+    expect(result).toMatchObject({
+      ok: false,
+      code: "invalid_inputs",
+      detail: expect.stringMatching(/ 2 more inputs are wrong\.$/),
+    });
+    expect(check({ width: 1, strength: 2 })).toMatchObject({
+      detail: expect.stringMatching(/ 1 more input is wrong\.$/),
+    });
     expect(fault({ width: 1, strength: 2, promt: "x" })?.map((error) => error.path)).toEqual([
       "/inputs/promt",
       "/inputs/width",

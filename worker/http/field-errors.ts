@@ -9,6 +9,9 @@ export function jsonPointer(steps: readonly PropertyKey[]): string {
 /** Most errors one answer lists; beyond it they say nothing new. */
 const FIELD_ERRORS_MAX = 100;
 
+/** How zod begins what it says of a wrong type; other words come from the schema, which knows better. */
+const ZODS_OWN = "Invalid input";
+
 /** Says what is wrong with each field, in words for whoever sent it. */
 export function fieldErrors(issues: readonly z.core.$ZodIssue[]): FieldError[] {
   return issues.flatMap(errorsOf).slice(0, FIELD_ERRORS_MAX);
@@ -27,6 +30,7 @@ function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
       if (typeof issue.input === "bigint" && ["int", "number"].includes(issue.expected)) {
         return [{ path, reason: `Must be ${issue.input < 0n ? "at least -(2^53 - 1)" : "at most 2^53 - 1"}.` }];
       }
+      if (!issue.message.startsWith(ZODS_OWN)) return [{ path, reason: sentence(issue.message) }];
       return issue.input === undefined && isMissing(issue)
         ? [{ path, reason: "This field is required.", allowed: { type: issue.expected } }]
         : [{ path, reason: `Must be ${typeName(issue.expected)}.`, allowed: { type: issue.expected } }];
@@ -61,11 +65,20 @@ function errorsOf(issue: z.core.$ZodIssue): FieldError[] {
       if (best === undefined || best.length === 0) return [{ path, reason: "Is none of the forms taken here." }];
       return best.flatMap((inner) => errorsOf({ ...inner, path: [...issue.path, ...inner.path] }));
     }
+    case "invalid_format":
+      return [{ path, reason: issue.format === "datetime" ? momentWanted(issue.input) : sentence(issue.message) }];
     case "invalid_key":
       return [{ path, reason: `The name of this field is not valid: ${issue.issues[0]?.message ?? "malformed"}.` }];
     default:
       return [{ path, reason: sentence(issue.message) }];
   }
+}
+
+/** What a moment must be; one whose offset lost its + on the way, as it does in an address, is told so. */
+function momentWanted(given: unknown): string {
+  const reason = "Must be a date and time with Z or an offset, such as 2026-01-31T12:00:00Z.";
+  const isTorn = typeof given === "string" && / [0-9]{2}:?[0-9]{2}$/.test(given) && given.includes("T");
+  return isTorn ? `${reason} In an address, a + is written %2B.` : reason;
 }
 
 /** How many complaints are of the whole value and not of something in it. */
