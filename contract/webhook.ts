@@ -196,7 +196,8 @@ export const ListenedMessage = z.object({
 export type ListenedMessage = z.infer<typeof ListenedMessage>;
 
 export const DeliveryReport = z.strictObject({
-  status: z.int().min(100).max(599).nullable(),
+  /** Three digits are a status, whatever they mean: what is not taken here is handed out again and again. */
+  status: z.int().min(100).max(999).nullable(),
   ms: z.int().nonnegative(),
   error: z.string().max(1_000).nullable(),
   answer: z.string().max(4_096).nullable(),

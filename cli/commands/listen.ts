@@ -1,13 +1,11 @@
 import type { Call, Command } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { eventsNamed } from "#cli/event-names";
+import { forwardMessage } from "#cli/forward-message";
 import { duration } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
 import { PilotlightError } from "#client/pilotlight-error";
-import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
-import { type DeliveryReport, type ListenedMessage, type Webhook, WebhookEvent } from "#contract/webhook";
-
-const ERROR_LENGTH_MAX = 1_000;
+import { type ListenedMessage, type Webhook, WebhookEvent } from "#contract/webhook";
 
 export const listen: Command = {
   path: ["listen"],
@@ -94,7 +92,7 @@ async function forward(
   const report =
     target === undefined
       ? { status: 200, ms: 0, error: null, answer: null }
-      : await posted(target, message, call.interrupts.force);
+      : await forwardMessage(target, message, call.interrupts.force);
   const outcome = report.status === null ? (report.error ?? "no answer") : String(report.status);
   if (target !== undefined) call.output.note(`${message.event}  ${outcome}  ${duration(report.ms)}`);
   call.output.event({ event: "forwarded", type: message.event, delivery: message.delivery_id, ...report });
@@ -103,25 +101,5 @@ async function forward(
     await client.webhooks.report(webhook, message.delivery_id, report, { signal: call.interrupts.force });
   } catch (error) {
     call.output.note(`The outcome could not be reported: ${String(error)}`);
-  }
-}
-
-/** Sends the very bytes with the very headers; nothing is followed, so that the program sees what the service sends. */
-async function posted(target: string, message: ListenedMessage, signal: AbortSignal): Promise<DeliveryReport> {
-  const start = performance.now();
-  const took = () => Math.round(performance.now() - start);
-  try {
-    const response = await fetch(target, {
-      method: "POST",
-      headers: message.headers,
-      body: new TextEncoder().encode(message.body),
-      redirect: "manual",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(WEBHOOK_TIMEOUT_MS)]),
-    });
-    const answer = new TextDecoder().decode((await response.arrayBuffer()).slice(0, WEBHOOK_ANSWER_BYTES_MAX));
-    return { status: response.status, ms: took(), error: null, answer };
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    return { status: null, ms: took(), error: cause.slice(0, ERROR_LENGTH_MAX), answer: null };
   }
 }
