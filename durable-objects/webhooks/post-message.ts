@@ -11,7 +11,7 @@ const ANSWER_READ_BYTES_MAX = 64 * 1024;
 
 const FAILURES = {
   timeout: "No whole answer came within 15 seconds.",
-  unreachable: "The address cannot be reached.",
+  unreachable: "No answer came: the address cannot be reached, or what is there does not speak HTTP.",
   broken_off: "The answer broke off.",
 } as const;
 
