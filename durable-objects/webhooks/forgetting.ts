@@ -13,4 +13,5 @@ export function forgetOld(state: WebhooksState, now: number): void {
   const mayBeMore = deliveries.forget(before, FORGET_MESSAGES_MAX);
   state.forgotAt = mayBeMore ? null : now;
   deliveries.forgetHealth(now - RETENTION_MS);
+  deliveries.forgetUnwanted(now - RETENTION_MS);
 }

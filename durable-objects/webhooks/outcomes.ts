@@ -63,6 +63,7 @@ export function noteOutcome(
       deliveries.change({ ...delivery, tries, tried: count, nextTryAt });
     }
   }
+  if (delivery.source === "default") noteJobsOwn(state, delivery, outcome.type, now);
   if (delivery.source === "default" && isGivenUp(deliveries.health(destination), now)) {
     giveUp(state, destination, now);
   }
@@ -91,6 +92,18 @@ export function loseTries(state: WebhooksState, now: number, before: number): vo
     const tries = withTry(delivery.tries, { at: startedAt, status: null, ms: now - startedAt, error, answer: null });
     deliveries.change({ ...delivery, tries, nextTryAt: delivery.state === "pending" ? now : null });
   }
+}
+
+/** 410 at a job's own URL ends what there is for this job; other jobs may post to the same place. */
+function noteJobsOwn(
+  { deliveries }: WebhooksState,
+  { jobId, url, destination }: DeliveryRecord,
+  outcome: "delivered" | "gone" | "failed",
+  now: number,
+): void {
+  if (jobId === null || url === null) return;
+  if (outcome === "gone") deliveries.endJob(jobId, url, destination, now);
+  else if (outcome === "delivered" && deliveries.isUnwanted(jobId, url)) deliveries.wantJob(jobId);
 }
 
 /** Nobody can disable where single jobs post to: what is pending there has failed, and what comes has its five days. */

@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import type { DeliveryId } from "#contract/ids";
 import { DELIVERY_RETENTION_DAYS, LISTEN_LOST_MS, WEBHOOK_RETRY_DELAYS_S } from "#contract/limits";
+import { eventMessageId } from "#durable-objects/outbox/message-id";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import { FAILING_SENDS_MAX } from "#durable-objects/webhooks/send-order";
 import { WebhooksCore } from "#durable-objects/webhooks/webhooks-core";
@@ -99,12 +100,48 @@ describe("a delivery that fails", () => {
     expect(hooks.open).toEqual([]);
   });
 
-  it("with 410 at a job's own URL ends that delivery alone", () => {
+  it("with 410 at a job's own URL ends what there is for that job, and for no other", () => {
     const hooks = new WebhooksHarness();
-    hooks.publish(hooks.event({ url: url("job") }));
+    const first = hooks.event({ url: url("job") });
+    const { jobId } = first;
+    const more = (number: number, place = "job") =>
+      hooks.event({ url: url(place), jobId, messageId: eventMessageId(jobId, number) });
+    // The second waits behind the first.
+    hooks.publish(first, more(5));
+    expect(hooks.open).toHaveLength(1);
     hooks.settle(() => answered(410));
-    expect(hooks.log("default").deliveries[0]).toMatchObject({ state: "failed", tries: [{ status: 410 }] });
-    hooks.publish(hooks.event({ url: url("job") }));
+    expect(hooks.log("default").deliveries.map(({ state }) => state)).toEqual(["failed", "failed"]);
+    expect(hooks.log("default").deliveries.at(-1)).toMatchObject({ tries: [{ status: 410 }] });
+
+    hooks.publish(more(6));
+    expect(hooks.open).toEqual([]);
+    expect(hooks.log("default").deliveries).toHaveLength(2);
+    hooks.publish(more(7, "elsewhere"), hooks.event({ url: url("job") }));
+    expect(hooks.open).toHaveLength(2);
+    hooks.settle(() => OK);
+
+    // Who takes a message again by hand wants the next ones, too.
+    const again = hooks.log("default").deliveries.find(({ state }) => state === "failed");
+    if (again === undefined) throw new Error("nothing has failed");
+    hooks.must((core) => core.redeliver(hooks.workspaceId, "default", again.id));
+    hooks.settle(() => OK);
+    hooks.publish(more(8));
+    expect(hooks.open).toHaveLength(1);
+  });
+
+  it("with 410 at a job's own URL is remembered for as long as the log", () => {
+    const hooks = new WebhooksHarness();
+    const first = hooks.event({ url: url("job") });
+    const { jobId } = first;
+    const more = (number: number) =>
+      hooks.event({ url: url("job"), jobId, messageId: eventMessageId(jobId, number), at: hooks.now });
+    hooks.publish(first);
+    hooks.settle(() => answered(410));
+    hooks.live((DELIVERY_RETENTION_DAYS - 1) * DAY_MS, () => OK);
+    hooks.publish(more(5));
+    expect(hooks.open).toEqual([]);
+    hooks.live(2 * DAY_MS, () => OK);
+    hooks.publish(more(6));
     expect(hooks.open).toHaveLength(1);
   });
 

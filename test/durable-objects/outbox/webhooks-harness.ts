@@ -156,7 +156,7 @@ export class WebhooksHarness {
   }
 
   event(more: Partial<OutboxEvent> = {}): OutboxEvent & { readonly jobId: JobId } {
-    const jobId = this.jobId();
+    const jobId = more.jobId ?? this.jobId();
     return {
       messageId: eventMessageId(jobId, 4),
       type: "job.succeeded",
