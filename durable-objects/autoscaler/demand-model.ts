@@ -3,7 +3,7 @@
  * many jobs would run at once if nobody waited, and how long each such level stays unused; what each replica saves in
  * waiting. Times are seconds by the caller's clock.
  */
-import { addGap, GAP_BINS, keepFor } from "./gap-histogram.ts";
+import { addGap, GAP_BINS, keepFor, longestGapS } from "./gap-histogram.ts";
 import { ServiceTimes } from "./service-times.ts";
 import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 
@@ -23,6 +23,10 @@ export const RATE_BOOTS = [1, 4, 16] as const;
 export const RUNNING_MAX = 192;
 /** The wait value may move by so much before how long to keep a level is worked out anew. */
 const WAIT_VALUE_STEP = 0.02;
+/** Traffic is over for a level that has been unused for so many boots, this long at least, and so many of its longest gaps more. */
+const QUIET_S_MIN = 300;
+const QUIET_BOOTS = 10;
+const QUIET_GAPS = 2;
 
 const ROW = LEVELS_MAX + 1;
 
@@ -135,6 +139,7 @@ export class DemandModel {
     if (gaps !== undefined) this.#gapsUntil(gaps, waitValue);
     for (const [index, until] of windows.entries()) {
       this.staffing.worthUntil(index, waitValue, this.bootS, now - this.startedAt, until);
+      this.#untilOver(until);
       stairs(until);
     }
   }
@@ -170,10 +175,29 @@ export class DemandModel {
     return Math.min(waitValue * saved, this.bootS + waitValue * Math.min(saved, this.bootS));
   }
 
-  #gapsUntil(until: Float64Array, waitValue: number): void {
-    const running = this.ends.length;
+  /**
+   * A level that has been unused for much longer than it ever was lately is not what it was: what it saved in waiting then
+   * says nothing of now. Without this a quarter of an hour of dense traffic keeps its replicas for half an hour after it.
+   */
+  #untilOver(until: Float64Array): void {
+    const quietS = Math.max(QUIET_S_MIN, QUIET_BOOTS * this.bootS);
     for (let level = 1; level <= LEVELS_MAX; level++) {
-      const since = level <= running ? (this.ends[running - level] ?? 0) : (this.unusedSince[level] ?? 0);
+      const since = this.#unusedFrom(level);
+      if (since === Number.NEGATIVE_INFINITY) continue;
+      const over = since + quietS + QUIET_GAPS * longestGapS(this.gaps, level * GAP_BINS);
+      until[level] = Math.min(until[level] ?? 0, over);
+    }
+  }
+
+  /** Since when a level is unused, or when it will be; -Infinity if it never was used. */
+  #unusedFrom(level: number): number {
+    const running = this.ends.length;
+    return level <= running ? (this.ends[running - level] ?? 0) : (this.unusedSince[level] ?? 0);
+  }
+
+  #gapsUntil(until: Float64Array, waitValue: number): void {
+    for (let level = 1; level <= LEVELS_MAX; level++) {
+      const since = this.#unusedFrom(level);
       let keep = 0;
       if (since > Number.NEGATIVE_INFINITY) {
         keep = this.#keepFor[level] ?? -1;

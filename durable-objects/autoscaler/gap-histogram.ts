@@ -5,6 +5,8 @@ export const GAP_BINS = 40;
 const FIRST_EDGE_S = 0.25;
 /** Each new gap takes so much of the weight of all before it. */
 const DECAY = 1 - 1 / 120;
+/** What a gap counts for that hardly matters any more. */
+const FADED = 0.1;
 /** Gaps the prior counts for. */
 const PRIOR_WEIGHT = 2;
 
@@ -53,4 +55,10 @@ export function keepFor(counts: Float64Array, from: number, coldCost: number): n
     edgeBefore = edge;
   }
   return bestAt;
+}
+
+/** The longest gap of a level that has not faded: of the last few hundred; 0 without any. */
+export function longestGapS(counts: Float64Array, from: number): number {
+  for (let bin = GAP_BINS - 1; bin >= 0; bin--) if ((counts[from + bin] ?? 0) >= FADED) return EDGES_S[bin] ?? 0;
+  return 0;
 }

@@ -76,6 +76,19 @@ describe("the predictive policy", () => {
     expect(gpuSeconds).toBeLessThan(8 * 60);
   });
 
+  it.each([1, 10, 100])(
+    "lets go of what dense traffic needed within ten starts and two gaps of its end, w %i",
+    (waitValue) => {
+      const rows = steady(900, 1, 11);
+      const endS = rows.at(-1)?.t ?? 0;
+      const lastly = (horizonS: number) => run(rows, horizonS, { ...SETTINGS, waitValue });
+      // Ten starts of 30 s, and twice the longest gap of a level that it had not left for good.
+      const whole = lastly(endS + 7_200);
+      expect(whole.gpuSeconds - lastly(endS + 900).gpuSeconds).toBeLessThan(2 * 1_800);
+      expect(whole.decisions.at(-1)).toMatchObject({ wanted: 0, lookAgainAt: null });
+    },
+  );
+
   it("keeps a replica that starts quickly for the next of a person's calls", () => {
     const calls = [0, 5, 10, 15].map((t) => ({ t, serviceS: 0.5 }));
     const { launches, gpuSeconds } = run(calls, 3_600, SETTINGS, 1);
