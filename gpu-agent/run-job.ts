@@ -245,7 +245,7 @@ class JobRun implements RunningJob {
     const leave = () => giveBack("the replica drains");
     drain.addEventListener("abort", leave, { once: true, signal });
     if (drain.aborted) leave();
-    void before.free.then(() => this.#begin(0));
+    void before.free.then(() => this.#begin(FIRST_BEAT_MS));
   }
 
   /** The job's turn has come. @param beatMs when the server hears of it, unless there is more to say then */
