@@ -139,9 +139,9 @@ export class DemandModel {
     if (gaps !== undefined) this.#gapsUntil(gaps, waitValue);
     for (const [index, until] of windows.entries()) {
       this.staffing.worthUntil(index, waitValue, this.bootS, now - this.startedAt, until);
-      this.#untilOver(until);
-      stairs(until);
     }
+    this.#untilOver(windows);
+    for (const until of windows) stairs(until);
   }
 
   forgetDerived(): void {
@@ -179,13 +179,13 @@ export class DemandModel {
    * A level that has been unused for much longer than it ever was lately is not what it was: what it saved in waiting then
    * says nothing of now. Without this a quarter of an hour of dense traffic keeps its replicas for half an hour after it.
    */
-  #untilOver(until: Float64Array): void {
+  #untilOver(windows: readonly Float64Array[]): void {
     const quietS = Math.max(QUIET_S_MIN, QUIET_BOOTS * this.bootS);
     for (let level = 1; level <= LEVELS_MAX; level++) {
       const since = this.#unusedFrom(level);
       if (since === Number.NEGATIVE_INFINITY) continue;
       const over = since + quietS + QUIET_GAPS * longestGapS(this.gaps, level * GAP_BINS);
-      until[level] = Math.min(until[level] ?? 0, over);
+      for (const until of windows) until[level] = Math.min(until[level] ?? 0, over);
     }
   }
 
