@@ -230,38 +230,6 @@ export class DeliveryStore {
     );
   }
 
-  // --- jobs whose own URL is gone ------------------------------------------------------------------------------------
-
-  /** The receiver wants no more messages of this job: what is pending there has failed, and what comes is not made. */
-  endJob(jobId: JobId, url: string, destination: string, now: number): void {
-    this.touched.add(destination);
-    this.#db.exec("INSERT OR REPLACE INTO unwanted_jobs (job_id, url, since) VALUES (?, ?, ?)", jobId, url, now);
-    this.#db.exec(
-      `UPDATE deliveries SET state = 'failed', next_try_at = NULL, ended_at = ?
-       WHERE state = 'pending' AND job_id = ? AND source = 'default' AND url = ?`,
-      now,
-      jobId,
-      url,
-    );
-  }
-
-  isUnwanted(jobId: JobId | null, url: string): boolean {
-    if (jobId === null) return false;
-    const rows = this.#db.exec("SELECT 1 AS found FROM unwanted_jobs WHERE job_id = ? AND url = ?", jobId, url);
-    return rows.length > 0;
-  }
-
-  /** A message of the job, sent again by hand, was taken after all. */
-  wantJob(jobId: JobId): void {
-    this.#db.exec("DELETE FROM unwanted_jobs WHERE job_id = ?", jobId);
-  }
-
-  forgetUnwanted(before: number): void {
-    this.#db.exec("DELETE FROM unwanted_jobs WHERE since <= ?", before);
-  }
-
-  // --- what is tried again by hand -----------------------------------------------------------------------------------
-
   /**
    * Makes everything pending that has failed, for good or so far, since a moment.
    * @returns how many, and their destinations
@@ -331,6 +299,36 @@ export class DeliveryStore {
         health.failingSince,
         health.closedUntil,
       );
+  }
+
+  // --- jobs whose own URL is gone ------------------------------------------------------------------------------------
+
+  /** The receiver wants no more messages of this job: what is pending there has failed, and what comes is not made. */
+  endJob(jobId: JobId, url: string, destination: string, now: number): void {
+    this.touched.add(destination);
+    this.#db.exec("INSERT OR REPLACE INTO unwanted_jobs (job_id, url, since) VALUES (?, ?, ?)", jobId, url, now);
+    this.#db.exec(
+      `UPDATE deliveries SET state = 'failed', next_try_at = NULL, ended_at = ?
+       WHERE state = 'pending' AND job_id = ? AND source = 'default' AND url = ?`,
+      now,
+      jobId,
+      url,
+    );
+  }
+
+  isUnwanted(jobId: JobId | null, url: string): boolean {
+    if (jobId === null) return false;
+    const rows = this.#db.exec("SELECT 1 AS found FROM unwanted_jobs WHERE job_id = ? AND url = ?", jobId, url);
+    return rows.length > 0;
+  }
+
+  /** A message of the job, sent again by hand, was taken after all. */
+  wantJob(jobId: JobId, url: string): void {
+    this.#db.exec("DELETE FROM unwanted_jobs WHERE job_id = ? AND url = ?", jobId, url);
+  }
+
+  forgetUnwanted(before: number): void {
+    this.#db.exec("DELETE FROM unwanted_jobs WHERE since <= ?", before);
   }
 
   // --- retention ---------------------------------------------------------------------------------------------------

@@ -32,23 +32,23 @@ export function publish(state: WebhooksState, event: OutboxEvent, data: MessageD
   const { workspaceId, deliveries, publicUrl } = state;
   if (workspaceId === null || deliveries.isKnown(event.messageId)) return;
   const wanting = state.webhooks.all().filter((webhook) => wants(webhook, event));
-  const isUrlWanted = event.url !== null && !deliveries.isUnwanted(event.jobId, event.url);
-  if (wanting.length === 0 && !isUrlWanted) return;
+  const url = event.url === null || deliveries.isUnwanted(event.jobId, event.url) ? null : event.url;
+  if (wanting.length === 0 && url === null) return;
   const body = messageBody(event.type, event.at, workspaceId, data, publicUrl);
   const message = deliveries.addMessage(event.messageId, event.type, body, now);
   const { type, jobId } = event;
   for (const webhook of wanting) {
     addDelivery(state, webhook, { id: state.deliveryId(now), message, event: type, jobId, nextTryAt: now }, now);
   }
-  if (event.url === null || !isUrlWanted) return;
+  if (url === null) return;
   deliveries.add({
     id: state.deliveryId(now),
     source: "default",
-    destination: originOf(event.url),
+    destination: originOf(url),
     message,
     event: type,
     jobId,
-    url: event.url,
+    url,
     nextTryAt: now,
     createdAt: now,
   });

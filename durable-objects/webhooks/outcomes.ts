@@ -103,7 +103,7 @@ function noteJobsOwn(
 ): void {
   if (jobId === null || url === null) return;
   if (outcome === "gone") deliveries.endJob(jobId, url, destination, now);
-  else if (outcome === "delivered" && deliveries.isUnwanted(jobId, url)) deliveries.wantJob(jobId);
+  else if (outcome === "delivered") deliveries.wantJob(jobId, url);
 }
 
 /** Nobody can disable where single jobs post to: what is pending there has failed, and what comes has its five days. */
