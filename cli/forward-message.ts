@@ -1,10 +1,8 @@
 /** One webhook message to a program on this machine, as the service would send it. */
-import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
+import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_ANSWER_READ_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
 import type { DeliveryReport, ListenedMessage } from "#contract/webhook";
 
 const ERROR_LENGTH_MAX = 1_000;
-/** Read of an answer at most, as the service does: whoever says more has answered all the same. */
-const ANSWER_READ_BYTES_MAX = 64 * 1024;
 
 /**
  * Sends the very bytes with the very headers; nothing is followed, so that the program sees what the service sends.
@@ -41,7 +39,7 @@ async function firstBytes(body: ReadableStream<Uint8Array<ArrayBuffer>> | null):
   for await (const chunk of body ?? []) {
     if (length < WEBHOOK_ANSWER_BYTES_MAX) kept.push(chunk.subarray(0, WEBHOOK_ANSWER_BYTES_MAX - length));
     length += chunk.byteLength;
-    if (length > ANSWER_READ_BYTES_MAX) break;
+    if (length > WEBHOOK_ANSWER_READ_BYTES_MAX) break;
   }
   return new Uint8Array(await new Blob(kept).arrayBuffer());
 }

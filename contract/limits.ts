@@ -99,6 +99,8 @@ export const WEBHOOK_BODY_BYTES_MAX = 20_000;
 export const WEBHOOK_TIMEOUT_MS = 15_000;
 /** So much of a receiver's answer is kept in the delivery log. */
 export const WEBHOOK_ANSWER_BYTES_MAX = 4 * KIB;
+/** So much of it is read at most: whoever says more has answered all the same. */
+export const WEBHOOK_ANSWER_READ_BYTES_MAX = 64 * KIB;
 /** Seconds after the first try at which the further ones follow it, one after the other: ten tries over 75 hours. */
 export const WEBHOOK_RETRY_DELAYS_S = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] as const;
 /** A rotated secret signs beside the new one for this long. */

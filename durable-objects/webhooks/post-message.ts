@@ -1,13 +1,10 @@
 /** One try of a webhook message as the network sees it: the request, its deadline, and what came back. */
-import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
+import { WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_ANSWER_READ_BYTES_MAX, WEBHOOK_TIMEOUT_MS } from "#contract/limits";
 import { guardUrl } from "#contract/public-url";
 import { fetchGuarded } from "#durable-objects/egress/guarded-fetch";
 import type { TryResult } from "#durable-objects/outbox/outcome";
 import type { Posting } from "#durable-objects/webhooks/rpc";
 import type { Env } from "#worker/env";
-
-/** Read of an answer at most. */
-const ANSWER_READ_BYTES_MAX = 64 * 1024;
 
 const FAILURES = {
   timeout: "No whole answer came within 15 seconds.",
@@ -31,7 +28,7 @@ export async function postMessage(
     headers,
     body,
     deadlineMs: WEBHOOK_TIMEOUT_MS,
-    bytesMax: ANSWER_READ_BYTES_MAX,
+    bytesMax: WEBHOOK_ANSWER_READ_BYTES_MAX,
   });
   if (!answer.ok) return notPosted(FAILURES[answer.why], answer.ms);
   return {
