@@ -17,6 +17,8 @@ const LEVELS = 64;
 const SHORTER_WEIGHT = 0.05;
 /** Before the first batch job has shown how long one takes. */
 const HOLD_MS_DEFAULT = 10_000;
+/** The newest batch job in the average of all, once there are enough of them. */
+const MEAN_WEIGHT = 0.05;
 
 export interface ReserveMemory {
   /** How often an interactive job was the n-th at once, decayed; the first is n = 1. */
@@ -25,6 +27,8 @@ export interface ReserveMemory {
   /** What {@link Pauses} saved; rows of an earlier time do not say, nor the next one. */
   readonly pauses?: readonly number[];
   readonly holdMs?: number | null;
+  /** How long batch jobs took on average, and of how many that is; missing in rows of an earlier time. */
+  readonly mean?: readonly [ms: number, jobs: number];
 }
 
 /** What interactive traffic has needed lately. */
@@ -33,6 +37,7 @@ export class BatchReserve {
   readonly #pauses: Pauses;
   #lastAt: number;
   #holdMs: number | null;
+  #mean: { readonly ms: number; readonly jobs: number };
 
   constructor(memory: ReserveMemory | null) {
     const lastAt = memory === null || memory.weights.length === 0 ? null : memory.at;
@@ -40,11 +45,18 @@ export class BatchReserve {
     this.#pauses = new Pauses(memory?.pauses ?? [], lastAt);
     this.#lastAt = lastAt ?? Number.NEGATIVE_INFINITY;
     this.#holdMs = memory?.holdMs ?? null;
+    const [ms, jobs] = memory?.mean ?? [this.holdMs, this.#holdMs === null ? 0 : 1];
+    this.#mean = { ms, jobs };
   }
 
   /** How long batch jobs hold a replica, ms: as long as the longest of the latest ones. */
   get holdMs(): number {
     return this.#holdMs ?? HOLD_MS_DEFAULT;
+  }
+
+  /** How long they do on average, ms: what many of them cost, which a single long one hardly changes. */
+  get meanHoldMs(): number {
+    return this.#mean.ms;
   }
 
   /** An interactive job has come. @param atOnce interactive jobs that wait or run, this one included */
@@ -58,6 +70,9 @@ export class BatchReserve {
   batchEnded(busyMs: number): void {
     const known = this.#holdMs ?? 0;
     this.#holdMs = Math.round(busyMs >= known ? busyMs : known + (busyMs - known) * SHORTER_WEIGHT);
+    const { ms, jobs } = this.#mean;
+    const weight = Math.max(MEAN_WEIGHT, 1 / (jobs + 1));
+    this.#mean = { ms: Math.round(ms + (busyMs - ms) * weight), jobs: Math.min(1 / MEAN_WEIGHT, jobs + 1) };
   }
 
   /**
@@ -83,13 +98,13 @@ export class BatchReserve {
 
   /** Whether not all of them are kept any more, though somebody is expected; see {@link Pauses.isHeldOut}. */
   isHeldOut(now: number): boolean {
-    return this.#pauses.isHeldOut(now, this.holdMs);
+    return this.#pauses.isHeldOut(now, this.holdMs, this.meanHoldMs);
   }
 
   /** When fewer are kept, or nothing is kept free any more, unless another interactive job comes; null when nothing is. */
   lentMoreAt(now: number): number | null {
     const quietAt = this.quietAt(now);
-    return quietAt === null ? null : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs) ?? quietAt);
+    return quietAt === null ? null : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs, this.meanHoldMs) ?? quietAt);
   }
 
   /** When nothing is kept free any more unless another interactive job comes; null when nothing is. */
@@ -100,9 +115,9 @@ export class BatchReserve {
 
   save(): ReserveMemory {
     const at = this.#lastAt;
-    const holdMs = this.#holdMs;
-    if (at === Number.NEGATIVE_INFINITY) return { weights: [], at: 0, pauses: [], holdMs };
-    return { weights: this.#levels.save(at), at, pauses: this.#pauses.save(), holdMs };
+    const known = { holdMs: this.#holdMs, mean: [this.#mean.ms, this.#mean.jobs] as const };
+    if (at === Number.NEGATIVE_INFINITY) return { weights: [], at: 0, pauses: [], ...known };
+    return { weights: this.#levels.save(at), at, pauses: this.#pauses.save(), ...known };
   }
 }
 

@@ -22,7 +22,7 @@ const KNOWN_MIN = 20;
 const WAIT_MS_MIN = 1_000;
 
 /**
- * Idle replicas are held at all costs for as long as so many batch jobs take. Who needs all replicas near their limit hardly
+ * Idle replicas are held at all costs for as long as so many batch jobs take on average. Who needs all replicas near their limit hardly
  * pauses for so long; and callers that wait for their batch jobs before they send more make pauses that would teach to
  * hold ever longer.
  */
@@ -70,9 +70,12 @@ export class Pauses {
     return this.#lentAfter(this.#since(now), holdMs);
   }
 
-  /** Whether idle replicas have been held, in the present pause, for as long as they are at all costs. */
-  isHeldOut(now: number, holdMs: number): boolean {
-    const at = this.#heldOutAfter(holdMs);
+  /**
+   * Whether idle replicas have been held, in the present pause, for as long as they are at all costs.
+   * @param meanHoldMs how long a batch job holds a replica on average: one long job must not have a fleet held for minutes
+   */
+  isHeldOut(now: number, holdMs: number, meanHoldMs: number): boolean {
+    const at = this.#heldOutAfter(holdMs, meanHoldMs);
     return at !== null && this.#since(now) >= at;
   }
 
@@ -80,14 +83,14 @@ export class Pauses {
    * When one of these lets batch jobs have more, unless an interactive job comes: the alarm must ring.
    * @returns null: not before QUIET_MS are over
    */
-  moreAt(now: number, holdMs: number): number | null {
+  moreAt(now: number, holdMs: number, meanHoldMs: number): number | null {
     const since = this.#since(now);
     if (this.#lastAt === null) return null;
     const begins = [WAIT_MS_MIN, ...this.#expectedTimes().map(({ to }) => Math.max(WAIT_MS_MIN, to))];
     const begun = begins.findLast((begin) => begin <= since) ?? WAIT_MS_MIN;
     const grows = (Math.floor(since / begun) + 1) * begun;
     const lent = this.#lentAfter(since, holdMs);
-    const heldOut = this.#heldOutAfter(holdMs);
+    const heldOut = this.#heldOutAfter(holdMs, meanHoldMs);
     const after = [grows, heldOut ?? 0, ...begins]
       .filter((ms) => ms > since)
       .toSorted((a, b) => a - b)
@@ -116,8 +119,8 @@ export class Pauses {
   }
 
   /** So long after the last job idle replicas have been held for HELD_JOBS_MAX batch jobs; null: not within QUIET_MS. */
-  #heldOutAfter(holdMs: number): number | null {
-    const limit = Math.max(WAIT_MS_MIN, HELD_JOBS_MAX * holdMs);
+  #heldOutAfter(holdMs: number, meanHoldMs: number): number | null {
+    const limit = Math.max(WAIT_MS_MIN, HELD_JOBS_MAX * meanHoldMs);
     const expected = this.#expectedTimes();
     let held = 0;
     let before = 0;

@@ -228,7 +228,7 @@ function keptForInteractive(state: EndpointState, ready: number, now: number): K
   const most = isShort ? Math.min(ceiling, capacity) : ceiling;
   const isScarce = batchDueAt !== null && batchDueAt <= now && capacity >= most;
   const startedAt = batchStartedAt(state, now);
-  const owedAt = startedAt === null ? now : startedAt + batchApartMs(reserve.holdMs, capacity);
+  const owedAt = startedAt === null ? now : startedAt + batchApartMs(reserve.meanHoldMs, capacity);
   const replicas = keptFree({
     level: reserve.level(now, isScarce),
     lent: reserve.lent(now),

@@ -83,6 +83,28 @@ describe("how long batch jobs hold a replica", () => {
     expect(reserve.holdMs).toBeLessThan(2_100);
     expect(new BatchReserve(reserve.save()).holdMs).toBe(reserve.holdMs);
   });
+
+  it("is on average what many took: a single long one, first or later, hardly changes it", () => {
+    for (const longOne of [0, 40]) {
+      const reserve = new BatchReserve(null);
+      for (let job = 0; job < 60; job += 1) reserve.batchEnded(job === longOne ? 60_000 : 2_000);
+      expect(reserve.meanHoldMs).toBeGreaterThan(2_000);
+      expect(reserve.meanHoldMs).toBeLessThan(4_500);
+      expect(new BatchReserve(reserve.save()).meanHoldMs).toBe(reserve.meanHoldMs);
+    }
+    const { mean: _, ...before } = new BatchReserve({ weights: [], at: 0, holdMs: 3_000 }).save();
+    expect(new BatchReserve(before).meanHoldMs).toBe(3_000);
+  });
+
+  it("is what a fleet is held for ten times over, not the longest ten times over", () => {
+    const reserve = new BatchReserve(null);
+    for (let job = 0; job < 60; job += 1) reserve.batchEnded(2_000);
+    reserve.batchEnded(60_000);
+    // Bursts at no time that anybody could tell: somebody may always come.
+    for (const second of [0, 3, 40, 47, 130, 131, 133, 200]) reserve.arrived(START + second * 1_000, 6);
+    const heldMs = [10, 30, 60, 120].filter((after) => !reserve.isHeldOut(START + (200 + after) * 1_000));
+    expect(heldMs).toEqual([10, 30]);
+  });
 });
 
 describe("what is kept free of batch jobs", () => {

@@ -31,9 +31,9 @@ function exponential(seed: number, count: number, meanMs: number): number[] {
 describe("what is lent in a pause", () => {
   it("is nothing before a pause is known, nor to be looked for", () => {
     const none = new Pauses([], null);
-    expect([none.lent(START + MINUTE, HOLD_MS), none.moreAt(START + MINUTE, HOLD_MS)]).toEqual([0, null]);
+    expect([none.lent(START + MINUTE, HOLD_MS), none.moreAt(START + MINUTE, HOLD_MS, HOLD_MS)]).toEqual([0, null]);
     const { pauses, lastAt } = pausesAfter([]);
-    expect([pauses.lent(lastAt + MINUTE, HOLD_MS), pauses.moreAt(lastAt + MINUTE, HOLD_MS)]).toEqual([0, null]);
+    expect([pauses.lent(lastAt + MINUTE, HOLD_MS), pauses.moreAt(lastAt + MINUTE, HOLD_MS, HOLD_MS)]).toEqual([0, null]);
   });
 
   it("is everything within seconds of a burst, when none has followed another yet", () => {
@@ -57,11 +57,11 @@ describe("what is lent in a pause", () => {
 
   it("holds all replicas for no longer than ten batch jobs take", () => {
     const { pauses, lastAt } = pausesAfter([MINUTE, MINUTE, MINUTE]);
-    expect(pauses.moreAt(lastAt + 20 * SECOND, HOLD_MS)).toBe(lastAt + 10 * HOLD_MS);
-    expect([1, 0].map((ms) => pauses.isHeldOut(lastAt + 10 * HOLD_MS - ms, HOLD_MS))).toEqual([false, true]);
+    expect(pauses.moreAt(lastAt + 20 * SECOND, HOLD_MS, HOLD_MS)).toBe(lastAt + 10 * HOLD_MS);
+    expect([1, 0].map((ms) => pauses.isHeldOut(lastAt + 10 * HOLD_MS - ms, HOLD_MS, HOLD_MS))).toEqual([false, true]);
     // In between nobody is expected; before each burst they are held anew, for not quite as long.
     const regular = pausesAfter(bursts(10));
-    expect(regular.pauses.isHeldOut(regular.lastAt + MINUTE, HOLD_MS)).toBe(false);
+    expect(regular.pauses.isHeldOut(regular.lastAt + MINUTE, HOLD_MS, HOLD_MS)).toBe(false);
   });
 
   it.each([1, 2, 3, 4, 5])("leaves nearly all jobs that come at random alone, seed %i", (seed) => {
@@ -99,10 +99,10 @@ describe("what is lent in a pause", () => {
     const stepMs = 500;
     const wrong: string[] = [];
     for (const [index, { pauses, lastAt }] of learned.entries()) {
-      const given = (at: number): number => pauses.lent(at, HOLD_MS) + (pauses.isHeldOut(at, HOLD_MS) ? 0.5 : 0);
+      const given = (at: number): number => pauses.lent(at, HOLD_MS) + (pauses.isHeldOut(at, HOLD_MS, HOLD_MS) ? 0.5 : 0);
       const lentAt = Array.from({ length: QUIET_MS / stepMs }, (_, step) => given(lastAt + step * stepMs));
       for (const [step, lent] of lentAt.entries()) {
-        const more = pauses.moreAt(lastAt + step * stepMs, HOLD_MS);
+        const more = pauses.moreAt(lastAt + step * stepMs, HOLD_MS, HOLD_MS);
         const grows = lentAt.findIndex((then, at) => at > step && then > lent);
         // Between the moments looked at it may have grown and gone back.
         const isLate = grows !== -1 && (more === null || more > lastAt + grows * stepMs);
