@@ -104,7 +104,9 @@ export class BatchReserve {
   /** When fewer are kept, or nothing is kept free any more, unless another interactive job comes; null when nothing is. */
   lentMoreAt(now: number): number | null {
     const quietAt = this.quietAt(now);
-    return quietAt === null ? null : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs, this.meanHoldMs) ?? quietAt);
+    return quietAt === null
+      ? null
+      : Math.min(quietAt, this.#pauses.moreAt(now, this.holdMs, this.meanHoldMs) ?? quietAt);
   }
 
   /** When nothing is kept free any more unless another interactive job comes; null when nothing is. */

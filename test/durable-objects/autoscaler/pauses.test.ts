@@ -33,7 +33,10 @@ describe("what is lent in a pause", () => {
     const none = new Pauses([], null);
     expect([none.lent(START + MINUTE, HOLD_MS), none.moreAt(START + MINUTE, HOLD_MS, HOLD_MS)]).toEqual([0, null]);
     const { pauses, lastAt } = pausesAfter([]);
-    expect([pauses.lent(lastAt + MINUTE, HOLD_MS), pauses.moreAt(lastAt + MINUTE, HOLD_MS, HOLD_MS)]).toEqual([0, null]);
+    expect([pauses.lent(lastAt + MINUTE, HOLD_MS), pauses.moreAt(lastAt + MINUTE, HOLD_MS, HOLD_MS)]).toEqual([
+      0,
+      null,
+    ]);
   });
 
   it("is everything within seconds of a burst, when none has followed another yet", () => {
@@ -99,7 +102,8 @@ describe("what is lent in a pause", () => {
     const stepMs = 500;
     const wrong: string[] = [];
     for (const [index, { pauses, lastAt }] of learned.entries()) {
-      const given = (at: number): number => pauses.lent(at, HOLD_MS) + (pauses.isHeldOut(at, HOLD_MS, HOLD_MS) ? 0.5 : 0);
+      const given = (at: number): number =>
+        pauses.lent(at, HOLD_MS) + (pauses.isHeldOut(at, HOLD_MS, HOLD_MS) ? 0.5 : 0);
       const lentAt = Array.from({ length: QUIET_MS / stepMs }, (_, step) => given(lastAt + step * stepMs));
       for (const [step, lent] of lentAt.entries()) {
         const more = pauses.moreAt(lastAt + step * stepMs, HOLD_MS, HOLD_MS);
