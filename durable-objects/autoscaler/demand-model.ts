@@ -4,6 +4,7 @@
  * waiting. Times are seconds by the caller's clock.
  */
 import { addGap, GAP_BINS, keepFor, longestGapS } from "./gap-histogram.ts";
+import { type Expected, Rhythm } from "./rhythm.ts";
 import { ServiceTimes } from "./service-times.ts";
 import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 
@@ -51,6 +52,9 @@ export class DemandModel {
   readonly gaps = new Float64Array(ROW * GAP_BINS);
   readonly savedPerNeed = new Float64Array(ROW);
   staffing = new Staffing();
+  rhythm = new Rhythm();
+  /** What the rhythm lets expect after the latest occasion; undefined where that is to be worked out anew. */
+  #expected: Expected | null | undefined;
   /** By level: how long it is worth keeping unused; negative where that is to be worked out anew. */
   readonly #keepFor = new Float64Array(ROW).fill(-1);
   #keepForWaitValue = Number.NaN;
@@ -95,6 +99,8 @@ export class DemandModel {
     const level = Math.min(LEVELS_MAX, this.ends.length + 1);
     this.top = Math.max(this.top, level);
     const { staffing } = this;
+    const pausedS = level === 1 ? now - (this.unusedSince[1] ?? 0) : 0;
+    if (this.rhythm.arrived(now, level, pausedS, this.bootS, this.#expected ?? null)) this.#expected = undefined;
     if (level > 1 || staffing.coldFreeAt <= now) {
       const saved = this.savedPerNeed[level] ?? 0;
       this.savedPerNeed[level] = saved + SAVED_WEIGHT * (Math.max(0, staffing.takeSaved(level)) - saved);
@@ -142,11 +148,30 @@ export class DemandModel {
     }
     this.#untilOver(windows);
     for (const until of windows) stairs(until);
+    this.#restUntilExpected(waitValue);
   }
 
   forgetDerived(): void {
     this.#keepFor.fill(-1);
+    this.#expected = undefined;
     this.#untilStale = true;
+  }
+
+  /** Replicas worth having now because jobs come by the clock. */
+  levelExpected(now: number): number {
+    const due = this.#due(now);
+    return due === null || now < due.from ? 0 : due.level;
+  }
+
+  /** When more than so many replicas are to be there, or started, because jobs come by the clock; Infinity: never. */
+  expectedFrom(replicas: number, now: number): number {
+    const due = this.#due(now);
+    return due === null || now >= due.from || replicas >= due.level ? Number.POSITIVE_INFINITY : due.from;
+  }
+
+  /** Until when a level is kept for jobs that come by the clock; -Infinity where it is not. */
+  expectedUntil(level: number, now: number): number {
+    return level <= this.levelExpected(now) ? (this.#due(now)?.to ?? now) : Number.NEGATIVE_INFINITY;
   }
 
   /** The highest level worth keeping at `now` because of its gaps; `until` says when that changes. */
@@ -189,6 +214,32 @@ export class DemandModel {
     }
   }
 
+  /** When jobs that come by the clock are due, or are still to come; null: they are not. */
+  #due(now: number): { readonly from: number; readonly to: number; readonly level: number } | null {
+    const { beganAt, held } = this.rhythm;
+    if (now < held.until) return { from: beganAt, to: held.until, level: held.level };
+    if (this.#expected === null || this.#expected === undefined) return null;
+    const { fromS, toS, level } = this.#expected;
+    return now < beganAt + toS ? { from: beganAt + fromS, to: beganAt + toS, level } : null;
+  }
+
+  /** Where jobs come by the clock, nothing is kept from one occasion to the next but for a pause that belongs to one. */
+  #restUntilExpected(waitValue: number): void {
+    const { bootS, gaps } = this;
+    const coldCost = (level: number) => this.#coldCost(level, waitValue);
+    if (this.#expected === undefined) {
+      const keepS = keepFor(gaps, GAP_BINS, coldCost(1));
+      const longestBootS = Math.max(bootS, ...this.recentBootS);
+      this.#expected = this.rhythm.expected({ bootS, longestBootS, waitValue, keepS, coldCost });
+    }
+    if (this.#expected === null) return;
+    const foreseen = { longerThanS: bootS, cost: this.#expected.costS };
+    const rest = this.#unusedFrom(1) + keepFor(gaps, GAP_BINS, coldCost(1), foreseen);
+    for (const until of this.#until) {
+      for (let level = 1; level <= LEVELS_MAX; level++) until[level] = Math.min(until[level] ?? 0, rest);
+    }
+  }
+
   /** Since when a level is unused, or when it will be; -Infinity if it never was used. */
   #unusedFrom(level: number): number {
     const running = this.ends.length;
@@ -221,6 +272,7 @@ export class DemandModel {
     this.unusedSince.fill(Number.NEGATIVE_INFINITY);
     this.gaps.fill(0);
     this.savedPerNeed.fill(0);
+    this.rhythm = new Rhythm();
     this.forgetDerived();
   }
 

@@ -27,26 +27,46 @@ export function addGap(counts: Float64Array, from: number, gapS: number): void {
   counts[bin] = (counts[bin] ?? 0) + 1;
 }
 
+/** What it costs instead after gaps of more than so many seconds, which end when that is expected. */
+export interface Foreseen {
+  readonly longerThanS: number;
+  /** GPU-seconds. */
+  readonly cost: number;
+}
+
+/** Scratch space: survival at each edge. */
+const survivals = new Float64Array(GAP_BINS);
+
 /**
  * How long an unused level is worth keeping: the T that makes E[min(gap, T)] + P(gap > T) × coldCost least.
  * @param coldCost GPU-seconds that it costs when the level is needed and not there
  * @returns seconds, 0 when it should go at once
  */
-export function keepFor(counts: Float64Array, from: number, coldCost: number): number {
-  let total = PRIOR_WEIGHT;
-  for (let bin = 0; bin < GAP_BINS; bin++) total += counts[from + bin] ?? 0;
+export function keepFor(
+  counts: Float64Array,
+  from: number,
+  coldCost: number,
+  foreseen: Foreseen | null = null,
+): number {
+  const total = PRIOR_WEIGHT + gapsKnown(counts, from);
   let below = 0;
+  for (let bin = 0; bin < GAP_BINS; bin++) {
+    below += counts[from + bin] ?? 0;
+    survivals[bin] = (total - PRIOR_WEIGHT - below + PRIOR_WEIGHT * (PRIOR_SURVIVAL[bin] ?? 0)) / total;
+  }
+  const long = foreseen === null ? 0 : (survivals[gapBin(foreseen.longerThanS)] ?? 0);
+  const longCost = foreseen?.cost ?? 0;
+  const missing = (survival: number) => Math.min(survival, long) * longCost + Math.max(0, survival - long) * coldCost;
   let survivalBefore = 1;
   let edgeBefore = 0;
   let idle = 0;
-  let best = coldCost;
+  let best = missing(1);
   let bestAt = 0;
   for (let bin = 0; bin < GAP_BINS; bin++) {
-    below += counts[from + bin] ?? 0;
     const edge = EDGES_S[bin] ?? 0;
-    const survival = (total - PRIOR_WEIGHT - below + PRIOR_WEIGHT * (PRIOR_SURVIVAL[bin] ?? 0)) / total;
+    const survival = survivals[bin] ?? 0;
     idle += (edge - edgeBefore) * 0.5 * (survivalBefore + survival);
-    const cost = idle + survival * coldCost;
+    const cost = idle + missing(survival);
     if (cost < best) {
       best = cost;
       bestAt = edge;
@@ -55,6 +75,13 @@ export function keepFor(counts: Float64Array, from: number, coldCost: number): n
     edgeBefore = edge;
   }
   return bestAt;
+}
+
+/** How many gaps are counted, older ones for less. */
+export function gapsKnown(counts: Float64Array, from: number): number {
+  let total = 0;
+  for (let bin = 0; bin < GAP_BINS; bin++) total += counts[from + bin] ?? 0;
+  return total;
 }
 
 /** The longest gap of a level that has not faded: of the last few hundred; 0 without any. */

@@ -45,14 +45,30 @@ export function replicasKept(model: DemandModel, variant: Variant, at: Situation
     at.floor,
     variant.gaps ? model.levelKept(at.now) : 0,
     model.levelStaffed(at.now, variant.windowIndex),
+    variant.clock ? model.levelExpected(at.now) : 0,
     variant.timerS > 0 ? at.busy + at.booting + at.idleYoung : 0,
   );
+}
+
+/** Until when a level is worth keeping if nothing happens; -Infinity where it is not. */
+export function levelUntil(model: DemandModel, variant: Variant, level: number, now: number): number {
+  return Math.max(
+    variant.gaps ? model.keptUntil(level) : Number.NEGATIVE_INFINITY,
+    model.staffedUntil(level, variant.windowIndex),
+    variant.clock ? model.expectedUntil(level, now) : Number.NEGATIVE_INFINITY,
+  );
+}
+
+/** When more than so many replicas are to be started though nothing happens; Infinity: never. */
+export function startsFrom(model: DemandModel, variant: Variant, replicas: number, now: number): number {
+  return variant.clock ? model.expectedFrom(replicas, now) : Number.POSITIVE_INFINITY;
 }
 
 /** Replicas to start. */
 export function replicasStarted(model: DemandModel, variant: Variant, at: Situation, worth: Worth): number {
   const replicas = at.busy + at.booting + at.idle;
-  const steady = Math.max(at.floor, model.levelStaffed(at.now, variant.windowIndex)) - replicas;
+  const expected = variant.clock ? model.levelExpected(at.now) : 0;
+  const steady = Math.max(at.floor, expected, model.levelStaffed(at.now, variant.windowIndex)) - replicas;
   const most = at.ceiling - replicas;
   let ahead = 0;
   if (most > 0 && (at.queued > 0 || (at.idle === 0 && at.busy > 0))) {

@@ -12,6 +12,7 @@ import {
   unpackTimes,
 } from "./packed-numbers.ts";
 import { RecentArrivals } from "./recent-arrivals.ts";
+import { IN_TIME_MAX, OCCASIONS_KEPT, type Rhythm } from "./rhythm.ts";
 import { SERVICE_BINS } from "./service-times.ts";
 import { ShadowFleet } from "./shadow-fleet.ts";
 import { LEVELS_MAX, rowOf, type Staffing, WINDOWS_BOOTS } from "./staffing.ts";
@@ -60,6 +61,7 @@ function newShadows(): ShadowFleet[] {
 
 const finite = z.number();
 const nonNegative = finite.min(0);
+const level = z.int().min(0).max(LEVELS_MAX);
 const Written = z.object({
   form: z.literal(FORM),
   variants: z.literal(VARIANTS.map(({ name }) => name).join()),
@@ -89,6 +91,19 @@ const Written = z.object({
   untaken: z.array(finite).max(LEVELS_MAX),
   freeAt: z.string(),
   coldFreeAt: finite,
+  /** Missing in what was written before there was such a thing. */
+  rhythm: z
+    .object({
+      beganAt: finite.nullable(),
+      peak: z.tuple([level, finite]),
+      held: z.tuple([level, finite]),
+      inTime: z.int().min(0).max(IN_TIME_MAX),
+      periods: z.array(nonNegative).max(OCCASIONS_KEPT),
+      peaks: z.array(level).max(OCCASIONS_KEPT),
+      /** Of each occasion its pause, then of each when its peak was. */
+      times: z.string(),
+    })
+    .default({ beganAt: null, peak: [0, 0], held: [0, 0], inTime: 0, periods: [], peaks: [], times: "" }),
   sums: z.array(z.array(nonNegative).max(LEVELS_MAX + 1)).length(WINDOWS_BOOTS.length),
   staffedAt: finite,
   arrivals: z.tuple([z.int().min(0), z.string(), z.string()]),
@@ -133,6 +148,7 @@ export function writeMemory(memory: PredictiveMemory): string {
     untaken: upTo(staffing.untaken, levels).slice(1).map(short),
     freeAt: Array.from({ length: levels }, (_, index) => packRow(staffing, index + 1, grid)).join(""),
     coldFreeAt: cents(staffing.coldFreeAt),
+    rhythm: writeRhythm(model.rhythm),
     sums: WINDOWS_BOOTS.map((_, window) =>
       Array.from(staffing.sums.subarray(window * (LEVELS_MAX + 1), window * (LEVELS_MAX + 1) + levels + 1), short),
     ),
@@ -220,8 +236,39 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   staffing.at = written.staffedAt;
   staffing.coldFreeAt = written.coldFreeAt;
   staffing.untaken.set(written.untaken, 1);
+  if (!readRhythm(written, model.rhythm)) return null;
   for (const [window, row] of written.sums.entries()) staffing.sums.set(row, window * (LEVELS_MAX + 1));
   return readRows(staffing, written.freeAt, grid) ? model : null;
+}
+
+function writeRhythm({ beganAt, peak, peakAt, held, inTime, occasions }: Rhythm): Written["rhythm"] {
+  return {
+    beganAt: Number.isFinite(beganAt) ? cents(beganAt) : null,
+    peak: [peak, cents(peakAt)],
+    held: [held.level, cents(held.until)],
+    inTime,
+    periods: occasions.map((one) => cents(one.periodS)),
+    peaks: occasions.map((one) => one.peak),
+    times: packQuantities([...occasions.map((one) => one.pauseS), ...occasions.map((one) => one.peakAfterS)]),
+  };
+}
+
+/** @returns whether that is what writeRhythm gave */
+function readRhythm({ at, rhythm: written }: Written, rhythm: Rhythm): boolean {
+  const { periods, peaks } = written;
+  const times = unpackQuantities(written.times);
+  if (peaks.length !== periods.length || times?.length !== 2 * periods.length) return false;
+  rhythm.beganAt = Math.min(at, written.beganAt ?? Number.NEGATIVE_INFINITY);
+  [rhythm.peak, rhythm.peakAt] = written.peak;
+  rhythm.held = { level: written.held[0], until: written.held[1] };
+  rhythm.inTime = written.inTime;
+  rhythm.occasions = periods.map((periodS, index) => ({
+    periodS,
+    pauseS: times[index] ?? 0,
+    peak: peaks[index] ?? 0,
+    peakAfterS: times[periods.length + index] ?? 0,
+  }));
+  return true;
 }
 
 /** A row's first time takes three characters, its others two each. */

@@ -2,7 +2,7 @@ import { WAIT_VALUE_MIN } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
 import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
-import { outlook, replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
+import { levelUntil, outlook, replicasKept, replicasStarted, type Situation, startsFrom, type Worth } from "./plan.ts";
 import { PredictiveMemory, readMemory, writeMemory } from "./predictive-memory.ts";
 import type {
   Scaler,
@@ -112,6 +112,7 @@ export class PredictiveScaler implements Scaler {
         ? { letGo: [], dueAt: idle.length > 0 ? observation.now + RECONSIDER_MS_MIN : null }
         : this.#stops(memory, settings, variant, observation, idle, at);
     const wanted = replicas - stops.letGo.length + starts;
+    const startsAt = startsFrom(model, variant, wanted, at.now);
     return {
       wanted: Math.max(floor, Math.min(ceiling, wanted)),
       letGo: stops.letGo,
@@ -122,7 +123,12 @@ export class PredictiveScaler implements Scaler {
         { replicas, started, starts, letGo: stops.letGo.length, batch: forBatch },
         variant,
       ),
-      lookAgainAt: earlier(earlier(stops.dueAt, batch.dueAt), reconsiderAt(model, at, observation, replicas + starts)),
+      lookAgainAt: [
+        stops.dueAt,
+        batch.dueAt,
+        wanted < ceiling && Number.isFinite(startsAt) ? clockMs(memory, startsAt, observation.now) : null,
+        reconsiderAt(model, at, observation, replicas + starts),
+      ].reduce(earlier),
     };
   }
 
@@ -200,13 +206,11 @@ export class PredictiveScaler implements Scaler {
       return { letGo: gone.map(({ id }) => id), dueAt: null };
     const level = Math.min(LEVELS_MAX, replicas - gone.length);
     const until = Math.max(
-      variant.gaps ? memory.model.keptUntil(level) : Number.NEGATIVE_INFINITY,
-      memory.model.staffedUntil(level, variant.windowIndex),
+      levelUntil(memory.model, variant, level, at.now),
       secondsOf(memory, next.since) + Math.max(variant.timerS, stayMs / 1000),
     );
-    // Rounded to whole milliseconds the time may seem to have come already, a moment before it has.
-    const dueAt = Math.max(observation.now + 1, Math.ceil(memory.originMs + until * 1000));
-    return { letGo: gone.map(({ id }) => id), dueAt: until > at.now && Number.isFinite(until) ? dueAt : null };
+    const dueAt = until > at.now && Number.isFinite(until) ? clockMs(memory, until, observation.now) : null;
+    return { letGo: gone.map(({ id }) => id), dueAt };
   }
 }
 
@@ -288,7 +292,7 @@ function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
 function variantFor(memory: PredictiveMemory, settings: ScalerSettings): Variant {
   const followed = VARIANTS[memory.followed] ?? DEFAULT_VARIANT;
   if (settings.idleTimeoutMs === null) return followed;
-  return { ...followed, windowIndex: -1, timerS: settings.idleTimeoutMs / 1000 };
+  return { ...followed, windowIndex: -1, clock: false, timerS: settings.idleTimeoutMs / 1000 };
 }
 
 /** So many batch jobs are done by one replica in the time that they may wait. */
@@ -330,11 +334,15 @@ function reasonFor(model: DemandModel, at: Situation, worth: Worth, change: Chan
       if (!Number.isFinite(withoutS)) return `${step}: ${at.queued} waiting and nothing to serve them, ${start}`;
       return `${step}: expected wait ${inSeconds(withoutS)} is worth more than ${start}`;
     }
+    if (variant.clock && model.levelExpected(at.now) > replicas)
+      return `${step}: jobs come by the clock, and the next are due`;
     return `${step}: at ${perMinute(model.jobsPerS(at.now))} jobs a minute the waiting this saves is worth a replica`;
   }
   if (letGo > 0) return `${step}: not likely enough to be needed again soon`;
   if (replicas <= at.floor && replicas > 0) return `${step}: the warm floor`;
   if (at.queued > 0) return `${step}: ${at.queued} waiting will be served sooner than a start would help`;
+  if (at.idle > 0 && variant.clock && model.levelExpected(at.now) >= replicas)
+    return `${step}: ${at.idle} idle, jobs come by the clock, and the next are due`;
   if (at.idle > 0) return `${step}: ${at.idle} idle, likely enough to be needed again soon (by ${variant.name})`;
   return replicas === 0 ? `${step}: nothing to do` : `${step}: enough`;
 }
@@ -345,6 +353,11 @@ function inSeconds(seconds: number): string {
 
 function perMinute(jobsPerS: number): string {
   return (jobsPerS * 60).toPrecision(2);
+}
+
+/** A time of the memory's own in Unix ms: rounded to whole ones it may seem to have come already, a moment before it has. */
+function clockMs(memory: PredictiveMemory, seconds: number, nowMs: number): number {
+  return Math.max(Math.floor(nowMs) + 1, Math.ceil(memory.originMs + seconds * 1000));
 }
 
 /** Seconds of the memory's own time; never before what it was last told, whatever the clock does. */

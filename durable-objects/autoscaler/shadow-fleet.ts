@@ -4,7 +4,7 @@
  */
 import { PLACED_ONE_BY_ONE_MAX } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
-import { replicasKept, replicasStarted, type Situation, type Worth } from "./plan.ts";
+import { levelUntil, replicasKept, replicasStarted, type Situation, startsFrom, type Worth } from "./plan.ts";
 import type { RecentArrivals } from "./recent-arrivals.ts";
 import { LEVELS_MAX } from "./staffing.ts";
 import type { Variant } from "./variants.ts";
@@ -93,18 +93,15 @@ export class ShadowFleet {
     this.at = to;
   }
 
-  /** When an idle replica may go without any event. */
+  /** When an idle replica may go, or another one is worth it, without any event. */
   #nextLook(model: DemandModel): number {
+    const { variant, replicas } = this;
+    const starts = startsFrom(model, variant, replicas, this.at);
     const longestIdle = this.idleSince[0];
-    if (longestIdle === undefined) return Number.POSITIVE_INFINITY;
-    const { gaps, timerS, windowIndex } = this.variant;
-    const level = Math.min(LEVELS_MAX, this.replicas);
-    const at = Math.max(
-      gaps ? model.keptUntil(level) : 0,
-      model.staffedUntil(level, windowIndex),
-      timerS > 0 ? longestIdle + timerS : 0,
-    );
-    return at > this.at ? at : Number.POSITIVE_INFINITY;
+    if (longestIdle === undefined) return starts;
+    const timed = variant.timerS > 0 ? longestIdle + variant.timerS : 0;
+    const at = Math.max(timed, levelUntil(model, variant, Math.min(LEVELS_MAX, replicas), this.at));
+    return Math.min(starts, at > this.at ? at : Number.POSITIVE_INFINITY);
   }
 
   #serve(model: DemandModel, arrivals: RecentArrivals, worth: Worth, floor: number, ceiling: number): void {

@@ -9,12 +9,13 @@ import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
 import type { Scaler, ScalerDecision, ScalerEvent, ScalerSettings } from "#durable-objects/autoscaler/scaler";
 import { observed, replica, SETTINGS, START } from "./observed.ts";
 
-/** Jobs in bursts: a few each, far apart. */
-function bursts(count: number, everyS: number, jobs: number, seed: number): Arrival[] {
+/** Jobs in bursts: a few each, far apart; up to `strayS` later than by the clock. */
+function bursts(count: number, everyS: number, jobs: number, seed: number, strayS = 0): Arrival[] {
   const chance = seededChance(seed);
-  return Array.from({ length: count }, (_, burst) =>
-    Array.from({ length: jobs }, () => ({ t: burst * everyS + chance() * 5, serviceS: 2 + 4 * chance() })),
-  ).flat();
+  return Array.from({ length: count }, (_, burst) => {
+    const t = burst * everyS + (strayS === 0 ? 0 : chance() * strayS);
+    return Array.from({ length: jobs }, () => ({ t: t + chance() * 5, serviceS: 2 + 4 * chance() }));
+  }).flat();
 }
 
 /** Random jobs, `jobsPerS` on average, 4 s each on average. */
@@ -58,7 +59,7 @@ describe("the predictive policy", () => {
     const rows = bursts(30, 600, 6, 4);
     const { decisions } = run(rows, 10 * 86_400, SETTINGS);
     expect(decisions.at(-1)).toMatchObject({ wanted: 0, lookAgainAt: null });
-    expect(decisions.at(-1)?.reason).toBe("1 -> 0: not likely enough to be needed again soon");
+    expect(decisions.at(-1)?.reason).toMatch(/^\d -> 0: not likely enough to be needed again soon$/);
   });
 
   it("starts nothing after a burst that an idle timer would only stop again", () => {
@@ -98,7 +99,7 @@ describe("the predictive policy", () => {
 
   it("learns to keep a replica over gaps that are worth it, and to let it go over those that are not", () => {
     const often = run(bursts(200, 60, 3, 5), 12_000, SETTINGS);
-    const rarely = run(bursts(200, 6_000, 3, 6), 1_200_000, SETTINGS);
+    const rarely = run(bursts(200, 6_000, 3, 6, 5_000), 1_200_000, SETTINGS);
     expect(often.interactive.coldShare).toBeLessThan(0.05);
     expect(rarely.gpuSeconds).toBeLessThan(200 * 200);
     expect(rarely.interactive.coldShare).toBeGreaterThan(0.3);
@@ -370,6 +371,7 @@ describe("what the predictive policy remembers", () => {
       steady(2_500, 40, 14),
       bursts(10, 300, 200, 15),
       bursts(300, 7, 3, 16),
+      bursts(40, 3_600, 100, 18),
     ].map((rows) => {
       const scaler = new PredictiveScaler(null);
       let longest = 0;
