@@ -3,7 +3,7 @@
  * many jobs would run at once if nobody waited, and how long each such level stays unused; what each replica saves in
  * waiting. Times are seconds by the caller's clock.
  */
-import { addGap, GAP_BINS, keepFor, longestGapS } from "./gap-histogram.ts";
+import { addGap, GAP_BINS, gapsKnown, keepFor, longestGapS } from "./gap-histogram.ts";
 import { type Expected, Rhythm } from "./rhythm.ts";
 import { ServiceTimes } from "./service-times.ts";
 import { LEVELS_MAX, Staffing, WINDOWS_BOOTS } from "./staffing.ts";
@@ -18,6 +18,8 @@ const BOOTS_KEPT = 8;
 /** Weights of the newest duration and saving in their averages, once there are enough of them. */
 const SERVICE_WEIGHT = 1 / 32;
 const SAVED_WEIGHT = 1 / 30;
+/** Before, a level's savings are averaged as if it had been needed so many times more and had saved nothing. */
+const SAVED_NOTHING = 1;
 /** Time constants of the averages of the rate, in boots. */
 export const RATE_BOOTS = [1, 4, 16] as const;
 /** Jobs that would run at once, and are followed one by one; more than this many count as this many. */
@@ -103,7 +105,8 @@ export class DemandModel {
     if (this.rhythm.arrived(now, level, pausedS, this.bootS, this.#expected ?? null)) this.#expected = undefined;
     if (level > 1 || staffing.coldFreeAt <= now) {
       const saved = this.savedPerNeed[level] ?? 0;
-      this.savedPerNeed[level] = saved + SAVED_WEIGHT * (Math.max(0, staffing.takeSaved(level)) - saved);
+      const weight = Math.max(SAVED_WEIGHT, 1 / (1 + SAVED_NOTHING + gapsKnown(this.gaps, level * GAP_BINS)));
+      this.savedPerNeed[level] = saved + weight * (Math.max(0, staffing.takeSaved(level)) - saved);
     }
     staffing.arrive(now, serviceS, this.bootS, freeWaitS, level + 1);
     if (this.ends.length < LEVELS_MAX) {
