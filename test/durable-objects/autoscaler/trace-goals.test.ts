@@ -74,7 +74,7 @@ describe.skipIf(!existsSync(FOLDER))("on recorded traffic", () => {
     const options = { horizonS: 1_324_800, bootS: BOOT_S };
     const ours = measureRun(
       endpoints,
-      () => scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, waitValue: 4.3 }),
+      () => scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, waitValue: 4.4 }),
       options,
     );
     for (const [name, saved] of [
