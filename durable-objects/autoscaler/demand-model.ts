@@ -18,8 +18,8 @@ const BOOTS_KEPT = 8;
 /** Weights of the newest duration and saving in their averages, once there are enough of them. */
 const SERVICE_WEIGHT = 1 / 32;
 const SAVED_WEIGHT = 1 / 30;
-/** Before, a level's savings are averaged as if it had been needed so many times more and had saved nothing. */
-const SAVED_NOTHING = 1;
+/** Before, a saving is one part in so many, and in as many more as gaps are known: a half, a half, a third, a quarter and so on. */
+const SAVED_PARTS = 2;
 /** Time constants of the averages of the rate, in boots. */
 export const RATE_BOOTS = [1, 4, 16] as const;
 /** Jobs that would run at once, and are followed one by one; more than this many count as this many. */
@@ -55,8 +55,9 @@ export class DemandModel {
   readonly savedPerNeed = new Float64Array(ROW);
   staffing = new Staffing();
   rhythm = new Rhythm();
-  /** What the rhythm lets expect after the latest occasion; undefined where that is to be worked out anew. */
+  /** What the rhythm lets expect after the latest occasion; undefined before that is worked out. */
   #expected: Expected | null | undefined;
+  #expectedStale = true;
   /** By level: how long it is worth keeping unused; negative where that is to be worked out anew. */
   readonly #keepFor = new Float64Array(ROW).fill(-1);
   #keepForWaitValue = Number.NaN;
@@ -105,7 +106,7 @@ export class DemandModel {
     if (this.rhythm.arrived(now, level, pausedS, this.bootS, this.#expected ?? null)) this.#expected = undefined;
     if (level > 1 || staffing.coldFreeAt <= now) {
       const saved = this.savedPerNeed[level] ?? 0;
-      const weight = Math.max(SAVED_WEIGHT, 1 / (1 + SAVED_NOTHING + gapsKnown(this.gaps, level * GAP_BINS)));
+      const weight = Math.max(SAVED_WEIGHT, 1 / (SAVED_PARTS + gapsKnown(this.gaps, level * GAP_BINS)));
       this.savedPerNeed[level] = saved + weight * (Math.max(0, staffing.takeSaved(level)) - saved);
     }
     staffing.arrive(now, serviceS, this.bootS, freeWaitS, level + 1);
@@ -151,22 +152,28 @@ export class DemandModel {
     }
     this.#untilOver(windows);
     for (const until of windows) stairs(until);
-    this.#restUntilExpected(waitValue);
+    this.#restUntilExpected(now, waitValue);
   }
 
   forgetDerived(): void {
     this.#keepFor.fill(-1);
-    this.#expected = undefined;
+    this.#expectedStale = true;
     this.#untilStale = true;
   }
 
-  /** Replicas worth having now because jobs come by the clock. */
-  levelExpected(now: number): number {
+  /** Replicas worth starting now because jobs come by the clock. */
+  levelDue(now: number): number {
     const due = this.#due(now);
     return due === null || now < due.from ? 0 : due.level;
   }
 
-  /** When more than so many replicas are to be there, or started, because jobs come by the clock; Infinity: never. */
+  /** Those worth keeping: also for a while after the first of the jobs has come. */
+  levelExpected(now: number): number {
+    const { held } = this.rhythm;
+    return Math.max(this.levelDue(now), now < held.until ? held.level : 0);
+  }
+
+  /** When more than so many replicas are to be started because jobs come by the clock; Infinity: never. */
   expectedFrom(replicas: number, now: number): number {
     const due = this.#due(now);
     return due === null || now >= due.from || replicas >= due.level ? Number.POSITIVE_INFINITY : due.from;
@@ -174,7 +181,11 @@ export class DemandModel {
 
   /** Until when a level is kept for jobs that come by the clock; -Infinity where it is not. */
   expectedUntil(level: number, now: number): number {
-    return level <= this.levelExpected(now) ? (this.#due(now)?.to ?? now) : Number.NEGATIVE_INFINITY;
+    const { held } = this.rhythm;
+    return Math.max(
+      level <= this.levelDue(now) ? (this.#due(now)?.to ?? now) : Number.NEGATIVE_INFINITY,
+      level <= held.level && now < held.until ? held.until : Number.NEGATIVE_INFINITY,
+    );
   }
 
   /** The highest level worth keeping at `now` because of its gaps; `until` says when that changes. */
@@ -219,18 +230,19 @@ export class DemandModel {
 
   /** When jobs that come by the clock are due, or are still to come; null: they are not. */
   #due(now: number): { readonly from: number; readonly to: number; readonly level: number } | null {
-    const { beganAt, held } = this.rhythm;
-    if (now < held.until) return { from: beganAt, to: held.until, level: held.level };
+    const { beganAt } = this.rhythm;
     if (this.#expected === null || this.#expected === undefined) return null;
     const { fromS, toS, level } = this.#expected;
     return now < beganAt + toS ? { from: beganAt + fromS, to: beganAt + toS, level } : null;
   }
 
   /** Where jobs come by the clock, nothing is kept from one occasion to the next but for a pause that belongs to one. */
-  #restUntilExpected(waitValue: number): void {
+  #restUntilExpected(now: number, waitValue: number): void {
     const { bootS, gaps } = this;
     const coldCost = (level: number) => this.#coldCost(level, waitValue);
-    if (this.#expected === undefined) {
+    // What is started for the jobs that are due waits for them, whatever a start has taken meanwhile.
+    if (this.#expected === undefined || (this.#expectedStale && this.levelDue(now) === 0)) {
+      this.#expectedStale = false;
       const keepS = keepFor(gaps, GAP_BINS, coldCost(1));
       const longestBootS = Math.max(bootS, ...this.recentBootS);
       this.#expected = this.rhythm.expected({ bootS, longestBootS, waitValue, keepS, coldCost });
@@ -276,6 +288,7 @@ export class DemandModel {
     this.gaps.fill(0);
     this.savedPerNeed.fill(0);
     this.rhythm = new Rhythm();
+    this.#expected = undefined;
     this.forgetDerived();
   }
 

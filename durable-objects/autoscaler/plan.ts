@@ -67,8 +67,8 @@ export function startsFrom(model: DemandModel, variant: Variant, replicas: numbe
 /** Replicas to start. */
 export function replicasStarted(model: DemandModel, variant: Variant, at: Situation, worth: Worth): number {
   const replicas = at.busy + at.booting + at.idle;
-  const expected = variant.clock ? model.levelExpected(at.now) : 0;
-  const steady = Math.max(at.floor, expected, model.levelStaffed(at.now, variant.windowIndex)) - replicas;
+  const due = variant.clock ? model.levelDue(at.now) : 0;
+  const steady = Math.max(at.floor, due, model.levelStaffed(at.now, variant.windowIndex)) - replicas;
   const most = at.ceiling - replicas;
   let ahead = 0;
   if (most > 0 && (at.queued > 0 || (at.idle === 0 && at.busy > 0))) {

@@ -126,7 +126,7 @@ export class PredictiveScaler implements Scaler {
       lookAgainAt: [
         stops.dueAt,
         batch.dueAt,
-        wanted < ceiling && Number.isFinite(startsAt) ? clockMs(memory, startsAt, observation.now) : null,
+        Number.isFinite(startsAt) ? clockMs(memory, startsAt, observation.now) : null,
         reconsiderAt(model, at, observation, replicas + starts),
       ].reduce(earlier),
     };
@@ -334,7 +334,7 @@ function reasonFor(model: DemandModel, at: Situation, worth: Worth, change: Chan
       if (!Number.isFinite(withoutS)) return `${step}: ${at.queued} waiting and nothing to serve them, ${start}`;
       return `${step}: expected wait ${inSeconds(withoutS)} is worth more than ${start}`;
     }
-    if (variant.clock && model.levelExpected(at.now) > replicas)
+    if (variant.clock && model.levelDue(at.now) > replicas)
       return `${step}: jobs come by the clock, and the next are due`;
     return `${step}: at ${perMinute(model.jobsPerS(at.now))} jobs a minute the waiting this saves is worth a replica`;
   }

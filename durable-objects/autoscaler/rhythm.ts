@@ -90,7 +90,7 @@ export class Rhythm {
   expected(prices: Prices): Expected | null {
     const { occasions } = this;
     if (occasions.length < OCCASIONS_MIN) return null;
-    const growsS = SLACK_S + Math.max(...occasions.map(({ peakAfterS }) => peakAfterS));
+    const growsS = SLACK_S + growsWithin(occasions);
     let best: Expected | null = null;
     let leastS = CHEAPER * costWithout(occasions, prices);
     for (const { fromS, toS } of spansOf(periodsOf(occasions))) {
@@ -113,8 +113,10 @@ export class Rhythm {
     const isInTime = periodS >= soonest - slackS && periodS <= latest + slackS;
     this.inTime = isInTime ? Math.min(IN_TIME_MAX, this.inTime + 1) : 0;
     const isExpected = expected !== null && periodS >= expected.fromS && periodS <= expected.toS;
+    // What a first job needs it has, and keeps by its own gaps.
+    const growsS = expected === null || expected.level === 1 ? 0 : expected.growsS;
     this.held = isExpected
-      ? { level: expected.level, until: Math.max(beganAt + expected.toS, now + expected.growsS) }
+      ? { level: expected.level, until: Math.max(beganAt + expected.toS, now + growsS) }
       : { level: 0, until: now };
     const occasion = { periodS, pauseS, peak, peakAfterS: this.peakAt - beganAt };
     this.occasions = [...this.occasions.slice(1 - OCCASIONS_KEPT), occasion];
@@ -148,6 +150,12 @@ function levelOf(occasions: readonly Occasion[], { fromS, toS, growsS }: Expecte
     const needed = occasions.filter(({ peak }) => peak > level).length / (occasions.length + UNFORESEEN);
     if (needed * coldCost(level + 1) <= toS - fromS + growsS) return level;
   }
+}
+
+/** Seconds within which most occasions had as many jobs at once as ever: a single one that went on for hours says little. */
+function growsWithin(occasions: readonly Occasion[]): number {
+  const ascending = occasions.map(({ peakAfterS }) => peakAfterS).toSorted((a, b) => a - b);
+  return ascending[Math.ceil(MOST * ascending.length) - 1] ?? 0;
 }
 
 /** In which most of the periods lie, with some slack, as far as that is by the clock. */

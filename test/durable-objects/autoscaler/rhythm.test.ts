@@ -6,8 +6,8 @@ import { replay } from "#durable-objects/autoscaler/replay/engine";
 import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
 import { IN_TIME_MAX, OCCASIONS_KEPT, type Prices, Rhythm } from "#durable-objects/autoscaler/rhythm";
-import type { Scaler, ScalerDecision, ScalerSettings } from "#durable-objects/autoscaler/scaler";
-import { SETTINGS } from "./observed.ts";
+import type { Scaler, ScalerDecision, ScalerReplica, ScalerSettings } from "#durable-objects/autoscaler/scaler";
+import { observed, replica, SETTINGS, START } from "./observed.ts";
 
 const BOOT_S = 30;
 const PRICES: Prices = {
@@ -109,6 +109,15 @@ describe("a rhythm", () => {
     // The fifth job comes eight seconds after the first.
     expect(rhythm.held).toEqual({ level: 5, until: rhythm.beganAt + 8.5 });
     expect(rhythmOf([...times(8, 600), 300], jobs, 2).held.level).toBe(0);
+  });
+
+  it("keeps them no longer because one time went on for hours", () => {
+    const rhythm = rhythmOf(times(8, 36_000), () => 2, 2);
+    rhythm.occasions = rhythm.occasions.map((one, at) => (at === 3 ? { ...one, peakAfterS: 18_000 } : one));
+    expect(rhythm.expected(PRICES)?.growsS).toBe(2.5);
+    // One replica is what the first job needs: nothing is left to wait for when that has come.
+    const single = rhythmOf(times(8, 600), () => 1);
+    expect(single.held).toEqual({ level: 1, until: single.beganAt + 0.5 });
   });
 
   it("costs never more than what it is compared with, as far as is known", () => {
@@ -239,5 +248,45 @@ describe("jobs that come by the clock, under the predictive policy", () => {
       const read = new PredictiveScaler(JSON.stringify({ ...good, rhythm: { ...good.rhythm, ...broken } }));
       expect(read.save()).toBe("{}");
     }
+  });
+
+  it("keep what was started for them though starts turn out quicker meanwhile", () => {
+    const scaler = new PredictiveScaler(null);
+    const at = (seconds: number) => START + seconds * 1_000;
+    const boot = (seconds: number, bootS: number) =>
+      scaler.note({ type: "booted", at: at(seconds), bootMs: bootS * 1_000 });
+    for (const bootS of [60, 30, 30, 30, 30, 30, 30, 30]) boot(1, bootS);
+    for (let time = 1; time <= 9; time++) {
+      scaler.note({ type: "arrived", at: at(600 * time), lane: "interactive" });
+      scaler.note({ type: "finished", at: at(600 * time + 4), lane: "interactive", busyMs: 4_000 });
+    }
+    const decide = (seconds: number, replicas: readonly ScalerReplica[]) =>
+      scaler.decide(SETTINGS, observed({ now: at(seconds), replicas }));
+    // The slowest of the last starts took a minute: one begins so much ahead, and takes less.
+    expect(decide(5_500, []).lookAgainAt).toBe(at(6_000 - 60.5));
+    expect(decide(5_940, []).wanted).toBe(1);
+    boot(5_965, 25);
+    expect(decide(5_965, [replica(0, "idle", at(5_965))])).toMatchObject({ wanted: 1, letGo: [] });
+    expect(decide(6_001, [replica(0, "idle", at(5_965))])).toMatchObject({ wanted: 0, letGo: ["r0"] });
+  });
+
+  it("are looked for again though nothing may start at the moment", () => {
+    const scaler = new PredictiveScaler(null);
+    run(clockwork(12, 900, 1), 12.5 * 900, SETTINGS, scaler);
+    const now = Date.UTC(2026, 0, 1) + 12.6 * 900_000;
+    const { lookAgainAt, wanted } = scaler.decide({ ...SETTINGS, ceiling: 0 }, observed({ now }));
+    expect([wanted, lookAgainAt]).toEqual([0, Date.UTC(2026, 0, 1) + 13 * 900_000 - 30_500]);
+  });
+
+  it("start nothing more once they have begun to come: what is missing then would be late", () => {
+    const scaler = new PredictiveScaler(null);
+    const rows = clockwork(40, 900, 6, 20);
+    run(rows, 40 * 900 - 60, SETTINGS, scaler);
+    const now = Date.UTC(2026, 0, 1) + 40 * 900_000;
+    const busy = replica(0, "busy", now);
+    scaler.note({ type: "arrived", at: now, lane: "interactive" });
+    const { wanted, reason } = scaler.decide(SETTINGS, observed({ now, replicas: [busy] }));
+    expect(wanted).toBeLessThan(6);
+    expect(reason).not.toContain("by the clock");
   });
 });
