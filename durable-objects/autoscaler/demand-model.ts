@@ -76,6 +76,10 @@ export class DemandModel {
     this.forgetDerived();
   }
 
+  get longestBootS(): number {
+    return Math.max(this.bootS, ...this.recentBootS);
+  }
+
   finished(serviceS: number): void {
     const seconds = Math.max(0.01, serviceS);
     this.services += 1;
@@ -244,8 +248,7 @@ export class DemandModel {
     if (this.#expected === undefined || (this.#expectedStale && this.levelDue(now) === 0)) {
       this.#expectedStale = false;
       const keepS = keepFor(gaps, GAP_BINS, coldCost(1));
-      const longestBootS = Math.max(bootS, ...this.recentBootS);
-      this.#expected = this.rhythm.expected({ bootS, longestBootS, waitValue, keepS, coldCost });
+      this.#expected = this.rhythm.expected({ bootS, longestBootS: this.longestBootS, waitValue, keepS, coldCost });
     }
     if (this.#expected === null) return;
     const foreseen = { longerThanS: bootS, cost: this.#expected.costS };

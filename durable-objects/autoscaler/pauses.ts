@@ -22,9 +22,9 @@ const KNOWN_MIN = 20;
 const WAIT_MS_MIN = 1_000;
 
 /**
- * Idle replicas are held at all costs for as long as so many batch jobs take on average. Who needs all replicas near their limit hardly
- * pauses for so long; and callers that wait for their batch jobs before they send more make pauses that would teach to
- * hold ever longer.
+ * Idle replicas are held at all costs for as long as so many batch jobs take on average. Who needs all replicas near their
+ * limit hardly pauses for so long; and callers that wait for their batch jobs before they send more make pauses that would
+ * teach to hold ever longer.
  */
 const HELD_JOBS_MAX = 10;
 

@@ -247,7 +247,7 @@ function ask(memory: PredictiveMemory, settings: ScalerSettings, floor: number, 
   memory.waitValue = memory.learnedWaitValue ?? Math.max(WAIT_VALUE_MIN, settings.waitValue);
   memory.targetS = target;
   // Waits that are far from the target are nobody's concern, nor is one start's where starts take no longer than it.
-  memory.freeWaitS = target === null ? 0 : Math.max(target / 2, startsHold(memory) ? longestBootS(memory.model) : 0);
+  memory.freeWaitS = target === null ? 0 : Math.max(target / 2, startsHold(memory) ? memory.model.longestBootS : 0);
   memory.floor = floor;
   memory.ceiling = Math.min(ceiling, LEVELS_MAX);
   return worthOf(memory);
@@ -270,11 +270,7 @@ function worthOf(memory: PredictiveMemory): Worth {
 
 /** Whether a start is over within the p95 target, and takes no longer than a few jobs do. */
 function startsHold({ targetS, model }: PredictiveMemory): boolean {
-  return targetS !== null && longestBootS(model) <= targetS && model.bootS <= QUICK_START_SERVICES * model.serviceS;
-}
-
-function longestBootS(model: DemandModel): number {
-  return Math.max(model.bootS, ...model.recentBootS);
+  return targetS !== null && model.longestBootS <= targetS && model.bootS <= QUICK_START_SERVICES * model.serviceS;
 }
 
 /** Every job that misses a p95 target makes waiting dearer, every other one a little cheaper: one in twenty balances. */
