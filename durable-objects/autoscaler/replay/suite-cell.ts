@@ -28,7 +28,9 @@ export const COMPARED_RIVALS = [
   "timer-300",
   "timer-600",
 ] as const;
-/** Between the setting of the grid that is as fast as such a rival and the one before it, no closer than so: a 6 % step. */
+/** Bills are compared with the clairvoyant's at a mean wait of no more than this. */
+export const QUICK_MEAN_S = 2;
+/** Between the setting of the grid that is as fast as asked and the one before it, no closer than so: a 6 % step. */
 const GRID_FINEST = 1.07;
 export const BOOTS_S = [8, 30, 90] as const;
 /** The start time under which p95 targets and lanes are tried. */
@@ -41,7 +43,7 @@ const BATCH_DEADLINE_S = 3_600;
 const BATCH_WAIT_VALUE = 10;
 const BATCH_SEED = 7;
 /** Prices of waiting at which the bound is computed, in GPU-seconds for a second that an average job waits. */
-const BOUND_PRICES = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 300];
+const BOUND_PRICES: readonly number[] = Array.from({ length: 15 }, (_, step) => 10 ** (step / 4 - 1));
 
 export interface NamedRun {
   readonly name: string;
@@ -112,6 +114,7 @@ export function stepsOfCell(bootS: number): number {
     allRivals.length +
     KNOB_GRID.length +
     COMPARED_RIVALS.length +
+    1 +
     KNOB_TARGETS_S.length +
     BOUND_PRICES.length +
     (bootS === BOOT_S_OF_EXTRAS ? P95_TARGETS_S.length + 3 : 0)
@@ -164,7 +167,7 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
     return { waitValue, run };
   });
   const runAt = (waitValue: number) => ours(endpoints, suiteSettings(waitValue, null));
-  const refined = refinedKnob(grid, rivals, runAt, (rival) => step(`predictive, as fast as ${rival}`));
+  const refined = refinedKnob(grid, speedsOf(rivals), runAt, (speed) => step(`predictive, ${speed}`));
   const atTarget = (targetS: number): TargetRun => {
     const run = ours(endpoints, suiteSettings(BATCH_WAIT_VALUE, targetS));
     step(`predictive, p95 of ${targetS.toPrecision(2)} s`);
@@ -200,24 +203,34 @@ export function isAsFast(run: MeasuredRun, other: MeasuredRun): boolean {
   return run.p95S <= other.p95S && run.meanS <= other.meanS;
 }
 
-/**
- * Looks between two settings of the grid for the one that is just as fast as a rival: a bill moves by a fifth from one
- * setting of the grid to the next.
- */
+/** How fast our setting has to be, to be compared at that. */
+interface Speed {
+  readonly name: string;
+  readonly holds: (run: MeasuredRun) => boolean;
+}
+
+function speedsOf(rivals: readonly NamedRun[]): Speed[] {
+  const asFast = COMPARED_RIVALS.map((name) => {
+    const rival = rivals.find((each) => each.name === name)?.run;
+    return { name: `as fast as ${name}`, holds: (run: MeasuredRun) => rival !== undefined && isAsFast(run, rival) };
+  });
+  return [...asFast, { name: `a mean wait of ${QUICK_MEAN_S} s`, holds: ({ meanS }) => meanS <= QUICK_MEAN_S }];
+}
+
+/** Looks between two settings of the grid for the one that is just fast enough: from one to the next a bill moves by a fifth. */
 function refinedKnob(
   grid: readonly KnobRun[],
-  rivals: readonly NamedRun[],
+  speeds: readonly Speed[],
   runAt: (waitValue: number) => MeasuredRun,
-  onRival: (name: string) => void,
+  onSpeed: (name: string) => void,
 ): KnobRun[] {
   const tried = new Map(grid.map(({ waitValue, run }) => [waitValue.toPrecision(9), { waitValue, run }]));
-  for (const name of COMPARED_RIVALS) {
-    const rival = rivals.find((each) => each.name === name)?.run;
+  for (const { name, holds } of speeds) {
     const known = [...tried.values()].toSorted((a, b) => a.waitValue - b.waitValue);
-    const quick = known.filter(({ run }) => rival !== undefined && isAsFast(run, rival));
+    const quick = known.filter(({ run }) => holds(run));
     const cheapest = quick.toSorted((a, b) => a.run.gpuS - b.run.gpuS)[0];
     const before = cheapest === undefined ? undefined : known[known.indexOf(cheapest) - 1];
-    if (rival !== undefined && cheapest !== undefined && before !== undefined) {
+    if (cheapest !== undefined && before !== undefined) {
       let low = before.waitValue;
       let high = cheapest;
       while (high.waitValue / low > GRID_FINEST) {
@@ -225,11 +238,11 @@ function refinedKnob(
         const at = waitValue.toPrecision(9);
         const middle = tried.get(at) ?? { waitValue, run: runAt(waitValue) };
         tried.set(at, middle);
-        if (isAsFast(middle.run, rival) && middle.run.gpuS <= high.run.gpuS) high = middle;
+        if (holds(middle.run) && middle.run.gpuS <= high.run.gpuS) high = middle;
         else low = waitValue;
       }
     }
-    onRival(name);
+    onSpeed(name);
   }
   return [...tried.values()].toSorted((a, b) => a.waitValue - b.waitValue);
 }

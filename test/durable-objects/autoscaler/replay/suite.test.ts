@@ -93,30 +93,44 @@ describe("a cell", () => {
 });
 
 describe("the knob of a policy that keeps replicas for as many seconds as a second of waiting is worth", () => {
-  const [one] = suiteCasesOf(
-    "one",
-    parseTrace("t,service_s\n".concat(...Array.from({ length: 99 }, (_, job) => `${job * 140},5\n`))),
-  );
-  if (one === undefined) throw new Error("there is no case");
-  const cell = runCell(one, 8, {
-    newScaler: () => {
-      const scaler = perRequestScaler(0);
-      return {
-        ...scaler,
-        decide: (settings, observation) => perRequestScaler(settings.waitValue).decide(settings, observation),
-      };
-    },
-    clock: () => 0,
-  });
+  /** Jobs of 5 s, each so many seconds after the end of the one before; starts take 8 s. */
+  const cellOf = (idleS: readonly number[]): CellResult => {
+    let t = 0;
+    const rows = idleS.map((idle) => {
+      t += idle + 5;
+      return `${t},5\n`;
+    });
+    const [one] = suiteCasesOf("one", parseTrace(`t,service_s\n${rows.join("")}`));
+    if (one === undefined) throw new Error("there is no case");
+    return runCell(one, 8, {
+      newScaler: () => {
+        const scaler = perRequestScaler(0);
+        return {
+          ...scaler,
+          decide: (settings, observation) => perRequestScaler(settings.waitValue).decide(settings, observation),
+        };
+      },
+      clock: () => 0,
+    });
+  };
+  const triedBetween = (cell: CellResult, low: number, high: number) =>
+    cell.ours.filter(({ waitValue }) => waitValue > low && waitValue < high);
   const cheapestOf = (runs: CellResult["ours"]) =>
     Math.min(...runs.filter(({ run }) => run.p95S === 0).map(({ run }) => run.gpuS));
 
   it("is looked for between the settings of the grid where a rival is just matched", () => {
+    const cell = cellOf(Array.from({ length: 99 }, () => 135));
     const onGrid = cell.ours.filter(({ waitValue }) => KNOB_GRID.includes(waitValue));
     expect(cheapestOf(cell.ours)).toBeLessThanOrEqual(cheapestOf(onGrid));
-    const between = cell.ours.filter(({ waitValue }) => waitValue > 101 && waitValue < 158);
-    expect(between.length).toBeGreaterThan(2);
-    expect(between.some(({ waitValue }) => waitValue > 135 && waitValue < 145)).toBe(true);
+    expect(triedBetween(cell, 101, 158).length).toBeGreaterThan(2);
+    expect(triedBetween(cell, 135, 145).length).toBeGreaterThan(0);
+  });
+
+  it("and where the mean wait is just what the clairvoyant is compared at", () => {
+    const cell = cellOf(Array.from({ length: 200 }, (_, job) => (job % 5 === 0 ? 230 : 130 + (job % 8))));
+    const justQuick = triedBetween(cell, 138, 157);
+    expect(justQuick.length).toBeGreaterThan(0);
+    for (const { run } of justQuick) expect(run.meanS).toBeCloseTo(8 * 0.2, 1);
   });
 });
 
