@@ -22,6 +22,8 @@ const SAVED_WEIGHT = 1 / 30;
 const SAVED_PARTS = 2;
 /** Time constants of the averages of the rate, in boots. */
 export const RATE_BOOTS = [1, 4, 16] as const;
+/** The first jobs are taken to have come within so many boots: from those that came at once no rate can be told. */
+const FIRST_BOOTS = 4;
 /** Jobs that would run at once, and are followed one by one; more than this many count as this many. */
 export const RUNNING_MAX = 192;
 /** The wait value may move by so much before how long to keep a level is worked out anew. */
@@ -131,7 +133,7 @@ export class DemandModel {
 
   /** Arrivals per second expected next: the mean of a quick, a middling and a slow average. */
   jobsPerS(now: number): number {
-    const ageS = Math.max(this.bootS, now - this.startedAt);
+    const ageS = Math.max(FIRST_BOOTS * this.bootS, now - this.startedAt);
     let sum = 0;
     for (let index = 0; index < this.rates.length; index++) {
       const tau = (RATE_BOOTS[index] ?? 1) * this.bootS;

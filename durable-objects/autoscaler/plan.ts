@@ -77,6 +77,11 @@ export function replicasStarted(model: DemandModel, variant: Variant, at: Situat
   return Math.max(0, Math.min(most, Math.max(ahead, steady)));
 }
 
+/** Whether one more would be started for those who wait, were it allowed. */
+export function isStartWorth(model: DemandModel, variant: Variant, at: Situation, worth: Worth): boolean {
+  return startsWorth(outlook(model, at, worth), worth.startWaitValue, variant.caution * at.bootS, 1) > 0;
+}
+
 export function outlook(model: DemandModel, at: Situation, worth: Worth): Outlook {
   const atWork = at.busy + at.booting;
   at.freeInS.fill(0, atWork, atWork + at.idle);

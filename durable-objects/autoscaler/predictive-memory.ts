@@ -184,7 +184,9 @@ function fromWritten(written: Written): PredictiveMemory | null {
   const grid: TimeGrid = { base: written.at, unit: written.unit };
   const model = readModel(written, grid);
   const arrivals = readArrivals(written.arrivals, grid);
-  const shadows = written.shadows.map((shadow, index) => readShadow(shadow, index, grid, written.shadowsAt));
+  const shadows = written.shadows.map((shadow, index) =>
+    readShadow(shadow, index, grid, Math.min(written.at, written.shadowsAt)),
+  );
   for (const shadow of shadows)
     if (shadow !== null && arrivals !== null) shadow.head = Math.min(shadow.head, arrivals.end);
   if (model === null || arrivals === null || shadows.some((shadow) => shadow === null)) return null;
@@ -219,10 +221,11 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   model.serviceS = serviceS;
   model.recentServiceS.set(recentServiceS);
   model.arrivals = arrivals;
-  model.startedAt = startedAt;
+  // Nothing that was learned is from later than it was written: from there averages would grow without bound.
+  model.startedAt = Math.min(written.at, startedAt);
   model.top = top;
   model.rates.set(written.rates);
-  model.rateAt = written.rateAt;
+  model.rateAt = Math.min(written.at, written.rateAt);
   model.ends = ends;
   model.savedPerNeed.set(savedPerNeed);
   for (const [index, since] of written.unusedSince.entries()) {
@@ -233,7 +236,7 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   }
   if (!readCounts(written.serviceTimes, model.serviceTimes.counts)) return null;
   staffing.levels = levels;
-  staffing.at = written.staffedAt;
+  staffing.at = Math.min(written.at, written.staffedAt);
   staffing.coldFreeAt = written.coldFreeAt;
   staffing.untaken.set(written.untaken, 1);
   if (!readRhythm(written, model.rhythm)) return null;

@@ -2,8 +2,18 @@ import { WAIT_VALUE_MIN } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
 import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
 import type { DemandModel } from "./demand-model.ts";
-import { levelUntil, outlook, replicasKept, replicasStarted, type Situation, startsFrom, type Worth } from "./plan.ts";
+import {
+  isStartWorth,
+  levelUntil,
+  outlook,
+  replicasKept,
+  replicasStarted,
+  type Situation,
+  startsFrom,
+  type Worth,
+} from "./plan.ts";
 import { PredictiveMemory, readMemory, writeMemory } from "./predictive-memory.ts";
+import { NO_MORE_ALLOWED } from "./reasons.ts";
 import type {
   Scaler,
   ScalerDecision,
@@ -13,7 +23,7 @@ import type {
   ScalerSettings,
 } from "./scaler.ts";
 import { LEVELS_MAX } from "./staffing.ts";
-import { earlier, longestIdleFirst, timedStops } from "./timed-stops.ts";
+import { earlier, latestStartedFirst, longestIdleFirst, timedStops } from "./timed-stops.ts";
 import { DEFAULT_VARIANT, VARIANTS, type Variant } from "./variants.ts";
 
 /** Replicas that are looked at one by one when a start is considered; more serve as well, unlooked at. */
@@ -105,12 +115,10 @@ export class PredictiveScaler implements Scaler {
     const replicas = observation.replicas.length;
     const started = replicasStarted(model, variant, at, worth);
     const batch = batchNeed(settings, observation, batchJobsPerReplica(memory, settings));
-    const forBatch = batch.replicas === 0 ? 0 : interactiveBusy(observation) + batch.replicas - replicas;
+    const withBatch = batch.replicas === 0 ? 0 : interactiveBusy(observation) + batch.replicas;
+    const forBatch = Math.max(0, withBatch - replicas);
     const starts = Math.max(0, Math.min(ceiling - replicas, Math.max(started, forBatch)));
-    const stops =
-      starts > 0
-        ? { letGo: [], dueAt: idle.length > 0 ? observation.now + RECONSIDER_MS_MIN : null }
-        : this.#stops(memory, settings, variant, observation, idle, at);
+    const stops = this.#stops(memory, settings, variant, observation, at, Math.max(floor, withBatch));
     const wanted = replicas - stops.letGo.length + starts;
     const startsAt = startsFrom(model, variant, wanted, at.now);
     return {
@@ -187,30 +195,36 @@ export class PredictiveScaler implements Scaler {
     return at;
   }
 
-  /** Which idle replicas go, and when the next one may. */
+  /**
+   * Which replicas go, and when the next one may. While one idles, those that start go first: it is there already.
+   * @param kept no fewer than this stay in any case
+   */
   #stops(
     memory: PredictiveMemory,
     settings: ScalerSettings,
     variant: Variant,
     observation: ScalerObservation,
-    idle: readonly ScalerReplica[],
     at: Situation,
+    kept: number,
   ): { readonly letGo: readonly string[]; readonly dueAt: number | null } {
     const replicas = observation.replicas.length;
-    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - at.floor);
-    const kept = replicasKept(memory.model, variant, at);
+    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - kept);
+    const idle = longestIdleFirst(observation.replicas);
+    if (idle.length === 0) return { letGo: [], dueAt: null };
+    const surplus = Math.max(0, replicas - Math.max(kept, replicasKept(memory.model, variant, at)));
+    const calledOff = latestStartedFirst(observation.replicas).slice(0, surplus);
     const stayMs = Math.max(0, SHORT_START_S - memory.model.bootS) * 1000;
-    const gone = idle.slice(0, Math.max(0, replicas - kept)).filter(({ since }) => observation.now - since >= stayMs);
+    const gone = idle.slice(0, surplus - calledOff.length).filter(({ since }) => observation.now - since >= stayMs);
+    const letGo = [...calledOff, ...gone].map(({ id }) => id);
     const next = idle[gone.length];
-    if (next === undefined || replicas - gone.length <= at.floor)
-      return { letGo: gone.map(({ id }) => id), dueAt: null };
-    const level = Math.min(LEVELS_MAX, replicas - gone.length);
+    const left = replicas - letGo.length;
+    if (next === undefined || left <= kept) return { letGo, dueAt: null };
     const until = Math.max(
-      levelUntil(memory.model, variant, level, at.now),
+      levelUntil(memory.model, variant, Math.min(LEVELS_MAX, left), at.now),
       secondsOf(memory, next.since) + Math.max(variant.timerS, stayMs / 1000),
     );
     const dueAt = until > at.now && Number.isFinite(until) ? clockMs(memory, until, observation.now) : null;
-    return { letGo: gone.map(({ id }) => id), dueAt };
+    return { letGo, dueAt };
   }
 }
 
@@ -319,28 +333,36 @@ interface Change {
 
 function reasonFor(model: DemandModel, at: Situation, worth: Worth, change: Change, variant: Variant): string {
   const { replicas, starts, letGo } = change;
-  const after = replicas - letGo + starts;
-  const step = after === replicas ? `${replicas}` : `${replicas} -> ${after}`;
   if (starts > 0) {
-    if (change.batch > change.started) return `${step}: batch jobs have waited as long as they may`;
-    if (after <= at.floor) return `${step}: the warm floor is ${at.floor}`;
+    const start = `a start of ${inSeconds(model.bootS)} (p50)`;
+    if (change.batch > change.started) return "batch jobs have waited as long as they may";
+    if (replicas + starts <= at.floor) return `the warm floor is ${at.floor}`;
     if (at.queued > 0) {
-      const withoutS = waitAhead({ ...outlook(model, at, worth), overlongWeight: 0 }, 0) / at.queued;
-      const start = `a start of ${inSeconds(model.bootS)} (p50)`;
-      if (!Number.isFinite(withoutS)) return `${step}: ${at.queued} waiting and nothing to serve them, ${start}`;
-      return `${step}: expected wait ${inSeconds(withoutS)} is worth more than ${start}`;
+      const waitS = meanWaitS(model, at, worth);
+      if (!Number.isFinite(waitS)) return `${at.queued} waiting and nothing to serve them, ${start}`;
+      return `expected wait ${inSeconds(waitS)} is worth more than ${start}`;
     }
-    if (variant.clock && model.levelDue(at.now) > replicas)
-      return `${step}: jobs come by the clock, and the next are due`;
-    return `${step}: at ${perMinute(model.jobsPerS(at.now))} jobs a minute the waiting this saves is worth a replica`;
+    if (variant.clock && model.levelDue(at.now) > replicas) return "jobs come by the clock, and the next are due";
+    return `at ${perMinute(model.jobsPerS(at.now))} jobs a minute the waiting this saves is worth a replica`;
   }
-  if (letGo > 0) return `${step}: not likely enough to be needed again soon`;
-  if (replicas <= at.floor && replicas > 0) return `${step}: the warm floor`;
-  if (at.queued > 0) return `${step}: ${at.queued} waiting will be served sooner than a start would help`;
+  if (letGo > 0) return "not likely enough to be needed again soon";
+  if (at.queued > 0) {
+    const isBound = replicas >= at.ceiling && isStartWorth(model, variant, at, worth);
+    return isBound
+      ? `${at.queued} waiting, and ${NO_MORE_ALLOWED}`
+      : `${at.queued} waiting will be served sooner than a start would help`;
+  }
+  if (replicas <= at.floor && replicas > 0) return "the warm floor";
   if (at.idle > 0 && variant.clock && model.levelExpected(at.now) >= replicas)
-    return `${step}: ${at.idle} idle, jobs come by the clock, and the next are due`;
-  if (at.idle > 0) return `${step}: ${at.idle} idle, likely enough to be needed again soon (by ${variant.name})`;
-  return replicas === 0 ? `${step}: nothing to do` : `${step}: enough`;
+    return `${at.idle} idle, jobs come by the clock, and the next are due`;
+  if (at.idle > 0) return `${at.idle} idle, likely enough to be needed again soon (by ${variant.name})`;
+  return replicas === 0 ? "nothing to do" : "enough";
+}
+
+/** Seconds that those who wait now will wait from now on, on average, with the replicas there are; Infinity without any. */
+function meanWaitS(model: DemandModel, at: Situation, worth: Worth): number {
+  const alone = { ...outlook(model, at, worth), jobsPerS: 0, freeWaitS: 0, overlongWeight: 0 };
+  return waitAhead(alone, 0) / at.queued;
 }
 
 function inSeconds(seconds: number): string {

@@ -1,5 +1,6 @@
 import { IDLE_TIMEOUT_S_DEFAULT } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
+import { idleFor, NO_MORE_ALLOWED } from "./reasons.ts";
 import type { Scaler, ScalerDecision, ScalerEvent, ScalerObservation, ScalerSettings } from "./scaler.ts";
 import { earlier, timedStops } from "./timed-stops.ts";
 
@@ -27,12 +28,12 @@ export class QueueDelayScaler implements Scaler {
     const wanted = Math.min(settings.ceiling, Math.max(left, bounded));
     const lateAt = firstOnTime === undefined ? null : firstOnTime + delayMs;
     const reason = (): string => {
-      if (stops.letGo.length > 0) return `${replicas.length} -> ${left}: idle for ${timeoutMs / 1000} s`;
-      if (wanted <= replicas.length)
-        return `${replicas.length}: enough for ${late} jobs that wait ${delayMs / 1000} s or more`;
-      if (needed < settings.floor) return `${replicas.length} -> ${wanted}: the warm floor is ${settings.floor}`;
-      const forBatch = batch.replicas > 0 ? `, and ${batch.replicas} more for batch jobs that waited long enough` : "";
-      return `${replicas.length} -> ${wanted}: ${late} jobs wait ${delayMs / 1000} s or more${forBatch}`;
+      if (stops.letGo.length > 0) return idleFor(timeoutMs);
+      const load = `${late} jobs that wait ${delayMs / 1000} s or more`;
+      if (needed > settings.ceiling) return `${load}, and ${NO_MORE_ALLOWED}`;
+      if (wanted <= replicas.length) return `enough for ${load}`;
+      if (needed < settings.floor) return `the warm floor is ${settings.floor}`;
+      return batch.replicas > 0 ? `${load}, and ${batch.replicas} more for batch jobs that waited long enough` : load;
     };
     return {
       wanted,

@@ -1,5 +1,6 @@
 import { IDLE_TIMEOUT_S_DEFAULT } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
+import { idleFor, NO_MORE_ALLOWED } from "./reasons.ts";
 import type { Scaler, ScalerDecision, ScalerEvent, ScalerObservation, ScalerSettings } from "./scaler.ts";
 import { earlier, timedStops } from "./timed-stops.ts";
 
@@ -19,11 +20,12 @@ export class RequestCountScaler implements Scaler {
     const left = replicas.length - stops.letGo.length;
     const wanted = Math.min(settings.ceiling, Math.max(left, bounded));
     const reason = (): string => {
-      if (stops.letGo.length > 0) return `${replicas.length} -> ${left}: idle for ${timeoutMs / 1000} s`;
-      if (wanted <= replicas.length) return `${replicas.length}: enough for ${jobs} jobs at ${perReplica} per replica`;
-      if (needed < settings.floor) return `${replicas.length} -> ${wanted}: the warm floor is ${settings.floor}`;
-      const forBatch = batch.replicas > 0 ? `, and ${batch.replicas} more for batch jobs that waited long enough` : "";
-      return `${replicas.length} -> ${wanted}: ${jobs} jobs at ${perReplica} per replica${forBatch}`;
+      if (stops.letGo.length > 0) return idleFor(timeoutMs);
+      const load = `${jobs} jobs at ${perReplica} per replica`;
+      if (needed > settings.ceiling) return `${load}, and ${NO_MORE_ALLOWED}`;
+      if (wanted <= replicas.length) return `enough for ${load}`;
+      if (needed < settings.floor) return `the warm floor is ${settings.floor}`;
+      return batch.replicas > 0 ? `${load}, and ${batch.replicas} more for batch jobs that waited long enough` : load;
     };
     return {
       wanted,

@@ -78,7 +78,7 @@ export interface ScalerDecision {
   readonly wanted: number;
   /** Idle replicas to let go now. Starting ones may be named too: their start is called off. */
   readonly letGo: readonly string[];
-  /** In words, for the operator: `2 -> 3: expected wait 41 s is worth more than a start of 18 s`. */
+  /** In words, for the operator, beside the numbers of replicas: `expected wait 41 s is worth more than a start of 18 s`. */
   readonly reason: string;
   /** When the answer may change without any event; null: only an event can change it. */
   readonly lookAgainAt: number | null;

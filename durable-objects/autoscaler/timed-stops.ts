@@ -26,6 +26,10 @@ export function longestIdleFirst(replicas: readonly ScalerReplica[]): ScalerRepl
   return replicas.filter(({ state }) => state === "idle").toSorted((a, b) => a.since - b.since);
 }
 
+export function latestStartedFirst(replicas: readonly ScalerReplica[]): ScalerReplica[] {
+  return replicas.filter(({ state }) => state === "starting").toSorted((a, b) => b.since - a.since);
+}
+
 /** The earlier of two times of which either may be missing. */
 export function earlier(a: number | null, b: number | null): number | null {
   if (a === null || b === null) return a ?? b;

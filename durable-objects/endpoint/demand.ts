@@ -9,7 +9,7 @@ import type { PoolScaling } from "#durable-objects/endpoint/scaling";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 import { isCapacity, isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
-import { type DemandNumbers, type PodStanding, splitDemand } from "#durable-objects/replicas/wanted";
+import { type DemandNumbers, type DemandTotal, type PodStanding, splitDemand } from "#durable-objects/replicas/wanted";
 import { chance } from "#durable-objects/sql/database";
 
 /**
@@ -50,16 +50,15 @@ export function numbersOf(state: EndpointState): DemandNumbers {
  * Batch jobs need one replica at most, however many of them wait or run: else a long backlog of one endpoint would keep
  * the warm floor and the interactive jobs of all others from the pod.
  */
-export function poolNumbers(state: EndpointState, known: PoolScaling): DemandNumbers {
-  const { pool, last } = known;
+export function poolNumbers(state: EndpointState, known: PoolScaling): DemandTotal {
+  const { pool, last, ceiling } = known;
   const { config } = state;
-  if (config === null || config.removed) return { needed: 0, wanted: 0 };
+  if (config === null || config.removed) return { needed: 0, wanted: 0, ceiling: 0 };
   const now = state.world.now();
   const isFirst = pool.lanes.includes("interactive");
   const floor = isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0;
-  const ceiling = config.settings.max_replicas;
-  const wanted = Math.max(Math.min(floor, ceiling), last?.wanted ?? 0);
-  return { needed: Math.min(wanted, Math.max(floor, needOf(state, known, now))), wanted };
+  const wanted = Math.max(Math.min(floor, config.settings.max_replicas), last?.wanted ?? 0);
+  return { needed: Math.min(wanted, Math.max(floor, needOf(state, known, now))), wanted, ceiling };
 }
 
 /** Interactive jobs that run or may start now, and one replica for batch jobs that run or have waited for long enough. */
@@ -149,7 +148,7 @@ function shared(
   state: EndpointState,
   { pool }: PoolScaling,
   standings: readonly PodStanding[],
-  total: DemandNumbers,
+  total: DemandTotal,
 ): readonly DemandNumbers[] {
   const lanes = pool.lanes.filter((lane) => !pool.pods.every((pod) => pod.lanes.includes(lane)));
   const [odd] = lanes.filter((lane) => {
@@ -158,7 +157,11 @@ function shared(
   });
   if (odd === undefined || total.wanted === 0) return splitDemand(standings, total);
   const first = pool.pods.findIndex((pod) => pod.lanes.includes(odd));
-  const rest = splitDemand(standings, { needed: Math.max(0, total.needed - 1), wanted: total.wanted - 1 });
+  const rest = splitDemand(standings, {
+    needed: Math.max(0, total.needed - 1),
+    wanted: total.wanted - 1,
+    ceiling: total.ceiling - 1,
+  });
   return rest.map(({ needed, wanted }, index) =>
     index === first ? { needed: needed + Math.min(1, total.needed), wanted: wanted + 1 } : { needed, wanted },
   );

@@ -38,12 +38,12 @@ export function decideScaling(state: EndpointState, now: number): void {
   let reason: string | null = null;
   for (const known of scaling.pools) {
     known.batchDueAt = batchDueAt(state, known);
+    known.ceiling = Math.max(0, config.settings.max_replicas - taken);
     const had = capacityIn(state, known).length;
     const before = targetOf(known, had);
-    const decision = decide(state, known, Math.max(0, config.settings.max_replicas - taken), now);
-    known.last = decision;
+    const decision = decide(state, known, known.ceiling, now);
     const after = targetOf(known, capacityIn(state, known).length);
-    if (after !== before || reason === null) reason = worded(known, decision.reason, scaling.pools.length);
+    if (after !== before || reason === null) reason = worded(scaling.pools, known, decision.reason);
     to += after;
     taken += Math.max(after, 0);
   }
@@ -54,8 +54,9 @@ export function decideScaling(state: EndpointState, now: number): void {
   if (due !== null) state.due(due);
 }
 
-function worded({ pool }: PoolScaling, reason: string, pools: number): string {
-  return pools === 1 ? reason : `${pool.name} lane: ${reason}`;
+/** Says which lane's replicas a reason is about, where lanes have their own. */
+export function worded(pools: readonly PoolScaling[], { pool }: PoolScaling, reason: string): string {
+  return pools.length === 1 ? reason : `${pool.name} lane: ${reason}`;
 }
 
 /** How many replicas there will be, if nothing else happens. */
@@ -85,14 +86,14 @@ function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: 
   const isBound = most < ceiling && said.wanted >= most;
   const why = startsAreStopped(state) ? NOTHING_MAY_START : ONLY_FOR_WORK;
   const reason = forBatchJobs(state, known, said, told.floor, now) ?? said.reason;
-  const decision = { ...said, reason: isBound ? `${reason}; ${why}` : reason };
-  known.last = decision;
-  for (const id of decision.letGo) {
+  for (const id of said.letGo) {
     const replica = state.replicas.all().find((one) => one.id === id);
     if (replica !== undefined && mayLetGo(state, known, replica, settings.floor)) drain(state, replica);
   }
-  if (capacityIn(state, known).length > ceiling) drainBeyond(state, known, ceiling);
-  return decision;
+  const isAbove = drainBeyond(state, known, ceiling) > 0;
+  const bound = isBound ? `${reason}; ${why}` : reason;
+  known.last = { ...said, reason: isAbove ? `max_replicas allows ${ceiling}` : bound };
+  return known.last;
 }
 
 /** To a policy, what batch jobs get is a warm floor. @returns why it is there, where it is not one; null: as the policy says */
@@ -105,10 +106,7 @@ function forBatchJobs(
 ): string | null {
   const have = capacityIn(state, known).length;
   const isForThem = wanted === floor && have <= wanted && batchFloor(state, known, now) >= floor;
-  if (!isForThem || floor <= warmFloor(state, known, now)) return null;
-  return have < wanted
-    ? `${have} -> ${wanted}: batch jobs have waited as long as they may`
-    : `${wanted}: batch jobs have waited as long as they may`;
+  return isForThem && floor > warmFloor(state, known, now) ? "batch jobs have waited as long as they may" : null;
 }
 
 const ONLY_FOR_WORK = "the pod has taken a replica back lately, so none is started ahead of work";
@@ -214,24 +212,33 @@ function observationOf(state: EndpointState, known: PoolScaling, now: number): S
   };
 }
 
-/** Never one that works or tries a release, never below the warm floor, and never an idle one that work is there for. */
+/**
+ * Never one that works or tries a release, never below the warm floor, and never an idle one that work is there for. A
+ * replica that only starts keeps nothing warm yet: it is no reason to let a ready one go.
+ */
 function mayLetGo(state: EndpointState, known: PoolScaling, replica: ReplicaRecord, floor: number): boolean {
   if (replica.draining || state.held(replica.id) > 0 || isOnErrand(state, replica.id)) return false;
   const capacity = capacityIn(state, known);
-  if (!capacity.includes(replica) || capacity.length <= floor) return false;
+  if (!capacity.includes(replica)) return false;
+  const counted = isStarting(replica.state) ? capacity : capacity.filter((one) => !isStarting(one.state));
   const podFloor = state.demands.get(replica.podId)?.floor ?? 0;
-  if (capacity.filter(({ podId }) => podId === replica.podId).length <= podFloor) return false;
+  if (counted.length <= floor || counted.filter(({ podId }) => podId === replica.podId).length <= podFloor)
+    return false;
   return isStarting(replica.state) || capacity.length > workOf(state, known, state.world.now());
 }
 
-/** Drains what is above the ceiling: idle replicas first, then starting ones, then those at work. */
-export function drainBeyond(state: EndpointState, known: PoolScaling, ceiling: number): void {
+/**
+ * Drains what is above the ceiling: starting replicas first, then idle ones, then those at work.
+ * @returns how many
+ */
+function drainBeyond(state: EndpointState, known: PoolScaling, ceiling: number): number {
   const capacity = capacityIn(state, known);
-  const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 1 : 0);
-  const surplus = capacity.toSorted(
-    (a, b) => cost(a) - cost(b) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id),
-  );
-  for (const replica of surplus.slice(0, Math.max(0, capacity.length - ceiling))) drain(state, replica);
+  const cost = (replica: ReplicaRecord): number => (state.held(replica.id) > 0 ? 2 : isStarting(replica.state) ? 0 : 1);
+  const surplus = capacity
+    .toSorted((a, b) => cost(a) - cost(b) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id))
+    .slice(0, Math.max(0, capacity.length - ceiling));
+  for (const replica of surplus) drain(state, replica);
+  return surplus.length;
 }
 
 /** Lets go of replicas that have idled for longer than their pod allows, the longest idle first. */

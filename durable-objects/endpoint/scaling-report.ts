@@ -3,11 +3,12 @@
 import type { Scaling } from "#contract/api/scaling";
 import { WARM_S_MAX } from "#contract/limits";
 import { refusal } from "#contract/problems";
-import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
+import { capacityIn, capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import type { Reply } from "#durable-objects/endpoint/rpc";
-import { coldStartMs } from "#durable-objects/endpoint/scaling";
+import { coldStartMs, stepped } from "#durable-objects/endpoint/scaling";
+import { worded } from "#durable-objects/endpoint/scaling-decide";
 import { iso } from "#durable-objects/endpoint/shown-job";
 import { isOver, isStarting } from "#durable-objects/replicas/replica-record";
 
@@ -22,9 +23,12 @@ export function scalingReport(state: EndpointState, limit: number, now: number):
   const busy = ready.filter(({ id }) => state.held(id) > 0).length;
   const floors = state.demands.all().reduce((sum, { floor }) => sum + floor, 0);
   const cold = first === undefined ? null : coldStartMs(first);
-  const reasons = scaling.pools.flatMap(({ pool, last }) =>
-    last === null ? [] : [scaling.pools.length === 1 ? last.reason : `${pool.name} lane: ${last.reason}`],
-  );
+  const reasons = scaling.pools.flatMap((known) => {
+    const { last } = known;
+    if (last === null) return [];
+    const have = capacityIn(state, known).length;
+    return [worded(scaling.pools, known, stepped(have, Math.max(have, last.wanted), last.reason))];
+  });
   const { hold } = scaling;
   return {
     ok: true,

@@ -23,14 +23,21 @@ export interface DemandNumbers {
   readonly wanted: number;
 }
 
+/** The same for all pods together. */
+export interface DemandTotal extends DemandNumbers {
+  /** No more than so many are wanted in all, whatever floors the pods have: one that is above would be stopped again at once. */
+  readonly ceiling: number;
+}
+
 /**
  * Shares out what is wanted. What a pod has already stays where it is; what is missing goes to the preferred pod as far
- * as it has room, then to the next. What fits nowhere is asked of the preferred one, which fills it once it can.
+ * as it has room, then to the next. What fits nowhere is asked of the preferred one, which fills it once it can. Then the
+ * pods' own floors are filled up, in the order of preference.
  * @param pods in the order of preference, at least one
  * @param total whole numbers, 0 ≤ needed ≤ wanted
- * @returns for each pod, in the same order, 0 ≤ needed ≤ wanted
+ * @returns for each pod, in the same order, 0 ≤ needed ≤ wanted; together no more than is wanted, or the ceiling
  */
-export function splitDemand(pods: readonly PodStanding[], total: DemandNumbers): readonly DemandNumbers[] {
+export function splitDemand(pods: readonly PodStanding[], total: DemandTotal): readonly DemandNumbers[] {
   const { wanted, left } = pods.reduce(
     (sum, { have }) => {
       const kept = Math.min(have, sum.left);
@@ -45,9 +52,13 @@ export function splitDemand(pods: readonly PodStanding[], total: DemandNumbers):
     },
     { wanted: [] as readonly number[], left },
   );
-  const asked = pods.map(({ floor }, index) =>
-    Math.max(floor, (placed.wanted[index] ?? 0) + (index === 0 ? placed.left : 0)),
-  );
+  let spare = Math.max(0, total.ceiling - total.wanted);
+  const asked = pods.map(({ floor }, index) => {
+    const most = (placed.wanted[index] ?? 0) + (index === 0 ? placed.left : 0);
+    const more = Math.min(spare, Math.max(0, floor - most));
+    spare -= more;
+    return most + more;
+  });
   const working = pods.map(({ busy }, index) => Math.min(busy, asked[index] ?? 0));
   let more = Math.max(0, total.needed - working.reduce((sum, count) => sum + count, 0));
   return asked.map((most, index) => {

@@ -18,7 +18,7 @@ describe("request_count", () => {
       { jobsPerReplica: 2 },
       { waiting: waiting(3, 2, 1), replicas: [replica(0, "busy", START - 5_000), replica(1, "busy", START)] },
     );
-    expect(decision).toEqual({ wanted: 3, letGo: [], reason: "2 -> 3: 5 jobs at 2 per replica", lookAgainAt: null });
+    expect(decision).toEqual({ wanted: 3, letGo: [], reason: "5 jobs at 2 per replica", lookAgainAt: null });
   });
 
   it("lets an idle replica go after the timeout, the longest idle first, and not below the floor", () => {
@@ -30,7 +30,7 @@ describe("request_count", () => {
     expect(decide("request_count", {}, { replicas })).toEqual({
       wanted: 2,
       letGo: ["r1"],
-      reason: "3 -> 2: idle for 60 s",
+      reason: "idle for 60 s",
       lookAgainAt: START + 50_000,
     });
     expect(decide("request_count", { floor: 3 }, { replicas }).letGo).toEqual([]);
@@ -45,12 +45,16 @@ describe("request_count", () => {
     });
     expect(decide("request_count", { batchTargetWaitMs: 60_000 }, batch)).toMatchObject({
       wanted: 3,
-      reason: "0 -> 3: 0 jobs at 1 per replica, and 3 more for batch jobs that waited long enough",
+      reason: "0 jobs at 1 per replica, and 3 more for batch jobs that waited long enough",
     });
   });
 
-  it("stays at its ceiling", () => {
-    expect(decide("request_count", { ceiling: 2 }, { waiting: waiting(1, 1, 1, 1) }).wanted).toBe(2);
+  it.each([
+    ["request_count", "4 jobs at 1 per replica, and max_replicas allows no more"],
+    ["queue_delay", "4 jobs that wait 4 s or more, and max_replicas allows no more"],
+  ] as const)("stays at its ceiling and says so, %s", (policy, reason) => {
+    const late = waiting(5, 5, 5, 5);
+    expect(decide(policy, { ceiling: 2 }, { waiting: late })).toMatchObject({ wanted: 2, reason });
   });
 });
 
@@ -63,7 +67,7 @@ describe("queue_delay", () => {
     expect(decide("queue_delay", {}, { waiting: waiting(5, 4, 1) })).toEqual({
       wanted: 2,
       letGo: [],
-      reason: "0 -> 2: 2 jobs wait 4 s or more",
+      reason: "2 jobs that wait 4 s or more",
       lookAgainAt: START + 3_000,
     });
   });
@@ -79,7 +83,7 @@ describe("queue_delay", () => {
   });
 
   it("keeps the floor and says so", () => {
-    expect(decide("queue_delay", { floor: 2 }, {})).toMatchObject({ wanted: 2, reason: "0 -> 2: the warm floor is 2" });
+    expect(decide("queue_delay", { floor: 2 }, {})).toMatchObject({ wanted: 2, reason: "the warm floor is 2" });
   });
 
   it("lets idle replicas go after the timeout", () => {

@@ -60,7 +60,7 @@ describe.skipIf(!existsSync(FOLDER))("on recorded traffic", () => {
   it("gentd26-train: nobody waits behind a long job for longer than a start takes, where starts are quick", () => {
     const arrivals = read("gentd26-train");
     const run = (policy: Parameters<typeof replay>[1]) => replay(arrivals, policy, { horizonS: 1_324_800, bootS: 8 });
-    const ours = run(scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, waitValue: 1.6 }));
+    const ours = run(scalerPolicy(new PredictiveScaler(null), { ...SETTINGS, waitValue: 1.7 }));
     const perRequest = run((rivalNamed("runpod-request-count") ?? never("runpod-request-count")).make());
     expect(ours.interactive.p95S).toBe(8);
     expect(ours.interactive.meanS).toBeLessThan(perRequest.interactive.meanS);

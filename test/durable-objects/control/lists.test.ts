@@ -269,7 +269,7 @@ describe("the usage", () => {
     ask(world, (core) => core.usage(world.workspaceId, { limit: 100, ...more }));
 
   it("has one row for each lease under which an agent spoke, however it ended", () => {
-    const world = new EndpointHarness({ attempts_max: 5 });
+    const world = new EndpointHarness({ attempts_max: 5, max_replicas: 5 });
     const id = world.submit({ tags: ["a"], lane: "batch" });
     world.take(world.replica());
     world.pass(12_000);

@@ -10,7 +10,7 @@ const BYTES_MAX = 4_000_000;
 const inputs = JSON.stringify({ prompt: "p".repeat(2_500) });
 
 const endpoint = (): EndpointHarness =>
-  new EndpointHarness({ queue_depth_max: 100_000 }, 1, new NodeDatabase(BYTES_MAX));
+  new EndpointHarness({ queue_depth_max: 100_000, max_replicas: 9 }, 1, new NodeDatabase(BYTES_MAX));
 
 /** Submits until a job is refused, a second apart now and then. @returns what it was refused with */
 function fillUp(world: EndpointHarness): { readonly taken: number; readonly code: string; readonly detail: string } {

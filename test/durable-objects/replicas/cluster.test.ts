@@ -24,6 +24,16 @@ function until(cluster: Cluster, steps: number, holds: () => boolean): boolean {
   return holds();
 }
 
+/** How many replicas there are in all, one after the other, within `steps`. */
+function replicasSeen(cluster: Cluster, steps: number): number {
+  const seen = new Set<string>();
+  for (let step = 0; step < steps; step += 1) {
+    cluster.step();
+    for (const { replica } of cluster.slotsTaken()) seen.add(replica);
+  }
+  return seen.size;
+}
+
 const over = (cluster: Cluster) => cluster.jobs.every((job) => !["queued", "running"].includes(cluster.stateOf(job)));
 
 describe("a pod with endpoints and machines", () => {
@@ -70,6 +80,44 @@ describe("a pod with endpoints and machines", () => {
     }
     cluster.configurePod({ min_replicas: 0 });
     expect(until(cluster, 120, () => kept().length === 0)).toBe(true);
+  });
+
+  it("starts no replica for the pod's warm floor that its endpoint may not have", () => {
+    const cluster = new Cluster(8);
+    cluster.configurePod({ min_replicas: 2 });
+    cluster.submit(cluster.addEndpoint({ max_replicas: 1 }));
+    cluster.addNode(4);
+    expect(replicasSeen(cluster, 600)).toBe(1);
+    expect(cluster.slotsTaken()).toHaveLength(1);
+  });
+
+  it("starts none for an endpoint that is deleted while it has the pod's warm floor", () => {
+    const cluster = new Cluster(9);
+    cluster.configurePod({ min_replicas: 1 });
+    const endpoint = cluster.addEndpoint();
+    cluster.addNode(4);
+    cluster.submit(endpoint);
+    for (let step = 0; step < 60; step += 1) cluster.step();
+    cluster.remove(endpoint);
+    for (let step = 0; step < 60; step += 1) cluster.step();
+    expect(replicasSeen(cluster, 600)).toBe(0);
+  });
+
+  it("lets its endpoints sleep while there is no room for their warm floor", () => {
+    const cluster = new Cluster(10);
+    const endpoint = cluster.addEndpoint({
+      policy: "predictive",
+      min_replicas: 2,
+      max_replicas: 2,
+      idle_timeout_s: null,
+    });
+    cluster.addNode(1);
+    cluster.submit(endpoint);
+    for (let step = 0; step < 600; step += 1) cluster.step();
+    cluster.rings = 0;
+    for (let step = 0; step < 1_200; step += 1) cluster.step();
+    // The demand is told again each minute, and something is said of it each time.
+    expect(cluster.rings).toBeLessThanOrEqual(40);
   });
 
   it("lets no replica idle longer than the pod allows", () => {

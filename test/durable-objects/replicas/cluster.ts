@@ -83,6 +83,8 @@ export class Cluster {
   readonly jobs: { endpoint: EndpointBox; id: JobId }[] = [];
   /** Jobs that were completed, as the agents saw it. */
   readonly completed: JobId[] = [];
+  /** How often the endpoints' alarms have rung. */
+  rings = 0;
   readonly #bytes: (length: number) => Uint8Array;
   readonly #podDb = new NodeDatabase();
   #pod: PodCore;
@@ -163,6 +165,10 @@ export class Cluster {
     return reply.job.id;
   }
 
+  remove(endpoint: EndpointBox): void {
+    this.#turn(endpoint, (core) => core.remove(this.workspaceId));
+  }
+
   stateOf(job: { endpoint: EndpointBox; id: JobId }): string {
     const reply = job.endpoint.core.getJob(this.workspaceId, job.id);
     return reply.ok ? reply.job.state : reply.code;
@@ -190,6 +196,7 @@ export class Cluster {
       }
       if (box.armedAt !== null && box.armedAt <= this.now) {
         box.armedAt = null;
+        this.rings += 1;
         this.#turn(box, (core) => core.wake());
       }
     }

@@ -191,7 +191,8 @@ describe("decisions", () => {
       [1, 0],
       [0, 1],
     ]);
-    expect(decisions[0]?.reason).toBe(reason);
+    expect(decisions[0]?.reason).toBe("1 -> 0: idle for 1 s");
+    expect(reason).toBe("0: idle for 1 s");
     expect(scalingOf(world, 1).decisions).toHaveLength(1);
     for (let round = 0; round <= SCALING_DECISIONS_KEPT; round += 1) {
       world.call((core) => core.warm(world.workspaceId, { replicas: 1 + (round % 3), forMs: HOUR }, 1));
@@ -259,6 +260,28 @@ describe("an endpoint without jobs", () => {
       expect(world.core.demand()).toMatchObject({ wanted: 0, needed: 0, drain: [] });
     },
   );
+
+  it("keep what has been learned while a policy that learns nothing decides", () => {
+    const world = new EndpointHarness({ policy: "predictive", max_replicas: 2 });
+    const memories = () =>
+      world.db.exec("SELECT policy, memory FROM scalers").map(({ policy, memory }) => [policy, memory]);
+    const work = () => {
+      world.submit();
+      world.pass(15_000);
+      world.call((core) => core.wake());
+    };
+    work();
+    const learned = memories();
+    expect(learned).toEqual([["predictive", expect.stringContaining("variants")]]);
+    world.configure({ policy: "queue_delay", max_replicas: 2 });
+    work();
+    world.restart();
+    work();
+    expect(memories()).toEqual(learned);
+    world.configure({ policy: "predictive", max_replicas: 2 });
+    work();
+    expect(memories()).not.toEqual(learned);
+  });
 
   it("is woken for its schedule alone, when that begins and ends", () => {
     const world = new EndpointHarness({ max_replicas: 2 });

@@ -187,7 +187,7 @@ describe("lanes of pods", () => {
       // It is there for batch jobs, and no warm floor.
       const reply = world.core.scaling(world.workspaceId, 10);
       expect(reply.ok && reply.scaling.decisions[0]?.reason).toBe(
-        "batch lane: 0 -> 1: batch jobs have waited as long as they may",
+        "1 -> 2: batch lane: batch jobs have waited as long as they may",
       );
     },
   );

@@ -247,15 +247,28 @@ describe("a pod that needs the slot", () => {
 });
 
 describe("lowering max_replicas", () => {
-  it("lets the idle ones go first, then those that start, then those that work", () => {
+  it("lets those go first that start, then the idle ones, then those that work", () => {
     const world = new EndpointHarness({ max_replicas: 3 });
     const [working, starting, free] = [world.replica(), world.replica(), world.replica()];
     world.poll(free, [], { waitMs: 0 });
     world.submit();
     world.take(working);
     world.configure({ max_replicas: 2 });
-    expect(world.core.demand()?.drain).toEqual([free.id]);
+    expect(world.core.demand()?.drain).toEqual([starting.id]);
     world.configure({ max_replicas: 1 });
     expect(world.core.demand()?.drain).toEqual([free.id, starting.id].sort());
+    const reply = world.core.scaling(world.workspaceId, 1);
+    expect(reply.ok && reply.scaling.decisions[0]?.reason).toBe("2 -> 1: max_replicas allows 1");
   });
+
+  it.each(["queue_delay", "request_count"] as const)(
+    "does not take one that starts for the warm floor that the ready one is, %s",
+    (policy) => {
+      const world = new EndpointHarness({ policy, min_replicas: 1, max_replicas: 2, idle_timeout_s: 20 });
+      const [free] = [world.replica(), world.replica()];
+      world.poll(free, [], { waitMs: 0 });
+      world.pass(25_000);
+      expect(world.core.demand()?.drain).toEqual([]);
+    },
+  );
 });

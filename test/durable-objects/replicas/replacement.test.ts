@@ -204,6 +204,7 @@ describe("an active release of another build", () => {
     const busy = replicas.find((each) => stateOf(world, each) === "busy");
     if (busy === undefined) throw new Error("nobody works");
     activate(world, NEW, 2);
+    world.pass(1);
     const third = world.replica();
     report(world, third, "preparing", NEW);
     const job = world.submit({ release: 2 });

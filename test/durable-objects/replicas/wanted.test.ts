@@ -13,8 +13,8 @@ const pod = (podId: PodId, more: Partial<PodStanding> = {}): PodStanding => ({
   floor: 0,
   ...more,
 });
-const shares = (pods: readonly PodStanding[], wanted: number, needed = wanted) =>
-  splitDemand(pods, { wanted, needed }).map((share) => [share.wanted, share.needed]);
+const shares = (pods: readonly PodStanding[], wanted: number, needed = wanted, ceiling = 99) =>
+  splitDemand(pods, { wanted, needed, ceiling }).map((share) => [share.wanted, share.needed]);
 
 describe("what is asked of each pod", () => {
   it("is all of it where there is one", () => {
@@ -69,19 +69,33 @@ describe("what is asked of each pod", () => {
     ]);
   });
 
+  it("is no more than there may be, whatever floors the pods have", () => {
+    expect(shares([pod(a, { floor: 2 })], 1, 1, 1)).toEqual([[1, 1]]);
+    expect(shares([pod(a, { floor: 2 }), pod(b, { floor: 2 })], 1, 0, 3)).toEqual([
+      [2, 0],
+      [1, 0],
+    ]);
+    expect(shares([pod(a, { floor: 1 })], 0, 0, 0)).toEqual([[0, 0]]);
+  });
+
   it("is all that is wanted, and never more needed than wanted", () => {
     const standing = fc.record({
       podId: fc.constant(a),
       have: fc.nat(5),
       busy: fc.nat(5),
       room: fc.option(fc.nat(5)),
-      floor: fc.constant(0),
+      floor: fc.nat(3),
     });
     fc.assert(
       fc.property(fc.array(standing, { minLength: 1, maxLength: 4 }), fc.nat(12), fc.nat(12), (pods, one, other) => {
-        const total = { wanted: Math.max(one, other), needed: Math.min(one, other) };
+        const total = { wanted: Math.max(one, other), needed: Math.min(one, other), ceiling: 12 };
         const split = splitDemand(pods, total);
-        expect(split.reduce((sum, { wanted }) => sum + wanted, 0)).toBe(total.wanted);
+        const asked = split.reduce((sum, { wanted }) => sum + wanted, 0);
+        expect(asked).toBeGreaterThanOrEqual(total.wanted);
+        expect(asked).toBeLessThanOrEqual(total.ceiling);
+        const floors = pods.every(({ floor }, index) => floor <= (split[index]?.wanted ?? 0));
+        expect(floors || asked === total.ceiling).toBe(true);
+        if (pods.every(({ floor }) => floor === 0)) expect(asked).toBe(total.wanted);
         for (const { needed, wanted } of split) expect(needed).toBeLessThanOrEqual(wanted);
         const needed = split.reduce((sum, share) => sum + share.needed, 0);
         expect(needed).toBeGreaterThanOrEqual(total.needed);
