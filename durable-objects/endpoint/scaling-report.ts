@@ -10,7 +10,18 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs, stepped } from "#durable-objects/endpoint/scaling";
 import { worded } from "#durable-objects/endpoint/scaling-decide";
 import { iso } from "#durable-objects/endpoint/shown-job";
+import { shortageOf } from "#durable-objects/endpoint/why";
+import type { Shortage } from "#durable-objects/replicas/place";
 import { isOver, isStarting } from "#durable-objects/replicas/replica-record";
+
+/** Why there are fewer replicas than are wanted, as the pods say. */
+const LACKS: Readonly<Record<Shortage, string | null>> = {
+  none: null,
+  no_node_online: "no machine of the pod takes new work",
+  region_unavailable: "no machine is in the endpoint's regions",
+  all_slots_busy: "the pod has no free slot",
+  crash_looping: "replicas crash, and the next try follows after a pause",
+};
 
 /** @param limit decisions that are shown at most */
 export function scalingReport(state: EndpointState, limit: number, now: number): Reply<{ scaling: Scaling }> {
@@ -30,11 +41,13 @@ export function scalingReport(state: EndpointState, limit: number, now: number):
     return [worded(scaling.pools, known, stepped(have, Math.max(have, last.wanted), last.reason))];
   });
   const { hold } = scaling;
+  const { wanted } = numbersOf(state);
+  const lack = capacity.length < wanted ? LACKS[shortageOf(state)?.code ?? "none"] : null;
   return {
     ok: true,
     scaling: {
       policy,
-      wanted: numbersOf(state).wanted,
+      wanted,
       floor: Math.min(ceiling, Math.max(scaling.floor(now).replicas, floors, verifyingNeed(state))),
       ceiling,
       replicas: {
@@ -46,7 +59,7 @@ export function scalingReport(state: EndpointState, limit: number, now: number):
       waiting: { ...queued },
       cold_start_s: cold === null ? null : cold / 1_000,
       service_s: first?.serviceMs == null ? null : first.serviceMs / 1_000,
-      reason: reasons.join("; "),
+      reason: [...reasons, ...(lack === null ? [] : [lack])].join("; "),
       warm: hold === null || hold.until <= now ? null : { replicas: hold.replicas, until: iso(hold.until) },
       decisions: scaling.decisions(limit).map(({ at, from, to, reason }) => ({ at: iso(at), from, to, reason })),
     },

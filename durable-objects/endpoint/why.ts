@@ -122,7 +122,7 @@ function batchFacts(state: EndpointState, job: QueuedJob, { batchDueAt }: PoolSc
 }
 
 /** What the pods lack: what the preferred one says counts first, but that it is empty says less than why another takes nothing. */
-function shortageOf(state: EndpointState): StoredShortage | null {
+export function shortageOf(state: EndpointState): StoredShortage | null {
   const all = podsOf(state).flatMap((podId) => state.demands.get(podId)?.shortage ?? []);
   const told = all.find(({ code, error }) => code !== "no_node_online" || error !== null);
   return told ?? all[0] ?? null;

@@ -118,6 +118,8 @@ describe("a pod with endpoints and machines", () => {
     for (let step = 0; step < 1_200; step += 1) cluster.step();
     // The demand is told again each minute, and something is said of it each time.
     expect(cluster.rings).toBeLessThanOrEqual(40);
+    const reply = endpoint.core.scaling(cluster.workspaceId, 1);
+    expect(reply.ok && reply.scaling.reason).toBe("1 -> 2: the warm floor is 2; the pod has no free slot");
   });
 
   it("lets no replica idle longer than the pod allows", () => {
