@@ -6,7 +6,7 @@ import { readLocalFile } from "#cli/input-values";
 import type { Pilotlight } from "#client/pilotlight";
 import { PAGE_SIZE_MAX } from "#contract/limits";
 import { type Arrival, type Arrivals, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
-import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
+import { arrivalsFromJobs, type PastAttempt, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 import { horizonOf } from "#durable-objects/autoscaler/replay/suite-cases";
 import { IN_PARTS, readTrace, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
 
@@ -81,7 +81,7 @@ export function simulatedTrace(
 }
 
 /**
- * The jobs that an endpoint has had since a time.
+ * The jobs that an endpoint has had since a time, each with the time that usage says it held replicas.
  * @param since ISO
  * @throws CliError `usage` when none of them has run
  */
@@ -94,15 +94,23 @@ export async function traceOfHistory(
   const jobs: PastJob[] = [];
   const { signal } = call.interrupts;
   const query = { endpoint, created_after: since, limit: PAGE_SIZE_MAX };
-  for await (const { created_at, started_at, finished_at, lane, timeline } of client.jobs.list(query, { signal })) {
-    jobs.push({ created_at, started_at, finished_at, lane, timeline });
+  for await (const { id, created_at, finished_at, lane } of client.jobs.list(query, { signal })) {
+    jobs.push({ id, created_at, finished_at, lane });
     if (jobs.length % PAGE_SIZE_MAX === 0) call.output.progress(`${jobs.length} jobs read`, "reading jobs");
     if (jobs.length >= HISTORY_JOBS_MAX) {
       call.output.note(`only the newest ${HISTORY_JOBS_MAX} jobs are replayed; --since chooses fewer`);
       break;
     }
   }
-  const history = arrivalsFromJobs(jobs);
+  // The newest come first: usage of those before the last of them would be read for nothing.
+  const used = { endpoint, since: jobs.at(-1)?.created_at ?? since, limit: PAGE_SIZE_MAX };
+  const attempts: PastAttempt[] = [];
+  for await (const { job_id, ms } of client.usage.list(used, { signal })) {
+    attempts.push({ job_id, ms });
+    if (attempts.length % PAGE_SIZE_MAX === 0)
+      call.output.progress(`${attempts.length} attempts read`, "reading usage");
+  }
+  const history = arrivalsFromJobs(jobs, attempts);
   if (history.skipped > 0) call.output.note(`${history.skipped} jobs have not run or not ended and are left out`);
   if (history.arrivals.length === 0) {
     throw new CliError("usage", `No job of ${endpoint} has run since ${since}`, "--since goes further back.");

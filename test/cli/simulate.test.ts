@@ -229,13 +229,41 @@ describe("simulate", () => {
 });
 
 describe("simulate --from-history", () => {
+  const idOf = (minute: number) => `job_0dpx4n3m8k7q2wz6tgr1vyc5h${minute}`;
   const ended = (minute: number) =>
     exampleJob({
+      id: idOf(minute),
       state: "succeeded",
       created_at: `2026-11-21T10:0${minute}:00.000Z`,
       started_at: `2026-11-21T10:0${minute}:30.000Z`,
       finished_at: `2026-11-21T10:0${minute}:40.000Z`,
+      // The replica's start is in it under names that a job's own phases have, too.
+      timeline: ["preparing", "loading", "executing"].map((phase) => ({
+        phase,
+        attempt: phase === "executing" ? 1 : 0,
+        started_at: `2026-11-21T10:0${minute}:00.000Z`,
+        ms: 10_000,
+      })),
     });
+  /** 10 s of a replica, unless a test says otherwise. */
+  const attempt = (minute: number, changes: Record<string, unknown> = {}) => ({
+    lease_id: `lse_0dpx4n3m8k7q2wz6tgr1vyc5h${minute}-1`,
+    job_id: idOf(minute),
+    endpoint_id: "ep_0dpx4n3m8k7q2wz6tgr1vyc5hb",
+    key_id: "key_0dpx4n3m8k7q2wz6tgr1vyc5hc",
+    release: 1,
+    lane: "interactive",
+    tags: [],
+    attempt: 1,
+    replica_id: "rep_0dpx4n3m8k7q2wz6tgr1vyc5hd",
+    node_id: "node_0dpx4n3m8k7q2wz6tgr1vyc5he",
+    started_at: `2026-11-21T10:0${minute}:30.000Z`,
+    ended_at: `2026-11-21T10:0${minute}:40.000Z`,
+    ms: 10_000,
+    outcome: "completed",
+    ...changes,
+  });
+  const page = (data: unknown[], next_cursor: string | null = null) => json(200, { data, next_cursor });
 
   /** 40 s are measured unless a test says otherwise. */
   const scaling = (coldStartS: number | null = 40) =>
@@ -254,13 +282,14 @@ describe("simulate --from-history", () => {
     });
 
   it("replays the endpoint's own jobs against its own settings and its own starts", async () => {
-    const page = (data: unknown[], next_cursor: string | null) => json(200, { data, next_cursor });
     const endpoint = json(200, exampleEndpoint());
     const server = await scriptedServer(
       endpoint,
       scaling(),
       page([ended(2), ended(1)], "c2"),
-      page([ended(0), exampleJob()], null),
+      page([ended(0), exampleJob()]),
+      page([attempt(0), attempt(1, { ms: 4_000 })], "c3"),
+      page([attempt(1, { attempt: 2, ms: 6_000 }), attempt(2)]),
     );
     const result = await runHere(
       ["simulate", "--from-history", "text-to-image", "--since", "2026-11-20", "--policy", "timer-300", "--json"],
@@ -271,6 +300,8 @@ describe("simulate --from-history", () => {
       "/v1/endpoints/text-to-image/scaling?limit=1",
       "/v1/jobs?endpoint=text-to-image&created_after=2026-11-20T00%3A00%3A00.000Z&limit=100",
       "/v1/jobs?endpoint=text-to-image&created_after=2026-11-20T00%3A00%3A00.000Z&limit=100&cursor=c2",
+      "/v1/usage?endpoint=text-to-image&since=2026-11-21T10%3A00%3A00.000Z&limit=100",
+      "/v1/usage?endpoint=text-to-image&since=2026-11-21T10%3A00%3A00.000Z&limit=100&cursor=c3",
     ]);
     // One replica at most, by the settings: 40 s, jobs at 0, 60 and 120 s, 300 s idle.
     expect(policiesOf(result)[0]).toMatchObject({ gpu_s: 130 + 300, wait_p95_s: 40 });
@@ -281,8 +312,8 @@ describe("simulate --from-history", () => {
     const example = exampleEndpoint();
     const window = { days: ["sat"], from: "10:10", to: "10:20", time_zone: "UTC", replicas: 1 };
     const settings = { ...(example.settings as object), warm_schedule: [window] };
-    const jobs = json(200, { data: [ended(0)], next_cursor: null });
-    const server = await scriptedServer(json(200, { ...example, settings }), scaling(null), jobs);
+    const endpoint = json(200, { ...example, settings });
+    const server = await scriptedServer(endpoint, scaling(null), page([ended(0)]), page([attempt(0)]));
     const result = await runHere(
       ["simulate", "--from-history", "text-to-image", "--policy", "request_count", "--idle-timeout", "5", "--json"],
       { env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url } },
@@ -292,11 +323,7 @@ describe("simulate --from-history", () => {
   });
 
   it("says when there is nothing to replay", async () => {
-    const server = await scriptedServer(
-      json(200, exampleEndpoint()),
-      scaling(),
-      json(200, { data: [], next_cursor: null }),
-    );
+    const server = await scriptedServer(json(200, exampleEndpoint()), scaling(), page([]));
     const result = await runHere(["simulate", "--from-history", "text-to-image"], {
       env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url },
       isTerminal: true,

@@ -1,9 +1,12 @@
 /** The jobs an endpoint has had, as arrivals to replay. */
-import { type Job, RunningPhase } from "#contract/job";
+import type { Job } from "#contract/job";
+import type { UsageRow } from "#contract/usage";
 import type { Arrival } from "./arrivals.ts";
 
 /** What of a job the replay needs. */
-export type PastJob = Pick<Job, "created_at" | "started_at" | "finished_at" | "lane" | "timeline">;
+export type PastJob = Pick<Job, "id" | "created_at" | "finished_at" | "lane">;
+/** What of an attempt the replay needs. */
+export type PastAttempt = Pick<UsageRow, "job_id" | "ms">;
 
 export interface JobHistory {
   /** In the order of their arrival; `t` counts from the first one. */
@@ -14,13 +17,20 @@ export interface JobHistory {
   readonly skipped: number;
 }
 
-const RUNNING_PHASES: ReadonlySet<string> = new Set(RunningPhase.options);
-
-/** @param jobs in any order */
-export function arrivalsFromJobs(jobs: readonly PastJob[]): JobHistory {
-  const known = jobs.flatMap((job) => {
-    const serviceS = serviceOf(job);
-    return serviceS === null ? [] : [{ atMs: Date.parse(job.created_at), serviceS, lane: job.lane }];
+/**
+ * Work is what usage counts, all attempts of a job together. A timeline says less: it has the replica's start under the
+ * names of a job's own phases, and of a lease that was granted ahead the wait for the job before it.
+ * @param jobs in any order
+ * @param attempts of these jobs and perhaps of others, in any order
+ */
+export function arrivalsFromJobs(jobs: readonly PastJob[], attempts: readonly PastAttempt[]): JobHistory {
+  const heldMs = new Map<string, number>();
+  for (const { job_id, ms } of attempts) heldMs.set(job_id, (heldMs.get(job_id) ?? 0) + ms);
+  const known = jobs.flatMap(({ id, created_at, finished_at, lane }) => {
+    const ms = heldMs.get(id);
+    return finished_at === null || ms === undefined
+      ? []
+      : [{ atMs: Date.parse(created_at), serviceS: ms / 1_000, lane }];
   });
   known.sort((one, other) => one.atMs - other.atMs);
   const firstMs = known[0]?.atMs;
@@ -29,13 +39,4 @@ export function arrivalsFromJobs(jobs: readonly PastJob[]): JobHistory {
     firstAt: firstMs === undefined ? null : new Date(firstMs).toISOString(),
     skipped: jobs.length - known.length,
   };
-}
-
-/** Seconds it held a replica, all attempts together; null when it never did or has not ended. */
-function serviceOf({ started_at, finished_at, timeline }: PastJob): number | null {
-  if (started_at === null || finished_at === null) return null;
-  const held = timeline.filter(({ phase }) => RUNNING_PHASES.has(phase));
-  // Old jobs have lost their timeline; then the whole time from the first start counts.
-  if (held.length === 0) return Math.max(0, Date.parse(finished_at) - Date.parse(started_at)) / 1_000;
-  return held.reduce((sum, { ms }) => sum + (ms ?? 0), 0) / 1_000;
 }

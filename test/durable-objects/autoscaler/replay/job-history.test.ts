@@ -1,29 +1,28 @@
 import { describe, expect, it } from "vitest";
-import { arrivalsFromJobs, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
+import { JobId } from "#contract/ids";
+import { arrivalsFromJobs, type PastAttempt, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 
-const stretch = (phase: string, ms: number | null, attempt = 1) => ({
-  phase,
-  attempt,
-  started_at: "2026-11-21T10:00:00.000Z",
-  ms,
-});
-const job = (changes: Partial<PastJob>): PastJob => ({
+const idOf = (number: number) => JobId.parse(`job_${String(number).padStart(26, "0")}`);
+const job = (number: number, changes: Partial<PastJob> = {}): PastJob => ({
+  id: idOf(number),
   created_at: "2026-11-21T10:00:00.000Z",
-  started_at: "2026-11-21T10:00:40.000Z",
   finished_at: "2026-11-21T10:00:50.000Z",
   lane: "interactive",
-  timeline: [],
   ...changes,
 });
+const attempt = (number: number, ms: number): PastAttempt => ({ job_id: idOf(number), ms });
 
 describe("past jobs as arrivals", () => {
   it("are those that ran, by the time they were submitted, the first one at 0", () => {
-    const history = arrivalsFromJobs([
-      job({ created_at: "2026-11-21T10:00:01.500Z", lane: "batch" }),
-      job({}),
-      job({ finished_at: null }),
-      job({ started_at: null }),
-    ]);
+    const history = arrivalsFromJobs(
+      [
+        job(1, { created_at: "2026-11-21T10:00:01.500Z", lane: "batch" }),
+        job(2),
+        job(3, { finished_at: null }),
+        job(4),
+      ],
+      [attempt(1, 10_000), attempt(2, 10_000), attempt(3, 10_000)],
+    );
     expect(history).toEqual({
       arrivals: [
         { t: 0, serviceS: 10, lane: "interactive" },
@@ -32,19 +31,11 @@ describe("past jobs as arrivals", () => {
       firstAt: "2026-11-21T10:00:00.000Z",
       skipped: 2,
     });
-    expect(arrivalsFromJobs([])).toEqual({ arrivals: [], firstAt: null, skipped: 0 });
+    expect(arrivalsFromJobs([], [])).toEqual({ arrivals: [], firstAt: null, skipped: 0 });
   });
 
-  it("take as long as all attempts held a replica, waiting and starts left out", () => {
-    const timeline = [
-      stretch("waiting", 3_000, 0),
-      stretch("booting", 30_000, 0),
-      stretch("assigned", 100),
-      stretch("executing", 4_000),
-      stretch("retrying", 60_000),
-      stretch("executing", 5_000, 2),
-      stretch("uploading", 900, 2),
-    ];
-    expect(arrivalsFromJobs([job({ timeline })]).arrivals[0]?.serviceS).toBe(10);
+  it("take as long as usage says that all their attempts held a replica", () => {
+    const { arrivals } = arrivalsFromJobs([job(1), job(2)], [attempt(1, 4_100), attempt(2, 7), attempt(1, 5_900)]);
+    expect(arrivals.map(({ serviceS }) => serviceS)).toEqual([10, 0.007]);
   });
 });
