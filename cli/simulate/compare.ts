@@ -57,7 +57,7 @@ export async function compare(
     const parts = measureInParts(
       trace.endpoints,
       () => contender.make(),
-      { horizonS: trace.horizonS, bootS, bootCv, replicasMax, keepTimeline: true },
+      { horizonS: trace.horizonS, billsToEnd: true, bootS, bootCv, replicasMax, keepTimeline: true },
       (result) => {
         const arrivals = trace.endpoints[endpoint];
         if (arrivals !== undefined) recorder.add(arrivals, result);

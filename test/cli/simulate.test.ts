@@ -87,6 +87,21 @@ describe("simulate", () => {
     ]);
   });
 
+  it("bills a job that goes on after the last arrival's hour to its end, and the replica that did it to its stop", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n3500,3600\n" });
+    const argv = [
+      "simulate",
+      "--trace",
+      join(at, "a.csv"),
+      "--policy",
+      "timer-60,fixed-1",
+      "--cold-start",
+      "30",
+      "--json",
+    ];
+    expect(policiesOf(await runHere(argv)).map(({ gpu_s }) => gpu_s)).toEqual([3_690, 7_100]);
+  });
+
   it("calls a policy what it was asked for, also where another system has the same rule", async () => {
     const at = await folder({ "a.csv": "t,service_s\n0,10\n" });
     const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-60,modal", "--json"];

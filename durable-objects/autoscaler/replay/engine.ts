@@ -10,6 +10,10 @@ import type { ReplayOptions } from "./options.ts";
 
 /** Seconds after the horizon at which a replay gives up on jobs that a policy never serves. */
 const AFTER_HORIZON_S_MAX = 86_400;
+/** Where billing goes on to the end: seconds without any job's end, beyond the week that batch jobs may be told to wait. */
+const STUCK_S_MAX = 8 * 86_400;
+/** And so long after the last job: what has not stopped by then stays for good. */
+const STOPS_WITHIN_S = 86_400;
 
 /** Called once per instant at which anything happened or a look was asked for; acts through the fleet's methods. */
 export interface FleetPolicy {
@@ -36,17 +40,31 @@ export function* replayInParts(
   options: ReplayOptions,
 ): Generator<number, ReplayResult> {
   const fleet = new Fleet(arrivals, options, policy.listener);
-  const endS = options.horizonS + AFTER_HORIZON_S_MAX;
+  const isOver = options.billsToEnd === true ? isStopped : isPastHorizon;
   fleet.step(0);
   policy.decide(fleet);
   for (let instant = 1; ; instant += 1) {
     const at = fleet.nextAt();
-    if (at > endS || (at > options.horizonS && fleet.done())) break;
+    if (isOver(fleet, at, options)) break;
     fleet.step(at);
     policy.decide(fleet);
     if (instant % INSTANTS_IN_ONE_GO === 0) yield Math.min(1, at / options.horizonS);
   }
   return fleet.result();
+}
+
+/** Nothing counts after the horizon but how long they wait who came before it. @param at when something happens next */
+function isPastHorizon(fleet: Fleet, at: number, { horizonS }: ReplayOptions): boolean {
+  return at > horizonS + AFTER_HORIZON_S_MAX || (at > horizonS && fleet.done());
+}
+
+/** The jobs are done, or never will be, and so are the replicas. @param at when something happens next */
+function isStopped(fleet: Fleet, at: number, { horizonS }: ReplayOptions): boolean {
+  const lastS = Math.max(horizonS, fleet.lastEndS);
+  if (at <= lastS || fleet.busy > 0) return false;
+  if (!fleet.done()) return at > lastS + STUCK_S_MAX;
+  fleet.close();
+  return fleet.replicas === 0 || at > lastS + STOPS_WITHIN_S;
 }
 
 /** What comes of all parts. */

@@ -22,8 +22,10 @@ export interface ReplayResult {
   readonly batchMissed: number;
   /** Seconds each arrival waited, in the order of the trace. */
   readonly waitsS: Float64Array;
-  /** Jobs never started within AFTER_HORIZON_S_MAX; their wait runs to that end. */
+  /** Jobs that the policy never started; their wait runs to the end of the replay. */
   readonly unserved: number;
+  /** When billing ended: with the horizon, or after it where it goes on until the last replica stops. */
+  readonly endS: number;
   readonly peakReplicas: number;
   /** Pairs (second, replicas from then on), where asked for. */
   readonly timeline: readonly (readonly [number, number])[];

@@ -58,6 +58,10 @@ export class Fleet {
   #bootSeconds = 0;
   #busySeconds = 0;
   #peak = 0;
+  /** When a job ended last, and when a replica stopped last; 0 before. */
+  #lastEndS = 0;
+  #lastStopS = 0;
+  #isClosed = false;
   readonly #timeline: [number, number][] = [];
 
   constructor(arrivals: Arrivals, options: ReplayOptions, listener: FleetListener | undefined) {
@@ -161,8 +165,19 @@ export class Fleet {
     return this.#generation[slot] ?? 0;
   }
 
+  /** When a job ended last; 0 before. */
+  get lastEndS(): number {
+    return this.#lastEndS;
+  }
+
+  /** From now on nothing is launched: it would be for jobs that come after those of the trace. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   /** Launches so many replicas, as far as replicasMax allows. */
   launch(count: number): void {
+    if (this.#isClosed) return;
     for (let launched = 0; launched < count; launched++) {
       const slot = this.#freeSlots.pop();
       if (slot === undefined) return;
@@ -195,6 +210,7 @@ export class Fleet {
       throw new RangeError(`slot ${slot} holds no replica that could stop`);
     }
     this.#gpuSeconds += this.#billed(this.#launchedS[slot] ?? 0, this.nowS);
+    this.#lastStopS = this.nowS;
     this.#generation[slot] = (this.#generation[slot] ?? 0) + 1;
     this.#freeSlots.push(slot);
     this.#countReplicas();
@@ -247,17 +263,19 @@ export class Fleet {
   }
 
   result(): ReplayResult {
-    const { horizonS } = this.#options;
+    const { horizonS, billsToEnd = false } = this.#options;
+    const endS = billsToEnd ? Math.max(horizonS, this.#lastEndS) : horizonS;
     for (const slot of [...this.#idleSlots, ...this.#bootingSlots, ...this.#busySlots]) {
-      this.#gpuSeconds += this.#billed(this.#launchedS[slot] ?? 0, horizonS);
+      this.#gpuSeconds += this.#billed(this.#launchedS[slot] ?? 0, endS);
     }
-    for (const slot of this.#bootingSlots) this.#bootSeconds += this.#billed(this.#launchedS[slot] ?? 0, horizonS);
-    for (const slot of this.#busySlots) this.#busySeconds += this.#billed(this.#sinceS[slot] ?? 0, horizonS);
+    for (const slot of this.#bootingSlots) this.#bootSeconds += this.#billed(this.#launchedS[slot] ?? 0, endS);
+    for (const slot of this.#busySlots) this.#busySeconds += this.#billed(this.#sinceS[slot] ?? 0, endS);
     const unserved = [
       ...this.#interactiveIndexes.slice(this.#interactiveStarted),
       ...this.#batchIndexes.slice(this.#batchStarted),
     ];
-    for (const job of unserved) this.#waitsS[job] = Math.max(0, this.nowS - (this.#arrivals.atS[job] ?? 0));
+    const waitUntilS = billsToEnd ? Math.max(this.nowS, endS) : this.nowS;
+    for (const job of unserved) this.#waitsS[job] = Math.max(0, waitUntilS - (this.#arrivals.atS[job] ?? 0));
     const deadlineS = this.#options.batchDeadlineS ?? Number.POSITIVE_INFINITY;
     return {
       gpuSeconds: this.#gpuSeconds,
@@ -272,6 +290,7 @@ export class Fleet {
       ),
       waitsS: this.#waitsS,
       unserved: unserved.length,
+      endS: billsToEnd ? Math.max(endS, this.#lastStopS) : endS,
       peakReplicas: this.#peak,
       timeline: this.#timeline,
     };
@@ -283,6 +302,7 @@ export class Fleet {
     const job = this.#jobOf[slot] ?? -1;
     if (job >= 0) {
       this.#busySeconds += this.#billed(this.#sinceS[slot] ?? 0, this.nowS);
+      this.#lastEndS = this.nowS;
       this.#jobOf[slot] = -1;
       this.busy -= 1;
       this.#busySlots.delete(slot);
@@ -371,7 +391,8 @@ export class Fleet {
   }
 
   #billed(fromS: number, toS: number): number {
-    return Math.max(0, Math.min(toS, this.#options.horizonS) - fromS);
+    const { horizonS, billsToEnd = false } = this.#options;
+    return Math.max(0, (billsToEnd ? toS : Math.min(toS, horizonS)) - fromS);
   }
 
   #countReplicas(): void {

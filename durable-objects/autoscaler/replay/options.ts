@@ -2,6 +2,11 @@
 export interface ReplayOptions {
   /** Billing ends here; jobs still waiting then are served for nothing, but their waits count. */
   readonly horizonS: number;
+  /**
+   * Billing goes on after the horizon until every job is done and the replicas that served them are stopped; ones that the
+   * policy keeps for good are billed until the last job is done. Default false.
+   */
+  readonly billsToEnd?: boolean;
   /** From launch to ready. */
   readonly bootS: number;
   /** Standard deviation of the boot over its mean; lognormal. 0 (the default): always bootS. */

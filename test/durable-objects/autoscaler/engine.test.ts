@@ -79,6 +79,44 @@ describe("a replay", () => {
     expect(result.launches).toBe(2);
   });
 
+  it("bills to the end where it is told to: jobs that go on after the horizon, and the stop of what served them", () => {
+    const queue = arrivalsOf(Array.from({ length: 200 }, () => ({ t: 0, serviceS: 60 })));
+    const options = { horizonS: 3_600, bootS: 30, billsToEnd: true };
+    for (const replicasMax of [1, 8]) {
+      const result = replay(queue, onDemand(20), { ...options, replicasMax });
+      expect([result.busySeconds, result.gpuSeconds]).toEqual([12_000, 12_000 + replicasMax * 50]);
+    }
+    const late = replay(arrivalsOf(jobs([3_500, 3_600])), onDemand(90), options);
+    expect([late.gpuSeconds, late.endS]).toEqual([30 + 3_600 + 90, 3_500 + 30 + 3_600 + 90]);
+  });
+
+  it("bills what a policy keeps for good until the last job is done, and nothing that it starts afterwards", () => {
+    const options = { horizonS: 3_600, bootS: 0, billsToEnd: true };
+    expect(replay(arrivalsOf(jobs([0, 1])), fixed(2), options).gpuSeconds).toBe(7_200);
+    expect(replay(arrivalsOf(jobs([3_500, 500])), fixed(2), options).gpuSeconds).toBe(8_000);
+    const foresight = onDemand(1_000);
+    const early: FleetPolicy = {
+      decide(fleet) {
+        foresight.decide(fleet);
+        if (fleet.nowS < 4_000) fleet.lookAgainAt(4_000);
+        else if (fleet.nowS === 4_000) fleet.launch(5);
+      },
+    };
+    const late = replay(arrivalsOf(jobs([3_500, 100])), early, options);
+    expect([late.gpuSeconds, late.launches, late.endS]).toEqual([1_100, 1, 4_600]);
+  });
+
+  it("does not give up on a long queue before its end where it bills to the end, but on jobs that nobody serves", () => {
+    const options = { horizonS: 3_600, bootS: 0, billsToEnd: true };
+    const long = arrivalsOf(jobs([0, 200_000], [0, 200_000], [0, 1]));
+    expect(replay(long, onDemand(1), { ...options, replicasMax: 1 })).toMatchObject({
+      unserved: 0,
+      busySeconds: 400_001,
+    });
+    const idle = replay(arrivalsOf(jobs([0, 1])), { decide: () => undefined }, options);
+    expect([idle.unserved, idle.waitsS[0], idle.endS]).toEqual([1, 3_600, 3_600]);
+  });
+
   it("gives a job to the replica that was busy last, so that the others can go", () => {
     const rows = jobs([0, 1], [0, 1], [60, 1], [100, 1], [140, 1]);
     const result = replay(arrivalsOf(rows), onDemand(50), { horizonS: 200, bootS: 10, keepTimeline: true });
