@@ -47,7 +47,7 @@ export async function compare(
   const priced: PricedCost[] = [];
   if (options.withBound) {
     await onStep("the clairvoyant", 0);
-    priced.push(...boundPoints(trace.endpoints, bootS));
+    priced.push(...boundPoints(trace.endpoints, { bootS, replicasMax }));
   }
   const compared: Compared[] = [];
   for (const contender of contenders) {

@@ -15,12 +15,14 @@ export interface ZeroWait {
  * The cheapest schedule in which nobody waits, exact and achievable. Capacity must cover the jobs in service, and the
  * cost falls apart into its levels: the k-th replica is kept through a gap or started again after it, whichever is
  * cheaper, and no level has a say in another's gaps.
+ * @param warm replicas that are ready at second 0
  */
-export function zeroWaitBound({ atS, serviceS }: Arrivals, bootS: number): ZeroWait {
+export function zeroWaitBound({ atS, serviceS }: Arrivals, bootS: number, warm = 0): ZeroWait {
   const ends = atS.map((at, job) => at + (serviceS[job] ?? 0)).sort();
   /** When each level was last left, the first one first. */
-  const leftAt: number[] = [];
+  const leftAt = Array.from({ length: warm }, () => 0);
   let busy = 0;
+  let peak = 0;
   let ended = 0;
   let gpuS = 0;
   for (let job = 0; job < atS.length; job += 1) {
@@ -35,8 +37,9 @@ export function zeroWaitBound({ atS, serviceS }: Arrivals, bootS: number): ZeroW
     // The time is put right when the level is left.
     if (left === undefined) leftAt.push(at);
     busy += 1;
+    peak = Math.max(peak, busy);
   }
-  return { gpuS, peak: leftAt.length };
+  return { gpuS, peak };
 }
 
 /** Work that arrives in each second if nobody waits, whole GPU-seconds; what is left of a second goes to a later one. */
@@ -90,8 +93,9 @@ export function slottedDemand({ atS, serviceS }: Arrivals): SlottedDemand {
  * that what it finds is below what any of them can have; the grid of seconds makes it exact to about a second per start.
  * @param price GPU-seconds for one second that one GPU-second of work waits
  * @param replicasMax as for the policies
+ * @param warm replicas that are ready at second 0
  */
-export function leastCost(demand: SlottedDemand, bootS: number, price: number, replicasMax: number): number {
+export function leastCost(demand: SlottedDemand, bootS: number, price: number, replicasMax: number, warm = 0): number {
   const { workOf } = demand;
   const most = Math.min(replicasMax, demand.peak);
   if (most === 0) return 0;
@@ -100,7 +104,7 @@ export function leastCost(demand: SlottedDemand, bootS: number, price: number, r
   let cost = new Float64Array(width * 64).fill(Number.POSITIVE_INFINITY);
   let next = new Float64Array(width * 64).fill(Number.POSITIVE_INFINITY);
   const lowest = new Float64Array(width);
-  cost[0] = 0;
+  cost[Math.min(warm, most)] = 0;
   let top = 0;
   let slot = 0;
   for (;;) {

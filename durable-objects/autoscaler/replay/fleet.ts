@@ -1,7 +1,7 @@
 /** The replicas and queues of one replay: what a policy sees and the few things it may do. */
 import type { Arrivals } from "./arrivals.ts";
 import { EventHeap } from "./event-heap.ts";
-import { percentile, type ReplayResult, type WaitFigures } from "./figures.ts";
+import { CountedWaits, type ReplayResult, type WaitFigures } from "./figures.ts";
 import { BATCH_JOINS_BEFORE_S, type ReplayOptions } from "./options.ts";
 import { seededChance } from "./seeded-chance.ts";
 
@@ -25,6 +25,8 @@ export class Fleet {
   idle = 0;
   booting = 0;
   readonly replicasMax: number;
+  /** Replicas below which the rules of other systems do not go. */
+  readonly floor: number;
   readonly #arrivals: Arrivals;
   readonly #options: ReplayOptions;
   readonly #listener: FleetListener | undefined;
@@ -70,14 +72,14 @@ export class Fleet {
     this.#listener = listener;
     this.replicasMax = options.replicasMax ?? REPLICAS_MAX;
     if (this.replicasMax > SLOTS_PER_GENERATION) throw new RangeError(`replicasMax: at most ${SLOTS_PER_GENERATION}`);
+    this.floor = options.floor ?? 0;
     this.#chance = seededChance(options.seed ?? 1);
     const jobs = arrivals.atS.length;
     this.#waitsS = new Float64Array(jobs);
     this.#cold = new Uint8Array(jobs);
-    const isBatch = (index: number) => arrivals.batch?.[index] === 1;
-    const indexes = Array.from({ length: jobs }, (_, index) => index);
-    this.#interactiveIndexes = Int32Array.from(indexes.filter((index) => !isBatch(index)));
-    this.#batchIndexes = Int32Array.from(indexes.filter(isBatch));
+    const waitsApart = (job: number) => options.hasLanes !== false && this.isBatch(job);
+    this.#interactiveIndexes = this.#jobsThat((job) => !waitsApart(job));
+    this.#batchIndexes = this.#jobsThat(waitsApart);
     this.#launchedS = new Float64Array(this.replicasMax);
     this.#sinceS = new Float64Array(this.replicasMax);
     this.#startedS = new Float64Array(this.replicasMax);
@@ -85,6 +87,7 @@ export class Fleet {
     this.#generation = new Float64Array(this.replicasMax);
     this.#fresh = new Uint8Array(this.replicasMax);
     for (let slot = this.replicasMax - 1; slot >= 0; slot--) this.#freeSlots.push(slot);
+    this.#warmUp(options.warm ?? 0);
   }
 
   get replicas(): number {
@@ -216,10 +219,10 @@ export class Fleet {
     this.#countReplicas();
   }
 
-  /** Stops the idle replica that has been idle longest; false when none is idle. */
+  /** Stops the idle replica that has been idle longest; false when none is idle, or the floor is reached. */
   stopLongestIdle(): boolean {
     const slot = this.#idleSlots[0];
-    if (slot === undefined) return false;
+    if (slot === undefined || this.replicas <= this.floor) return false;
     this.stop(slot);
     return true;
   }
@@ -277,23 +280,37 @@ export class Fleet {
     const waitUntilS = billsToEnd ? Math.max(this.nowS, endS) : this.nowS;
     for (const job of unserved) this.#waitsS[job] = Math.max(0, waitUntilS - (this.#arrivals.atS[job] ?? 0));
     const deadlineS = this.#options.batchDeadlineS ?? Number.POSITIVE_INFINITY;
+    const batchJobs = this.#jobsThat((job) => this.isBatch(job));
     return {
       gpuSeconds: this.#gpuSeconds,
       bootSeconds: this.#bootSeconds,
       busySeconds: this.#busySeconds,
       launches: this.#launches,
-      interactive: this.#figures(this.#interactiveIndexes),
-      batch: this.#figures(this.#batchIndexes),
-      batchMissed: this.#batchIndexes.reduce(
-        (missed, job) => missed + ((this.#waitsS[job] ?? 0) > deadlineS ? 1 : 0),
-        0,
-      ),
+      interactive: this.#figures(this.#jobsThat((job) => !this.isBatch(job))),
+      batch: this.#figures(batchJobs),
+      batchMissed: batchJobs.reduce((missed, job) => missed + ((this.#waitsS[job] ?? 0) > deadlineS ? 1 : 0), 0),
       waitsS: this.#waitsS,
       unserved: unserved.length,
+      batchUnserved: unserved.reduce((sum, job) => sum + (this.isBatch(job) ? 1 : 0), 0),
       endS: billsToEnd ? Math.max(endS, this.#lastStopS) : endS,
       peakReplicas: this.#peak,
       timeline: this.#timeline,
     };
+  }
+
+  /** Indexes of arrivals, ascending. */
+  #jobsThat(holds: (job: number) => boolean): Int32Array {
+    return Int32Array.from(this.#arrivals.atS.keys()).filter(holds);
+  }
+
+  /** Replicas that somebody has started before second 0. */
+  #warmUp(count: number): void {
+    for (let warm = 0; warm < count; warm += 1) {
+      const slot = this.#freeSlots.pop();
+      if (slot === undefined) return;
+      this.#becomeIdle(slot);
+      this.#countReplicas();
+    }
   }
 
   #happen(payload: number): void {
@@ -342,7 +359,9 @@ export class Fleet {
 
   #joinsAtS(job: number): number {
     const deadlineS = this.#options.batchDeadlineS ?? Number.POSITIVE_INFINITY;
-    return (this.#arrivals.atS[job] ?? 0) + Math.max(0, deadlineS - BATCH_JOINS_BEFORE_S);
+    // One that may not wait much longer than that in all stays a batch job for half of its time.
+    const isShort = deadlineS < 2 * BATCH_JOINS_BEFORE_S;
+    return (this.#arrivals.atS[job] ?? 0) + (isShort ? deadlineS / 2 : deadlineS - BATCH_JOINS_BEFORE_S);
   }
 
   #nextJoinS(): number {
@@ -406,19 +425,14 @@ export class Fleet {
 
   #figures(jobs: Int32Array): WaitFigures {
     const countFromS = this.#options.countFromS ?? 0;
-    const counted = jobs.filter((job) => (this.#arrivals.atS[job] ?? 0) >= countFromS);
-    const waits = Float64Array.from(counted, (job) => this.#waitsS[job] ?? 0).sort();
-    const totalS = waits.reduce((sum, wait) => sum + wait, 0);
-    const cold = counted.reduce((sum, job) => sum + (this.#cold[job] ?? 0), 0);
-    const mean = (sum: number) => (counted.length === 0 ? 0 : sum / counted.length);
-    return {
-      jobs: counted.length,
-      p50S: percentile(waits, 0.5),
-      p95S: percentile(waits, 0.95),
-      p99S: percentile(waits, 0.99),
-      meanS: mean(totalS),
-      totalS,
-      coldShare: mean(cold),
-    };
+    const waits = new CountedWaits(jobs.length);
+    let cold = 0;
+    for (const job of jobs) {
+      if ((this.#arrivals.atS[job] ?? 0) < countFromS) continue;
+      waits.add(this.#waitsS[job] ?? 0);
+      cold += this.#cold[job] ?? 0;
+    }
+    const figures = waits.figures();
+    return { ...figures, coldShare: figures.jobs === 0 ? 0 : cold / figures.jobs };
   }
 }

@@ -1,7 +1,7 @@
 /** One policy over one trace, in figures: GPU-seconds against waiting. */
 import type { Arrivals } from "./arrivals.ts";
 import { type FleetPolicy, finished, replayInParts } from "./engine.ts";
-import { percentile, type ReplayResult } from "./figures.ts";
+import { CountedWaits, type ReplayResult } from "./figures.ts";
 import type { ReplayOptions } from "./options.ts";
 
 /** The endpoints of a trace together; waits are of interactive jobs, in seconds. */
@@ -26,8 +26,11 @@ export interface MeasuredRun {
   readonly waitingWorkS: number;
   readonly unserved: number;
   readonly batchJobs: number;
-  /** Batch jobs that began after their deadline. */
+  readonly batchP95S: number;
+  readonly batchMeanS: number;
+  /** Batch jobs that began after their deadline, and that never began. */
   readonly batchMissed: number;
+  readonly batchUnserved: number;
 }
 
 /**
@@ -52,11 +55,12 @@ export function* measureInParts(
   see?: (result: ReplayResult) => void,
 ): Generator<number, MeasuredRun> {
   const { countFromS = 0 } = options;
-  const sum = { gpuS: 0, bootS: 0, busyS: 0, launches: 0, peak: 0, unserved: 0, batchJobs: 0, batchMissed: 0 };
+  const sum = { gpuS: 0, bootS: 0, busyS: 0, launches: 0, peak: 0, unserved: 0, batchMissed: 0, batchUnserved: 0 };
   let waitingWorkS = 0;
   let cold = 0;
-  let jobs = 0;
-  const counted = new Float64Array(endpoints.reduce((all, { atS }) => all + atS.length, 0));
+  const all = endpoints.reduce((jobs, { atS }) => jobs + atS.length, 0);
+  const interactive = new CountedWaits(all);
+  const batch = new CountedWaits(all);
   for (const [index, arrivals] of endpoints.entries()) {
     const parts = replayInParts(arrivals, make(), options);
     let part = parts.next();
@@ -71,29 +75,30 @@ export function* measureInParts(
     sum.launches += result.launches;
     sum.peak += result.peakReplicas;
     sum.unserved += result.unserved;
-    sum.batchJobs += result.batch.jobs;
     sum.batchMissed += result.batchMissed;
+    sum.batchUnserved += result.batchUnserved;
     cold += result.interactive.coldShare * result.interactive.jobs;
     for (let job = 0; job < arrivals.atS.length; job += 1) {
       const wait = result.waitsS[job] ?? 0;
       waitingWorkS += wait * (arrivals.serviceS[job] ?? 0);
-      if (arrivals.batch?.[job] === 1 || (arrivals.atS[job] ?? 0) < countFromS) continue;
-      counted[jobs] = wait;
-      jobs += 1;
+      if ((arrivals.atS[job] ?? 0) >= countFromS) (arrivals.batch?.[job] === 1 ? batch : interactive).add(wait);
     }
   }
-  const waits = counted.subarray(0, jobs).sort();
-  const totalS = waits.reduce((all, wait) => all + wait, 0);
+  const { jobs, p50S, p95S, p99S, meanS, totalS } = interactive.figures();
+  const ofBatch = batch.figures();
   return {
     ...sum,
     jobs,
-    p50S: percentile(waits, 0.5),
-    p95S: percentile(waits, 0.95),
-    p99S: percentile(waits, 0.99),
-    meanS: jobs === 0 ? 0 : totalS / jobs,
+    p50S,
+    p95S,
+    p99S,
+    meanS,
     totalS,
     coldShare: jobs === 0 ? 0 : cold / jobs,
     waitingWorkS,
+    batchJobs: ofBatch.jobs,
+    batchP95S: ofBatch.p95S,
+    batchMeanS: ofBatch.meanS,
   };
 }
 

@@ -14,9 +14,15 @@ export interface ReplayOptions {
   readonly seed?: number;
   /** Default 64. */
   readonly replicasMax?: number;
+  /** Replicas that are ready at second 0, since something before it has started them; billed from then on. Default 0. */
+  readonly warm?: number;
+  /** Replicas that the rules of other systems never go below. What is there of them at first is `warm`. Default 0. */
+  readonly floor?: number;
+  /** Whether batch jobs have a queue of their own; without one they are jobs like any other. Default true. */
+  readonly hasLanes?: boolean;
   /** Only jobs that arrive from here on count in the waits: one-hour traces start with every replica cold. */
   readonly countFromS?: number;
-  /** Batch jobs must start so long after their arrival; they join the interactive queue BATCH_JOINS_BEFORE_S earlier. */
+  /** Batch jobs must start so long after their arrival; they join the interactive queue BATCH_JOINS_BEFORE_S earlier, or at half of a short time. */
   readonly batchDeadlineS?: number;
   /** Whether to keep the number of replicas over time. */
   readonly keepTimeline?: boolean;

@@ -147,7 +147,7 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
     watch = (scaler: Scaler) => scaler,
   ) => measureRun(arrivals, () => scalerPolicy(watch(options.newScaler()), settings), { ...replayed, ...more });
 
-  const priced = boundPoints(endpoints, bootS, step);
+  const priced = boundPoints(endpoints, { bootS, replicasMax: REPLICAS_MAX_OF_SUITE }, step);
   const rivals = allRivals.map(({ name, make }) => {
     const run = measureRun(endpoints, make, replayed);
     step(name);
@@ -252,10 +252,13 @@ export function overBound(cell: Pick<CellResult, "priced">, run: MeasuredRun): n
   return run.gpuS / boundAtWait(cell.priced, run.waitingWorkS);
 }
 
-/** The bound's points: the endpoints' costs add up at each price. */
+/**
+ * The bound's points: the endpoints' costs add up at each price.
+ * @param options as for the policies, of which each must be allowed no more replicas, and no more of them warm at second 0
+ */
 export function boundPoints(
   endpoints: readonly Arrivals[],
-  bootS: number,
+  { bootS, replicasMax, warm = 0 }: Pick<ReplayOptions, "bootS" | "warm"> & { readonly replicasMax: number },
   step: (what: string) => void = () => {},
 ): PricedCost[] {
   const work = endpoints.reduce((sum, { serviceS }) => sum + serviceS.reduce((all, service) => all + service, 0), 0);
@@ -266,12 +269,13 @@ export function boundPoints(
   for (const [index, arrivals] of endpoints.entries()) {
     const demand = slottedDemand(arrivals);
     for (const [at, price] of prices.entries()) {
-      costs[at] = (costs[at] ?? 0) + leastCost(demand, bootS, price, REPLICAS_MAX_OF_SUITE);
+      costs[at] = (costs[at] ?? 0) + leastCost(demand, bootS, price, replicasMax, warm);
       if (index === endpoints.length - 1) step("the clairvoyant");
     }
   }
-  // Who may wait for ever starts one replica and never lets it idle.
-  const unhurried = { price: 0, cost: work + bootS * endpoints.filter(({ atS }) => atS.length > 0).length };
+  // Who may wait for ever starts one replica, where none is warm, and never lets it idle.
+  const starts = warm > 0 ? 0 : endpoints.filter(({ atS }) => atS.length > 0).length;
+  const unhurried = { price: 0, cost: work + bootS * starts };
   return [unhurried, ...prices.map((price, at) => ({ price, cost: costs[at] ?? 0 }))];
 }
 

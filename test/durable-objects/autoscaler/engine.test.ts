@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { type FleetPolicy, finished, replay, replayInParts } from "#durable-objects/autoscaler/replay/engine";
+import { perRequest } from "#durable-objects/autoscaler/replay/rivals/per-request";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
 import { parseTrace } from "#durable-objects/autoscaler/replay/trace-file";
 
@@ -136,6 +137,29 @@ describe("a replay", () => {
     expect(result.interactive.p50S).toBe(14);
   });
 
+  it("begins with warm replicas where something before it has made them so, and bills them from the first second", () => {
+    const options = { horizonS: 100, bootS: 30, warm: 2, keepTimeline: true };
+    const result = replay(arrivalsOf(jobs([0, 5], [1, 5], [2, 5])), onDemand(20), options);
+    expect([...result.waitsS]).toEqual([0, 0, 3]);
+    // The two until 30 and 26, and the one that was started for the third job from 2 until 52.
+    expect([result.gpuSeconds, result.launches, result.interactive.coldShare]).toEqual([30 + 26 + 50, 1, 0]);
+    expect(result.timeline[0]).toEqual([0, 2]);
+  });
+
+  it("knows no batch jobs where there are no lanes, but says how long they waited", () => {
+    const rows: Arrival[] = [
+      { t: 0, serviceS: 10, lane: "batch" },
+      { t: 1, serviceS: 10 },
+    ];
+    const run = (hasLanes: boolean) =>
+      replay(arrivalsOf(rows), perRequest({ idleS: 5 }), { horizonS: 100, bootS: 30, hasLanes });
+    const [apart, together] = [run(true), run(false)];
+    expect([apart.launches, together.launches]).toEqual([1, 2]);
+    expect([together.batch.meanS, together.interactive.meanS]).toEqual([30, 30]);
+    const alone = replay(arrivalsOf(rows.slice(0, 1)), perRequest({ idleS: 5 }), { horizonS: 100, bootS: 30 });
+    expect([alone.unserved, alone.batchUnserved]).toEqual([1, 1]);
+  });
+
   it("bills a boot that is called off until then", () => {
     const policy: FleetPolicy = {
       decide(fleet) {
@@ -166,6 +190,12 @@ describe("a replay", () => {
     expect(result.batch.jobs).toBe(1);
     const late = replay(arrivalsOf(rows), fixed(1), { horizonS: 1000, bootS: 0 });
     expect(late.waitsS[0]).toBe(600);
+  });
+
+  it("lets a batch job with a short deadline be one for half of its time", () => {
+    const rows: Arrival[] = [{ t: 0, serviceS: 10, lane: "batch" }, ...jobs([0, 60], [1, 60], [2, 60])];
+    const result = replay(arrivalsOf(rows), fixed(1), { horizonS: 1_000, bootS: 30, batchDeadlineS: 120 });
+    expect([...result.waitsS]).toEqual([90, 30, 99, 158]);
   });
 
   it("jitters boots by the seed and keeps their mean", () => {

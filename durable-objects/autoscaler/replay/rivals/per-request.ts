@@ -42,7 +42,7 @@ export function perRequest(options: PerRequestOptions): FleetPolicy {
  * @param spared so many idle replicas stay whatever their time
  */
 export function stopIdle(fleet: Fleet, idleS: number, spared: number): void {
-  while (fleet.idle > spared) {
+  while (fleet.idle > spared && fleet.replicas > fleet.floor) {
     const oldest = fleet.idleSlots[0];
     if (oldest === undefined) return;
     const until = fleet.sinceS(oldest) + idleS;
@@ -56,7 +56,7 @@ export function stopIdle(fleet: Fleet, idleS: number, spared: number): void {
 
 function stopUnused(fleet: Fleet, unused: Set<number>, unusedIdleS: number, spared: number): void {
   for (const slot of [...unused]) {
-    if (fleet.idle <= spared) return;
+    if (fleet.idle <= spared || fleet.replicas <= fleet.floor) return;
     const until = fleet.sinceS(slot) + unusedIdleS;
     if (until > fleet.nowS) fleet.lookAgainAt(until);
     else {

@@ -30,6 +30,11 @@ describe("the bound without waiting", () => {
     expect(zeroWaitBound(jobs([0, 5], [5, 5]), 30)).toEqual({ gpuS: 40, peak: 1 });
   });
 
+  it("keeps what is warm at first, or stops it at once, as any other", () => {
+    expect(zeroWaitBound(jobs([10, 5]), 30, 2)).toEqual({ gpuS: 10 + 5, peak: 1 });
+    expect(zeroWaitBound(jobs([100, 5]), 30, 2)).toEqual({ gpuS: 30 + 5, peak: 1 });
+  });
+
   it("is nothing for no jobs", () => {
     expect(zeroWaitBound(jobs(), 30)).toEqual({ gpuS: 0, peak: 0 });
     expect(leastCost(slottedDemand(jobs()), 30, 1, REPLICAS_MAX)).toBe(0);
@@ -38,8 +43,10 @@ describe("the bound without waiting", () => {
   it.each([8, 30, 90])("equals the dynamic program that may not let work wait, start of %i s", (bootS) => {
     fc.assert(
       fc.property(wholeSeconds, (arrivals) => {
-        const program = leastCost(slottedDemand(arrivals), bootS, NEVER_WAIT, REPLICAS_MAX);
-        expect(program).toBeCloseTo(zeroWaitBound(arrivals, bootS).gpuS, 6);
+        for (const warm of [0, 1, 3]) {
+          const program = leastCost(slottedDemand(arrivals), bootS, NEVER_WAIT, REPLICAS_MAX, warm);
+          expect(program).toBeCloseTo(zeroWaitBound(arrivals, bootS, warm).gpuS, 6);
+        }
       }),
       { seed: 1, numRuns: 40 },
     );

@@ -131,6 +131,15 @@ describe("the lists", () => {
 });
 
 describe("every rival", () => {
+  it("keeps a floor that it is given", () => {
+    const busy = jobs(...Array.from({ length: 20 }, (_, job) => [500 + 7 * job, 20] as const));
+    for (const { name, make } of knownRivals) {
+      const result = replay(busy, make(), { ...options, warm: 2, floor: 2 });
+      expect(Math.min(...result.timeline.map(([, replicas]) => replicas)), name).toBeGreaterThanOrEqual(2);
+      expect([result.waitsS[0], result.gpuSeconds >= 2 * options.horizonS], name).toEqual([0, true]);
+    }
+  });
+
   const trace = fc
     .array(fc.tuple(fc.nat(2_000), fc.integer({ min: 1, max: 40 })), { minLength: 1, maxLength: 40 })
     .map((rows) => jobs(...rows));

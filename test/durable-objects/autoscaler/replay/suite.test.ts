@@ -150,7 +150,10 @@ const RUN: MeasuredRun = {
   waitingWorkS: 100,
   unserved: 0,
   batchJobs: 0,
+  batchP95S: 0,
+  batchMeanS: 0,
   batchMissed: 0,
+  batchUnserved: 0,
 };
 
 /** A cell in which ours costs `gpuS` at every knob, beside rivals that cost 1,000. */
