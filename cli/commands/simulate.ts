@@ -16,7 +16,7 @@ import { suiteData, suiteText } from "#cli/simulate/suite-text";
 import { textTable } from "#cli/text-table";
 import { timeOf } from "#cli/times";
 import { DEFAULT_SETTINGS, type EndpointSettings, ScalingPolicy } from "#contract/endpoint";
-import { REPLICAS_MAX } from "#contract/limits";
+import { EXPIRES_IN_S_DEFAULT, EXPIRES_IN_S_MAX, REPLICAS_MAX } from "#contract/limits";
 import { TRACE_S_MAX } from "#durable-objects/autoscaler/replay/arrivals";
 import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
 import { suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
@@ -62,6 +62,7 @@ export const simulate: Command = {
     "queue-delay": { type: "string" },
     "jobs-per-replica": { type: "string" },
     "batch-target-wait": { type: "string" },
+    "batch-deadline": { type: "string" },
     price: { type: "string" },
     gpu: { type: "string" },
     bound: { type: "boolean" },
@@ -82,12 +83,13 @@ export const simulate: Command = {
     "cold-start-cv": "how much starts differ: standard deviation over mean, 0 when left out",
     "wait-value": "GPU-seconds a second of a caller's waiting is worth, for predictive; several separated by commas",
     "target-p95": "seconds that 95 of 100 interactive jobs may wait; instead of --wait-value",
-    min: "replicas kept warm",
+    min: "replicas kept warm, from before the trace begins",
     max: `replicas at most; ${REPLICAS_MAX} when left out`,
     "idle-timeout": "seconds after which an idle replica stops",
     "queue-delay": "for queue_delay: seconds of waiting that start another replica",
     "jobs-per-replica": "for request_count",
     "batch-target-wait": "seconds batch jobs may wait for replicas that are there anyway",
+    "batch-deadline": `seconds until a batch job must have begun; ${EXPIRES_IN_S_DEFAULT} when left out`,
     price: "dollars for an hour of a GPU",
     gpu: "a GPU type, for its price: rtx-4090, l40s, h100-80 …",
     bound: "the distance to somebody who knew every arrival; takes up to a minute",
@@ -126,6 +128,9 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
   if (contenders.length > CONTENDERS_MAX) {
     throw new CliError("usage", `${contenders.length} policies are too many: at most ${CONTENDERS_MAX}`);
   }
+  if (options.schedule !== null && contenders.some(({ isOurs }) => !isOurs)) {
+    call.output.note("other systems keep the warm floor of --min or the settings, but not the warm schedule");
+  }
   const plot = call.text("plot");
   if (plot !== undefined && traces.length > 1) throw new CliError("usage", "--plot takes one trace");
   if (plot !== undefined) await checkWritable(call, plot);
@@ -138,6 +143,8 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
         bootS,
         bootCv: numberOf(call, "cold-start-cv", 0, COLD_START_CV_MAX) ?? 0,
         replicasMax: options.settings.ceiling,
+        warm: options.settings.floor,
+        batchDeadlineS: numberOf(call, "batch-deadline", 1, EXPIRES_IN_S_MAX) ?? EXPIRES_IN_S_DEFAULT,
         pricePerHour,
         withBound: call.flag("bound"),
         parts: SERIES_PARTS,
@@ -220,13 +227,14 @@ async function writeText(call: Call, path: string, text: string): Promise<void> 
   }
 }
 
-function comparisonData({ trace, bootS, zeroWaitGpuS, compared }: Comparison): Record<string, unknown> {
+function comparisonData({ trace, bootS, zeroWaitGpuS, endS, compared }: Comparison): Record<string, unknown> {
   return {
     trace: { name: trace.name, endpoints: trace.endpoints.length, jobs: trace.jobs, work_s: trace.workS },
     horizon_s: trace.horizonS,
+    billed_until_s: endS,
     cold_start_s: bootS,
     zero_wait_gpu_s: zeroWaitGpuS,
-    policies: compared.map(({ contender, run, cost, overBound }) => ({
+    policies: compared.map(({ contender, run, cost, overBound, peak }) => ({
       name: contender.name,
       title: contender.title,
       gpu_s: run.gpuS,
@@ -240,8 +248,18 @@ function comparisonData({ trace, bootS, zeroWaitGpuS, compared }: Comparison): R
       wait_mean_s: run.meanS,
       cold_share: run.coldShare,
       starts: run.launches,
-      replicas_most: run.peak,
+      replicas_most: peak,
       jobs_never_run: run.unserved,
+      batch:
+        run.batchJobs === 0
+          ? null
+          : {
+              jobs: run.batchJobs,
+              wait_p95_s: run.batchP95S,
+              wait_mean_s: run.batchMeanS,
+              missed: run.batchMissed,
+              never_run: run.batchUnserved,
+            },
       over_bound: overBound,
     })),
   };

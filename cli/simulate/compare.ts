@@ -11,8 +11,10 @@ export interface Compared {
   readonly run: MeasuredRun;
   /** Dollars; null without a price. */
   readonly cost: number | null;
-  /** GPU-seconds over what the clairvoyant pays who lets work wait as long; null when it was not asked for. */
+  /** GPU-seconds over what the clairvoyant pays who lets work wait as long; null when it was not asked for, or jobs never ran. */
   readonly overBound: number | null;
+  /** Most replicas at once, all endpoints together. */
+  readonly peak: number;
   readonly series: Series;
 }
 
@@ -21,6 +23,8 @@ export interface Comparison {
   readonly bootS: number;
   /** GPU-seconds of the cheapest schedule, all arrivals known beforehand, in which nobody waits. */
   readonly zeroWaitGpuS: number;
+  /** When the last bill ended. */
+  readonly endS: number;
   readonly compared: readonly Compared[];
 }
 
@@ -28,7 +32,12 @@ export interface CompareOptions {
   readonly bootS: number;
   /** Standard deviation of starts over their mean. */
   readonly bootCv: number;
+  /** The largest ceiling of those compared. */
   readonly replicasMax: number;
+  /** Replicas of each endpoint that are warm before the trace begins, for who knows every arrival. */
+  readonly warm: number;
+  /** Seconds after which a batch job must have begun. */
+  readonly batchDeadlineS: number;
   /** Dollars for an hour of a GPU. */
   readonly pricePerHour: number | null;
   readonly withBound: boolean;
@@ -43,38 +52,63 @@ export async function compare(
   contenders: readonly Contender[],
   options: CompareOptions,
 ): Promise<Comparison> {
-  const { bootS, bootCv, replicasMax, pricePerHour, onStep } = options;
-  const priced: PricedCost[] = [];
-  if (options.withBound) {
-    await onStep("the clairvoyant", 0);
-    priced.push(...boundPoints(trace.endpoints, { bootS, replicasMax }));
-  }
+  const { endpoints } = trace;
+  const { bootS, bootCv, replicasMax, batchDeadlineS, pricePerHour, onStep } = options;
+  const bounds = new Map<number, readonly PricedCost[]>();
+  /** Who has warm replicas for nothing is held against somebody who has them, too. */
+  const boundOf = async (warm: number): Promise<readonly PricedCost[]> => {
+    if (!bounds.has(warm)) await onStep("the clairvoyant", 0);
+    const points = bounds.get(warm) ?? boundPoints(endpoints, { bootS, replicasMax, warm });
+    bounds.set(warm, points);
+    return points;
+  };
   const compared: Compared[] = [];
   for (const contender of contenders) {
-    await onStep(contender.title, 0);
-    const recorder = new SeriesRecorder(trace.horizonS, options.parts);
+    const { title, isOurs, warm } = contender;
+    const priced = options.withBound ? await boundOf(warm) : [];
+    await onStep(title, 0);
+    const recorder = new SeriesRecorder();
     let endpoint = 0;
     const parts = measureInParts(
-      trace.endpoints,
+      endpoints,
       () => contender.make(),
-      { horizonS: trace.horizonS, billsToEnd: true, bootS, bootCv, replicasMax, keepTimeline: true },
+      {
+        horizonS: trace.horizonS,
+        billsToEnd: true,
+        bootS,
+        bootCv,
+        replicasMax,
+        warm,
+        floor: warm,
+        hasLanes: isOurs,
+        batchDeadlineS,
+        keepTimeline: true,
+      },
       (result) => {
-        const arrivals = trace.endpoints[endpoint];
+        const arrivals = endpoints[endpoint];
         if (arrivals !== undefined) recorder.add(arrivals, result);
         endpoint += 1;
       },
     );
     let part = parts.next();
-    for (; part.done !== true; part = parts.next()) await onStep(contender.title, part.value);
+    for (; part.done !== true; part = parts.next()) await onStep(title, part.value);
     const run = part.value;
+    const series = recorder.series(options.parts);
+    const hasBound = priced.length > 0 && run.unserved === 0;
     compared.push({
       contender,
       run,
       cost: pricePerHour === null ? null : (run.gpuS / 3_600) * pricePerHour,
-      overBound: priced.length === 0 ? null : run.gpuS / boundAtWait(priced, run.waitingWorkS),
-      series: recorder.series(),
+      overBound: hasBound ? run.gpuS / boundAtWait(priced, run.waitingWorkS) : null,
+      peak: series.replicas.reduce((most, replicas) => Math.max(most, replicas), 0),
+      series,
     });
   }
-  const zeroWaitGpuS = trace.endpoints.reduce((sum, arrivals) => sum + zeroWaitBound(arrivals, bootS).gpuS, 0);
-  return { trace, bootS, zeroWaitGpuS, compared };
+  return {
+    trace,
+    bootS,
+    zeroWaitGpuS: endpoints.reduce((sum, arrivals) => sum + zeroWaitBound(arrivals, bootS, options.warm).gpuS, 0),
+    endS: Math.max(trace.horizonS, ...compared.map(({ series }) => series.endS)),
+    compared,
+  };
 }

@@ -1,7 +1,7 @@
 /** The policies that a simulation lets run side by side. */
 import { CliError } from "#cli/errors";
 import { nearestWord } from "#cli/nearest-word";
-import { scheduledPolicy, type WarmSchedule } from "#cli/simulate/scheduled-floor";
+import { floorAtStart, scheduledPolicy, type WarmSchedule } from "#cli/simulate/scheduled-floor";
 import { ScalingPolicy } from "#contract/endpoint";
 import { makeScaler } from "#durable-objects/autoscaler/make-scaler";
 import type { FleetPolicy } from "#durable-objects/autoscaler/replay/engine";
@@ -13,8 +13,10 @@ import type { ScalerSettings } from "#durable-objects/autoscaler/scaler";
 export interface Contender {
   readonly name: string;
   readonly title: string;
-  /** Whether it is one an endpoint can be given, or another system's. */
+  /** Whether it is one an endpoint can be given, or another system's, which knows neither lanes nor schedules. */
   readonly isOurs: boolean;
+  /** Replicas of each endpoint that something before the trace has made warm, and that stay. */
+  readonly warm: number;
   /** A new one that has learned nothing, for one endpoint. */
   make(): FleetPolicy;
 }
@@ -38,19 +40,20 @@ export const POLICIES_DEFAULT: readonly string[] = [...ScalingPolicy.options, "k
 /** @throws CliError `usage` for a name that is none, and for more replicas than there may be */
 export function contendersOf(options: ContenderOptions): Contender[] {
   const names = [...new Set(options.names)].filter((name) => name !== "");
-  const { ceiling } = options.settings;
+  const { ceiling, floor } = options.settings;
   if (names.length === 0) throw new CliError("usage", "--policy names none", "`--policy list` names them all.");
   return names.flatMap((name) => {
     const own = ScalingPolicy.safeParse(name);
     if (own.success) return ownContenders(own.data, options);
     const rival = rivalNamed(name);
     if (rival !== undefined) {
-      if (Number(/^fixed-([0-9]+)$/.exec(name)?.[1] ?? 0) > ceiling) {
+      const always = Number(/^fixed-([0-9]+)$/.exec(name)?.[1] ?? 0);
+      if (always > ceiling) {
         throw new CliError("usage", `--policy ${name} is above --max, which is ${ceiling}`);
       }
       // Whoever asks for a timer of a minute looks for its row, and not for one of the system that has that rule.
       const title = rival.name === name ? rival.title : `${name.replace("-", " ")} s (${rival.title})`;
-      return [{ ...rival, name, title, make: () => rival.make(), isOurs: false }];
+      return [{ name, title, isOurs: false, warm: Math.max(floor, always), make: () => rival.make() }];
     }
     const all = [...ScalingPolicy.options, ...knownRivals.map((each) => each.name)];
     const near = nearestWord(name, all);
@@ -68,6 +71,7 @@ function ownContenders(policy: ScalingPolicy, options: ContenderOptions): Conten
     name,
     title,
     isOurs: true,
+    warm: schedule === null ? settings.floor : floorAtStart(settings, schedule),
     make: () => {
       const scaler = makeScaler(policy, null);
       const all = { ...settings, policy, waitValue, targetP95WaitS: target };

@@ -11,16 +11,20 @@ export interface WarmSchedule {
   readonly startMs: number;
 }
 
+/** Replicas that the schedule keeps warm when the trace begins. */
+export function floorAtStart(settings: Pick<ScalerSettings, "floor" | "ceiling">, schedule: WarmSchedule): number {
+  return floorIn(settings, schedule, 0).replicas;
+}
+
 /** A scaler under settings whose floor follows the schedule; it is looked at whenever the floor changes. */
 export function scheduledPolicy(scaler: Scaler, settings: ScalerSettings, schedule: WarmSchedule): FleetPolicy {
-  const { windows, startMs } = schedule;
+  const { startMs } = schedule;
   let now = settings;
   let untilS: number | null = 0;
   const settingsAt = (nowS: number): ScalerSettings => {
     if (untilS !== null && nowS >= untilS) {
-      const input = { minReplicas: settings.floor, schedule: windows, hold: null };
-      const { replicas, until } = floorAt(input, startMs + nowS * 1_000);
-      now = { ...settings, floor: Math.min(replicas, settings.ceiling) };
+      const { replicas, until } = floorIn(settings, schedule, nowS);
+      now = { ...settings, floor: replicas };
       // A change within this very millisecond is seen in the next one.
       untilS = until === null ? null : Math.max((until - startMs) / 1_000, nowS + 0.001);
     }
@@ -35,4 +39,15 @@ export function scheduledPolicy(scaler: Scaler, settings: ScalerSettings, schedu
       if (untilS !== null) fleet.lookAgainAt(untilS);
     },
   };
+}
+
+/** @returns `until` in Unix ms: when it changes next, null when it does not */
+function floorIn(
+  { floor, ceiling }: Pick<ScalerSettings, "floor" | "ceiling">,
+  { windows, startMs }: WarmSchedule,
+  nowS: number,
+): { readonly replicas: number; readonly until: number | null } {
+  const input = { minReplicas: floor, schedule: windows, hold: null };
+  const { replicas, until } = floorAt(input, startMs + nowS * 1_000);
+  return { replicas: Math.min(replicas, ceiling), until };
 }

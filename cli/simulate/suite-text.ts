@@ -1,5 +1,5 @@
 /** The suite for a terminal: every trace with rivals and bounds, scores against the hull, savings, goals. */
-import { hours, seconds, share } from "#cli/simulate/comparison-text";
+import { seconds, share } from "#cli/simulate/comparison-table";
 import { textTable } from "#cli/text-table";
 import { type MeasuredRun, scoreOf } from "#durable-objects/autoscaler/replay/measured-run";
 import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
@@ -108,6 +108,12 @@ function goalsText(cells: readonly CellResult[]): string[] {
       ...(measured === "" ? [] : [`     measured ${measured}`]),
     ]),
   ];
+}
+
+/** GPU-seconds in hours. */
+function hours(gpuS: number): string {
+  const value = gpuS / 3_600;
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
 /** The suite for programs: the rivals as shipped, and the best of all for each score. */

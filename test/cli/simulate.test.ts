@@ -4,7 +4,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { compare } from "#cli/simulate/compare";
+import { comparisonSvg } from "#cli/simulate/comparison-svg";
+import { comparisonText } from "#cli/simulate/comparison-text";
+import type { Contender } from "#cli/simulate/contenders";
+import { SeriesRecorder } from "#cli/simulate/series";
 import { simulatedTrace } from "#cli/simulate/simulated-trace";
+import { arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
+import { type FleetPolicy, replay } from "#durable-objects/autoscaler/replay/engine";
 import { fixed } from "#durable-objects/autoscaler/replay/rivals/fixed";
 import { readTrace } from "#durable-objects/autoscaler/replay/trace-file";
 import type { CommandLineResult } from "#test/cli/command-line";
@@ -23,6 +29,9 @@ interface Policy {
   readonly cost: number | null;
   readonly wait_p95_s: number;
   readonly over_bound: number | null;
+  readonly replicas_most: number;
+  readonly jobs_never_run: number;
+  readonly batch: Readonly<Record<string, number>> | null;
 }
 
 const policiesOf = (result: CommandLineResult, at = 0): readonly Policy[] => {
@@ -63,7 +72,9 @@ describe("simulate --trace", () => {
     for (const title of ["predictive, wait value 1 ", "predictive, wait value 10", "queue_delay, 4 s", "Knative KPA"]) {
       expect(shown.stdout).toContain(title);
     }
-    expect(shown.stdout).toMatch(/POLICY +GPU-H +COST +BUSY +P50 +P95 +P99 +MEAN +COLD +STARTS +MOST +X BOUND/);
+    expect(shown.stdout).toMatch(
+      /POLICY +GPU-H +COST +BUSY +P50 +P95 +P99 +MEAN +COLD +BATCH P95 +BATCH MEAN +MISSED +STARTS +MOST +X BOUND/,
+    );
     expect(shown.stdout).toContain("█ running  ▒ idle  ░ starting");
     expect(shown.stdout).toContain("mean wait");
   });
@@ -73,6 +84,8 @@ describe("simulate --trace", () => {
     expect(svg.match(/<circle /g)?.length).toBe(2 * 6);
     expect(svg.match(/<polyline fill="none" stroke="#[0-9a-f]{6}" stroke-width/g)?.length).toBe(2 * 6);
     expect(svg).not.toMatch(/<script|href|NaN|Infinity/);
+    for (const column of ["gpu-h", "p50", "p99", "cold", "starts", "batch p95"])
+      expect(svg).toContain(`>${column}</text>`);
   });
 });
 
@@ -131,6 +144,57 @@ describe("simulate", () => {
     const at = await folder({ "a.csv": "t,service_s\n100,10\n" });
     const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "predictive", "--min", "1", "--json"];
     expect(policiesOf(await runHere(argv))[0]).toMatchObject({ wait_p95_s: 0, gpu_s: 3_600 });
+  });
+
+  it("gives a warm floor to all from the first second, and holds them against somebody who has it as well", async () => {
+    const at = await folder({
+      "a.csv": `t,service_s\n${Array.from({ length: 36 }, (_, job) => `${job * 100},100\n`).join("")}`,
+    });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "predictive,timer-10,knative,fixed-2"];
+    const all = policiesOf(await runHere([...argv, "--min", "1", "--bound", "--json"]));
+    expect(all.map(({ wait_p95_s }) => wait_p95_s)).toEqual([0, 0, 0, 0]);
+    expect(all[0]).toMatchObject({ gpu_s: 3_600, over_bound: 1 });
+    expect(all[1]).toMatchObject({ gpu_s: 3_600 });
+    expect(all[3]).toMatchObject({ gpu_s: 7_200, over_bound: 2 });
+  });
+
+  it("has a bound that no policy beats, however many replicas it may have", async () => {
+    const at = await folder({ "a.csv": `t,service_s\n${"0,5\n".repeat(100)}` });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-1", "--cold-start", "0", "--bound"];
+    const [policy] = policiesOf(await runHere([...argv, "--json"]));
+    expect(policy).toMatchObject({ replicas_most: 100, over_bound: 600 / 500 });
+  });
+
+  it("counts the most replicas at once, of all endpoints together", async () => {
+    const at = await folder({ "a.csv": "t,service_s,endpoint\n0,10,x\n1000,10,y\n1001,10,y\n" });
+    const [policy] = policiesOf(
+      await runHere(["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-10", "--json"]),
+    );
+    expect(policy?.replicas_most).toBe(2);
+  });
+
+  it("says how long batch jobs waited, and how many came too late", async () => {
+    const at = await folder({ "a.csv": "t,service_s,lane\n0,100,batch\n0,100,batch\n0,5,interactive\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "request_count,modal", "--max", "1"];
+    const late = [...argv, "--batch-deadline", "100"];
+    const [own, other] = policiesOf(await runHere([...late, "--json"]));
+    expect(own?.batch).toEqual({ jobs: 2, wait_p95_s: 135, wait_mean_s: 85, missed: 1, never_run: 0 });
+    // It has no lanes: the batch jobs were there first.
+    expect(other?.batch).toEqual({ jobs: 2, wait_p95_s: 130, wait_mean_s: 80, missed: 1, never_run: 0 });
+    const shown = await runHere(late, { isTerminal: true });
+    expect(shown.stdout).toMatch(/BATCH P95 +BATCH MEAN +MISSED +STARTS/);
+    expect(
+      policiesOf(await runHere(["simulate", "--trace", EXAMPLE, "--policy", "modal", "--json"]))[0]?.batch,
+    ).not.toBeNull();
+  });
+
+  it("shows GPU-seconds, and as many digits of a cost as it takes, where everything is small", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-10", "--price", "0.3"];
+    const { stdout } = await runHere(argv, { isTerminal: true });
+    expect(stdout).toMatch(/POLICY +GPU-S +COST/);
+    expect(stdout).toMatch(/timer 10 s .* 50\.0 +\$0\.00417 /);
+    expect(stdout).toContain("10.0 GPU-seconds of work");
   });
 
   it("compares several traces one after the other", async () => {
@@ -204,8 +268,17 @@ describe("simulate", () => {
       Array.from({ length: 4_000 }, (_, job) => `${job * 7},1,${endpoint}\n`).join(""),
     );
     const trace = simulatedTrace("a.csv", readTrace(`t,service_s,endpoint\n${rows.join("")}`), false);
-    const contender = { name: "fixed-1", title: "one", isOurs: false, make: () => fixed(1) };
-    const options = { bootS: 30, bootCv: 0, replicasMax: 1, pricePerHour: null, withBound: false, parts: 10 };
+    const contender = { name: "fixed-1", title: "one", isOurs: false, warm: 0, make: () => fixed(1) };
+    const options = {
+      bootS: 30,
+      bootCv: 0,
+      replicasMax: 1,
+      warm: 0,
+      batchDeadlineS: 86_400,
+      pricePerHour: null,
+      withBound: false,
+      parts: 10,
+    };
     const seen: number[] = [];
     const onStep = async (_: string, done: number) => {
       seen.push(done);
@@ -215,6 +288,37 @@ describe("simulate", () => {
     expect(seen.length).toBeGreaterThan(4);
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     expect(seen.at(-1)).toBeLessThan(0.75);
+  });
+
+  describe("beside a policy that never runs batch jobs, and others", () => {
+    const contender = (name: string, make: () => FleetPolicy) => ({ name, title: name, isOurs: true, warm: 0, make });
+    const options = { bootS: 30, bootCv: 0, replicasMax: 5, warm: 0, batchDeadlineS: 86_400, pricePerHour: 1 };
+    const compared = async (contenders: readonly Contender[]) => {
+      const trace = simulatedTrace("a.csv", readTrace("t,service_s,lane\n0,10,batch\n5,10,batch\n"), false);
+      return compare(trace, contenders, { ...options, withBound: true, parts: 10, onStep: async () => {} });
+    };
+
+    it("marks it and lets it look cheap nowhere", async () => {
+      const lazy = contender("lazy", () => ({ decide: () => undefined }));
+      const comparison = await compared([lazy, contender("fixed", () => fixed(1))]);
+      const text = comparisonText(comparison).join("\n");
+      expect(text).toContain("lazy: 2 jobs NEVER RAN, 2 of them batch jobs");
+      expect(text).toMatch(/^A +lazy +\(0\) +\(\$0\.00\) /m);
+      expect(text).toMatch(/^lazy +2 jobs never ran$/m);
+      expect(text).not.toMatch(/│.*A/);
+      expect(comparison.compared.map(({ overBound }) => overBound === null)).toEqual([true, false]);
+      const svg = comparisonSvg(comparison);
+      expect(svg.match(/<circle /g)?.length).toBe(2);
+      expect(svg).toContain("2 jobs NEVER RAN");
+    });
+
+    it("draws each of forty so that it can be told from the others", async () => {
+      const svg = comparisonSvg(
+        await compared(Array.from({ length: 40 }, (_, at) => contender(`p${at}`, () => fixed(1)))),
+      );
+      const lines = svg.match(/<polyline fill="none" stroke="#[0-9a-f]{6}" stroke-width="1.2"[^p]*/g) ?? [];
+      expect([lines.length, new Set(lines).size]).toEqual([80, 40]);
+    });
   });
 
   it("reads UTF-16, which PowerShell writes", async () => {
@@ -240,6 +344,21 @@ describe("simulate", () => {
     const result = await runHere(["simulate", "--trace", join(at, "a.csv")], { isTerminal: true });
     expect([result.code, result.stderr]).toEqual([2, expect.stringMatching(/at most 64000000 are read/)]);
     expect(result.stderr).toContain("hint: Leave out columns that it does not need, or replay a part of it");
+  });
+});
+
+describe("a replay over time", () => {
+  it("is the most at once in each part, all endpoints together", () => {
+    const recorder = new SeriesRecorder();
+    const options = { horizonS: 100, bootS: 0, keepTimeline: true };
+    for (const start of [10, 15]) {
+      const arrivals = arrivalsOf([0, 1, 2].map((job) => ({ t: start + job, serviceS: 3 })));
+      recorder.add(arrivals, replay(arrivals, fixed(start === 10 ? 1 : 2), options));
+    }
+    // One waits from 11 on and two from 12 on, until 13 and 16; one from 17 until 18 on the other endpoint.
+    const { endS, replicas, waiting } = recorder.series(50);
+    expect([endS, new Set(replicas)]).toEqual([100, new Set([3])]);
+    expect([...waiting.slice(4, 10)]).toEqual([0, 1, 2, 1, 1, 0]);
   });
 });
 
