@@ -6,6 +6,10 @@ export interface TraceFile {
   readonly byEndpoint: Map<string, Arrival[]>;
   /** Second 0 in Unix ms; null where times count from nobody knows when. */
   readonly startMs: number | null;
+  /** The name of the column that says which endpoint; null where nothing does, or there is no header. */
+  readonly endpointColumn: string | null;
+  /** Names of columns that say nothing here, in their order. */
+  readonly unused: readonly string[];
 }
 
 interface Columns {
@@ -18,6 +22,8 @@ interface Columns {
   /** Lines before the first job: 1 where there is a header. */
   readonly header: 0 | 1;
   readonly separator: string;
+  /** None without a header. */
+  readonly names: readonly string[];
 }
 
 /** Seconds that one of it is. */
@@ -41,6 +47,8 @@ const TIMES = [
 const SERVICES = ["service_s", "service", "duration_s", "duration", "service_time", "execution_time", "execution_s"];
 const TIMES_MS = ["t_ms", "time_ms", "timestamp_ms", "arrival_ms"];
 const SERVICES_MS = ["service_ms", "duration_ms"];
+/** What logs call an endpoint. They are taken for one where there is just one of them, and no column of the name itself. */
+const ENDPOINTS = ["endpoint_id", "endpoint_name", "model", "model_id", "model_name", "app", "app_id", "function"];
 const SEPARATORS = [",", ";", "\t"];
 /** What to do with a trace that is too much. */
 export const IN_PARTS = "replay a part of it, such as its busiest weeks";
@@ -71,7 +79,7 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
   const lines = plain.split(plain.includes("\n") ? "\n" : "\r");
   if (lines.length > TRACE_JOBS_MAX + 2) throw new RangeError(`it has more than ${TRACE_JOBS_MAX} jobs: ${IN_PARTS}`);
   const first = lines.findIndex((line) => !isSkipped(line.trim()));
-  if (first < 0) return { byEndpoint: new Map(), startMs: null };
+  if (first < 0) return { byEndpoint: new Map(), startMs: null, endpointColumn: null, unused: [] };
   const columns = columnsOf(lines[first] ?? "", first + 1, serviceS !== null);
   const rows: { endpoint: string; at: number; serviceS: number; lane: "interactive" | "batch"; line: number }[] = [];
   let isAbsolute: boolean | null = null;
@@ -91,7 +99,9 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
       lane: columns.lane < 0 ? ("interactive" as const) : laneIn(cells[columns.lane], line),
       line,
     };
-    if (row.endpoint === "") throw new RangeError(`line ${line}: endpoint is empty`);
+    if (row.endpoint === "") {
+      throw new RangeError(`line ${line}: ${columns.names[columns.endpoint] ?? "endpoint"} is empty`);
+    }
     earliest = Math.min(earliest, at);
     rows.push(row);
   }
@@ -109,7 +119,13 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
     if (known === undefined) byEndpoint.set(endpoint, [{ t, serviceS, lane }]);
     else known.push({ t, serviceS, lane });
   }
-  return { byEndpoint, startMs: isAbsolute === true ? Math.round(startS * 1_000) : null };
+  const { names, time, service, endpoint, lane } = columns;
+  return {
+    byEndpoint,
+    startMs: isAbsolute === true ? Math.round(startS * 1_000) : null,
+    endpointColumn: names[endpoint] ?? null,
+    unused: names.filter((name, at) => name !== "" && ![time, service, endpoint, lane].includes(at)),
+  };
 }
 
 /** The rows of each endpoint of a trace, see {@link readTrace}. */
@@ -126,25 +142,33 @@ function columnsOf(text: string, line: number, hasService: boolean): Columns {
     if (service === undefined || endpoint === undefined || lane === undefined) throw new Error("there are three");
     if (service < 0 && !hasService)
       throw new RangeError(`line ${line}: a second column must say how long the job takes`);
-    return { time: 0, timeUnit: 1, service, serviceUnit: 1, endpoint, lane, header: 0, separator };
+    return { time: 0, timeUnit: 1, service, serviceUnit: 1, endpoint, lane, header: 0, separator, names: [] };
   }
   const names = cells.map((name) => name.toLowerCase());
   const find = (wanted: readonly string[]) => wanted.map((name) => names.indexOf(name)).find((at) => at >= 0) ?? -1;
   const [timeS, serviceS] = [find(TIMES), find(SERVICES)];
   const [time, service] = [timeS < 0 ? find(TIMES_MS) : timeS, serviceS < 0 ? find(SERVICES_MS) : serviceS];
   if (time < 0 || (service < 0 && !hasService)) {
-    throw new RangeError(`line ${line}: the header must name the columns t and service_s, not ${shown(names)}`);
+    throw new RangeError(`line ${line}: the header must name the columns t and service_s, not ${shownNames(names)}`);
   }
   return {
     time,
     timeUnit: timeS < 0 ? 0.001 : 1,
     service,
     serviceUnit: serviceS < 0 ? 0.001 : 1,
-    endpoint: names.indexOf("endpoint"),
+    endpoint: endpointIn(names),
     lane: names.indexOf("lane"),
     header: 1,
     separator,
+    names,
   };
+}
+
+/** Where the column of the endpoints is; -1 where none is, or several may be. */
+function endpointIn(names: readonly string[]): number {
+  const own = names.indexOf("endpoint");
+  const others = names.flatMap((name, at) => (ENDPOINTS.includes(name) ? [at] : []));
+  return own < 0 && others.length === 1 ? (others[0] ?? -1) : own;
 }
 
 /** What separates the columns: in a line without a header, a comma may be in the numbers that semicolons separate. */
@@ -155,7 +179,7 @@ function separatorOf(line: string): string {
 }
 
 /** The first names, without what a terminal would obey. */
-function shown(names: readonly string[]): string {
+export function shownNames(names: readonly string[]): string {
   const few = names.slice(0, NAMES_SHOWN_MAX).map((name) => {
     const plain = name.replaceAll(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, "?");
     return plain.length > NAME_LENGTH_SHOWN_MAX ? `${plain.slice(0, NAME_LENGTH_SHOWN_MAX)}…` : plain;
@@ -205,13 +229,19 @@ function timeIn(cell: string | undefined, line: number, unit: Unit): { readonly 
     const [, day, time = "00:00", hours, minutes = "00"] = date;
     const zone = hours === undefined ? "Z" : `${hours}:${minutes}`;
     const at = Date.parse(`${day}T${time.replace(",", ".")}${zone}`);
-    if (!Number.isNaN(at)) return { at: at / 1_000, isDate: true };
+    if (isDay(day) && !Number.isNaN(at)) return { at: at / 1_000, isDate: true };
   }
   const value = numberIn(cell, line, "t", "a number, 0 or more, or a time like 2026-01-05T08:00:00Z");
   const parts = UNIX_PARTS.find(({ from }) => value >= from);
   if (parts !== undefined) return { at: value / parts.perS, isDate: true };
   if (unit === 1 && value >= UNIX_S_MIN) return { at: value, isDate: true };
   return { at: value * unit, isDate: false };
+}
+
+/** Whether a month has that day: `Date.parse` takes the 30th of February for one in March. */
+function isDay(day: string | undefined): boolean {
+  const at = Date.parse(`${day}T00:00Z`);
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(`${day}T`);
 }
 
 function serviceIn(cell: string | undefined, line: number, unit: Unit, usual: number | null): number {

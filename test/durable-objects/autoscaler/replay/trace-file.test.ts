@@ -62,6 +62,21 @@ describe("a trace file", () => {
     expect(trace.get("0")?.map(({ lane }) => lane)).toEqual(["batch", "interactive"]);
   });
 
+  it.each(["endpoint_id", "model", "app"])("may call its endpoints %s", (name) => {
+    const trace = readTrace(`t,service_s,${name},tokens,\n1,2,x,9,\n3,4,y,9,\n`);
+    expect([...trace.byEndpoint.keys()]).toEqual(["x", "y"]);
+    expect([trace.endpointColumn, trace.unused]).toEqual([name, ["tokens"]]);
+    expect(() => readTrace(`t,service_s,${name}\n1,2,`)).toThrow(`line 2: ${name} is empty`);
+  });
+
+  it("is one endpoint's where several columns may name endpoints, unless one is called so", () => {
+    const unclear = readTrace("t,service_s,model,app\n1,2,x,z\n3,4,y,z\n");
+    expect([...unclear.byEndpoint.keys()]).toEqual(["0"]);
+    expect([unclear.endpointColumn, unclear.unused]).toEqual([null, ["model", "app"]]);
+    const clear = readTrace("t,service_s,model,endpoint\n1,2,x,z\n3,4,y,z\n");
+    expect([[...clear.byEndpoint.keys()], clear.endpointColumn]).toEqual([["z"], "endpoint"]);
+  });
+
   it("that is none is refused with a part of it that a terminal can show", () => {
     const read = () => readTrace(`\u001b[31m${"x".repeat(99)},${"y,".repeat(99)}`);
     expect(read).toThrow(/not \?\[31mx{25}…, y, (?:y, )*…$/);
@@ -92,6 +107,10 @@ describe("a trace file", () => {
     [
       "t,service_s\n2026-13-45,2",
       'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "2026-13-45"',
+    ],
+    [
+      "t,service_s\n2026-02-30,2",
+      'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "2026-02-30"',
     ],
     ["t,service_s\n1,NaN", 'line 2: service_s must be a number, 0 or more, not "NaN"'],
     ["t,service_s,lane\n1,2,slow", 'line 2: lane must be interactive or batch, not "slow"'],
