@@ -149,7 +149,7 @@ export function runCell(suiteCase: SuiteCase, bootS: number, options: CellOption
 
   const priced = boundPoints(endpoints, { bootS, replicasMax: REPLICAS_MAX_OF_SUITE }, step);
   const rivals = allRivals.map(({ name, make }) => {
-    const run = measureRun(endpoints, make, replayed);
+    const run = measureRun(endpoints, make, { ...replayed, hasLanes: false });
     step(name);
     return { name, run };
   });

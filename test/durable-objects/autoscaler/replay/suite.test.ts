@@ -92,6 +92,16 @@ describe("a cell", () => {
   });
 });
 
+describe("a trace with batch jobs", () => {
+  it("is done whole by systems that know none", () => {
+    const rows = Array.from({ length: 5 }, (_, job) => `${job * 2_000},5,${job % 2 === 0 ? "batch" : "interactive"}\n`);
+    const [mixed] = suiteCasesOf("mixed", parseTrace(`t,service_s,lane\n${rows.join("")}`));
+    if (mixed === undefined) throw new Error("there is no case");
+    const { rivals } = runCell(mixed, 8, { newScaler: () => perRequestScaler(10), clock: () => 0 });
+    expect(rivals.find(({ name }) => name === "timer-10")?.run).toMatchObject({ launches: 5, unserved: 0, jobs: 2 });
+  });
+});
+
 describe("the knob of a policy that keeps replicas for as many seconds as a second of waiting is worth", () => {
   /** Jobs of 5 s, each so many seconds after the end of the one before; starts take 8 s. */
   const cellOf = (idleS: readonly number[]): CellResult => {
