@@ -1,6 +1,6 @@
-import { access, constants, readdir, stat, writeFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import type { Call, Command, Outcome } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { fileReason } from "#cli/file-reason";
@@ -9,8 +9,15 @@ import { type Comparison, compare } from "#cli/simulate/compare";
 import { comparisonSvg } from "#cli/simulate/comparison-svg";
 import { comparisonText } from "#cli/simulate/comparison-text";
 import { contendersOf, POLICIES_DEFAULT } from "#cli/simulate/contenders";
+import { checkPlotFile, writePlotFile } from "#cli/simulate/plot-file";
 import { contenderOptions, numberOf, priceOf } from "#cli/simulate/simulate-options";
-import { readTraceFile, type SimulatedTrace, simulatedTrace, traceOfHistory } from "#cli/simulate/simulated-trace";
+import {
+  isTraceName,
+  readTraceFile,
+  type SimulatedTrace,
+  simulatedTrace,
+  traceOfHistory,
+} from "#cli/simulate/simulated-trace";
 import { runSuite } from "#cli/simulate/suite-run";
 import { suiteData, suiteText } from "#cli/simulate/suite-text";
 import { textTable } from "#cli/text-table";
@@ -19,7 +26,7 @@ import { DEFAULT_SETTINGS, type EndpointSettings, ScalingPolicy } from "#contrac
 import { EXPIRES_IN_S_DEFAULT, EXPIRES_IN_S_MAX, REPLICAS_MAX } from "#contract/limits";
 import { TRACE_S_MAX } from "#durable-objects/autoscaler/replay/arrivals";
 import { knownRivals } from "#durable-objects/autoscaler/replay/rivals/known";
-import { suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
+import { type SuiteCase, suiteCasesOf } from "#durable-objects/autoscaler/replay/suite-cases";
 
 const COLD_START_S_DEFAULT = 30;
 const COLD_START_S_MAX = 3_600;
@@ -30,7 +37,6 @@ const CONTENDERS_MAX = 40;
 /** Parts of the plot over time: a little less than its pixels. */
 const SERIES_PARTS = 480;
 const THREADS_MAX = 64;
-const PLOT_HINT = "--plot takes the name of a file, in a folder that is there.";
 const TRACES_HINT = "--traces takes a folder with traces in it.";
 /** Where traces are looked for, the first that has any: beside the work, or shared by several checkouts. */
 const TRACE_FOLDERS = ["traces", "../traces", "../shared/traces"];
@@ -73,7 +79,7 @@ export const simulate: Command = {
   },
   optionHelp: {
     trace:
-      "CSV with the columns t (seconds, Unix time or ISO) and service_s (seconds), perhaps endpoint and lane; may be repeated",
+      "CSV with the columns t (seconds, Unix time or ISO) and service_s (seconds), perhaps endpoint and lane; gzipped or not, - reads standard input; may be repeated",
     "from-history": "the jobs an endpoint has had, against its own settings",
     since: `with --from-history: submitted at or after: 1h, 2d … ago, or an ISO time; ${SINCE_DEFAULT} when left out`,
     "one-endpoint": "all jobs of a trace on one endpoint, not each of its endpoints for itself",
@@ -93,7 +99,7 @@ export const simulate: Command = {
     price: "dollars for an hour of a GPU",
     gpu: "a GPU type, for its price: rtx-4090, l40s, h100-80 …",
     bound: "the distance to somebody who knew every arrival; takes up to a minute",
-    plot: "write the comparison to this file, as SVG",
+    plot: "write the comparison to this file, as SVG: its name ends in .svg",
     suite: "predictive under many conditions against all known rivals, bounds and goals; takes minutes",
     traces: "with --suite: a folder of traces (traces, ../traces or ../shared/traces)",
     jobs: "with --suite: threads; as many as there are processors when left out",
@@ -133,7 +139,7 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
   }
   const plot = call.text("plot");
   if (plot !== undefined && traces.length > 1) throw new CliError("usage", "--plot takes one trace");
-  if (plot !== undefined) await checkWritable(call, plot);
+  if (plot !== undefined) await checkPlotFile(call.workingDirectory, plot);
   const pricePerHour = priceOf(call);
   const comparisons: Comparison[] = [];
   let said = "";
@@ -161,7 +167,7 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
     );
   }
   const [first] = comparisons;
-  if (plot !== undefined && first !== undefined) await writeText(call, plot, comparisonSvg(first));
+  if (plot !== undefined && first !== undefined) await writePlotFile(call.workingDirectory, plot, comparisonSvg(first));
   return {
     data: { comparisons: comparisons.map(comparisonData) },
     text: [
@@ -191,7 +197,7 @@ async function chosenTraces(call: Call): Promise<Chosen> {
     const serviceS = numberOf(call, "service", 0, TRACE_S_MAX);
     const traces: SimulatedTrace[] = [];
     for (const path of paths) {
-      const file = await readTraceFile(path, call.workingDirectory, serviceS);
+      const file = await readTraceFile(call, path, serviceS);
       traces.push(simulatedTrace(path, file, call.flag("one-endpoint")));
     }
     return { traces, settings: { ...DEFAULT_SETTINGS, max_replicas: REPLICAS_MAX }, coldStartS: null };
@@ -203,28 +209,6 @@ async function chosenTraces(call: Call): Promise<Chosen> {
   const { slug, settings } = await client.endpoints.get(endpoint, { signal });
   const { cold_start_s } = await client.scaling.get(slug, { limit: 1 }, { signal });
   return { traces: [await traceOfHistory(call, client, slug, from)], settings, coldStartS: cold_start_s };
-}
-
-/** Before minutes of replays, and not after them. @throws CliError when no file can be written there */
-async function checkWritable(call: Call, path: string): Promise<void> {
-  const file = resolve(call.workingDirectory, path);
-  try {
-    await access(dirname(file), constants.W_OK);
-    if ((await stat(file).catch(() => null))?.isDirectory() !== true) return;
-  } catch (cause) {
-    throw new CliError("file_unusable", `--plot ${path}: no file can be written in ${dirname(file)}`, PLOT_HINT, {
-      cause,
-    });
-  }
-  throw new CliError("file_unusable", `--plot ${path}: it is a folder`, PLOT_HINT);
-}
-
-async function writeText(call: Call, path: string, text: string): Promise<void> {
-  try {
-    await writeFile(resolve(call.workingDirectory, path), text);
-  } catch (cause) {
-    throw new CliError("file_unusable", `--plot ${path}: ${fileReason(cause)}`, PLOT_HINT, { cause });
-  }
 }
 
 function comparisonData({ trace, bootS, zeroWaitGpuS, endS, compared }: Comparison): Record<string, unknown> {
@@ -273,9 +257,11 @@ async function suiteOutcome(call: Call): Promise<Outcome> {
   if (other !== undefined) throw new CliError("usage", `--suite has its own conditions and takes no --${other}`);
   const folder = call.text("traces") ?? (await usualFolder(call));
   const cases = [];
-  for (const path of await csvFiles(call, folder)) {
-    const file = await readTraceFile(path, call.workingDirectory);
-    cases.push(...suiteCasesOf(simulatedTrace(path, file, true).name, file.byEndpoint));
+  for (const path of await traceFiles(call, folder)) {
+    const file = await readTraceFile(call, path);
+    const ofTrace = suiteCasesOf(simulatedTrace(path, file, true).name, file.byEndpoint);
+    for (const each of ofTrace) checkCounted(path, each);
+    cases.push(...ofTrace);
   }
   const threads = call.integer("jobs", 1, THREADS_MAX) ?? Math.min(availableParallelism(), THREADS_MAX);
   const cells = await runSuite(cases, {
@@ -289,22 +275,33 @@ async function suiteOutcome(call: Call): Promise<Outcome> {
   return { data: suiteData(cells), text: suiteText(cells) };
 }
 
+/** @throws CliError when nobody's wait would count: every goal would be met by doing nothing */
+function checkCounted(path: string, { countFromS, endpoints }: SuiteCase): void {
+  const isCounted = endpoints.some(({ atS, batch }) => atS.some((at, job) => at >= countFromS && batch?.[job] !== 1));
+  if (isCounted) return;
+  const from =
+    countFromS === 0 ? "" : ` after the first ${countFromS} s, from which on waits count in a trace so short`;
+  throw new CliError(
+    "usage",
+    `${path}: it has no interactive job${from}`,
+    "The suite is about interactive waits; --trace replays any.",
+  );
+}
+
 /** The folder of traces where none is named. @throws CliError when there is none */
 async function usualFolder(call: Call): Promise<string> {
   for (const folder of TRACE_FOLDERS) {
     const names = await readdir(resolve(call.workingDirectory, folder)).catch(() => []);
-    if (names.some((name) => name.endsWith(".csv"))) return folder;
+    if (names.some(isTraceName)) return folder;
   }
   const looked = TRACE_FOLDERS.join(", ");
   throw new CliError("usage", `--suite takes its traces from a folder: --traces <folder>; there are none in ${looked}`);
 }
 
 /** @throws CliError when the folder cannot be read or holds none */
-async function csvFiles(call: Call, folder: string): Promise<string[]> {
+async function traceFiles(call: Call, folder: string): Promise<string[]> {
   try {
-    const names = (await readdir(resolve(call.workingDirectory, folder)))
-      .filter((name) => name.endsWith(".csv"))
-      .sort();
+    const names = (await readdir(resolve(call.workingDirectory, folder))).filter(isTraceName).sort();
     if (names.length > 0) return names.map((name) => join(folder, name));
   } catch (cause) {
     throw new CliError("file_unreadable", `${folder} cannot be read: ${fileReason(cause)}`, TRACES_HINT, { cause });

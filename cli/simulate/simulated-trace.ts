@@ -1,5 +1,6 @@
 /** Arrivals from files and from an endpoint's own past. */
 import { basename } from "node:path";
+import { gunzipSync } from "node:zlib";
 import type { Call } from "#cli/command";
 import { CliError } from "#cli/errors";
 import { readLocalFile } from "#cli/input-values";
@@ -8,7 +9,7 @@ import { PAGE_SIZE_MAX } from "#contract/limits";
 import { type Arrival, type Arrivals, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { arrivalsFromJobs, type PastAttempt, type PastJob } from "#durable-objects/autoscaler/replay/job-history";
 import { horizonOf } from "#durable-objects/autoscaler/replay/suite-cases";
-import { IN_PARTS, readTrace, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
+import { IN_PARTS, readTrace, shownNames, type TraceFile } from "#durable-objects/autoscaler/replay/trace-file";
 
 export interface SimulatedTrace {
   readonly name: string;
@@ -25,30 +26,64 @@ export interface SimulatedTrace {
 
 /** Largest trace file: TRACE_JOBS_MAX lines of common length. */
 const TRACE_BYTES_MAX = 64_000_000;
+const TOO_LARGE = `Leave out columns that it does not need, or ${IN_PARTS}.`;
 /** Jobs that are asked for; each hundred is a request. */
 const HISTORY_JOBS_MAX = 100_000;
 
+/** Whether a file of this name in a folder of traces is one. */
+export function isTraceName(name: string): boolean {
+  return /\.csv(?:\.gz)?$/.test(name);
+}
+
 /**
  * The rows of a trace file by endpoint.
+ * @param path `-` is standard input
  * @param serviceS seconds of a job that does not say how long it takes; undefined: each has to
  * @throws CliError `file_unreadable`
  */
-export async function readTraceFile(path: string, workingDirectory: string, serviceS?: number): Promise<TraceFile> {
-  const bytes = await readLocalFile(
-    path,
-    workingDirectory,
-    TRACE_BYTES_MAX,
-    `Leave out columns that it does not need, or ${IN_PARTS}.`,
-  );
+export async function readTraceFile(call: Call, path: string, serviceS?: number): Promise<TraceFile> {
+  const bytes =
+    path === "-"
+      ? await call.readStdin()
+      : await readLocalFile(path, call.workingDirectory, TRACE_BYTES_MAX, TOO_LARGE);
   try {
-    const trace = readTrace(textOf(bytes), serviceS ?? null);
+    const trace = readTrace(textOf(unzipped(bytes)), serviceS ?? null);
     if (trace.byEndpoint.size === 0) throw new RangeError("it holds no jobs");
+    noteColumns(call, path, trace);
     return trace;
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     const hint =
       "A trace is CSV with the columns t and service_s, in seconds, and perhaps endpoint and lane. Where it does not say how long jobs take, --service does.";
-    throw new CliError("file_unreadable", `${path}: ${cause.message}`, hint, { cause });
+    throw new CliError("file_unreadable", `${nameOf(path)}: ${cause.message}`, hint, { cause });
+  }
+}
+
+/** What somebody who has not read how columns are named would not expect. */
+function noteColumns(call: Call, path: string, { byEndpoint, endpointColumn, unused }: TraceFile): void {
+  if (endpointColumn !== null && endpointColumn !== "endpoint") {
+    call.output.note(`${nameOf(path)}: ${endpointColumn} is taken for the endpoint: there are ${byEndpoint.size}`);
+  }
+  if (unused.length > 0) call.output.note(`${nameOf(path)}: these columns are not used: ${shownNames(unused)}`);
+}
+
+function nameOf(path: string): string {
+  return path === "-" ? "standard input" : path;
+}
+
+/** @throws RangeError when it is no whole gzip file, or too large */
+function unzipped(bytes: Uint8Array): Uint8Array {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
+  try {
+    return gunzipSync(bytes, { maxOutputLength: TRACE_BYTES_MAX });
+  } catch (cause) {
+    const isLarge = cause instanceof Error && "code" in cause && cause.code === "ERR_BUFFER_TOO_LARGE";
+    throw new RangeError(
+      isLarge ? `unpacked it has more than ${TRACE_BYTES_MAX} bytes: ${IN_PARTS}` : "it is gzip that breaks off",
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -71,7 +106,7 @@ export function simulatedTrace(
   const endpoints = isOneEndpoint ? [arrivalsOf(rows.flat())] : rows.map(arrivalsOf);
   const sumOf = (each: (arrivals: Arrivals) => number) => endpoints.reduce((sum, arrivals) => sum + each(arrivals), 0);
   return {
-    name: basename(path).replace(/\.csv$/, ""),
+    name: basename(nameOf(path)).replace(/\.csv(?:\.gz)?$/, ""),
     endpoints,
     horizonS: horizonOf(endpoints),
     jobs: sumOf(({ atS }) => atS.length),

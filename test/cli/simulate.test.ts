@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { compare } from "#cli/simulate/compare";
 import { comparisonSvg } from "#cli/simulate/comparison-svg";
@@ -338,6 +339,53 @@ describe("simulate", () => {
     }
   });
 
+  it("overwrites no file with a plot but a plot", async () => {
+    const files = { "a.csv": "t,service_s\n100,10\n", "trace.svg": "t,service_s\n100,10\n", "old.svg": "<svg></svg>" };
+    const at = await folder(files);
+    const plotted = (trace: string, plot: string) =>
+      runHere(["simulate", "--trace", join(at, trace), "--policy", "modal", "--plot", join(at, plot)], {
+        isTerminal: true,
+      });
+    const refused = await plotted("a.csv", "a.csv");
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("its name must end in .svg")]);
+    const other = await plotted("trace.svg", "trace.svg");
+    expect([other.code, other.stderr]).toEqual([
+      2,
+      expect.stringContaining("there is a file of this name which is no SVG"),
+    ]);
+    expect(await readFile(join(at, "a.csv"), "utf8")).toBe(files["a.csv"]);
+    expect(await readFile(join(at, "trace.svg"), "utf8")).toBe(files["trace.svg"]);
+    expect((await plotted("a.csv", "old.svg")).code).toBe(0);
+    expect(await readFile(join(at, "old.svg"), "utf8")).toContain("Modal");
+  });
+
+  it("reads a trace that is packed, or comes from standard input", async () => {
+    const at = await folder({});
+    const text = "t,service_s,tokens\n100,10,5\n";
+    await writeFile(join(at, "a.csv.gz"), gzipSync(text));
+    await writeFile(join(at, "broken.csv.gz"), gzipSync(text).subarray(0, 20));
+    const argv = ["simulate", "--policy", "timer-60", "--trace"];
+    const packed = await runHere([...argv, join(at, "a.csv.gz"), "--json"]);
+    expect(policiesOf(packed)[0]?.gpu_s).toBe(100);
+    expect(packed.stderr).toContain("a.csv.gz: these columns are not used: tokens");
+    const piped = await runHere([...argv, "-"], { stdin: text, isTerminal: true });
+    expect(piped.stdout).toMatch(/^standard input: 1 jobs/);
+    const broken = await runHere([...argv, join(at, "broken.csv.gz")], { isTerminal: true });
+    expect([broken.code, broken.stderr]).toEqual([
+      2,
+      expect.stringContaining("broken.csv.gz: it is gzip that breaks off"),
+    ]);
+  });
+
+  it("says what it takes for the endpoint where no column is called so", async () => {
+    const at = await folder({ "a.csv": "t,service_s,model\n0,10,x\n5,10,y\n" });
+    const result = await runHere(["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-10"], {
+      isTerminal: true,
+    });
+    expect(result.stderr).toContain("a.csv: model is taken for the endpoint: there are 2");
+    expect(result.stdout).toContain("2 jobs on 2 endpoints");
+  });
+
   it("says what to do with a trace that is too large", async () => {
     const at = await folder({ "a.csv": "" });
     await truncate(join(at, "a.csv"), 64_000_001);
@@ -485,6 +533,15 @@ describe("simulate --suite", () => {
     expect(result.stdout).not.toMatch(/Infinity|NaN/);
   });
 
+  it.each([
+    ["t,service_s,lane\n0,5,batch\n9000,5,batch\n", "it has no interactive job"],
+    ["t,service_s\n0,5\n299,5\n", "it has no interactive job after the first 300 s"],
+  ])("refuses a trace in which nobody's wait would count, %j", async (text, reason) => {
+    const at = await folder({ "a.csv": text });
+    const result = await runHere(["simulate", "--suite", "--traces", at, "--jobs", "1"], { isTerminal: true });
+    expect([result.code, result.stderr]).toEqual([2, expect.stringContaining(`a.csv: ${reason}`)]);
+  });
+
   it("finds the traces where they usually lie", async () => {
     const at = await folder({});
     await mkdir(join(at, "traces"));
@@ -494,7 +551,7 @@ describe("simulate --suite", () => {
   });
 
   it("ends with an interrupt", async () => {
-    const at = await folder({ "tiny.csv": "t,service_s\n0,5\n" });
+    const at = await folder({ "tiny.csv": "t,service_s\n400,5\n" });
     const signal = AbortSignal.abort(new Error("Interrupted"));
     const result = await runHere(["simulate", "--suite", "--traces", at, "--jobs", "1"], { signal, isTerminal: true });
     expect(result.code).toBe(130);
