@@ -21,12 +21,14 @@ export interface Contender {
   make(): FleetPolicy;
 }
 
-/** What the policies of an endpoint are told, but for the policy and the worth of waiting. */
-export type SharedSettings = Omit<ScalerSettings, "policy" | "waitValue" | "targetP95WaitS">;
+/** What the policies of an endpoint are told, but for the policy, the worth of waiting and the floor. */
+export type SharedSettings = Omit<ScalerSettings, "policy" | "waitValue" | "targetP95WaitS" | "floor">;
 
 export interface ContenderOptions {
   readonly names: readonly string[];
   readonly settings: SharedSettings;
+  /** Replicas kept warm: all are tried with each. */
+  readonly floors: readonly number[];
   /** `predictive` is tried with each. */
   readonly waitValues: readonly number[];
   /** null: by the wait values. */
@@ -39,12 +41,24 @@ export const POLICIES_DEFAULT: readonly string[] = [...ScalingPolicy.options, "k
 
 /** @throws CliError `usage` for a name that is none, and for more replicas than there may be */
 export function contendersOf(options: ContenderOptions): Contender[] {
+  return options.floors.flatMap((floor) => {
+    const contenders = contendersAbove(floor, options);
+    if (options.floors.length === 1) return contenders;
+    return contenders.map((each) => ({
+      ...each,
+      name: `${each.name}-min-${floor}`,
+      title: `${each.title}, floor ${floor}`,
+    }));
+  });
+}
+
+function contendersAbove(floor: number, options: ContenderOptions): Contender[] {
   const names = [...new Set(options.names)].filter((name) => name !== "");
-  const { ceiling, floor } = options.settings;
+  const { ceiling } = options.settings;
   if (names.length === 0) throw new CliError("usage", "--policy names none", "`--policy list` names them all.");
   return names.flatMap((name) => {
     const own = ScalingPolicy.safeParse(name);
-    if (own.success) return ownContenders(own.data, options);
+    if (own.success) return ownContenders(own.data, floor, options);
     const rival = rivalNamed(name);
     if (rival !== undefined) {
       const always = Number(/^fixed-([0-9]+)$/.exec(name)?.[1] ?? 0);
@@ -65,13 +79,14 @@ export function contendersOf(options: ContenderOptions): Contender[] {
   });
 }
 
-function ownContenders(policy: ScalingPolicy, options: ContenderOptions): Contender[] {
-  const { settings, waitValues, targetP95S, schedule } = options;
+function ownContenders(policy: ScalingPolicy, floor: number, options: ContenderOptions): Contender[] {
+  const { waitValues, targetP95S, schedule } = options;
+  const settings = { ...options.settings, floor };
   const own = (name: string, title: string, waitValue: number, target: number | null): Contender => ({
     name,
     title,
     isOurs: true,
-    warm: schedule === null ? settings.floor : floorAtStart(settings, schedule),
+    warm: schedule === null ? floor : floorAtStart(settings, schedule),
     make: () => {
       const scaler = makeScaler(policy, null);
       const all = { ...settings, policy, waitValue, targetP95WaitS: target };

@@ -15,9 +15,12 @@ const PRICE_MAX = 1_000;
  */
 export function contenderOptions(call: Call, settings: EndpointSettings, startMs: number | null): ContenderOptions {
   const idleTimeoutS = call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? settings.idle_timeout_s;
-  const floor = call.integer("min", 0, REPLICAS_MAX) ?? settings.min_replicas;
+  const floors = numbersOf(call, "min", 0, REPLICAS_MAX) ?? [settings.min_replicas];
   const ceiling = call.integer("max", 1, REPLICAS_MAX) ?? settings.max_replicas;
-  if (floor > ceiling) throw new CliError("usage", `--min is ${floor}, above --max, which is ${ceiling}`);
+  for (const floor of floors) {
+    if (!Number.isInteger(floor)) throw new CliError("usage", `--min must be whole numbers, not ${floor}`);
+    if (floor > ceiling) throw new CliError("usage", `--min is ${floor}, above --max, which is ${ceiling}`);
+  }
   const waitValues = numbersOf(call, "wait-value", WAIT_VALUE_MIN, WAIT_VALUE_MAX);
   const target = numberOf(call, "target-p95", 0.1, 3_600);
   if (waitValues !== undefined && target !== undefined) {
@@ -25,12 +28,12 @@ export function contenderOptions(call: Call, settings: EndpointSettings, startMs
   }
   return {
     names: (call.text("policy") ?? POLICIES_DEFAULT.join(",")).split(",").map((name) => name.trim()),
+    floors,
     waitValues: waitValues ?? [settings.wait_value],
     schedule:
       startMs === null || settings.warm_schedule.length === 0 ? null : { windows: settings.warm_schedule, startMs },
     targetP95S: target ?? (waitValues === undefined ? settings.target_p95_wait_s : null),
     settings: {
-      floor,
       ceiling,
       idleTimeoutMs: idleTimeoutS === null ? null : idleTimeoutS * 1_000,
       queueDelayMs: (numberOf(call, "queue-delay", 0, 3_600) ?? settings.queue_delay_s) * 1_000,

@@ -159,6 +159,17 @@ describe("simulate", () => {
     expect(all[3]).toMatchObject({ gpu_s: 7_200, over_bound: 2 });
   });
 
+  it("tries several warm floors side by side", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n1800,10\n1800,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "request_count", "--min", "0,1,2", "--json"];
+    const all = policiesOf(await runHere(argv));
+    expect(all.map(({ name, title, wait_p95_s }) => [name, title, wait_p95_s])).toEqual([
+      ["request_count-min-0", "request_count, 1 per replica, floor 0", 30],
+      ["request_count-min-1", "request_count, 1 per replica, floor 1", 10],
+      ["request_count-min-2", "request_count, 1 per replica, floor 2", 0],
+    ]);
+  });
+
   it("has a bound that no policy beats, however many replicas it may have", async () => {
     const at = await folder({ "a.csv": `t,service_s\n${"0,5\n".repeat(100)}` });
     const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-1", "--cold-start", "0", "--bound"];
@@ -230,6 +241,7 @@ describe("simulate", () => {
     [["--trace", EXAMPLE, "--gpu", "geforce"], "--gpu knows no geforce"],
     [["--trace", EXAMPLE, "--cold-start", "soon"], "--cold-start must be a number from 0 to 3600, not soon"],
     [["--trace", EXAMPLE, "--min", "5", "--max", "2"], "--min is 5, above --max, which is 2"],
+    [["--trace", EXAMPLE, "--min", "0,1.5"], "--min must be whole numbers, not 1.5"],
     [["--trace", EXAMPLE, "--wait-value", "1", "--target-p95", "5"], "Give --wait-value or --target-p95"],
     [["--trace", EXAMPLE, "--jobs", "2"], "--jobs goes with --suite"],
     [["--trace", EXAMPLE, "--service", "long"], "--service must be a number from 0 to"],
@@ -502,6 +514,34 @@ describe("simulate --from-history", () => {
     );
     // The job's own 45 s, and ten minutes of warmth from the start that is made when the window opens.
     expect(policiesOf(result)[0]?.gpu_s).toBe(45 + 600);
+  });
+
+  it("has those warm from the first second that the schedule keeps then, and says that other systems have none", async () => {
+    const example = exampleEndpoint();
+    const window = { days: ["sat"], from: "09:00", to: "10:20", time_zone: "UTC", replicas: 1 };
+    const settings = { ...(example.settings as object), warm_schedule: [window] };
+    const endpoint = json(200, { ...example, settings });
+    const server = await scriptedServer(endpoint, scaling(null), page([ended(0)]), page([attempt(0)]));
+    const result = await runHere(
+      [
+        "simulate",
+        "--from-history",
+        "text-to-image",
+        "--policy",
+        "request_count,timer-5",
+        "--idle-timeout",
+        "5",
+        "--json",
+      ],
+      { env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url } },
+    );
+    expect(policiesOf(result)).toMatchObject([
+      { wait_p95_s: 0, gpu_s: 1_200 },
+      { wait_p95_s: 30, gpu_s: 45 },
+    ]);
+    expect(result.stderr).toContain(
+      "other systems keep the warm floor of --min or the settings, but not the warm schedule",
+    );
   });
 
   it("says when there is nothing to replay", async () => {
