@@ -195,9 +195,18 @@ describe("simulate", () => {
     expect(other?.batch).toEqual({ jobs: 2, wait_p95_s: 130, wait_mean_s: 80, missed: 1, never_run: 0 });
     const shown = await runHere(late, { isTerminal: true });
     expect(shown.stdout).toMatch(/BATCH P95 +BATCH MEAN +MISSED +STARTS/);
-    expect(
-      policiesOf(await runHere(["simulate", "--trace", EXAMPLE, "--policy", "modal", "--json"]))[0]?.batch,
-    ).not.toBeNull();
+  });
+
+  it("has no waits of interactive jobs where there are none", async () => {
+    const at = await folder({ "a.csv": "t,service_s,lane\n0,10,batch\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "request_count", "--batch-target-wait", "10"];
+    expect(policiesOf(await runHere([...argv, "--json"]))[0]).toMatchObject({
+      wait_p95_s: null,
+      batch: { wait_p95_s: 40 },
+    });
+    const { stdout } = await runHere(argv, { isTerminal: true });
+    expect(stdout).toMatch(/BUSY +BATCH P95/);
+    expect(stdout).toContain("mean wait of batch jobs");
   });
 
   it("shows GPU-seconds, and as many digits of a cost as it takes, where everything is small", async () => {
