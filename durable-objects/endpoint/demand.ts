@@ -8,6 +8,7 @@ import { newcomers, withReplacements } from "#durable-objects/endpoint/replaceme
 import type { PoolScaling } from "#durable-objects/endpoint/scaling";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { retryDelayMs } from "#durable-objects/queue/retry";
+import type { Pool } from "#durable-objects/replicas/pods-and-lanes";
 import { isCapacity, isOver, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import { type DemandNumbers, type DemandTotal, type PodStanding, splitDemand } from "#durable-objects/replicas/wanted";
 import { chance } from "#durable-objects/sql/database";
@@ -67,19 +68,42 @@ function needOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: nu
   const isOverdue = batchDueAt !== null && batchDueAt <= now && !isHeld && state.waiting.queued("batch") > 0;
   const interactive = state.runningIn("interactive") + (isHeld ? 0 : state.waiting.queued("interactive"));
   return (
-    (pool.lanes.includes("interactive") ? interactive : 0) +
+    (pool.lanes.includes("interactive") ? interactive + (isHeld ? 0 : joinedFor(state, pool)) : 0) +
     (pool.lanes.includes("batch") && (isOverdue || state.runningIn("batch") > 0) ? 1 : 0)
   );
+}
+
+/**
+ * Batch jobs that have joined the interactive ones and wait in a lane that is not the group's own: as many as it may start
+ * replicas for. What the others have, or one where a machine of theirs may run it, stays theirs.
+ */
+export function joinedFor(state: EndpointState, pool: Pool): number {
+  if (pool.lanes.includes("batch")) return 0;
+  const joined = state.waiting.joined();
+  if (joined === 0 || !hasMachine(state, pool)) return 0;
+  const capacity = capacityOf(state);
+  const own = capacity.filter(({ podId }) => pool.pods.some((pod) => pod.podId === podId)).length;
+  const others = state.scaling.pools.some((other) => other.pool !== pool && hasMachine(state, other.pool)) ? 1 : 0;
+  const left = (state.config?.settings.max_replicas ?? 0) - own - Math.max(others, capacity.length - own);
+  return Math.max(0, Math.min(joined, left));
+}
+
+/** Whether a pod of the group may have a machine that runs it: none has said that it has not. */
+function hasMachine({ cards }: EndpointState, { pods }: Pool): boolean {
+  return pods.some(({ podId }) => cards.get(podId)?.length !== 0);
 }
 
 /** Jobs that run or may start now. Batch jobs count once the oldest has waited for longer than it may. */
 export function workOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
   const isHeld = startsAreStopped(state);
   const isOverdue = batchDueAt !== null && batchDueAt <= now;
-  return pool.lanes.reduce((sum, lane) => {
-    const waits = !isHeld && (lane === "interactive" || isOverdue) ? state.waiting.queued(lane) : 0;
-    return sum + state.runningIn(lane) + waits;
-  }, 0);
+  return pool.lanes.reduce(
+    (sum, lane) => {
+      const waits = !isHeld && (lane === "interactive" || isOverdue) ? state.waiting.queued(lane) : 0;
+      return sum + state.runningIn(lane) + waits;
+    },
+    isHeld ? 0 : joinedFor(state, pool),
+  );
 }
 
 /** Tells the pods, after this turn, when what the endpoint wants is no longer what they were told. */

@@ -49,7 +49,7 @@ import {
   type QueuedJob,
   type RunningJob,
 } from "#durable-objects/queue/job-record";
-import { joinsAt } from "#durable-objects/queue/joining";
+import { hasJoined, joinsAt, laneOfJoined } from "#durable-objects/queue/joining";
 import { begun, closed, GRACE_MS, graced, type LeaseOutcome, type LeaseRecord } from "#durable-objects/queue/lease";
 import type { ServiceTimes } from "#durable-objects/queue/rates";
 import type { Card } from "#durable-objects/replicas/release-gate";
@@ -256,7 +256,9 @@ export class EndpointState {
 
   set config(config: StoredConfig | null) {
     this.#config = config;
-    if (config !== null) this.scaling.configured(config);
+    if (config === null) return;
+    this.scaling.configured(config);
+    this.joining.joinIn(laneOfJoined(config.pods));
   }
 
   due(at: number): void {
@@ -444,7 +446,8 @@ export class EndpointState {
     if (job.state === "queued") {
       this.expiry.queued(job);
       this.joining.queued(job);
-      if (job.startedAt === null) this.due(job.lane === "batch" ? joinsAt(job) : job.expiresAt);
+      const joins = job.lane === "batch" && !hasJoined(job);
+      if (job.startedAt === null) this.due(joins ? joinsAt(job) : job.expiresAt);
       if (job.availableAt !== null) this.due(job.availableAt);
     } else if (job.state === "running") this.due(Math.min(job.lease.until, job.deadlineAt));
     else this.due(job.finishedAt + OUTPUT_RETENTION_MS);

@@ -14,6 +14,7 @@ import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
 import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
+import { hasJoined, interactiveRank } from "#durable-objects/queue/joining";
 import {
   AHEAD_SERVICE_MS_MAX,
   JOBS_AT_WORK_MAX,
@@ -97,17 +98,21 @@ function bestMatch(
 ): { ready: ReadyJob; candidate: Candidate } | null {
   expireQueued(state, now);
   const lanes = lanesInOrder(batchTurn(state, now), now);
-  for (const lane of lanes) {
+  for (const line of joinedGoFirst(state) ? (["joined", ...lanes] as const) : lanes) {
+    const lane = line === "joined" ? "batch" : line;
     const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
-    if (able.length === 0) continue;
     const serving = servingOf(state, lane, lanes[0], able, now);
     for (let place = 0; place < LOOK_AHEAD; place += 1) {
       const ready = readyAt(state, lane, place);
       if (ready === null) break;
       const { job } = ready;
+      const isJoined = lane === "batch" && hasJoined(job);
+      if (line === "joined" && !isJoined) break;
       // So many have expired at once that the next turn ends the rest.
       if (job.startedAt === null && job.expiresAt <= now) continue;
-      const takers = job.attempt === 0 ? serving : able.filter((one) => !one.works || serving.includes(one));
+      const own = job.attempt === 0 ? serving : able.filter((one) => !one.works || serving.includes(one));
+      // It must start soon: whichever pod has a replica free, whatever lanes that serves.
+      const takers = isJoined ? candidates : own;
       if (takers.length === 0) break;
       const suited = suitedFor(job, takers);
       // It goes first, so nothing behind it goes ahead of it either.
@@ -123,6 +128,14 @@ function bestMatch(
     }
   }
   return null;
+}
+
+/** Whether a batch job that has joined the interactive ones, and waits in its own lane, comes before the first of them. */
+function joinedGoFirst(state: EndpointState): boolean {
+  if (state.waiting.joined() === 0) return false;
+  const job = readyAt(state, "batch", 0)?.job;
+  const first = readyAt(state, "interactive", 0)?.job;
+  return job !== undefined && first !== undefined && hasJoined(job) && interactiveRank(job) < first.rank;
 }
 
 function batchTurn(state: EndpointState, now: number): BatchTurn {

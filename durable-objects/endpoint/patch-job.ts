@@ -6,6 +6,7 @@ import { snapshotOf } from "#durable-objects/endpoint/job-snapshots";
 import { dispatch } from "#durable-objects/endpoint/matcher";
 import type { JobSnapshot, Reply } from "#durable-objects/endpoint/rpc";
 import { isEnded, type QueuedJob } from "#durable-objects/queue/job-record";
+import { hasJoined } from "#durable-objects/queue/joining";
 import { rankOf } from "#durable-objects/queue/order";
 
 /** Gives a waiting job another place. */
@@ -31,7 +32,9 @@ export function patchJob(
 
 /** The job's rank: before the lane's head, by its priority, or, when neither is asked for, the one it has. */
 function placeOf(state: EndpointState, job: QueuedJob, patch: JobPatch, lane: Lane, priority: number): number {
-  const own = patch.priority === undefined ? job.rank : rankOf(job.createdAt, priority);
+  // Where a batch job stands that has joined the interactive ones means nothing in another lane.
+  const isPlace = patch.priority === undefined && (lane === job.lane || !hasJoined(job));
+  const own = isPlace ? job.rank : rankOf(job.createdAt, priority);
   if (patch.position === undefined) return own;
   const [head] = state.queries.inOrder(lane, null, 2).filter(({ id }) => id !== job.id);
   return head === undefined ? own : Math.min(own, head.rank - 1);

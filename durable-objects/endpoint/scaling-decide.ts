@@ -6,7 +6,7 @@ import {
   type ScalerSettings,
   WAITING_SEEN_MAX,
 } from "#durable-objects/autoscaler/scaler";
-import { capacityIn, workOf } from "#durable-objects/endpoint/demand";
+import { capacityIn, joinedFor, workOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
@@ -186,7 +186,8 @@ function observationOf(state: EndpointState, known: PoolScaling, now: number): S
   const { waiting } = state;
   // What may not start for now needs no machine.
   const isHeld = startsAreStopped(state);
-  const total = isHeld || !pool.lanes.includes("interactive") ? 0 : waiting.queued("interactive");
+  const total =
+    isHeld || !pool.lanes.includes("interactive") ? 0 : waiting.queued("interactive") + joinedFor(state, pool);
   const seen = total === 0 ? [] : waiting.arrivals("interactive", WAITING_SEEN_MAX);
   // Of those further back only the number is at hand: they count as coming after the ones in front.
   const rest = Array.from({ length: Math.min(total, WAITING_SEEN_MAX) - seen.length }, () => seen.at(-1) ?? now);

@@ -3,6 +3,7 @@ import type { Lane } from "#contract/job";
 import { madeAt, numberOf } from "#durable-objects/endpoint/job-ids";
 import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
+import { UNJOINED_RANK_MIN } from "#durable-objects/queue/joining";
 import { HEAD_KEYS, LaneHead } from "#durable-objects/queue/lane-head";
 import { PlaceList } from "#durable-objects/queue/place-list";
 import { type Key, type LaneReader, QueueIndex } from "#durable-objects/queue/queue-index";
@@ -154,11 +155,21 @@ export class WaitingJobs {
     return keys.map(({ id, rank }) => Math.max(madeAt(id as JobId), rank)).sort((a, b) => a - b);
   }
 
+  /** Ready batch jobs that have joined the interactive ones and wait ahead in their lane, as far as they are in memory. */
+  joined(): number {
+    const { head } = this.load().batch;
+    const first = head.at(0);
+    if (first === null || first.rank >= UNJOINED_RANK_MIN) return 0;
+    return 1 + head.after(0, HEAD_KEYS - 1).filter(({ rank }) => rank < UNJOINED_RANK_MIN).length;
+  }
+
   /**
    * When the oldest of the next ready jobs of a lane came, for those who may be a little wrong: one of a low priority may
-   * stand behind so many others that it is not looked at. null when none waits.
+   * stand behind so many others that it is not looked at. One that has joined the interactive jobs and is still in the
+   * batch lane has waited for longer than any may. null when none waits.
    */
   oldestSeen(lane: Lane): number | null {
+    if (lane === "batch" && this.joined() > 0) return 0;
     return this.arrivals(lane, HEAD_KEYS)[0] ?? null;
   }
 
