@@ -1,12 +1,22 @@
 import type { PodId } from "#contract/ids";
 import type { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { Turn } from "#durable-objects/endpoint/turns";
-import type { PodRpc } from "#durable-objects/pod/rpc";
+import type { DemandReply, PodRpc } from "#durable-objects/pod/rpc";
+
+/** What a pod that was deleted would answer: without this, who has left it would ask it for ever. */
+const NOTHING_THERE: DemandReply = {
+  replicas: [],
+  floor: 0,
+  idleTimeoutMs: null,
+  room: 0,
+  gpuTypes: [],
+  shortage: { code: "no_node_online", error: "The pod has been deleted." },
+};
 
 /** Tells pods what the endpoint wants, one message to each at a time. What fails is repeated by the alarm. */
 export class DemandSender {
   readonly #turn: Turn<Pick<EndpointCore, "demand" | "demandAnswered" | "cardsHeard">>;
-  readonly #podOf: (podId: PodId) => PodRpc;
+  readonly #podOf: (podId: PodId) => Pick<PodRpc, "setDemand">;
   readonly #endpoint: string | undefined;
   /** Pods that are being told. */
   readonly #sending = new Set<PodId>();
@@ -16,7 +26,7 @@ export class DemandSender {
   /** @param endpoint its name, for the log */
   constructor(
     turn: Turn<Pick<EndpointCore, "demand" | "demandAnswered" | "cardsHeard">>,
-    podOf: (podId: PodId) => PodRpc,
+    podOf: (podId: PodId) => Pick<PodRpc, "setDemand">,
     endpoint: string | undefined,
   ) {
     this.#turn = turn;
@@ -35,11 +45,13 @@ export class DemandSender {
         if (demand === null) return;
         const sentAt = Date.now();
         const reply = await this.#podOf(demand.podId).setDemand(demand);
-        if (reply.ok) {
-          this.#turn((core) => core.demandAnswered(demand, reply, sentAt));
-          this.#turn((core) => core.cardsHeard(demand.podId, reply.gpuTypes));
-        } else
+        if (!reply.ok) {
           console.error(JSON.stringify({ event: "demand_refused", endpointId: demand.endpointId, code: reply.code }));
+          if (reply.code !== "pod_not_found") continue;
+        }
+        const answer = reply.ok ? reply : NOTHING_THERE;
+        this.#turn((core) => core.demandAnswered(demand, answer, sentAt));
+        this.#turn((core) => core.cardsHeard(demand.podId, answer.gpuTypes));
       }
     } catch (error) {
       console.error(JSON.stringify({ event: "demand_not_sent", endpoint: this.#endpoint, error: String(error) }));
