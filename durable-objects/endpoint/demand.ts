@@ -31,6 +31,10 @@ export function capacityOf(state: EndpointState): ReplicaRecord[] {
   return state.replicas.all().filter(isCapacity);
 }
 
+function capacityOn(state: EndpointState, podId: PodId): ReplicaRecord[] {
+  return capacityOf(state).filter((replica) => replica.podId === podId);
+}
+
 /** Replicas that count, of a group of pods: of two of which one is to take the other's place, the one that works. */
 export function capacityIn(state: EndpointState, { pool }: Pick<PoolScaling, "pool">): ReplicaRecord[] {
   const extra = newcomers(state);
@@ -56,19 +60,30 @@ export function poolNumbers(state: EndpointState, known: PoolScaling): DemandTot
   const { config } = state;
   if (config === null || config.removed) return { needed: 0, wanted: 0, ceiling: 0 };
   const now = state.world.now();
-  const isFirst = pool.lanes.includes("interactive");
-  const floor = isFirst ? Math.max(state.scaling.floor(now).replicas, verifyingNeed(state)) : 0;
+  const floor = Math.max(ownFloor(state, known, now), pool.lanes.includes("interactive") ? verifyingNeed(state) : 0);
   const wanted = Math.max(Math.min(floor, config.settings.max_replicas), last?.wanted ?? 0);
   return { needed: Math.min(wanted, Math.max(floor, needOf(state, known, now))), wanted, ceiling };
+}
+
+/** The endpoint's own warm floor, which is the business of those who serve its interactive jobs. */
+function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
+  return pool.lanes.includes("interactive") ? state.scaling.floor(now).replicas : 0;
+}
+
+/** Interactive jobs that run or may start now, and releases that a replica is to try. */
+function callsIn(state: EndpointState, { pool }: PoolScaling): number {
+  if (!pool.lanes.includes("interactive")) return 0;
+  const waiting = startsAreStopped(state) ? 0 : state.waiting.queued("interactive") + joinedFor(state, pool);
+  return state.runningIn("interactive") + waiting + verifyingNeed(state);
 }
 
 /** Interactive jobs that run or may start now, and one replica for batch jobs that run or have waited for long enough. */
 function needOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
   const isHeld = startsAreStopped(state);
   const isOverdue = batchDueAt !== null && batchDueAt <= now && !isHeld && state.waiting.queued("batch") > 0;
-  const interactive = state.runningIn("interactive") + (isHeld ? 0 : state.waiting.queued("interactive"));
+  const waiting = isHeld ? 0 : state.waiting.queued("interactive") + joinedFor(state, pool);
   return (
-    (pool.lanes.includes("interactive") ? interactive + (isHeld ? 0 : joinedFor(state, pool)) : 0) +
+    (pool.lanes.includes("interactive") ? state.runningIn("interactive") + waiting : 0) +
     (pool.lanes.includes("batch") && (isOverdue || state.runningIn("batch") > 0) ? 1 : 0)
   );
 }
@@ -114,7 +129,10 @@ export function planDemand(state: EndpointState, now: number): void {
   const isShifted = Array.from(wishes).some(([podId, { wanted }]) => wanted > (state.demands.get(podId)?.wanted ?? 0));
   for (const podId of podsOf(state)) {
     const told = state.demands.get(podId) ?? untold(podId, now);
-    const numbers = wishes.get(podId) ?? { needed: 0, wanted: 0, trials: [] };
+    const { warm, calls, ...numbers } = wishes.get(podId) ?? NOTHING_WISHED;
+    // After a waking only calls without a replica are worth a message.
+    const reasons = state.reasonsTold.get(podId) ?? { warm, calls: calls && capacityOn(state, podId).length > 0 };
+    state.reasonsTold.set(podId, reasons);
     const drain = state.replicas
       .all()
       .filter((replica) => replica.podId === podId && replica.draining && !isOver(replica.state))
@@ -125,14 +143,21 @@ export function planDemand(state: EndpointState, now: number): void {
       isNew ||
       numbers.wanted > told.wanted ||
       numbers.needed > told.needed ||
+      warm > reasons.warm ||
+      (calls && !reasons.calls) ||
       numbers.trials.join() !== told.trials.join() ||
       drain.some((id) => !told.drain.includes(id));
     const less =
-      numbers.wanted < told.wanted || numbers.needed < told.needed || told.drain.some((id) => !drain.includes(id));
+      numbers.wanted < told.wanted ||
+      numbers.needed < told.needed ||
+      warm < reasons.warm ||
+      (!calls && reasons.calls) ||
+      told.drain.some((id) => !drain.includes(id));
     const lowerSince = less ? (state.lowerSince.get(podId) ?? now) : null;
     const isGivenUp = isShifted && numbers.wanted < told.wanted;
     if (more || isGivenUp || (lowerSince !== null && now - lowerSince >= DEMAND_SETTLE_MS)) {
       state.lowerSince.delete(podId);
+      state.reasonsTold.set(podId, { warm, calls });
       tell(state, told, { ...numbers, drain }, now);
     } else if (lowerSince !== null) {
       state.lowerSince.set(podId, lowerSince);
@@ -141,9 +166,11 @@ export function planDemand(state: EndpointState, now: number): void {
   }
 }
 
-interface PodWish extends DemandNumbers {
+interface PodWish extends DemandNumbers, Pick<Demand, "warm" | "calls"> {
   readonly trials: readonly (string | null)[];
 }
+
+const NOTHING_WISHED: PodWish = { needed: 0, wanted: 0, trials: [], warm: 0, calls: false };
 
 /** What is wanted of each pod; nothing of those that are being left. */
 function wishesOf(state: EndpointState, now: number): Map<PodId, PodWish> {
@@ -152,13 +179,22 @@ function wishesOf(state: EndpointState, now: number): Map<PodId, PodWish> {
   const cards = trialsWanted(state);
   for (const known of state.scaling.pools) {
     const standings = known.pool.pods.map(({ podId }) => standingOf(state, podId, now));
-    const shares = shared(state, known, standings, poolNumbers(state, known));
+    const total = poolNumbers(state, known);
+    const shares = shared(state, known, standings, total);
+    let warmLeft = Math.min(total.needed, ownFloor(state, known, now));
+    const isCalled = total.needed > 0 && callsIn(state, known) > 0;
     known.pool.pods.forEach(({ podId }, index) => {
       // A card is tried on the first pod that has one; on the first pod of all where none has said so yet.
       const here = state.cards.get(podId) ?? [];
       const trials = cards.filter((card) => here.includes(card) && !asked.has(card));
       for (const card of trials) asked.add(card);
-      wishes.set(podId, { ...withReplacements(state, podId, shares[index] ?? { needed: 0, wanted: 0 }), trials });
+      const share = shares[index] ?? { needed: 0, wanted: 0 };
+      const warm = Math.min(warmLeft, share.needed);
+      warmLeft -= warm;
+      // With a replica at hand calls come and go, and the pod need not hear of each.
+      const told = (standings[index]?.have ?? 0) > 0 ? state.reasonsTold.get(podId)?.calls : undefined;
+      const calls = share.needed > 0 && (told ?? isCalled);
+      wishes.set(podId, { ...withReplacements(state, podId, share), trials, warm, calls });
     });
   }
   return wishes;
@@ -192,7 +228,7 @@ function shared(
 }
 
 function standingOf(state: EndpointState, podId: PodId, now: number): PodStanding {
-  const here = capacityOf(state).filter((replica) => replica.podId === podId);
+  const here = capacityOn(state, podId);
   const firm = atInteractiveWork(state);
   const told = state.demands.get(podId);
   // What it said before this object woke is remembered only where it was short.
@@ -283,7 +319,7 @@ export function demandDue({ demands, lowerSince }: EndpointState): number | null
 }
 
 /** What a pod is to be told now, the preferred one when none is named; null when there is no endpoint. */
-export function demandOf({ config, demands }: EndpointState, pod?: PodId): Demand | null {
+export function demandOf({ config, demands, reasonsTold }: EndpointState, pod?: PodId): Demand | null {
   if (config === null) return null;
   const podId = pod ?? config.podId;
   const told = demands.get(podId);
@@ -297,6 +333,7 @@ export function demandOf({ config, demands }: EndpointState, pod?: PodId): Deman
     needed: told?.needed ?? 0,
     drain: told?.drain ?? [],
     trials: told?.trials ?? [],
+    ...(reasonsTold.get(podId) ?? { warm: 0, calls: true }),
     regions: settings.regions,
     build: needs?.build ?? null,
     models: needs?.models ?? [],
@@ -314,7 +351,7 @@ export function acknowledgeDemand(
   state.scaling.changed();
   const told = state.demands.get(podId);
   if (told === null || version !== told.version) return;
-  const here = capacityOf(state).filter((replica) => replica.podId === podId);
+  const here = capacityOn(state, podId);
   const satisfied = here.length >= Math.max(told.needed, told.wanted) && told.drain.length === 0;
   const { code, error } = reply.shortage;
   const shortage = code === "none" ? null : { code, error, at: now };
@@ -330,11 +367,12 @@ export function acknowledgeDemand(
 
 /** Forgets the pods that the endpoint has left, once they have heard it and nothing of it runs there. */
 export function forgetLeftPods(state: EndpointState): void {
-  const { config, demands, replicas } = state;
+  const { config, demands, replicas, reasonsTold } = state;
   for (const { podId, wanted, needed, dueAt } of demands.all()) {
     if (config === null || config.pods.some((pod) => pod.podId === podId)) continue;
     const isDone = wanted === 0 && needed === 0 && dueAt === null;
-    if (isDone && !replicas.all().some((replica) => replica.podId === podId && !isOver(replica.state)))
-      demands.delete(podId);
+    if (!isDone || replicas.all().some((replica) => replica.podId === podId && !isOver(replica.state))) continue;
+    demands.delete(podId);
+    reasonsTold.delete(podId);
   }
 }

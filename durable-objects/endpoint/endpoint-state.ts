@@ -42,6 +42,7 @@ import { EndpointScaling } from "#durable-objects/endpoint/scaling";
 import { noteArrived, noteMoved } from "#durable-objects/endpoint/scaling-events";
 import { tellMoved, tellQueued } from "#durable-objects/endpoint/telling";
 import { WaitingJobs } from "#durable-objects/endpoint/waiting-jobs";
+import type { Demand } from "#durable-objects/pod/rpc";
 import {
   type EndedJob,
   isDead,
@@ -140,6 +141,8 @@ export class EndpointState {
   readonly wokeAt: number;
   /** Since when each pod could be told of a smaller demand, and what room each has, see demand.ts. */
   readonly lowerSince = new Map<PodId, number>();
+  /** What each pod was last told that its replicas are needed for; a pod that is not in it was told nothing since this object woke. */
+  readonly reasonsTold = new Map<PodId, Pick<Demand, "warm" | "calls">>();
   readonly room = new Map<PodId, { readonly replicas: number; readonly at: number }>();
 
   /** Until then no attempt has overrun: what its agent had to say may have had nobody to hear it. */
@@ -237,6 +240,7 @@ export class EndpointState {
     this.#running = null;
     this.tallies.forget();
     this.demands.forget();
+    this.reasonsTold.clear();
     this.scaling.forget();
     this.#leases.forget();
     this.replicas.forget();

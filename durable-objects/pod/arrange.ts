@@ -13,18 +13,16 @@ import {
   place,
   type Wish,
 } from "#durable-objects/replicas/place";
-import { reclaim } from "#durable-objects/replicas/reclaim";
+import { needOf, reclaim, turnOf } from "#durable-objects/replicas/reclaim";
 import { quarantineAt } from "#durable-objects/replicas/trust";
 
 /** An endpoint that would not give up a replica is asked again after this. */
 export const RECLAIM_AGAIN_MS = 5_000;
 
-/** Since when a replica has had its slot for working. */
-export function turnSince(replica: SlotRecord): number {
-  return replica.readyAt ?? replica.placedAt;
-}
+/** What an endpoint wishes, with what for. */
+type KnownWish = Wish & Pick<DemandRecord, "warm" | "calls">;
 
-export function wishesOf(state: PodState): Wish[] {
+export function wishesOf(state: PodState): KnownWish[] {
   const working = state.store.replicas().filter(({ draining }) => !draining);
   const demands = state.store.demands();
   const nodes = demands.some(({ trials }) => trials.length > 0)
@@ -142,10 +140,11 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
   const wishes = wishesOf(state);
   const claims = wishes
     .filter(({ endpointId }) => result.shortages.get(endpointId)?.code === "all_slots_busy")
-    .map(({ endpointId, regions, needed, wanted, have, since }) => ({
+    .map(({ endpointId, regions, needed, wanted, have, since, ...reasons }) => ({
       endpointId,
       regions,
       have,
+      need: needOf(reasons),
       missing: Math.max(0, needed - have),
       lacking: Math.max(0, wanted - have),
       since,
@@ -159,9 +158,11 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
   }
   if (claims.length === 0) return;
   const regionOf = new Map(input.nodes.map(({ id, region }) => [id, region]));
+  const needs = new Map(wishes.map((wish) => [wish.endpointId, { need: needOf(wish), warm: wish.warm }]));
   const holders = state.store.replicas().flatMap((replica) => {
     const region = regionOf.get(replica.nodeId);
-    return region === undefined ? [] : [{ ...replica, region, since: turnSince(replica) }];
+    const of = needs.get(replica.endpointId) ?? { need: "batch", warm: 0 };
+    return region === undefined ? [] : [{ ...replica, ...turnOf(replica), ...of, region }];
   });
   const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
   const { ask, share, over } = reclaim(claims, holders, spare, now);

@@ -19,6 +19,8 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       trials: demand.trials,
       wanted: demand.wanted,
       needed: demand.needed,
+      warm: demand.warm,
+      calls: demand.calls,
       since: known === null || known.needed === 0 ? now : known.since,
       // When its need began, or ended. Asking again is no use: who is asked to would come first by it, and the other
       // would be asked next, without end.

@@ -4,7 +4,7 @@ import { LONG_POLL_MS, METRICS_UNWATCHED_MS, METRICS_WATCHED_MS, NODE_LOST_MS } 
 import { type Refusal, refusal } from "#contract/problems";
 import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
-import { arrange, isUnmet, RECLAIM_AGAIN_MS, turnSince, wishesOf } from "#durable-objects/pod/arrange";
+import { arrange, isUnmet, RECLAIM_AGAIN_MS, wishesOf } from "#durable-objects/pod/arrange";
 import { answerDemand } from "#durable-objects/pod/demands";
 import { drainBeyondContainers, drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
 import {
@@ -37,7 +37,7 @@ import { pollAge } from "#durable-objects/pod/poll-order";
 import type { Demand, DemandReply, NodeChange, VersionedPodSettings } from "#durable-objects/pod/rpc";
 import { takeUp } from "#durable-objects/pod/take-up";
 import { nextTerms, tellTerms } from "#durable-objects/pod/terms";
-import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
+import { FAIR_TURN_MS, turnEnds, turnOf } from "#durable-objects/replicas/reclaim";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import { quarantineAt } from "#durable-objects/replicas/trust";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
@@ -358,8 +358,8 @@ export class PodCore {
     if (unmet.length > 0) {
       // A turn can end when somebody has waited long enough and somebody has had the slot long enough.
       const waits = [...unmet.map(({ since }) => since), ...state.shortSince.values()];
-      const turns = [...waits, ...state.store.replicas().map(turnSince)];
-      dues.push(...turns.map((since) => since + FAIR_TURN_MS).filter((due) => due > now));
+      const ends = state.store.replicas().flatMap((replica) => turnEnds(turnOf(replica)));
+      dues.push(...[...waits.map((since) => since + FAIR_TURN_MS), ...ends].filter((due) => due > now));
       dues.push(state.store.nextBackoffEnd(now));
       dues.push(...nodes.map(({ trust }) => quarantineAt(trust, now)?.until ?? null));
       for (const askedAt of state.askedAt.values()) dues.push(Math.max(now, askedAt + RECLAIM_AGAIN_MS));

@@ -59,6 +59,8 @@ export interface DemandRecord {
   readonly trials: readonly (string | null)[];
   readonly wanted: number;
   readonly needed: number;
+  readonly warm: number;
+  readonly calls: boolean;
   readonly since: number;
   /** When its need of any replica began or, if it has none now, ended; 0: it never had one. */
   readonly usedAt: number;
@@ -217,9 +219,9 @@ export class PodStore {
   putDemand(demand: DemandRecord): void {
     this.#demands = null;
     this.#db.exec(
-      `INSERT OR REPLACE INTO demands (endpoint_id, version, regions, build, models, trials, wanted, needed, since,
-         used_at, told)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO demands (endpoint_id, version, regions, build, models, trials, wanted, needed, warm,
+         calls, since, used_at, told)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       demand.endpointId,
       demand.version,
       JSON.stringify(demand.regions),
@@ -228,6 +230,8 @@ export class PodStore {
       JSON.stringify(demand.trials),
       demand.wanted,
       demand.needed,
+      demand.warm,
+      demand.calls ? 1 : 0,
       demand.since,
       demand.usedAt,
       demand.told === null ? null : JSON.stringify(demand.told),
@@ -348,6 +352,8 @@ function demandOf(row: SqlRow): DemandRecord {
     trials: stored<(string | null)[]>(row, "trials"),
     wanted: integer(row, "wanted"),
     needed: integer(row, "needed"),
+    warm: integer(row, "warm"),
+    calls: integer(row, "calls") === 1,
     since: integer(row, "since"),
     usedAt: integer(row, "used_at"),
     told: storedOrNull<Terms>(row, "told"),

@@ -20,6 +20,13 @@ export interface Demand {
    * pod's floor (`DemandReply.floor`) counts for `wanted` and never for this: it gives way to work.
    */
   readonly needed: number;
+  /** Of those needed, how many are its own warm floor: batch jobs of others never take them. */
+  readonly warm: number;
+  /**
+   * It needs them for interactive jobs, or did when it last had none here. Else for its warm floor, or for batch jobs: what
+   * idles takes the only replica of one at work seldom.
+   */
+  readonly calls: boolean;
   /** Replicas the endpoint has let go: they drain and stop. */
   readonly drain: readonly ReplicaId[];
   /** Regions in which its replicas may run; empty: any. */

@@ -3,10 +3,44 @@ import type { EndpointId, ReplicaId } from "#contract/ids";
 import { fitsRegion } from "#durable-objects/replicas/place";
 
 /**
- * An endpoint that had a replica for this long gives it to one that has had none for as long, or has had too few for as
- * long and has at least two less.
+ * An endpoint that had a replica for this long, or for longer where its start took long, gives it to one that has had none
+ * for as long, or has had too few for as long and has at least two less.
  */
 export const FAIR_TURN_MS = 60_000;
+/** A turn lasts so many times as long as the replica took to start: of a slot that changes hands a fifth goes to starts. */
+const TURN_PER_START = 4;
+/** And no longer than this. One that has not got ready by then goes likewise. */
+const TURN_MS_MAX = 10 * 60_000;
+/** A replica that would only be kept warm has such a turn, beside work for which there is no other replica, after so many of its. */
+const TURNS_PER_IDLE_TURN = 10;
+
+/** What an endpoint needs a replica for, the weightiest first: interactive jobs, its own warm floor, batch jobs. */
+export type Need = "calls" | "warmth" | "batch";
+
+/** @param warm replicas of its own warm floor @param calls interactive jobs wait for a replica, or run */
+export function needOf({ warm, calls }: { readonly warm: number; readonly calls: boolean }): Need {
+  if (calls) return "calls";
+  return warm > 0 ? "warmth" : "batch";
+}
+
+/** The turn of a replica on its slot. One that starts is let start: ended before it works, it would have cost for nothing. */
+export interface Turn {
+  /** Since when it works, or was placed. */
+  readonly since: number;
+  /** How long it has the slot for itself, ms. */
+  readonly turnMs: number;
+}
+
+export function turnOf({ placedAt, readyAt }: { readonly placedAt: number; readonly readyAt: number | null }): Turn {
+  if (readyAt === null) return { since: placedAt, turnMs: TURN_MS_MAX };
+  const worth = TURN_PER_START * (readyAt - placedAt);
+  return { since: readyAt, turnMs: Math.min(TURN_MS_MAX, Math.max(FAIR_TURN_MS, worth)) };
+}
+
+/** The moments at which somebody may take its slot, Unix ms. */
+export function turnEnds({ since, turnMs }: Turn): readonly number[] {
+  return [since + turnMs, since + TURNS_PER_IDLE_TURN * turnMs];
+}
 
 /** An endpoint that needs, or wants, more replicas than it has. */
 export interface Claim {
@@ -21,19 +55,23 @@ export interface Claim {
   readonly lacking: number;
   /** Since when it waits, Unix ms. */
   readonly since: number;
+  /** What for, if it has none. */
+  readonly need: Need;
   /** Since when every slot has been taken while it had too few, Unix ms. */
   readonly shortSince: number;
 }
 
 /** A replica on a slot that could be used again. */
-export interface Holder {
+export interface Holder extends Turn {
   readonly id: ReplicaId;
   readonly endpointId: EndpointId;
   /** Of its node. */
   readonly region: string | null;
   readonly draining: boolean;
-  /** Since when it works, or was placed. */
-  readonly since: number;
+  /** What its endpoint needs replicas for. */
+  readonly need: Need;
+  /** Replicas of its endpoint's own warm floor. */
+  readonly warm: number;
 }
 
 export interface Reclaim {
@@ -84,7 +122,7 @@ export function reclaim(
 
 /** A claim, and how many of the slots that are being emptied are for it. */
 interface Waiting
-  extends Pick<Claim, "endpointId" | "regions" | "have" | "missing" | "lacking" | "since" | "shortSince"> {
+  extends Pick<Claim, "endpointId" | "regions" | "have" | "missing" | "lacking" | "need" | "since" | "shortSince"> {
   readonly found: number;
 }
 
@@ -105,7 +143,9 @@ function spareOf(
 /**
  * Which replicas must go because others have waited for a turn for too long on a pod that has no free slot for them: those
  * who have none at all, and those who have had at least two less than another while they needed more. Without this, one
- * endpoint's long queue would keep everybody else's jobs waiting until it is empty.
+ * endpoint's long queue would keep everybody else's jobs waiting until it is empty. Batch jobs end no turn of a warm floor.
+ * And who has nothing to do takes the only replica of one at work seldom, because it would idle where others wait, and the
+ * only one of another warm floor never.
  * @param waiting endpoints that need a replica, in the order of their turns
  * @param holders replicas that are not on their way out
  */
@@ -117,14 +157,37 @@ export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[
     if (claim.found >= claim.missing || now - (none ? claim.since : claim.shortSince) < FAIR_TURN_MS) continue;
     const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
     const [victim] = left
-      .filter((holder) => now - holder.since >= FAIR_TURN_MS && fitsRegion(claim.regions, holder.region))
-      .filter(({ endpointId }) => none || count(endpointId) > claim.have + claim.found + 1)
+      .filter((holder) => isOver(holder, now) && fitsRegion(claim.regions, holder.region))
+      .filter((holder) =>
+        none
+          ? mayTake(claim.need, holder, count(holder.endpointId), now)
+          : count(holder.endpointId) > claim.have + claim.found + 1,
+      )
       .toSorted((a, b) => count(b.endpointId) - count(a.endpointId) || a.since - b.since || (a.id < b.id ? -1 : 1));
     if (victim === undefined) continue;
     over.push(victim);
     left.splice(left.indexOf(victim), 1);
   }
   return over;
+}
+
+function isOver({ since, turnMs }: Turn, now: number): boolean {
+  return now - since >= turnMs;
+}
+
+/** Whether somebody who has none may take the replica, whose turn is over. @param count how many its endpoint has */
+function mayTake(need: Need, { since, turnMs, need: others, warm }: Holder, count: number, now: number): boolean {
+  switch (need) {
+    case "calls":
+      return true;
+    case "warmth":
+      if (count > 1 || others === "batch") return true;
+      return others === "calls" && now - since >= TURNS_PER_IDLE_TURN * turnMs;
+    case "batch":
+      return count > warm;
+    default:
+      throw new Error(`unhandled: ${JSON.stringify(need satisfies never)}`);
+  }
 }
 
 /**
@@ -151,7 +214,7 @@ function evenShares(
     const count = (endpointId: EndpointId): number =>
       working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
     const next = spareOf(
-      working.filter(({ endpointId, since }) => count(endpointId) > mine + 1 && now - since >= FAIR_TURN_MS),
+      working.filter((holder) => count(holder.endpointId) > mine + 1 && isOver(holder, now)),
       claim,
       left,
       ask,

@@ -6,6 +6,7 @@ import { lastError } from "./0005-last-error.ts";
 import { pollOrder } from "./0006-poll-order.ts";
 import { trust } from "./0007-trust.ts";
 import { lost } from "./0008-lost.ts";
+import { needs } from "./0009-needs.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust, lost];
+export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust, lost, needs];

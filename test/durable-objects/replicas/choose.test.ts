@@ -3,7 +3,16 @@ import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
 import { bootWithin } from "#durable-objects/replicas/boot";
 import { inOrderOfChoice, mayTake } from "#durable-objects/replicas/choose";
 import { afterCrash, FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
-import { type Claim, FAIR_TURN_MS, type Holder, reclaim, turnsOver } from "#durable-objects/replicas/reclaim";
+import {
+  type Claim,
+  FAIR_TURN_MS,
+  type Holder,
+  type Need,
+  reclaim,
+  turnEnds,
+  turnOf,
+  turnsOver,
+} from "#durable-objects/replicas/reclaim";
 
 describe("the choice of a replica", () => {
   it("is an idle one before one at work, the last used before the others", () => {
@@ -67,6 +76,9 @@ const holder = (id: string, endpoint: string, since: number, more: Partial<Holde
   region: null,
   draining: false,
   since,
+  turnMs: FAIR_TURN_MS,
+  need: "calls",
+  warm: 0,
   ...more,
 });
 const claim = (endpoint: string, more: Partial<Claim> = {}): Claim => ({
@@ -75,6 +87,7 @@ const claim = (endpoint: string, more: Partial<Claim> = {}): Claim => ({
   have: 0,
   missing: 1,
   lacking: 1,
+  need: "calls",
   since: 0,
   shortSince: 0,
   ...more,
@@ -100,6 +113,37 @@ describe("turns on a full pod", () => {
     ];
     const waiting = [waiter("c", { regions: ["south"] }), waiter("d", { regions: ["west"] })];
     expect(turnsOver(waiting, holders, FAIR_TURN_MS).map(({ id }) => id)).toEqual(["b1"]);
+  });
+});
+
+describe("a turn", () => {
+  const since = 1_000_000;
+  const turn = (startMs: number) => turnOf({ placedAt: since - startMs, readyAt: since }).turnMs;
+
+  it("is worth its start: four times as long, between one minute and ten", () => {
+    expect([0, 15_000, 60_000, 150_000, 400_000].map(turn)).toEqual([60_000, 60_000, 240_000, 600_000, 600_000]);
+  });
+
+  it("does not end while the replica starts, unless that takes ten minutes", () => {
+    const starting = holder("a1", "a", 0, turnOf({ placedAt: 0, readyAt: null }));
+    expect(turnsOver([waiter("b")], [starting], 10 * FAIR_TURN_MS - 1)).toEqual([]);
+    expect(turnsOver([waiter("b")], [starting], 10 * FAIR_TURN_MS)).toEqual([starting]);
+  });
+
+  it("of the only replica ends late for one that would idle, and never for batch jobs where a warm floor has it", () => {
+    const only = holder("a1", "a", 0, { need: "calls", warm: 1 });
+    const over = (need: Need, turns: number, holders = [only]) =>
+      turnsOver([waiter("b", { need })], holders, turns * FAIR_TURN_MS).length;
+    expect([over("calls", 1), over("warmth", 9), over("warmth", 10), over("batch", 1_000)]).toEqual([1, 0, 1, 0]);
+    const two = [only, holder("a2", "a", 0, { need: "warmth", warm: 1 })];
+    expect([over("warmth", 1, two), over("batch", 1, two)]).toEqual([1, 1]);
+    expect(over("warmth", 1_000, [holder("a1", "a", 0, { need: "warmth", warm: 1 })])).toBe(0);
+    const batch = [holder("a1", "a", 0, { need: "batch" })];
+    expect([over("warmth", 1, batch), over("batch", 1, batch)]).toEqual([1, 1]);
+  });
+
+  it("is looked for when it may end", () => {
+    expect(turnEnds({ since, turnMs: 60_000 })).toEqual([since + 60_000, since + 600_000]);
   });
 });
 

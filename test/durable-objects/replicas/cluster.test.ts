@@ -36,6 +36,20 @@ function replicasSeen(cluster: Cluster, steps: number): number {
 
 const over = (cluster: Cluster) => cluster.jobs.every((job) => !["queued", "running"].includes(cluster.stateOf(job)));
 
+/** Who has slots for how many steps of that time, and how many replicas had one. */
+function watched(cluster: Cluster, ms: number) {
+  const steps = new Map<string, number>();
+  const replicas = new Set<string>();
+  for (let at = 0; at < ms; at += 500) {
+    cluster.step();
+    for (const { replica } of cluster.slotsTaken()) {
+      replicas.add(replica);
+      steps.set(ownerKey(replica), (steps.get(ownerKey(replica)) ?? 0) + 1);
+    }
+  }
+  return { stepsOf: ({ id }: { id: EndpointId }) => steps.get(ownerKey(id)) ?? 0, starts: replicas.size };
+}
+
 describe("a pod with endpoints and machines", () => {
   it("runs a job from nothing to its end, and goes back to nothing", () => {
     const cluster = new Cluster(1);
@@ -207,6 +221,42 @@ describe("a pod with endpoints and machines", () => {
     expect(of(fresh)).toBe(2);
     expect(until(cluster, 1_200, () => over(cluster))).toBe(true);
     expect(cluster.completed).toHaveLength(301);
+  }, 60_000);
+
+  it("does not take the only slot to and fro between an idle warm floor and another's queue", () => {
+    const cluster = new Cluster(12);
+    const keeper = cluster.addEndpoint({ min_replicas: 1 });
+    cluster.addNode(1);
+    for (let step = 0; step < 120; step += 1) cluster.step();
+    const worker = cluster.addEndpoint({ queue_depth_max: 2_000 });
+    for (let job = 0; job < 1_000; job += 1) cluster.submit(worker);
+    const { stepsOf, starts } = watched(cluster, 20 * 60_000);
+    // Twice eleven minutes, each with a minute for the one that idles.
+    expect(stepsOf(worker) / (stepsOf(worker) + stepsOf(keeper))).toBeGreaterThan(0.85);
+    expect(stepsOf(keeper)).toBeGreaterThan((1.5 * FAIR_TURN_MS) / 500);
+    expect(starts).toBeLessThanOrEqual(4);
+    // A call of its own has a turn after a minute, as ever.
+    cluster.submit(keeper);
+    const call = cluster.jobs.at(-1);
+    const steps = (2 * FAIR_TURN_MS) / 500;
+    expect(until(cluster, steps, () => call !== undefined && cluster.stateOf(call) === "succeeded")).toBe(true);
+  }, 60_000);
+
+  it("leaves a warm floor its slot beside another's batch jobs, and gives it theirs", () => {
+    const cluster = new Cluster(13);
+    const keeper = cluster.addEndpoint({ min_replicas: 1 });
+    cluster.addNode(1);
+    for (let step = 0; step < 120; step += 1) cluster.step();
+    const worker = cluster.addEndpoint({ batch_target_wait_s: 0 });
+    for (let job = 0; job < 1_000; job += 1) cluster.submit(worker, "batch");
+    const { stepsOf } = watched(cluster, 10 * FAIR_TURN_MS);
+    expect(stepsOf(worker)).toBe(0);
+    cluster.addNode(1);
+    expect(until(cluster, 60, () => cluster.slotsTaken().length === 2)).toBe(true);
+    const other = cluster.addEndpoint({ min_replicas: 1 });
+    const { stepsOf: later } = watched(cluster, 10 * FAIR_TURN_MS);
+    expect(later(keeper)).toBe((10 * FAIR_TURN_MS) / 500);
+    expect(later(other)).toBeGreaterThan(0.8 * later(keeper));
   }, 60_000);
 
   it("lets two endpoints with long batch queues have a replica each", () => {

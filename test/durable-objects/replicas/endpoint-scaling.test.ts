@@ -272,3 +272,40 @@ describe("lowering max_replicas", () => {
     },
   );
 });
+
+describe("what a pod is told that replicas are needed for", () => {
+  const reasons = ({ core }: EndpointHarness) => {
+    const demand = core.demand();
+    return [demand?.needed, demand?.warm, demand?.calls];
+  };
+
+  it("is a warm floor until a call waits and there is none, at once, also after a waking", () => {
+    const world = new EndpointHarness({ min_replicas: 1, max_replicas: 2 });
+    expect(reasons(world)).toEqual([1, 1, false]);
+    const short = { room: 0, shortage: { code: "all_slots_busy", error: null } } as const;
+    world.answerDemand([], short);
+    world.restart();
+    world.submit();
+    expect(reasons(world)).toEqual([1, 1, true]);
+    expect(world.demandsToSend).toBe(1);
+  });
+
+  it("is batch jobs where only those wait", () => {
+    const world = new EndpointHarness({ batch_target_wait_s: 0 });
+    world.submit({ lane: "batch" });
+    expect(reasons(world)).toEqual([1, 0, false]);
+  });
+
+  it("is not told with each call once there is a replica", () => {
+    const world = new EndpointHarness({ min_replicas: 1 });
+    const replica = world.replica();
+    world.answerDemand([replica]);
+    for (let call = 0; call < 3; call += 1) {
+      world.submit();
+      const lease = world.take(replica);
+      world.complete(replica, lease);
+      world.pass(5_000);
+    }
+    expect(world.demandsToSend).toBe(0);
+  });
+});

@@ -357,6 +357,8 @@ describe("a pod nobody has configured", () => {
       build: null,
       models: [],
       trials: [],
+      warm: 0,
+      calls: true,
     };
     expect(fresh.setDemand(wish)).toMatchObject({ ok: true, shortage: { code: "no_node_online", error: null } });
     expect(fresh.setDemand({ ...wish, workspaceId: "ws_00000000000000000000000000" as WorkspaceId })).toMatchObject({

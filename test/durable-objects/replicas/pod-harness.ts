@@ -204,6 +204,8 @@ export class PodHarness {
         version: this.#version,
         wanted,
         needed: wanted,
+        warm: 0,
+        calls: true,
         drain: [],
         regions: [],
         build: null,

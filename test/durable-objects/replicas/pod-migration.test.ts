@@ -41,7 +41,7 @@ describe("a pod from before settings and trust", () => {
       nodes: [{ id: nodeId, online: true, cordoned: false, quarantine: null, slots_per_gpu: 1, inventory: null }],
     });
     const demand = { podId, workspaceId, endpointId, version: 4, wanted: 2, needed: 2, drain: [], regions: [] };
-    const reply = core.setDemand({ ...demand, build: null, models: [], trials: [] });
+    const reply = core.setDemand({ ...demand, build: null, models: [], trials: [], warm: 0, calls: true });
     expect(reply).toMatchObject({ ok: true, floor: 0, idleTimeoutMs: null, room: 0 });
     expect(reply.ok ? reply.replicas.map((placed) => placed.replicaId) : []).toContain(replicaId);
     expect(reply.ok ? reply.replicas : []).toHaveLength(2);

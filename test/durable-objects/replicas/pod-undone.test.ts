@@ -21,7 +21,18 @@ describe("a turn whose storage gives way", () => {
       const machine = { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots: 4 };
       const joined = core.join(ids.workspaceId, machine);
       if (!joined.ok) throw new Error(joined.code);
-      const demand = { ...ids, endpointId, version: 1, drain: [], regions: [], build: null, models: [], trials: [] };
+      const demand = {
+        ...ids,
+        endpointId,
+        version: 1,
+        drain: [],
+        regions: [],
+        build: null,
+        models: [],
+        trials: [],
+        warm: 0,
+        calls: true,
+      };
       const settings = { ...DEFAULT_POD_SETTINGS, containers_max: 2 };
       for (const turn of [
         () => core.setDemand({ ...demand, wanted: 3, needed: 3 }),

@@ -94,6 +94,8 @@ export class SimulatedDemand {
       version,
       wanted: this.wanted,
       needed: this.#needed,
+      warm: 0,
+      calls: this.#needed > 0,
       drain: [...this.#drain].sort(),
       regions: [],
       build: null,
