@@ -365,14 +365,15 @@ export function acknowledgeDemand(
   if (dueAt !== null) state.due(dueAt);
 }
 
-/** Forgets the pods that the endpoint has left, once they have heard it and nothing of it runs there. */
+/** Forgets the pods that the endpoint has left, all of them when it is deleted, once they have heard it and nothing of it runs there. */
 export function forgetLeftPods(state: EndpointState): void {
   const { config, demands, replicas, reasonsTold } = state;
-  for (const { podId, wanted, needed, dueAt } of demands.all()) {
-    if (config === null || config.pods.some((pod) => pod.podId === podId)) continue;
+  for (const { podId, wanted, needed, dueAt, version } of demands.all()) {
+    if (config === null || (!config.removed && config.pods.some((pod) => pod.podId === podId))) continue;
     const isDone = wanted === 0 && needed === 0 && dueAt === null;
     if (!isDone || replicas.all().some((replica) => replica.podId === podId && !isOver(replica.state))) continue;
     demands.delete(podId);
     reasonsTold.delete(podId);
+    state.effect({ type: "leave_pod", podId, version });
   }
 }

@@ -476,9 +476,10 @@ export class EndpointCore {
   }
 
   /** What the pod leaves to this endpoint has changed: its share of the warm floor, its idle time. It is asked again. */
-  podChanged(podId: PodId): void {
-    if (!isPodOf(this.#state, podId)) return;
+  podChanged(podId: PodId): boolean {
+    if (!isPodOf(this.#state, podId)) return false;
     this.#turns.mutate(() => this.#state.effect({ type: "send_demand", podId }));
+    return true;
   }
 
   // --- leases ------------------------------------------------------------------------------------------------------

@@ -381,7 +381,7 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   }
 
   async podChanged(...asked: Asked<"podChanged">) {
-    await this.#enter((core) => core.podChanged(...asked));
+    return this.#enter((core) => core.podChanged(...asked));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */
@@ -464,6 +464,9 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
           this.ctx.waitUntil(this.#demands.send(podId));
         }
         return;
+      case "leave_pod":
+        this.ctx.waitUntil(this.#leave(effect.podId, effect.version));
+        return;
       case "hand_over":
         this.ctx.waitUntil(this.#outbox.handOver());
         return;
@@ -492,6 +495,17 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
   #pod(podId: PodId): PodRpc {
     // The platform's own type of a stub loses the refusals of `Reply`.
     return this.env.PODS.getByName(ownerKey(podId)) as unknown as PodRpc;
+  }
+
+  /** What fails is found out by the pod, when it has something to say to the endpoint. */
+  async #leave(podId: PodId, version: number): Promise<void> {
+    const endpointId = this.#turn((core) => core.demand())?.endpointId;
+    if (endpointId === undefined) return;
+    try {
+      await this.#pod(podId).leave(endpointId, version);
+    } catch (error) {
+      console.error(JSON.stringify({ event: "pod_not_left", endpointId, podId, error: String(error) }));
+    }
   }
 
   #webhooks(workspaceId: WorkspaceId): WebhooksRpc {

@@ -70,6 +70,8 @@ export type EndpointEffect =
   | { readonly type: "arm"; readonly at: number }
   /** @param podId left out: to each of its pods */
   | { readonly type: "send_demand"; readonly podId?: PodId }
+  /** The endpoint wants nothing more of a pod, and has forgotten it. @param version the last one it was told */
+  | { readonly type: "leave_pod"; readonly podId: PodId; readonly version: number }
   /** Events wait for the workspace's WebhooksObject. */
   | { readonly type: "hand_over" }
   /** For the log. */

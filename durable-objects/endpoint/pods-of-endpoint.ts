@@ -12,8 +12,8 @@ export function podsOf({ config, demands }: EndpointState): PodId[] {
 }
 
 /** Whether the pod's word counts here. */
-export function isPodOf({ config, demands }: EndpointState, podId: PodId): boolean {
-  return config !== null && (config.pods.some((pod) => pod.podId === podId) || demands.get(podId) !== null);
+export function isPodOf(state: EndpointState, podId: PodId): boolean {
+  return state.config !== null && podsOf(state).includes(podId);
 }
 
 /** Lanes whose jobs a replica on that pod takes. */

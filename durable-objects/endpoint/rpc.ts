@@ -489,8 +489,11 @@ export interface EndpointRpc {
    * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.
    */
   replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void>;
-  /** The pod's answer to this endpoint's demand would be another now (`floor`, `idleTimeoutMs`): ask it again. */
-  podChanged(podId: PodId): Promise<void>;
+  /**
+   * The pod's answer to this endpoint's demand would be another now (`floor`, `idleTimeoutMs`): ask it again.
+   * @returns false when the endpoint has left the pod, or is no more, and will not ask
+   */
+  podChanged(podId: PodId): Promise<boolean>;
 }
 
 /** What a call comes with. */

@@ -36,10 +36,8 @@ export function sweep(state: EndpointState, now: number): void {
   forgetOldJobs(state, now);
   state.idempotency.deleteOver(now, SWEEP_ROWS_MAX);
   const idle = state.replicas.all().every((replica) => isOver(replica.state));
-  // The pod must have heard it, or it would start replicas for an endpoint that nobody remembers.
-  const isForgotten = state.demands
-    .all()
-    .every(({ wanted, needed, dueAt }) => wanted === 0 && needed === 0 && dueAt === null);
+  // The pods must have heard it, or they would start replicas for an endpoint that nobody remembers.
+  const isForgotten = state.demands.all().length === 0;
   const isQuiet = isForgotten && state.outbox.isEmpty;
   if (state.config?.removed && idle && isQuiet && state.jobs.isEmpty()) state.effect({ type: "erase" });
 }

@@ -1,4 +1,5 @@
 /** What endpoints want of the pod, and what they are answered. */
+import type { EndpointId } from "#contract/ids";
 import { arrange, placeInput } from "#durable-objects/pod/arrange";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import type { PodState } from "#durable-objects/pod/pod-state";
@@ -51,6 +52,21 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
     gpuTypes: [...new Set(types)],
     shortage: shortages.get(demand.endpointId) ?? { code: "none", error: null },
   };
+}
+
+/** The endpoint has left the pod, or is no more. What still runs goes first; of the rest nothing is worth remembering. */
+export function forgetEndpoint(state: PodState, endpointId: EndpointId, version: number): void {
+  const demand = state.store.demand(endpointId);
+  if (demand === null || demand.version > version) return;
+  const mine = state.store.replicas().filter((replica) => replica.endpointId === endpointId);
+  if (mine.length > 0) {
+    state.store.putDemand({ ...demand, wanted: 0, needed: 0, trials: [], usedAt: 0 });
+    for (const replica of mine) state.drain(replica);
+    return;
+  }
+  state.store.deleteDemand(endpointId);
+  state.termsTold.delete(endpointId);
+  state.shortSince.delete(endpointId);
 }
 
 /** Replicas the endpoint lets go, and those beyond what it wants that no node has begun to start. */

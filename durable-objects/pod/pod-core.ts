@@ -5,7 +5,7 @@ import { type Refusal, refusal } from "#contract/problems";
 import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { arrange, isUnmet, RECLAIM_AGAIN_MS, wishesOf } from "#durable-objects/pod/arrange";
-import { answerDemand } from "#durable-objects/pod/demands";
+import { answerDemand, forgetEndpoint } from "#durable-objects/pod/demands";
 import { drainBeyondContainers, drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
 import {
   changeNode,
@@ -255,6 +255,14 @@ export class PodCore {
     const configured = this.configure(demand.podId, demand.workspaceId);
     if (!configured.ok) return configured;
     return this.#mutate((now) => ({ ok: true, ...answerDemand(this.#state, demand, now) }));
+  }
+
+  leave(endpointId: EndpointId, version: number): void {
+    if (this.#state.pod === null) return;
+    this.#mutate((now) => {
+      forgetEndpoint(this.#state, endpointId, version);
+      arrange(this.#state, now);
+    });
   }
 
   verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): boolean {

@@ -85,6 +85,10 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
     return this.#turn((core) => core.setDemand(demand));
   }
 
+  async leave(endpointId: EndpointId, version: number): Promise<void> {
+    this.#turn((core) => core.leave(endpointId, version));
+  }
+
   async verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean> {
     return this.#turn((core) => core.verifyReplica(endpointId, replicaId, nodeId));
   }
@@ -131,7 +135,7 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
         this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId, effect.onlyBatch));
         return;
       case "terms_changed":
-        this.ctx.waitUntil(this.#tellTerms(effect.endpointId));
+        this.ctx.waitUntil(this.#tellTerms(effect.endpointId, effect.version));
         return;
       default:
         throw new Error(`unhandled: ${JSON.stringify(effect satisfies never)}`);
@@ -162,11 +166,12 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
   }
 
   /** Asks an endpoint to send its demand again. What fails is repeated by the alarm, until it has asked. */
-  async #tellTerms(endpointId: EndpointId): Promise<void> {
+  async #tellTerms(endpointId: EndpointId, version: number): Promise<void> {
     const podId = this.#turn((core) => core.podId());
     if (podId === null) return;
     try {
-      await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).podChanged(podId);
+      const asks = await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).podChanged(podId);
+      if (!asks) this.#turn((core) => core.leave(endpointId, version));
     } catch (error) {
       console.error(JSON.stringify({ event: "terms_not_told", endpointId, error: String(error) }));
     }

@@ -36,9 +36,10 @@ export type PodEffect =
     }
   /**
    * The endpoint should ask again: its share of the warm floor or its idle time is another (repeated by the alarm), or
-   * a replica that was given up is there again (said once: the replica says so as well).
+   * a replica that was given up is there again (said once: the replica says so as well). When it says that it will not,
+   * `leave` with the version that is known of it.
    */
-  | { readonly type: "terms_changed"; readonly endpointId: EndpointId };
+  | { readonly type: "terms_changed"; readonly endpointId: EndpointId; readonly version: number };
 
 export interface NodeWaiter {
   readonly pollId: string;

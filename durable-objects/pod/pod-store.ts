@@ -238,6 +238,13 @@ export class PodStore {
     );
   }
 
+  /** What the endpoint wanted, and how it fared here. */
+  deleteDemand(endpointId: EndpointId): void {
+    this.#demands = null;
+    this.#db.exec("DELETE FROM demands WHERE endpoint_id = ?", endpointId);
+    this.#db.exec("DELETE FROM histories WHERE endpoint_id = ?", endpointId);
+  }
+
   history(endpointId: EndpointId, nodeId: NodeId): NodeHistory | null {
     const [row] = this.#db.exec("SELECT * FROM histories WHERE endpoint_id = ? AND node_id = ?", endpointId, nodeId);
     return row === undefined ? null : historyOf(row);

@@ -105,6 +105,8 @@ export interface PodRpc {
   /** The client of that poll is gone. */
   abandonPoll(nodeId: NodeId, pollId: string): Promise<void>;
   setDemand(demand: Demand): Promise<Reply<DemandReply>>;
+  /** The endpoint wants nothing more, and asks no more. @param version of its last demand: one that came since is another's */
+  leave(endpointId: EndpointId, version: number): Promise<void>;
   /** Whether this pod placed that replica on that node for that endpoint: asked when a replica first reports. */
   verifyReplica(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean>;
   /**

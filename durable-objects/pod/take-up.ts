@@ -49,7 +49,7 @@ function takeOneUp(state: PodState, node: NodeRecord, replica: LostReplica, held
   state.store.insertReplica(again);
   // What its endpoint has not heard yet is not true any more.
   state.store.deleteFarewell(replica.id);
-  state.effects.push({ type: "terms_changed", endpointId: replica.endpointId });
+  state.effects.push({ type: "terms_changed", endpointId: replica.endpointId, version: demand.version });
   const surplus = Math.max(0, mine.length + 1 - demand.wanted);
   for (const late of behind.toSorted((a, b) => b.placedAt - a.placedAt).slice(0, surplus)) state.drain(late);
 }

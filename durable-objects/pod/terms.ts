@@ -36,23 +36,29 @@ export function takeTerms(state: PodState, endpointId: EndpointId): Terms {
   return terms;
 }
 
-/** Asks every endpoint whose terms are others than it knows to ask again. */
+/** Asks every endpoint whose terms are others than it knows, or seem to be, to ask again. */
 export function tellTerms(state: PodState, now: number): void {
   if (state.pod === null || state.pod.removed) return;
   const terms = termsNow(state);
-  for (const { endpointId, told } of state.store.demands()) {
-    const wanted = terms.get(endpointId) ?? null;
+  for (const { endpointId, version, wanted, told } of state.store.demands()) {
+    const present = terms.get(endpointId) ?? null;
+    const last = state.termsTold.get(endpointId);
+    // Who is there asks for the floor as soon as it hears of it; who is not must not keep it.
+    const keeps = wanted >= (present?.floor ?? 0);
     // One that was never answered asks by itself until it is.
-    if (told === null || same(told, wanted)) {
+    if (told === null || (same(told, present) && keeps)) {
       state.termsTold.delete(endpointId);
       continue;
     }
-    const last = state.termsTold.get(endpointId);
+    if (last === undefined && same(told, present)) {
+      state.termsTold.set(endpointId, { tries: 0, again: now + TERMS_REPEAT_MS });
+      continue;
+    }
     if (last !== undefined && last.again > now) continue;
     const tries = (last?.tries ?? 0) + 1;
     const again = now + Math.min(TERMS_REPEAT_MS_MAX, TERMS_REPEAT_MS * 2 ** Math.min(tries - 1, 20));
     state.termsTold.set(endpointId, { tries, again });
-    state.effects.push({ type: "terms_changed", endpointId });
+    state.effects.push({ type: "terms_changed", endpointId, version });
   }
 }
 

@@ -46,6 +46,8 @@ export class EndpointHarness {
   readonly answers: { replicaId: ReplicaId; pollId: string; at: number; answer: ReplicaPollAnswer }[] = [];
   demandsToSend = 0;
   erased = false;
+  /** Pods that the endpoint has said that it wants nothing more of. */
+  readonly leftPods: PodId[] = [];
   /** What was logged of canaries that were rolled back. */
   readonly rolledBack: { release: number; reason: string }[] = [];
   /** Events that the workspace's webhooks have taken. */
@@ -100,6 +102,7 @@ export class EndpointHarness {
       if (effect.type === "arm") this.armedAt = effect.at;
       else if (effect.type === "send_demand") this.demandsToSend += 1;
       else if (effect.type === "hand_over") this.#handOver();
+      else if (effect.type === "leave_pod") this.leftPods.push(effect.podId);
       else if (effect.type === "erase") this.erased = true;
       else if (effect.type === "canary_rolled_back") this.rolledBack.push(effect);
       else if (effect.type === "poll_answered") {

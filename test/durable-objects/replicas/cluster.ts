@@ -217,6 +217,7 @@ export class Cluster {
     for (const effect of box.core.takeEffects()) {
       if (effect.type === "arm") box.armedAt = effect.at;
       if (effect.type === "send_demand") this.#sendDemand(box);
+      if (effect.type === "leave_pod") this.#podTurn((pod) => pod.leave(box.id, effect.version));
       if (effect.type === "hand_over") box.core.setInterest(this.workspaceId, { version: 1, events: [] });
     }
     return result;
@@ -238,7 +239,8 @@ export class Cluster {
       if (effect.type === "terms_changed") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-        this.#turn(box, (core) => core.podChanged(this.podId));
+        const asks = this.#turn(box, (core) => core.podChanged(this.podId));
+        if (!asks) this.#podTurn((pod) => pod.leave(box.id, effect.version));
       }
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);

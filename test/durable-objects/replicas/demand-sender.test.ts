@@ -50,6 +50,7 @@ describe("a pod that was deleted", () => {
     await send();
     await live(1);
     expect(world.core.pods()).toEqual([other]);
+    expect(world.leftPods).toEqual([world.podId]);
   });
 
   it("does not keep a deleted endpoint from being erased", async () => {
@@ -60,6 +61,8 @@ describe("a pod that was deleted", () => {
     world.call((core) => core.remove(world.workspaceId));
     await live(1);
     expect(world.erased).toBe(true);
+    expect(new Set(world.leftPods)).toEqual(new Set([world.podId]));
+    expect(world.core.podChanged(makeId(PodId, "pod", world.now, (length) => new Uint8Array(length)))).toBe(false);
   });
 
   it("is why jobs wait that could run nowhere else", async () => {

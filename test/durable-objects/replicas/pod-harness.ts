@@ -49,6 +49,8 @@ export class PodHarness {
   readonly reclaims: { endpointId: EndpointId; replicaId: ReplicaId }[] = [];
   /** Endpoints that were told to ask again. */
   readonly termsChanged: EndpointId[] = [];
+  /** Endpoints that answer to that that they have left. */
+  readonly gone = new Set<EndpointId>();
   /** Farewells said since they were last looked at. */
   #said: Farewell[] = [];
   core = this.#open();
@@ -74,8 +76,11 @@ export class PodHarness {
       if (effect.type === "arm") this.armedAt = effect.at;
       else if (effect.type === "tell_gone") this.#said.push(effect.farewell);
       else if (effect.type === "reclaim") this.reclaims.push(effect);
-      else if (effect.type === "terms_changed") this.termsChanged.push(effect.endpointId);
-      else {
+      else if (effect.type === "terms_changed") {
+        const { endpointId, version } = effect;
+        this.termsChanged.push(endpointId);
+        if (this.gone.has(endpointId)) this.call((pod) => pod.leave(endpointId, version));
+      } else {
         this.waiting.delete(effect.nodeId);
         this.answers.push({ nodeId: effect.nodeId, answer: effect.answer });
       }
