@@ -1,6 +1,7 @@
 /** Who gets which slot: the rows as plain values for the pure rules, and what those decide as rows again. */
 import { makeId, ownerKey, ReplicaId } from "#contract/ids";
 import { mismatchOf } from "#durable-objects/pod/evict";
+import { runsWell } from "#durable-objects/pod/node-reports";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { DemandRecord, SlotRecord } from "#durable-objects/pod/pod-store";
@@ -81,7 +82,9 @@ export function placeInput(state: PodState, now: number): PlaceInput {
     wishes: wishesOf(state),
     history: (endpointId, nodeId) => {
       histories ??= new Map(state.store.histories().map((each) => [`${each.endpointId} ${each.nodeId}`, each]));
-      return histories.get(`${endpointId} ${nodeId}`) ?? null;
+      const history = histories.get(`${endpointId} ${nodeId}`) ?? null;
+      if (history === null || history.failures === 0) return history;
+      return runsWell(state, { endpointId, nodeId }, history, now) ? { ...history, failures: 0 } : history;
     },
     regions: state.settings.regions,
     typeOrder: gpu_types,

@@ -5,7 +5,8 @@ import { drainMisplaced } from "#durable-objects/pod/evict";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { SlotRecord } from "#durable-objects/pod/pod-store";
-import { afterCrash, FAST_FAILURE_MS, FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
+import { afterCrash, FAST_FAILURE_MS, FAST_FAILURES_MAX, livedLong } from "#durable-objects/replicas/crash-backoff";
+import type { NodeHistory } from "#durable-objects/replicas/place";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import {
   afterFastFailure,
@@ -84,11 +85,15 @@ export function noteReplicas(
     if (held === undefined) {
       // One that was never reported may be on its way to the node, unless it is not wanted any more.
       if (!replica.reported && !replica.draining) continue;
+      if (replica.draining) noteLife(state, replica, now);
       state.end(replica, "The node no longer has the replica.", now);
       ended = true;
     } else if (isOver(held.state)) {
       if (held.state === "crashed") noteCrash(state, replica, held.error, now);
-      else if (replica.readyAt !== null) judge(state, node.id, afterLongLife);
+      else {
+        noteLife(state, replica, now);
+        if (replica.readyAt !== null) judge(state, node.id, afterLongLife);
+      }
       state.end(
         replica,
         held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped."),
@@ -152,11 +157,20 @@ function noteState(state: PodState, replica: SlotRecord, held: HeldReplica, node
   return true;
 }
 
+/** It has gone as it was told to: one that has run for long ends the row of failures before it. */
+function noteLife(state: PodState, { endpointId, nodeId, readyAt }: SlotRecord, now: number): void {
+  if (!livedLong(readyAt, now)) return;
+  const history = state.store.history(endpointId, nodeId);
+  if (history === null || history.failures === 0) return;
+  state.store.putHistory(endpointId, nodeId, { ...history, failures: 0, backoffUntil: 0 });
+}
+
 function noteCrash(state: PodState, replica: SlotRecord, said: string | null | undefined, now: number): void {
   const { endpointId, nodeId, readyAt } = replica;
   const error = said ? cut(said) : null;
   const known = state.store.history(endpointId, nodeId);
-  const after = afterCrash({ failures: known?.failures ?? 0, until: known?.backoffUntil ?? 0 }, readyAt, now);
+  const failures = known === null || runsWell(state, { endpointId, nodeId }, known, now) ? 0 : known.failures;
+  const after = afterCrash({ failures, until: known?.backoffUntil ?? 0 }, readyAt, now);
   state.store.putHistory(endpointId, nodeId, {
     lastReadyAt: known?.lastReadyAt ?? 0,
     failures: after.failures,
@@ -164,7 +178,7 @@ function noteCrash(state: PodState, replica: SlotRecord, said: string | null | u
     crashedAt: now,
     lastError: error,
   });
-  if (readyAt !== null && now - readyAt >= FAST_FAILURE_MS) {
+  if (livedLong(readyAt, now)) {
     judge(state, nodeId, afterLongLife);
     return;
   }
@@ -179,12 +193,23 @@ function noteCrash(state: PodState, replica: SlotRecord, said: string | null | u
           other.lastReadyAt > 0 &&
           other.failures < FAST_FAILURES_MAX,
       ),
-    worksHere: state.store
-      .replicasOn(nodeId)
-      .some((other) => other.id !== replica.id && other.readyAt !== null && now - other.readyAt >= FAST_FAILURE_MS),
+    worksHere: state.store.replicasOn(nodeId).some((other) => other.id !== replica.id && livedLong(other.readyAt, now)),
     error,
   };
   judge(state, nodeId, (trust) => afterFastFailure(trust, failure, now));
+}
+
+/** Whether the endpoint has a replica on the node that has come to live long since the latest crash there. */
+export function runsWell(
+  state: PodState,
+  { endpointId, nodeId }: Pick<SlotRecord, "endpointId" | "nodeId">,
+  { crashedAt }: Pick<NodeHistory, "crashedAt">,
+  now: number,
+): boolean {
+  return state.store
+    .replicasOn(nodeId)
+    .filter((replica) => replica.endpointId === endpointId && livedLong(replica.readyAt, now))
+    .some(({ readyAt }) => (readyAt ?? 0) + FAST_FAILURE_MS > crashedAt);
 }
 
 /** Changes how far a node is trusted; what stays as it was is not written. */

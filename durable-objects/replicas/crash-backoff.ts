@@ -15,12 +15,16 @@ export interface CrashHistory {
   readonly until: number;
 }
 
+/** Whether the replica has got ready and lived for long enough that an end of it is no fast failure. */
+export function livedLong(readyAt: number | null, now: number): boolean {
+  return readyAt !== null && now - readyAt >= FAST_FAILURE_MS;
+}
+
 /**
  * The history after a crash.
  * @param readyAt when the replica got ready, null when it never did
  */
 export function afterCrash(history: CrashHistory, readyAt: number | null, now: number): CrashHistory {
-  const fast = readyAt === null || now - readyAt < FAST_FAILURE_MS;
-  const failures = fast ? history.failures + 1 : 1;
+  const failures = livedLong(readyAt, now) ? 1 : history.failures + 1;
   return { failures, until: now + Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(failures - 1, 20)) };
 }
