@@ -468,11 +468,17 @@ export class EndpointCore {
     return this.#turns.mutate((now) => replicas.reclaim(this.#state, replicaId, onlyBatch, now));
   }
 
-  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): void {
+  replicaGone(
+    podId: PodId,
+    replicaId: ReplicaId,
+    reason: string,
+    silent: boolean,
+    heardAt: number | null = null,
+  ): void {
     if (!isPodOf(this.#state, podId)) return;
     this.#state.replicaEnded(replicaId, silent ? this.#world.now() : null);
     if (this.#state.replicas.get(replicaId) === null && this.#state.held(replicaId) === 0) return;
-    this.#turns.mutate((now) => reports.replicaGone(this.#state, replicaId, { reason, silent }, now));
+    this.#turns.mutate((now) => reports.replicaGone(this.#state, replicaId, { reason, silent, heardAt }, now));
   }
 
   /** What the pod leaves to this endpoint has changed: its share of the warm floor, its idle time. It is asked again. */

@@ -249,8 +249,9 @@ export function reconcile(
   for (const replica of state.replicas.all()) {
     if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;
     if (Math.max(replica.startedAt, state.presence.returnedAt(replica.id)) >= sentAt) continue;
-    // One that was told to stop has done so just now, and said so to the pod alone.
-    const aliveUntil = replica.draining ? now : (state.presence.aliveUntil(replica.id) ?? now);
+    // One that was told to stop has done so just now, and said so to the pod alone. One that starts says nothing for minutes.
+    const isQuiet = replica.draining || isStarting(replica.state);
+    const aliveUntil = isQuiet ? now : (state.presence.aliveUntil(replica.id) ?? now);
     const end = replica.draining
       ? { error: null, unseenAt: null }
       : { error: "The pod no longer has the replica.", unseenAt: now };

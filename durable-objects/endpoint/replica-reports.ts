@@ -54,15 +54,17 @@ export function reportVerification(
 /**
  * Its pod says that it is no more.
  * @param silent it was not heard of: its leases run out by themselves
+ * @param heardAt when its node last was, Unix ms: one that starts says nothing itself for minutes; null: nobody knows
  */
 export function replicaGone(
   state: EndpointState,
   id: ReplicaId,
-  { reason, silent }: { readonly reason: string; readonly silent: boolean },
+  { reason, silent, heardAt }: { readonly reason: string; readonly silent: boolean; readonly heardAt: number | null },
   now: number,
 ): void {
   if (!silent) replicas.loseLeases(state, id, reason, now);
-  const at = silent ? Math.min(now, state.presence.aliveUntil(id) ?? now) : now;
+  const aliveUntil = Math.max(state.presence.aliveUntil(id) ?? 0, heardAt ?? 0);
+  const at = silent && aliveUntil > 0 ? Math.min(now, aliveUntil) : now;
   const isAsTold = !silent && state.replicas.get(id)?.draining === true;
   replicas.gone(state, id, at, { error: isAsTold ? null : reason, unseenAt: silent ? now : null });
   dispatch(state, now);

@@ -487,8 +487,15 @@ export interface EndpointRpc {
   /**
    * The pod says this replica is gone (crashed, stopped): its leases go back to the queue. When it was only not heard of
    * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.
+   * @param heardAt when its node was last heard of, Unix ms; null or left out: nobody knows
    */
-  replicaGone(podId: PodId, replicaId: ReplicaId, reason: string, silent: boolean): Promise<void>;
+  replicaGone(
+    podId: PodId,
+    replicaId: ReplicaId,
+    reason: string,
+    silent: boolean,
+    heardAt?: number | null,
+  ): Promise<void>;
   /**
    * The pod's answer to this endpoint's demand would be another now (`floor`, `idleTimeoutMs`): ask it again.
    * @returns false when the endpoint has left the pod, or is no more, and will not ask

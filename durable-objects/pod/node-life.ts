@@ -58,14 +58,15 @@ export function joinNode(
 /** The node was silent for too long: what it runs counts as gone, unless it comes back with it still running. */
 export function loseNode(state: PodState, node: NodeRecord, now: number): void {
   const memory = state.remember(node.id);
-  state.nodes.putStated({ ...node, online: false, seenAt: Math.max(node.seenAt, Math.min(memory.seenAt, now)) });
+  const heardAt = state.heardAt(node, now);
+  state.nodes.putStated({ ...node, online: false, seenAt: heardAt });
   memory.foreign = [];
   memory.reported = null;
   memory.waiter = null;
   memory.metrics = null;
   for (const replica of state.store.replicasOn(node.id)) {
     if (!replica.draining) state.store.putLost(replica);
-    state.end(replica, `The node ${node.name} was not heard of.`, now, true);
+    state.end(replica, `The node ${node.name} was not heard of.`, now, heardAt);
   }
 }
 
@@ -86,7 +87,7 @@ export function changeNode(state: PodState, node: NodeRecord, change: NodeChange
 /** Its replicas end, and it is known no more: who polls under its name is told to join again. */
 export function removeNode(state: PodState, node: NodeRecord, now: number): void {
   for (const replica of state.store.replicasOn(node.id))
-    state.end(replica, `The node ${node.name} was removed from its pod.`, now, true);
+    state.end(replica, `The node ${node.name} was removed from its pod.`, now, state.heardAt(node, now));
   const waiter = state.memory.get(node.id)?.waiter ?? null;
   if (waiter !== null) answerWaiter(state, node.id, waiter, now);
   state.nodes.delete(node.id);

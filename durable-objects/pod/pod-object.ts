@@ -143,11 +143,12 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
   }
 
   /** Tells an endpoint that its replica is no more. What fails is repeated by the alarm. */
-  async #tellGone({ endpointId, replicaId, reason, silent }: Farewell): Promise<void> {
+  async #tellGone({ endpointId, replicaId, reason, silent, heardAt }: Farewell): Promise<void> {
     const podId = this.#turn((core) => core.podId());
     if (podId === null) return;
     try {
-      await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).replicaGone(podId, replicaId, reason, silent);
+      const endpoint = this.env.ENDPOINTS.getByName(ownerKey(endpointId));
+      await endpoint.replicaGone(podId, replicaId, reason, silent, heardAt);
       this.#turn((core) => core.farewellTaken(replicaId));
     } catch (error) {
       console.error(JSON.stringify({ event: "farewell_not_taken", replicaId, error: String(error) }));

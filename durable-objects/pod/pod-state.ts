@@ -210,11 +210,20 @@ export class PodState {
     if (!replica.draining) this.store.updateReplica({ ...replica, draining: true });
   }
 
-  /** The replica is no more: its slot is free, and its endpoint will hear of it. */
-  end(replica: SlotRecord, reason: string, now: number, silent = false): void {
+  /** When the node last spoke, Unix ms: later than it was written, as long as this object is awake. */
+  heardAt(node: NodeRecord, now: number): number {
+    return Math.max(node.seenAt, Math.min(this.memory.get(node.id)?.seenAt ?? 0, now));
+  }
+
+  /**
+   * The replica is no more: its slot is free, and its endpoint will hear of it.
+   * @param heardAt nobody has said so, its node is only not heard of, since then; null: the node has said so
+   */
+  end(replica: SlotRecord, reason: string, now: number, heardAt: number | null = null): void {
     this.store.deleteReplica(replica.id);
     this.askedAt.delete(replica.id);
-    this.say({ replicaId: replica.id, endpointId: replica.endpointId, reason, silent, tries: 0, dueAt: now }, now);
+    const { id: replicaId, endpointId } = replica;
+    this.say({ replicaId, endpointId, reason, silent: heardAt !== null, heardAt, tries: 0, dueAt: now }, now);
   }
 
   /** Says a farewell, and keeps it to be said again until it is taken. */

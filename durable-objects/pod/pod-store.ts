@@ -75,6 +75,8 @@ export interface Farewell {
   readonly reason: string;
   /** Nobody said so: its node was not heard of. */
   readonly silent: boolean;
+  /** When that was last heard of, Unix ms; null: it said so itself, or nobody knows. */
+  readonly heardAt: number | null;
   readonly tries: number;
   readonly dueAt: number;
 }
@@ -293,11 +295,13 @@ export class PodStore {
 
   putFarewell(farewell: Farewell): void {
     this.#db.exec(
-      "INSERT OR REPLACE INTO farewells (replica_id, endpoint_id, reason, silent, tries, due_at) VALUES (?, ?, ?, ?, ?, ?)",
+      `INSERT OR REPLACE INTO farewells (replica_id, endpoint_id, reason, silent, heard_at, tries, due_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
       farewell.replicaId,
       farewell.endpointId,
       farewell.reason,
       farewell.silent ? 1 : 0,
+      farewell.heardAt,
       farewell.tries,
       farewell.dueAt,
     );
@@ -309,6 +313,7 @@ export class PodStore {
       endpointId: text(row, "endpoint_id") as EndpointId,
       reason: text(row, "reason"),
       silent: integer(row, "silent") === 1,
+      heardAt: integerOrNull(row, "heard_at"),
       tries: integer(row, "tries"),
       dueAt: integer(row, "due_at"),
     }));

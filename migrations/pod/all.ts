@@ -7,6 +7,7 @@ import { pollOrder } from "./0006-poll-order.ts";
 import { trust } from "./0007-trust.ts";
 import { lost } from "./0008-lost.ts";
 import { needs } from "./0009-needs.ts";
+import { heard } from "./0010-heard.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust, lost, needs];
+export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust, lost, needs, heard];

@@ -253,10 +253,10 @@ export class Cluster {
     return result;
   }
 
-  #tellGone({ endpointId, replicaId, reason, silent }: Farewell): void {
+  #tellGone({ endpointId, replicaId, reason, silent, heardAt }: Farewell): void {
     const box = this.endpoints.find(({ id }) => id === endpointId);
     if (box === undefined || this.happens(this.faults.lostMessage)) return;
-    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason, silent));
+    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason, silent, heardAt));
     if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
   }
 

@@ -148,6 +148,30 @@ describe("the time of a replica", () => {
     });
   });
 
+  it("has taken its time to boot until its node was last heard of, although it said nothing itself", () => {
+    const world = new EndpointHarness();
+    world.submit();
+    const replica = world.replica();
+    world.answerDemand([replica]);
+    world.call((core) => core.reportReplica(replica.node, replica.id, { state: "booting", phases: [] }));
+    world.pass(300_000);
+    const heardAt = world.now;
+    world.pass(25_000);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "The node was not heard of.", true, heardAt));
+    expect(shown(world, replica)).toMatchObject({ state: "stopped", seconds: { cold: 300, idle: 0, busy: 0 } });
+  });
+
+  it("has taken its time to boot also when the pod only no longer lists it", () => {
+    const world = new EndpointHarness();
+    world.submit();
+    const replica = world.replica();
+    world.answerDemand([replica]);
+    world.call((core) => core.reportReplica(replica.node, replica.id, { state: "booting", phases: [] }));
+    world.pass(300_000);
+    world.answerDemand([]);
+    expect(shown(world, replica).seconds).toEqual({ cold: 300, idle: 0, busy: 0 });
+  });
+
   it("ends when the replica was last heard of, where nobody saw its end", () => {
     const world = new EndpointHarness({ min_replicas: 1 });
     const replica = world.replica();

@@ -42,6 +42,21 @@ describe("a node", () => {
     expect(pod.poll(node, [], { waitMs: 0 })).toHaveLength(1);
   });
 
+  it("that was not heard of loses its replicas, and their endpoints are told until when it was", () => {
+    const { pod, node, replicaId } = replicaOnNode();
+    pod.poll(node, [held(replicaId, "booting")], { waitMs: 0 });
+    for (let beats = 0; beats < 30; beats += 1) {
+      pod.pass(10_000);
+      pod.poll(node, [held(replicaId, "booting")], { waitMs: 0 });
+    }
+    const heardAt = pod.now;
+    pod.pass(NODE_LOST_MS);
+    expect(pod.farewells()).toMatchObject([{ replicaId, silent: true, heardAt }]);
+    pod.restart();
+    pod.pass(4_000);
+    expect(pod.farewells()).toMatchObject([{ replicaId, silent: true, heardAt }]);
+  });
+
   it("that was not heard of loses its replicas, and their endpoints are told until they take note", () => {
     const { pod, node, endpoint, replicaId } = replicaOnNode();
     pod.pass(NODE_LOST_MS);
