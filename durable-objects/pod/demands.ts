@@ -33,7 +33,7 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
     if (known !== null && known.build !== demand.build) state.store.forgiveEndpoint(demand.endpointId);
   }
   const { shortages } = arrange(state, now);
-  const terms = takeTerms(state, demand.endpointId);
+  const terms = takeTerms(state, demand.endpointId, demand.version === known?.version);
   const nodes = new Map(state.nodes.all().map((node) => [node.id, node]));
   const mine = state.store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
   const input = placeInput(state, now);

@@ -9,6 +9,9 @@ const TERMS_REPEAT_MS = 2_000;
 /** At the longest: an endpoint that does not answer costs six calls an hour. */
 const TERMS_REPEAT_MS_MAX = 10 * 60_000;
 
+/** Of one that has asked since it was told: nothing more is to be said, until there are other terms. */
+const HEARD = { tries: 0, again: Number.POSITIVE_INFINITY };
+
 /** The terms of every endpoint that wants, or wanted, something of this pod. */
 export function termsNow(state: PodState): ReadonlyMap<EndpointId, Terms> {
   const { min_replicas, idle_timeout_s } = state.settings;
@@ -27,12 +30,16 @@ export function termsNow(state: PodState): ReadonlyMap<EndpointId, Terms> {
   return new Map(demands.map(({ endpointId }) => [endpointId, { floor: floors.get(endpointId) ?? 0, idleTimeoutMs }]));
 }
 
-/** The endpoint is answered, and with it told. */
-export function takeTerms(state: PodState, endpointId: EndpointId): Terms {
+/** The endpoint is answered, and with it told. @param isRepeat it has asked for the same before */
+export function takeTerms(state: PodState, endpointId: EndpointId, isRepeat: boolean): Terms {
   const terms = termsNow(state).get(endpointId) ?? { floor: 0, idleTimeoutMs: null };
   const demand = state.store.demand(endpointId);
-  if (demand !== null && !same(demand.told, terms)) state.store.putDemand({ ...demand, told: terms });
-  state.termsTold.delete(endpointId);
+  const knew = same(demand?.told ?? null, terms);
+  if (demand !== null && !knew) state.store.putDemand({ ...demand, told: terms });
+  // Who says the same again when it is asked is there, and knows its share, whether it may have so many or not.
+  const isHeard = knew && (isRepeat || state.termsTold.get(endpointId) === HEARD);
+  if (isHeard && demand !== null && demand.wanted < terms.floor) state.termsTold.set(endpointId, HEARD);
+  else state.termsTold.delete(endpointId);
   return terms;
 }
 
@@ -45,16 +52,17 @@ export function tellTerms(state: PodState, now: number): void {
     const last = state.termsTold.get(endpointId);
     // Who is there asks for the floor as soon as it hears of it; who is not must not keep it.
     const keeps = wanted >= (present?.floor ?? 0);
+    const knows = same(told, present);
     // One that was never answered asks by itself until it is.
-    if (told === null || (same(told, present) && keeps)) {
+    if (told === null || (knows && keeps)) {
       state.termsTold.delete(endpointId);
       continue;
     }
-    if (last === undefined && same(told, present)) {
+    if (knows && last === undefined) {
       state.termsTold.set(endpointId, { tries: 0, again: now + TERMS_REPEAT_MS });
       continue;
     }
-    if (last !== undefined && last.again > now) continue;
+    if (last !== undefined && last.again > now && (knows || last !== HEARD)) continue;
     const tries = (last?.tries ?? 0) + 1;
     const again = now + Math.min(TERMS_REPEAT_MS_MAX, TERMS_REPEAT_MS * 2 ** Math.min(tries - 1, 20));
     state.termsTold.set(endpointId, { tries, again });
@@ -64,7 +72,7 @@ export function tellTerms(state: PodState, now: number): void {
 
 /** When an endpoint is told again, Unix ms; null when all know their terms. */
 export function nextTerms(state: PodState): number | null {
-  const dues = [...state.termsTold.values()].map(({ again }) => again);
+  const dues = [...state.termsTold.values()].map(({ again }) => again).filter(Number.isFinite);
   return dues.length === 0 ? null : Math.min(...dues);
 }
 

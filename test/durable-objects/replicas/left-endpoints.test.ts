@@ -63,6 +63,25 @@ describe("an endpoint that has left the pod", () => {
     expect(rows(pod, "demands", endpoint)).toBe(1);
   });
 
+  it("is not looked for in one that is there and may not have its share of the floor", () => {
+    const pod = new PodHarness();
+    pod.node();
+    pod.configure({ min_replicas: 2 });
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    // Whenever it asks, it wants no more than it may have.
+    const ask = (version: number) => pod.demand(endpoint, 1, { needed: 0, version }).floor;
+    expect(ask(2)).toBe(2);
+    pod.pass(2_000);
+    expect([pod.termsChanged.splice(0), ask(2)]).toEqual([[endpoint], 2]);
+    pod.pass(60_000);
+    expect([pod.termsChanged, ask(3)]).toEqual([[], 2]);
+    pod.pass(60_000);
+    expect(pod.termsChanged).toEqual([]);
+    pod.configure({ min_replicas: 3 });
+    expect([pod.termsChanged.splice(0), ask(3)]).toEqual([[endpoint], 3]);
+  });
+
   it("leaves the pod's warm floor to those who are there, also when nobody heard it say so", () => {
     const pod = new PodHarness();
     pod.node(4);
