@@ -192,7 +192,8 @@ function mayTake(need: Need, { since, turnMs, need: others, warm }: Holder, coun
 
 /**
  * Replicas that an endpoint has for its batch jobs are not needed; but of two that would use more of them none should have
- * all. Whether one idles, kept for interactive jobs, its endpoint knows: those are not shared.
+ * all. To those who would use them for calls they go at once, however many they have: a caller waits for an answer, a
+ * backlog does not. Whether one idles, kept for interactive jobs, its endpoint knows: those are not shared.
  */
 function evenShares(
   waiting: readonly Waiting[],
@@ -202,26 +203,26 @@ function evenShares(
   now: number,
 ): readonly Holder[] {
   const ask: Holder[] = [];
+  const count = (endpointId: EndpointId): number =>
+    working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
   for (const claim of waiting) {
-    if (claim.found < claim.missing || now - claim.shortSince < FAIR_TURN_MS) continue;
-    if (claim.found >= claim.lacking) continue;
-    const coming = emptying.findIndex(({ region }) => fitsRegion(claim.regions, region));
-    if (coming >= 0) {
-      emptying.splice(coming, 1);
-      continue;
+    const hasWaited = now - claim.shortSince >= FAIR_TURN_MS;
+    if (claim.found < claim.missing || !(hasWaited || claim.need === "calls")) continue;
+    for (let { found } = claim; found < claim.lacking; found += 1) {
+      const coming = emptying.findIndex(({ region }) => fitsRegion(claim.regions, region));
+      if (coming >= 0) {
+        emptying.splice(coming, 1);
+        continue;
+      }
+      const isUneven = (holder: Holder): boolean =>
+        hasWaited && count(holder.endpointId) > claim.have + found + 1 && isOver(holder, now);
+      const isForCalls = ({ need }: Holder): boolean => claim.need === "calls" && need === "batch";
+      const shared = working.filter((holder) => isUneven(holder) || isForCalls(holder));
+      const next = spareOf(shared, claim, left, ask);
+      if (next === undefined) break;
+      ask.push(next);
+      left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
     }
-    const mine = claim.have + claim.found;
-    const count = (endpointId: EndpointId): number =>
-      working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
-    const next = spareOf(
-      working.filter((holder) => count(holder.endpointId) > mine + 1 && isOver(holder, now)),
-      claim,
-      left,
-      ask,
-    );
-    if (next === undefined) continue;
-    ask.push(next);
-    left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
   }
   return ask;
 }

@@ -184,6 +184,22 @@ describe("shares of a full pod", () => {
     const leaving = holder("x", "a", 0, { draining: true });
     expect(reclaim(claims, [...holders, leaving], spare, FAIR_TURN_MS).share).toEqual([]);
   });
+
+  it("go from batch jobs to calls at once, all but what is needed for them", () => {
+    const holders = [
+      ...has("a", 3).map((each) => ({ ...each, need: "batch" as const })),
+      ...has("b", 2),
+      ...has("c", 4),
+    ];
+    const spare = new Map([
+      ["a" as EndpointId, 2],
+      ["c" as EndpointId, 3],
+    ]);
+    const shared = (need: Need, lacking: number) =>
+      reclaim([claim("b", { have: 2, missing: 0, lacking, need })], holders, spare, 1).share.map(({ id }) => id);
+    expect([shared("calls", 1), shared("calls", 5)]).toEqual([["a0"], ["a0", "a1"]]);
+    expect([shared("warmth", 5), shared("batch", 5)]).toEqual([[], []]);
+  });
 });
 
 describe("room on a full pod", () => {
