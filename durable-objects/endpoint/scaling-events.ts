@@ -5,7 +5,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { poolOfPod } from "#durable-objects/endpoint/pods-of-endpoint";
 import type { JobRecord, QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import { hasJoined, joinsAt } from "#durable-objects/queue/joining";
-import type { ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import { type ReplicaRecord, startBegan } from "#durable-objects/replicas/replica-record";
 
 /** A job waits, anew or again. Its place in the queue is taken already. */
 export function noteArrived(state: EndpointState, lane: Lane, at: number): void {
@@ -36,10 +36,10 @@ export function noteMoved(state: EndpointState, before: QueuedJob | RunningJob, 
   if (after.state === "queued") noteArrived(state, after.lane, endedAt);
 }
 
-/** A replica has got ready, so long after the pod placed it. */
+/** A replica has got ready, so long after the pod placed it, or after it began to make itself another. */
 export function noteBooted(state: EndpointState, replica: ReplicaRecord, now: number): void {
   const pool = poolOfPod(state, replica.podId);
-  if (pool !== null) state.scaling.booted(pool.name, now, Math.max(0, now - replica.startedAt));
+  if (pool !== null) state.scaling.booted(pool.name, now, Math.max(0, now - startBegan(replica)));
 }
 
 function readySince(state: EndpointState, id: ReplicaId): number | null {

@@ -26,7 +26,7 @@ export interface ReplicaRecord {
   readonly replacedSince: number | null;
   /** The replica whose place it took. */
   readonly inPlaceOf: ReplicaId | null;
-  /** The build that the active release had when it was placed, by digest; null: none. undefined: nobody knows. */
+  /** The build that it has or is about to have, by digest; null: none. undefined: it has not said so yet. */
   readonly build: string | null | undefined;
   readonly startedAt: number;
   readonly changes: readonly StateChange[];
@@ -39,6 +39,12 @@ const STARTING: readonly ReplicaState[] = ["requested", "placed", "preparing", "
 /** On its way to work. */
 export function isStarting(state: ReplicaState): boolean {
   return STARTING.includes(state);
+}
+
+/** When its last start began, Unix ms: when it was placed or, for one that was ready before, when it left that state. */
+export function startBegan({ changes, startedAt }: ReplicaRecord): number {
+  const ready = changes.findLastIndex(({ state }) => state === "ready");
+  return ready === -1 ? startedAt : (changes[ready + 1]?.at ?? startedAt);
 }
 
 /** Counts as capacity: starts or works, and is not on its way out. */
