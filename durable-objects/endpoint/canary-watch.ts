@@ -65,7 +65,7 @@ export class CanaryWatch {
     const asked = { release, inputs, files };
     const { canary } = config;
     if (canary === undefined || offer?.release !== canary.release || release !== config.release) return asked;
-    if (this.#known()?.ended !== null) return asked;
+    if (!this.isRunning) return asked;
     return chance(world) < canary.weight ? offer : asked;
   }
 
@@ -91,6 +91,11 @@ export class CanaryWatch {
       this.#write();
     }
     return reason;
+  }
+
+  /** Whether new jobs are drawn for it. */
+  get isRunning(): boolean {
+    return this.#known()?.ended === null;
   }
 
   /** As callers see it; null without a canary. */

@@ -6,6 +6,8 @@ export interface CanaryConfig {
   /** Another one for each canary that is set, so that each begins to count anew. */
   readonly id: number;
   readonly release: number;
+  /** Digest of the build that it needs; null: what is installed. Left out: nobody has said it. */
+  readonly build?: string | null | undefined;
   /** Part of the new jobs that it gets, 0 to 1. */
   readonly weight: number;
   readonly maxErrorRateIncrease: number;

@@ -1,11 +1,11 @@
 /** What the Worker says of the endpoint itself: how it is configured, and that it is deleted. */
 import { type Refusal, refusal } from "#contract/problems";
+import { noteBuilds } from "#durable-objects/endpoint/builds-at-work";
 import { onePod, type StoredConfig } from "#durable-objects/endpoint/config-store";
 import { retellDemand } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { dispatch } from "#durable-objects/endpoint/matcher";
 import { gateConfigured } from "#durable-objects/endpoint/release-gate";
-import { advanceReplacements } from "#durable-objects/endpoint/replacement";
 import { drain, drainLeft } from "#durable-objects/endpoint/replica-life";
 import { sendErrands } from "#durable-objects/endpoint/replica-polls";
 import type { EndpointConfig } from "#durable-objects/endpoint/rpc";
@@ -28,9 +28,9 @@ export function configure(state: EndpointState, told: EndpointConfig, now: numbe
   state.config = config;
   state.stats.configured(config.settings);
   if (known?.canary?.id !== config.canary?.id) state.canary.begin(config.canary);
+  noteBuilds(state);
   drainLeft(state);
   if (known !== null && placing(known) !== placing(config)) retellDemand(state, now);
-  advanceReplacements(state, now);
   gateConfigured(state, now);
   dispatch(state, now);
   sendErrands(state, now);

@@ -33,7 +33,7 @@ import { queueSummary } from "#durable-objects/endpoint/queue-summary";
 import * as gate from "#durable-objects/endpoint/release-gate";
 import type { ReleaseWish } from "#durable-objects/endpoint/release-store";
 import { gateView, releaseLog } from "#durable-objects/endpoint/release-views";
-import { advanceReplacements, replace } from "#durable-objects/endpoint/replacement";
+import { replace } from "#durable-objects/endpoint/replacement";
 import * as replicas from "#durable-objects/endpoint/replica-life";
 import type { PollOutcome, Unverified } from "#durable-objects/endpoint/replica-polls";
 import * as polls from "#durable-objects/endpoint/replica-polls";
@@ -570,7 +570,6 @@ export class EndpointCore {
     this.#turns.mutate((now) => {
       replicas.reconcile(this.#state, asked.podId, reply.replicas, sentAt, now);
       acknowledgeDemand(this.#state, asked, reply, now);
-      advanceReplacements(this.#state, now);
     });
   }
 

@@ -3,16 +3,22 @@ import type { NodeId, PodId, ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
 import { keptFree } from "#durable-objects/autoscaler/batch-reserve";
+import {
+  buildLoads,
+  changeBuild,
+  hasBuild,
+  isExpectedAt,
+  nextBuildChange,
+} from "#durable-objects/endpoint/builds-at-work";
 import { capacityOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState, Waiter } from "#durable-objects/endpoint/endpoint-state";
-import { isKeptForErrand } from "#durable-objects/endpoint/errands";
+import { isKeptForErrand, isOnErrand } from "#durable-objects/endpoint/errands";
 import { expireQueued } from "#durable-objects/endpoint/expiry";
 import type { JobPayload } from "#durable-objects/endpoint/job-rows";
 import type { ReadyJob } from "#durable-objects/endpoint/job-store";
 import { lapsedAt } from "#durable-objects/endpoint/last-offers";
 import { lanesOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { holdsStarts } from "#durable-objects/endpoint/queue-control";
-import { suitsBuild } from "#durable-objects/endpoint/replacement";
 import type { QueuedJob, RunningJob } from "#durable-objects/queue/job-record";
 import { hasJoined, interactiveRank } from "#durable-objects/queue/joining";
 import {
@@ -25,6 +31,7 @@ import {
 import { type BatchTurn, batchApartMs, lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
+import type { Build } from "#durable-objects/replicas/build-change";
 import {
   type Candidate,
   inOrderOfChoice,
@@ -90,21 +97,54 @@ function candidateOf(state: EndpointState, replicaId: ReplicaId, nodeId: NodeId)
   return { replicaId, nodeId, held, works, lastUsedAt: state.presence.usedAt(replicaId), isMute };
 }
 
+/** A ready job, with the best candidate for it. */
+interface Match {
+  readonly ready: ReadyJob;
+  readonly candidate: Candidate;
+}
+
+/** Replicas have several builds. */
+interface BuildTurn {
+  /** Of these one is to make itself another, so they take no jobs ahead: one has to idle. undefined: none is. */
+  readonly from: Build | undefined;
+  /** Idle ones of `from` take jobs of this build alone. undefined: of their own, too. */
+  readonly to: Build | undefined;
+}
+
 /** The first job in order that one of the candidates may take, with the best such candidate. */
-function bestMatch(
+function bestMatch(state: EndpointState, candidates: readonly Candidate[], now: number): Match | null {
+  expireQueued(state, now);
+  const loads = buildLoads(state, now);
+  if (loads === null) return firstMatch(state, candidates, null, now);
+  const change = nextBuildChange(state, loads, now);
+  if (change === null) return firstMatch(state, candidates, { from: undefined, to: undefined }, now);
+  const { from, to, at } = change;
+  if (at > now) {
+    state.due(at);
+    return firstMatch(state, candidates, { from: undefined, to: undefined }, now);
+  }
+  // The jobs that it would change for may be kept from it: then there are its own.
+  return (
+    firstMatch(state, candidates, { from, to }, now) ?? firstMatch(state, candidates, { from, to: undefined }, now)
+  );
+}
+
+/** @param turn null: every replica takes jobs of every release */
+function firstMatch(
   state: EndpointState,
   candidates: readonly Candidate[],
+  turn: BuildTurn | null,
   now: number,
-): { ready: ReadyJob; candidate: Candidate } | null {
-  expireQueued(state, now);
+): Match | null {
   const lanes = lanesInOrder(batchTurn(state, now), now);
+  const { builds } = state.releases;
+  /** Builds whose next job waits for a replica that idles. */
+  const waited = new Set<Build | undefined>();
   for (const line of joinedGoFirst(state) ? (["joined", ...lanes] as const) : lanes) {
     const lane = line === "joined" ? "batch" : line;
     const able = candidates.filter(({ replicaId }) => serves(state, replicaId, lane));
     const serving = servingOf(state, lane, lanes[0], able, now);
-    for (let place = 0; place < LOOK_AHEAD; place += 1) {
-      const ready = readyAt(state, lane, place);
-      if (ready === null) break;
+    for (const ready of readyFor(state, lane, candidates, turn)) {
       const { job } = ready;
       const isJoined = lane === "batch" && hasJoined(job);
       if (line === "joined" && !isJoined) break;
@@ -114,15 +154,18 @@ function bestMatch(
       // It must start soon: whichever pod has a replica free, whatever lanes that serves.
       const takers = isJoined ? candidates : own;
       if (takers.length === 0) break;
-      const suited = suitedFor(job, takers);
-      // It goes first, so nothing behind it goes ahead of it either.
-      if (suited.length === 0) return null;
-      const candidate = suited.find(
-        ({ nodeId, replicaId }) =>
-          mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) &&
-          mayBeOffered(state, job, replicaId, now) &&
-          suitsBuild(state, replicaId, job.release),
-      );
+      const fitting = takers.filter((one) => fitOf(state, one, job.release, turn) !== "none");
+      if (fitting.length === 0 || waited.has(builds.get(job.release))) continue;
+      const suited = suitedFor(job, fitting);
+      // It goes first, so nothing behind it that the same replicas run goes ahead of it either.
+      if (suited.length === 0 && turn === null) return null;
+      if (suited.length === 0) waited.add(builds.get(job.release));
+      const may = ({ nodeId, replicaId }: Candidate): boolean =>
+        mayTake(job.avoid, nodeId, otherNodes(state, nodeId), now) && mayBeOffered(state, job, replicaId, now);
+      // One that has to change goes last, and of those the one that was not needed for longest.
+      const candidate =
+        suited.find((one) => fitOf(state, one, job.release, turn) === "has" && may(one)) ??
+        suited.findLast((one) => fitOf(state, one, job.release, turn) === "changes" && may(one));
       if (candidate !== undefined) return { ready, candidate };
       if (job.avoid !== null) state.due(job.avoid.until);
     }
@@ -136,6 +179,49 @@ function joinedGoFirst(state: EndpointState): boolean {
   const job = readyAt(state, "batch", 0)?.job;
   const first = readyAt(state, "interactive", 0)?.job;
   return job !== undefined && first !== undefined && hasJoined(job) && interactiveRank(job) < first.rank;
+}
+
+/** How a replica comes to a release's jobs: it has the build, makes itself one of it, or does neither now. */
+function fitOf(
+  state: EndpointState,
+  { replicaId, held, works }: Candidate,
+  release: number,
+  turn: BuildTurn | null,
+): "has" | "changes" | "none" {
+  if (turn === null) return "has";
+  const build = state.replicas.get(replicaId)?.build ?? null;
+  const isGiver = build !== null && build === turn.from;
+  if (isGiver && turn.to !== undefined) {
+    const isFree = held === 0 && !isOnErrand(state, replicaId);
+    return isFree && state.releases.builds.get(release) === turn.to ? "changes" : "none";
+  }
+  return hasBuild(state, replicaId, release) && !(isGiver && works) ? "has" : "none";
+}
+
+/** The first ready jobs of a lane; where replicas have several builds, of the releases that one of these comes to. */
+function* readyFor(
+  state: EndpointState,
+  lane: Lane,
+  candidates: readonly Candidate[],
+  turn: BuildTurn | null,
+): Generator<ReadyJob> {
+  if (turn === null) {
+    for (let place = 0; place < LOOK_AHEAD; place += 1) {
+      const ready = readyAt(state, lane, place);
+      if (ready === null) return;
+      yield ready;
+    }
+    return;
+  }
+  const { releases } = state.waiting;
+  const fitting = releases
+    .all()
+    .map(({ release }) => release)
+    .filter((release) => candidates.some((one) => fitOf(state, one, release, turn) !== "none"));
+  const ids = releases.first(lane, new Set(fitting), LOOK_AHEAD);
+  for (const [place, id] of ids.entries()) {
+    yield state.jobs.ready(id, (limit) => ids.slice(place + 1, place + 1 + limit));
+  }
 }
 
 function batchTurn(state: EndpointState, now: number): BatchTurn {
@@ -192,14 +278,12 @@ function servingOf(
   if (lane === "interactive" || state.waiting.queued(lane) === 0) return able;
   if (first === "batch") return able;
   const isExpected = (state.scaling.poolOf("interactive")?.reserve.quietAt(now) ?? null) !== null;
-  const serving = able.filter(
-    ({ replicaId, works }) => !works || !isExpected || !serves(state, replicaId, "interactive"),
-  );
+  const serving = able.filter(({ replicaId, works }) => !works || !isExpected || !isForInteractive(state, replicaId));
   const { isHeldBack, until } = batchHeldBack(state, now);
   if (!isHeldBack) return serving;
   // By then an idle replica is theirs, whatever else happens or does not.
   if (until !== null) state.due(until);
-  return serving.filter(({ replicaId }) => !serves(state, replicaId, "interactive"));
+  return serving.filter(({ replicaId }) => !isForInteractive(state, replicaId));
 }
 
 /** Whether batch jobs leave all idle replicas to interactive ones, and until when, unless another one of these comes. */
@@ -207,11 +291,16 @@ export function batchHeldBack(
   state: EndpointState,
   now: number,
 ): { readonly isHeldBack: boolean; readonly until: number | null } {
-  const shared = readyOf(state).filter(({ id }) => serves(state, id, "interactive"));
+  const shared = readyOf(state).filter(({ id }) => isForInteractive(state, id));
   const { replicas, fewerAt } = keptForInteractive(state, shared.length, now);
   const idle = shared.filter(({ id }) => !state.works(id)).length;
   const isHeldBack = replicas > 0 && idle <= replicas;
   return { isHeldBack, until: isHeldBack ? fewerAt() : null };
+}
+
+/** Whether interactive jobs that are still to come may go to a replica: its pod takes them, and they need its build. */
+function isForInteractive(state: EndpointState, id: ReplicaId): boolean {
+  return serves(state, id, "interactive") && isExpectedAt(state, id);
 }
 
 /** Whether the pod of a replica takes jobs of a lane. */
@@ -279,6 +368,7 @@ function grant(
   const { config, world } = state;
   if (config === null) return null;
   const replica = state.replicas.get(to.replicaId);
+  changeBuild(state, to.replicaId, job.release, now);
   const running = grantLease(job, {
     token: makeToken(state.nextCounter(), (length) => world.randomBytes(length)),
     replicaId: to.replicaId,

@@ -2,6 +2,7 @@ import type { NewCanary } from "#contract/canary";
 import type { ReplicaId } from "#contract/ids";
 import { LOG_LINES_KEPT } from "#contract/limits";
 import type { ReleaseState } from "#contract/verification";
+import type { Build } from "#durable-objects/replicas/build-change";
 import type { Card, Trial } from "#durable-objects/replicas/release-gate";
 import {
   integer,
@@ -59,6 +60,7 @@ export class ReleaseStore {
   #trials: Map<number, Trial[]> | null = null;
   #marks: Map<number, ReleaseMarks> | null = null;
   #wish: ReleaseWish | null | undefined;
+  #builds: Map<number, Build> | null = null;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
@@ -69,6 +71,19 @@ export class ReleaseStore {
     this.#trials = null;
     this.#marks = null;
     this.#wish = undefined;
+    this.#builds = null;
+  }
+
+  /** The builds of releases that were active, or a canary, since this is noted. */
+  get builds(): ReadonlyMap<number, Build> {
+    return this.#allBuilds();
+  }
+
+  noteBuild(release: number, build: Build): void {
+    const builds = this.#allBuilds();
+    if (builds.get(release) === build) return;
+    builds.set(release, build);
+    this.#db.exec("INSERT OR REPLACE INTO release_builds (release, build) VALUES (?, ?)", release, build);
   }
 
   get wish(): ReleaseWish | null {
@@ -208,6 +223,15 @@ export class ReleaseStore {
         ]),
     );
     return this.#marks;
+  }
+
+  #allBuilds(): Map<number, Build> {
+    this.#builds ??= new Map(
+      this.#db
+        .exec("SELECT release, build FROM release_builds")
+        .map((row) => [integer(row, "release"), textOrNull(row, "build")]),
+    );
+    return this.#builds;
   }
 
   #readWish(): ReleaseWish | null {

@@ -3,14 +3,12 @@
  * first where its pod has room, and the old one works until then; where there is no room, the old one goes first.
  */
 import type { PodId, ReplicaId } from "#contract/ids";
+import { expectedBuilds, heldUntil, outdated } from "#durable-objects/endpoint/builds-at-work";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
-import { drain } from "#durable-objects/endpoint/replica-life";
-import { isCapacity, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import { drain, endedAt } from "#durable-objects/endpoint/replica-life";
+import { isCapacity, isOver, isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { DemandNumbers } from "#durable-objects/replicas/wanted";
-
-/** While new replicas crash, no further old one goes: they are all that works. */
-const CRASH_PAUSE_MS = 10 * 60_000;
 
 /** Replicas that work until another one is ready in their place. */
 function replaced(state: EndpointState): ReplicaRecord[] {
@@ -50,19 +48,30 @@ export function replace(state: EndpointState, replica: ReplicaRecord): void {
 
 /** The next step, if it is time for one: an old replica goes, or the next one is chosen. */
 export function advanceReplacements(state: EndpointState, now: number): void {
-  for (const old of replaced(state)) {
-    const here = state.replicas.all().filter((replica) => replica.podId === old.podId && isCapacity(replica));
-    const fresh = newReplicas(here, [old]).find((replica) => !isStarting(replica.state));
-    if (fresh !== undefined) state.replicas.put({ ...fresh, inPlaceOf: old.id });
-    if (fresh !== undefined || hasNoRoom(state, old, here.length)) drain(state, old);
+  const old = outdated(state, now);
+  const until = old.length === 0 ? null : activeHeldUntil(state, now);
+  if (until !== null) state.due(until);
+  for (const each of replaced(state)) {
+    const here = capacity(state).filter(({ podId }) => podId === each.podId);
+    const fresh = newReplicas(here, [each]).find((replica) => !isStarting(replica.state));
+    if (fresh !== undefined) state.replicas.put({ ...fresh, inPlaceOf: each.id });
+    const isHeld = until !== null && old.some(({ id }) => id === each.id);
+    if (fresh !== undefined || (!isHeld && hasNoRoom(state, each, here.length))) drain(state, each);
   }
-  if (replaced(state).length > 0) return;
-  const next = nextOutdated(state, now);
+  const next = until === null && replaced(state).length === 0 ? nextOutdated(state, old) : null;
   if (next === null) return;
   // One that nobody would start today needs no other in its place.
   const isSurplus = state.held(next.id) === 0 && capacity(state).length > wantedOf(state);
   if (isSurplus) drain(state, next);
   else replace(state, next);
+}
+
+/** Why a roll-out does not go on, in words; null: nothing holds it. */
+export function rollOutHeld(state: EndpointState, now: number): string | null {
+  const until = outdated(state, now).length === 0 ? null : activeHeldUntil(state, now);
+  if (until === null) return null;
+  const at = new Date(until).toISOString();
+  return `the roll-out of release ${state.config?.release} is held until ${at}: its replicas crash and none works`;
 }
 
 function capacity(state: EndpointState): ReplicaRecord[] {
@@ -85,52 +94,41 @@ function newReplicas(here: readonly ReplicaRecord[], olds: readonly ReplicaRecor
 /** The pod has answered that it cannot give one more. One at work goes after its job; an idle one at once. */
 function hasNoRoom(state: EndpointState, { podId }: ReplicaRecord, have: number): boolean {
   const told = state.demands.get(podId);
-  if (told === null || told.acknowledged !== told.version || told.wanted <= have) return false;
-  return told.shortage?.code === "all_slots_busy";
+  return told !== null && told.wanted > have && isFull(state, podId);
 }
 
-/** The one build that replicas should have; undefined: nobody can tell, or two releases are at work side by side. */
-function buildWanted({ config }: EndpointState): string | null | undefined {
-  if (config === null || config.removed || config.canary !== undefined) return undefined;
-  return config.needs?.build;
+/** What the pod said last is that its slots are taken, and since then none of them has been left, or is about to be. */
+function isFull(state: EndpointState, podId: PodId): boolean {
+  const told = state.demands.get(podId);
+  if (told?.shortage?.code !== "all_slots_busy" || told.acknowledged !== told.version) return false;
+  const { at } = told.shortage;
+  return state.replicas
+    .all()
+    .filter((replica) => replica.podId === podId)
+    .every((replica) =>
+      isOver(replica.state) ? endedAt(replica) < at : isCapacity(replica) && !isStarting(replica.state),
+    );
 }
 
-/** One that runs what its machine's owner installed takes any release. */
-function isOutdated({ build }: ReplicaRecord, wanted: string | null): boolean {
-  return build != null && build !== wanted;
+/** When replicas of the active release's build may be started in the place of others again; null: they may. */
+function activeHeldUntil(state: EndpointState, now: number): number | null {
+  const [active] = expectedBuilds(state) ?? [];
+  return active === undefined ? null : heldUntil(state, active, now);
 }
 
 /**
- * Whether a replica may take a job of a release. While builds change, jobs of the active release go to replicas that have
- * its build, and those of earlier ones to the others: else each replica that asks would remake itself at once.
+ * One replica at a time that nobody needs for its build any more, an idle one before the others; null: none, or not now.
+ * However many more are wanted: those that there is room for start with the new build anyway, and come first.
  */
-export function suitsBuild(state: EndpointState, replicaId: ReplicaId, release: number): boolean {
-  const wanted = buildWanted(state);
-  const replica = wanted === undefined ? null : state.replicas.get(replicaId);
-  if (wanted === undefined || replica === null || replica.build == null) return true;
-  const isOld = isOutdated(replica, wanted);
-  if (release === state.config?.release) {
-    return !isOld || !capacity(state).some((other) => isStarting(other.state) || !isOutdated(other, wanted));
-  }
-  return isOld || !capacity(state).some((other) => !isStarting(other.state) && isOutdated(other, wanted));
-}
-
-/** One replica at a time whose build is not the active release's, an idle one before the others; null: none, or not now. */
-function nextOutdated(state: EndpointState, now: number): ReplicaRecord | null {
-  const build = buildWanted(state);
-  // A replica that has tried a release which is to become active has its build already.
-  if (build === undefined || state.releases.wish !== null) return null;
+function nextOutdated(state: EndpointState, old: readonly ReplicaRecord[]): ReplicaRecord | null {
   const here = capacity(state);
-  const outdated = here.filter((replica) => isOutdated(replica, build) && !isOnErrand(state, replica.id));
-  if (outdated.length === 0 || here.length < wantedOf(state)) return null;
-  if (here.some((replica) => isStarting(replica.state))) return null;
-  const works = here.some((replica) => replica.build === build);
-  const fails = state.replicas
-    .all()
-    .some((replica) => replica.state === "crashed" && now - (replica.changes.at(-1)?.at ?? 0) < CRASH_PAUSE_MS);
-  if (fails && !works) return null;
-  const [first] = outdated.toSorted(
-    (a, b) => state.held(a.id) - state.held(b.id) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id),
-  );
+  // A replica that has tried a release which is to become active has its build already.
+  if (state.releases.wish !== null || here.some((replica) => isStarting(replica.state))) return null;
+  const isShort = here.length < wantedOf(state);
+  const [first] = old
+    .filter(({ id, podId }) => !isOnErrand(state, id) && (!isShort || isFull(state, podId)))
+    .toSorted(
+      (a, b) => state.held(a.id) - state.held(b.id) || state.presence.usedAt(a.id) - state.presence.usedAt(b.id),
+    );
   return first ?? null;
 }

@@ -5,7 +5,6 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { noteStart } from "#durable-objects/endpoint/errands";
 import { dispatch } from "#durable-objects/endpoint/matcher";
 import * as gate from "#durable-objects/endpoint/release-gate";
-import { advanceReplacements } from "#durable-objects/endpoint/replacement";
 import * as replicas from "#durable-objects/endpoint/replica-life";
 import { sendErrands } from "#durable-objects/endpoint/replica-polls";
 import type { Reply } from "#durable-objects/endpoint/rpc";
@@ -27,7 +26,6 @@ export function reportReplica(
   const logNext = state.news.heard(known.id, report, now);
   state.effect({ type: "replica_changed" });
   const replica = replicas.report(state, known, report, now);
-  advanceReplacements(state, now);
   if (replica !== null) noteStart(state, replica, report, now);
   dispatch(state, now);
   sendErrands(state, now);

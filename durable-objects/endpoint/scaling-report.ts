@@ -6,6 +6,7 @@ import { refusal } from "#contract/problems";
 import { capacityIn, capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { verifyingNeed } from "#durable-objects/endpoint/release-gate";
+import { rollOutHeld } from "#durable-objects/endpoint/replacement";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs, stepped } from "#durable-objects/endpoint/scaling";
 import { worded } from "#durable-objects/endpoint/scaling-decide";
@@ -59,7 +60,7 @@ export function scalingReport(state: EndpointState, limit: number, now: number):
       waiting: { ...queued },
       cold_start_s: cold === null ? null : cold / 1_000,
       service_s: first?.serviceMs == null ? null : first.serviceMs / 1_000,
-      reason: [...reasons, ...(lack === null ? [] : [lack])].join("; "),
+      reason: [...reasons, lack, rollOutHeld(state, now)].filter((reason) => reason !== null).join("; "),
       warm: hold === null || hold.until <= now ? null : { replicas: hold.replicas, until: iso(hold.until) },
       decisions: scaling.decisions(limit).map(({ at, from, to, reason }) => ({ at: iso(at), from, to, reason })),
     },

@@ -2,6 +2,7 @@ import { AlarmClock } from "#durable-objects/endpoint/alarm-clock";
 import type { Outcome } from "#durable-objects/endpoint/call-group";
 import { planDemand } from "#durable-objects/endpoint/demand";
 import type { EndpointEffect, EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { advanceReplacements } from "#durable-objects/endpoint/replacement";
 import { decideScaling } from "#durable-objects/endpoint/scaling-decide";
 import type { World } from "#durable-objects/sql/database";
 import type { LateWrites } from "#durable-objects/sql/late-writes";
@@ -172,8 +173,9 @@ export class Turns {
     }
   }
 
-  /** What follows from the turn: how many replicas are worth having now, and what the pods are told of it. */
+  /** What follows from the turn: which replicas go, how many are worth having now, and what the pods are told of it. */
   #settle(now: number): void {
+    advanceReplacements(this.#state, now);
     decideScaling(this.#state, now);
     planDemand(this.#state, now);
   }

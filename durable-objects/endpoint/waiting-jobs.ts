@@ -2,6 +2,7 @@ import type { JobId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { madeAt, numberOf } from "#durable-objects/endpoint/job-ids";
 import { LANES, laneNumber } from "#durable-objects/endpoint/job-rows";
+import { WaitingReleases } from "#durable-objects/endpoint/waiting-releases";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
 import { UNJOINED_RANK_MIN } from "#durable-objects/queue/joining";
 import { HEAD_KEYS, LaneHead } from "#durable-objects/queue/lane-head";
@@ -78,15 +79,19 @@ interface WaitingLane {
  */
 export class WaitingJobs {
   readonly #db: SqlDatabase;
+  /** The ready ones by release. */
+  readonly releases: WaitingReleases;
   #lanes: Readonly<Record<Lane, WaitingLane>> | null = null;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
+    this.releases = new WaitingReleases(db);
   }
 
   /** Drops what is in memory, after a transaction was undone. */
   forget(): void {
     this.#lanes = null;
+    this.releases.forget();
   }
 
   /** Must be called before a change is written, so that what is read from storage does not hold it already. */
@@ -116,6 +121,7 @@ export class WaitingJobs {
     else {
       lane.ready.add(job);
       lane.head.add(job);
+      this.releases.entered(job);
     }
   }
 
@@ -126,6 +132,7 @@ export class WaitingJobs {
     else {
       lane.ready.remove(job);
       lane.head.remove(job);
+      this.releases.left(job);
     }
   }
 

@@ -2,6 +2,7 @@
 import type { JobId } from "#contract/ids";
 import { isTerminal, type JobWhy } from "#contract/job";
 import { refusal } from "#contract/problems";
+import { buildLoads, hasBuild, nextBuildChange } from "#durable-objects/endpoint/builds-at-work";
 import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
 import type { StoredShortage } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
@@ -10,12 +11,19 @@ import { positionOf } from "#durable-objects/endpoint/job-snapshots";
 import { batchHeldBack } from "#durable-objects/endpoint/matcher";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
+import { rollOutHeld } from "#durable-objects/endpoint/replacement";
 import type { Reply } from "#durable-objects/endpoint/rpc";
 import { coldStartMs, type PoolScaling } from "#durable-objects/endpoint/scaling";
 import { etaMs } from "#durable-objects/queue/eta";
 import { phaseOf, type QueuedJob } from "#durable-objects/queue/job-record";
 import { hasJoined, joinsAt } from "#durable-objects/queue/joining";
-import { type BatchFacts, type WaitFacts, waitReasons, waitSummary } from "#durable-objects/queue/wait-reasons";
+import {
+  type BatchFacts,
+  type OtherBuild,
+  type WaitFacts,
+  waitReasons,
+  waitSummary,
+} from "#durable-objects/queue/wait-reasons";
 import { FAST_FAILURE_MS } from "#durable-objects/replicas/crash-backoff";
 import { isStarting, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 
@@ -109,11 +117,24 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     },
     shortage: short,
     scaling: pool?.last == null ? null : pool.last.reason,
+    otherBuild: otherBuild(state, job, ready, now),
     batch: job.lane === "batch" && pool !== null ? batchFacts(state, job, pool, now) : null,
     joined: hasJoined(job) ? { at: joinsAt(job), expiresAt: job.expiresAt } : null,
     regions: config?.settings.regions ?? [],
     job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
+}
+
+function otherBuild(
+  state: EndpointState,
+  { release }: QueuedJob,
+  ready: readonly ReplicaRecord[],
+  now: number,
+): OtherBuild | null {
+  if (ready.length === 0 || ready.some(({ id }) => hasBuild(state, id, release))) return null;
+  const change = nextBuildChange(state, buildLoads(state, now) ?? [], now);
+  const isForIt = change !== null && change.to === state.releases.builds.get(release);
+  return { ready: ready.length, changeAt: isForIt ? change.at : null, held: rollOutHeld(state, now) };
 }
 
 function batchFacts(state: EndpointState, job: QueuedJob, { batchDueAt }: PoolScaling, now: number): BatchFacts {

@@ -47,6 +47,8 @@ export interface WaitFacts {
   readonly regions: readonly string[];
   /** What the scaler last said of how many replicas are worth having; null: it has not been asked. */
   readonly scaling: string | null;
+  /** Replicas are ready, but none of the build that the job's release needs; null: that is not so. */
+  readonly otherBuild: OtherBuild | null;
   readonly batch: BatchFacts | null;
   /** It was a batch job, and waits with the interactive ones since then; null: it was none. */
   readonly joined: { readonly at: number; readonly expiresAt: number } | null;
@@ -56,6 +58,15 @@ export interface WaitFacts {
     /** What ended its last attempt. */
     readonly lastError: string | null;
   };
+}
+
+export interface OtherBuild {
+  /** Ready replicas of other builds. */
+  readonly ready: number;
+  /** When one of them changes its build, not before now; null: not by time alone. */
+  readonly changeAt: number | null;
+  /** What keeps all of them from it, in words; null: nothing does. */
+  readonly held: string | null;
 }
 
 /** Of batch jobs only. */
@@ -112,6 +123,9 @@ function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
 
 function capacity(facts: WaitFacts): WaitReason[] {
   const { ready, starting, idle } = facts.replicas;
+  if (facts.otherBuild !== null) {
+    return [...changes(facts, facts.otherBuild), ...(starting === null ? [] : [startingUp(facts, starting)])];
+  }
   const lane = batchLane(facts);
   if (lane !== null && starting === null) return [lane];
   if (lane === null && idle > 0 && idle >= facts.place) return [];
@@ -134,6 +148,17 @@ function busyHere(facts: WaitFacts): WaitReason {
   const top = replicas.ready >= replicas.max ? " More cannot run than max_replicas allows." : scaling;
   const until = etaMs === null ? null : iso(now + etaMs);
   return { code: "all_slots_busy", detail: `${works}; ${first}.${top}`, until, ahead };
+}
+
+function changes({ now, place }: WaitFacts, { ready, changeAt, held }: OtherBuild): WaitReason[] {
+  const others = ready === 1 ? "the one ready replica has" : `the ${ready} ready replicas have`;
+  const next =
+    changeAt === null
+      ? "One changes to it when that saves more time than it takes"
+      : `One changes to it once it idles${changeAt > now ? `, from ${iso(changeAt)} on` : ""}`;
+  const detail = `Its release needs another build than ${others}. ${held === null ? next : `Held: ${held}`}.`;
+  const until = changeAt !== null && changeAt > now ? iso(changeAt) : null;
+  return [{ code: "all_slots_busy", detail, until, ahead: place - 1 }];
 }
 
 const working = (ready: number): string =>

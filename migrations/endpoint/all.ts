@@ -11,6 +11,7 @@ import { releaseEvents } from "./0010-release-events.ts";
 import { joined } from "./0011-joined.ts";
 import { batchPlaces } from "./0012-batch-places.ts";
 import { numberedRows } from "./0013-numbered-rows.ts";
+import { releaseBuilds } from "./0014-release-builds.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
 export const endpointMigrations = [
@@ -27,4 +28,5 @@ export const endpointMigrations = [
   joined,
   batchPlaces,
   numberedRows,
+  releaseBuilds,
 ];

@@ -1,5 +1,9 @@
+import { runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { JsonObject } from "#contract/exact-json";
+import { EndpointId, ownerKey } from "#contract/ids";
+import { exampleBuild } from "#test/contract/example-build";
 import { png } from "#test/worker/pictures";
 import { dataUri } from "#test/worker/workflow-files";
 import {
@@ -63,6 +67,21 @@ describe("a canary", () => {
     expect(await jsonOf(await call("GET", "visible/releases/1"))).toMatchObject({ canary: null });
     const list = await jsonOf(await call("GET", "visible/releases"));
     expect(list).toMatchObject({ data: [{ canary: { weight: 0.5, results: null } }, { canary: null }] });
+  });
+
+  it("is known to the endpoint's object with its build, so that replicas of it can be kept apart", async () => {
+    const builds = [exampleBuild, { ...exampleBuild, baseComfyVersion: "0.34.0" }];
+    const digests = await Promise.all(
+      builds.map(async (json) => (await jsonOf(await send("POST", "/v1/builds", { key: workspace.key, json }))).digest),
+    );
+    const { id } = await makeEndpoint(workspace.key, "two-builds", { build: digests[0] });
+    await patch("two-builds", { build: digests[1] ?? null, activate: false });
+    await canary("two-builds", 2, { weight: 0.1 });
+    const stub = env.ENDPOINTS.getByName(ownerKey(EndpointId.parse(id)));
+    const rows = await runInDurableObject(stub, async (_, { storage }) =>
+      storage.sql.exec("SELECT release, build FROM release_builds ORDER BY release").toArray(),
+    );
+    expect(rows).toEqual(digests.map((build, index) => ({ release: index + 1, build })));
   });
 
   it("ends with weight 0, and with any activation", async () => {

@@ -2,13 +2,8 @@ import type { EndpointId, WorkspaceId } from "#contract/ids";
 import type { CanaryConfig } from "#durable-objects/endpoint/canary";
 import type { EndpointConfig, ReleaseNeeds } from "#durable-objects/endpoint/rpc";
 import { findBuild } from "#worker/catalog/builds";
-import {
-  type EndpointRow,
-  type EndpointWithRelease,
-  findEndpoint,
-  markApplied,
-  type StoredCanary,
-} from "#worker/catalog/endpoints";
+import { type EndpointRow, type EndpointWithRelease, findEndpoint, markApplied } from "#worker/catalog/endpoints";
+import { findReleaseSummary } from "#worker/catalog/releases";
 import type { Env } from "#worker/env";
 import type { Arrival } from "#worker/http/call";
 import { introducePod } from "#worker/placement/introduce-pod";
@@ -28,8 +23,8 @@ export async function applyConfig(env: Env, workspaceId: WorkspaceId, id: Endpoi
     const { endpoint } = found;
     // The object will ask its pods for replicas at once.
     await Promise.all(endpoint.pods.map(({ pod_id }) => introducePod(env, pod_id, workspaceId)));
-    const needs = await needsOf(env, found);
-    await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint, needs)));
+    const [needs, canary] = await Promise.all([needsOf(env, found), canaryOf(env, endpoint)]);
+    await askEndpoint(env, endpoint.key, "repeatable", (object) => object.configure(configOf(endpoint, needs, canary)));
     const after = await findEndpoint(env.CATALOG, workspaceId, id);
     if (after === undefined || after.endpoint.version === endpoint.version) {
       await markApplied(env.CATALOG, id, endpoint.version);
@@ -48,10 +43,13 @@ export async function tellObject(call: Arrival, workspaceId: WorkspaceId, id: En
   }
 }
 
-function canaryOf(stored: StoredCanary): CanaryConfig {
+async function canaryOf(env: Env, { id, canary: stored }: EndpointRow): Promise<CanaryConfig | undefined> {
+  if (stored === null) return undefined;
+  const release = await findReleaseSummary(env.CATALOG, id, stored.release);
   return {
     id: stored.id,
     release: stored.release,
+    build: release?.build ?? null,
     weight: stored.weight,
     maxErrorRateIncrease: stored.max_error_rate_increase,
     maxLatencyRatio: stored.max_latency_ratio,
@@ -67,7 +65,11 @@ async function needsOf(env: Env, { endpoint, release }: EndpointWithRelease): Pr
   return { build: release.build, models: [...models] };
 }
 
-function configOf(endpoint: EndpointRow, needs: ReleaseNeeds | undefined): EndpointConfig {
+function configOf(
+  endpoint: EndpointRow,
+  needs: ReleaseNeeds | undefined,
+  canary: CanaryConfig | undefined,
+): EndpointConfig {
   return {
     endpointId: endpoint.id,
     workspaceId: endpoint.workspaceId,
@@ -77,6 +79,6 @@ function configOf(endpoint: EndpointRow, needs: ReleaseNeeds | undefined): Endpo
     slug: endpoint.slug,
     release: endpoint.activeRelease,
     settings: endpoint.settings,
-    ...(endpoint.canary === null ? {} : { canary: canaryOf(endpoint.canary) }),
+    ...(canary === undefined ? {} : { canary }),
   };
 }

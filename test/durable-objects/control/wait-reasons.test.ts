@@ -30,6 +30,7 @@ const FACTS: WaitFacts = {
   scaling: null,
   batch: null,
   joined: null,
+  otherBuild: null,
   job: { availableAt: null, avoid: null, lastError: null },
 };
 const replicas = (more: Partial<WaitFacts["replicas"]>): WaitFacts["replicas"] => ({ ...FACTS.replicas, ...more });
@@ -49,6 +50,18 @@ describe("the sentence of a busy queue", () => {
     expect(working?.detail).toContain("The one ready replica works");
     const [standing] = waitReasons({ ...FACTS, place: 2, replicas: replicas({ idle: 1, idleNodes: [here] }) });
     expect(standing?.detail).toContain("One replica is ready; 1 job goes before this one.");
+  });
+});
+
+describe("the sentence of a job whose release needs another build", () => {
+  it.each([
+    [{ ready: 1, changeAt: NOW, held: null }, "than the one ready replica has. One changes to it once it idles."],
+    [{ ready: 3, changeAt: NOW + 1_000, held: null }, `idles, from ${new Date(NOW + 1_000).toISOString()} on.`],
+    [{ ready: 3, changeAt: null, held: null }, "One changes to it when that saves more time than it takes."],
+    [{ ready: 3, changeAt: null, held: "they crash" }, "than the 3 ready replicas have. Held: they crash."],
+  ])("of %j says when it gets it", (otherBuild, words) => {
+    const [first] = waitReasons({ ...FACTS, otherBuild });
+    expect(first).toMatchObject({ code: "all_slots_busy", detail: expect.stringContaining(words) });
   });
 });
 

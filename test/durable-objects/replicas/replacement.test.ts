@@ -8,9 +8,9 @@ import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts"
 const [OLD, NEW] = ["a".repeat(64), "b".repeat(64)];
 
 /** An endpoint whose active release needs a build. */
-function activate(world: EndpointHarness, build: string | null, release = 1): void {
+function activate(world: EndpointHarness, build: string | null, release = 1, floor = 2): void {
   const { endpointId, workspaceId, podId } = world;
-  const settings = { ...DEFAULT_SETTINGS, min_replicas: 2, max_replicas: 4 };
+  const settings = { ...DEFAULT_SETTINGS, min_replicas: floor, max_replicas: 4 };
   const needs = { build, models: [] };
   world.call((core) => core.configure({ endpointId, workspaceId, podId, slug: "picture", release, settings, needs }));
 }
@@ -94,6 +94,29 @@ describe("a replica that is replaced by hand", () => {
     const lease = world.answers.findLast(({ replicaId }) => replicaId === busy.id)?.answer.lease;
     expect(lease).toBeTruthy();
     if (lease) expect(world.complete(busy, lease)).toMatchObject({ ok: true });
+  });
+
+  it("goes one at a time where the pod has no room, however many are to go", () => {
+    const { world, replicas } = running();
+    activate(world, OLD, 1, 4);
+    const all = [...replicas, ready(world), ready(world)];
+    answer(world, all);
+    for (const each of all) world.call((core) => core.replaceReplica(world.workspaceId, each.id));
+    const states = () => all.map((each) => stateOf(world, each)).sort();
+    answer(world, all, "all_slots_busy");
+    expect(states()).toEqual(["draining", "ready", "ready", "ready"]);
+    world.pass(3_000);
+    answer(world, all, "all_slots_busy");
+    expect(states()).toEqual(["draining", "ready", "ready", "ready"]);
+    for (const each of all) if (stateOf(world, each) === "draining") report(world, each, "stopped");
+    world.pass(10);
+    const fifth = world.replica();
+    const placed = () => [...all.filter((each) => stateOf(world, each) !== "stopped"), fifth];
+    world.pass(3_000);
+    answer(world, placed(), "all_slots_busy");
+    expect(states()).toEqual(["ready", "ready", "ready", "stopped"]);
+    report(world, fifth, "ready");
+    expect(states()).toEqual(["draining", "ready", "ready", "stopped"]);
   });
 
   it("stays while new ones crash: there being no room is another thing", () => {
@@ -222,20 +245,47 @@ describe("an active release of another build", () => {
     expect(replicas.map(({ id }) => id)).toContain(world.answers.at(-1)?.replicaId);
   });
 
-  it("takes no further place while its replicas crash", () => {
+  it("takes no further place while its replicas crash, says until when, and then goes on by itself", () => {
     const { world, replicas } = running();
     activate(world, NEW, 2);
     answer(world, replicas, "all_slots_busy");
     const gone = replicas.filter((each) => stateOf(world, each) === "draining");
+    const left = replicas.filter((each) => !gone.includes(each));
     for (const each of gone) report(world, each, "stopped");
     world.pass(10);
     const third = world.replica();
     report(world, third, "crashed", NEW);
-    answer(
-      world,
-      replicas.filter((each) => !gone.includes(each)),
-      "all_slots_busy",
-    );
-    expect(replicas.filter((each) => stateOf(world, each) === "ready")).toHaveLength(1);
+    const crashedAt = world.now;
+    const pass = (untilMs: number): void => {
+      while (world.now < crashedAt + untilMs) {
+        world.pass(Math.min(20_000, crashedAt + untilMs - world.now));
+        answer(world, left, "all_slots_busy");
+        for (const each of left) world.poll(each);
+      }
+    };
+    const standing = () => [world.core.demand()?.drain, left.map((each) => stateOf(world, each))];
+    const reason = () => {
+      const reply = world.core.scaling(world.workspaceId, 1);
+      return reply.ok ? reply.scaling.reason : reply.code;
+    };
+    pass(10 * 60_000 - 1);
+    expect(standing()).toEqual([[], ["ready"]]);
+    const until = new Date(crashedAt + 10 * 60_000).toISOString();
+    expect(reason()).toContain(`the roll-out of release 2 is held until ${until}`);
+    world.pass(1);
+    expect(wanted(world)).toBe(3);
+    expect(reason()).not.toContain("held");
+    answer(world, left, "all_slots_busy");
+    expect(standing()).toEqual([left.map(({ id }) => id), ["draining"]]);
+  });
+
+  it("begins though replicas of the build before it have crashed", () => {
+    const world = new EndpointHarness();
+    activate(world, OLD);
+    report(world, world.replica(), "crashed");
+    const replicas = [ready(world), ready(world)];
+    answer(world, replicas);
+    activate(world, NEW, 2);
+    expect(wanted(world)).toBe(3);
   });
 });
