@@ -2,7 +2,6 @@
 import type { Lane } from "#contract/job";
 import type { QueuedJob } from "#durable-objects/queue/job-record";
 import { rankOf } from "#durable-objects/queue/order";
-import type { PodLanes } from "#durable-objects/replicas/pods-and-lanes";
 
 /** So long before its start deadline a batch job joins the interactive lane: long enough for a start of a replica or two. */
 export const BATCH_JOINS_BEFORE_MS = 5 * 60_000;
@@ -13,6 +12,11 @@ export const SHORT_WAIT_MS = 2 * BATCH_JOINS_BEFORE_MS;
 const AHEAD_OF_BATCH = 10_000_000_000_000;
 /** Batch jobs of a lower rank than this have joined, or were put before one that has by hand. */
 export const UNJOINED_RANK_MIN = 0;
+
+/** The lanes that a pod serves. */
+interface ServedLanes {
+  readonly lanes: readonly Lane[];
+}
 
 type Wait = Pick<QueuedJob, "createdAt" | "expiresAt">;
 
@@ -26,7 +30,7 @@ export function joinsAt({ createdAt, expiresAt }: Wait): number {
  * In which lane jobs that have joined wait. Where a pod takes batch jobs and no interactive ones they stay in theirs, ahead
  * of all that have not joined: in the other one they would be out of the reach of that pod's replicas.
  */
-export function laneOfJoined(pods: readonly PodLanes[]): Lane {
+export function laneOfJoined(pods: readonly ServedLanes[]): Lane {
   return pods.some(({ lanes }) => lanes.includes("batch") && !lanes.includes("interactive")) ? "batch" : "interactive";
 }
 
