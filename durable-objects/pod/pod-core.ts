@@ -34,7 +34,7 @@ import { summaries, summaryOf } from "#durable-objects/pod/node-view";
 import { noNode, noPod, type PodEffect, PodState } from "#durable-objects/pod/pod-state";
 import type { PodRecord } from "#durable-objects/pod/pod-store";
 import { pollAge } from "#durable-objects/pod/poll-order";
-import type { Demand, DemandReply, NodeChange, VersionedPodSettings } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply, GivenReplica, NodeChange, VersionedPodSettings } from "#durable-objects/pod/rpc";
 import { takeUp } from "#durable-objects/pod/take-up";
 import { nextTerms, tellTerms } from "#durable-objects/pod/terms";
 import { FAIR_TURN_MS, turnEnds, turnOf } from "#durable-objects/replicas/reclaim";
@@ -239,6 +239,14 @@ export class PodCore {
     memory.metrics = { figures, at: now };
     memory.knowsWatched = isWatched(memory, now);
     return { ok: true, nextInMs: memory.knowsWatched ? METRICS_WATCHED_MS : METRICS_UNWATCHED_MS };
+  }
+
+  replicasOn(identity: NodeIdentity): Reply<{ replicas: GivenReplica[] }> {
+    const node = this.#nodeOf(identity);
+    if (node === null) return noNode();
+    const { store } = this.#state;
+    const given = [...store.replicasOn(node.id), ...store.lostOn(node.id)];
+    return { ok: true, replicas: given.map(({ id, endpointId }) => ({ replicaId: id, endpointId })) };
   }
 
   listNodes(workspaceId: WorkspaceId): Reply<{ nodes: NodeSummary[] }> {

@@ -7,7 +7,14 @@ import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { PodEffect } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
-import type { Demand, DemandReply, NodeChange, PodRpc, VersionedPodSettings } from "#durable-objects/pod/rpc";
+import type {
+  Demand,
+  DemandReply,
+  GivenReplica,
+  NodeChange,
+  PodRpc,
+  VersionedPodSettings,
+} from "#durable-objects/pod/rpc";
 import { ObjectStorageDatabase } from "#durable-objects/sql/object-storage";
 import type { Env } from "#worker/env";
 
@@ -95,6 +102,10 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
 
   async mayReturn(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean> {
     return this.#turn((core) => core.mayReturn(endpointId, replicaId, nodeId));
+  }
+
+  async replicasOn(node: NodeIdentity): Promise<Reply<{ replicas: GivenReplica[] }>> {
+    return this.#turn((core) => core.replicasOn(node));
   }
 
   async listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>> {

@@ -49,6 +49,12 @@ export interface PlacedReplica {
   readonly gpuType: string | null;
 }
 
+/** A replica that a node was given, and what it is of. */
+export interface GivenReplica {
+  readonly replicaId: ReplicaId;
+  readonly endpointId: EndpointId;
+}
+
 export interface DemandReply {
   readonly replicas: readonly PlacedReplica[];
   /** Replicas of the pod's own warm floor that fall to this endpoint: it keeps at least so many on this pod. */
@@ -114,5 +120,10 @@ export interface PodRpc {
    * the replica up again or has it stopped; until then nobody knows.
    */
   mayReturn(endpointId: EndpointId, replicaId: ReplicaId, nodeId: NodeId): Promise<boolean>;
+  /**
+   * What the node may read for: the replicas it has, those on their way out and those it had when it was given up, which
+   * it may still have. Refused with `node_not_found` when it was removed.
+   */
+  replicasOn(node: NodeIdentity): Promise<Reply<{ replicas: GivenReplica[] }>>;
   listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>>;
 }

@@ -277,6 +277,27 @@ describe("what a replica runs", () => {
     expect((await release(mine.replica.replicaId, "2")).status).toBe(404);
     expect((await release(theirs.replica.replicaId, "1")).status).toBe(404);
     expect((await release(mine.replica.replicaId, "x")).status).toBe(422);
+    // An id of the endpoint's that nobody gave out, and another node of the pod.
+    const invented = `${mine.replica.replicaId.slice(0, -4)}zzzz`;
+    expect(await refusalOf(await release(invented, "1"))).toEqual({ status: 404, code: "replica_not_found" });
+    const beside = await joinNode(mine.workspace);
+    expect(await refusalOf(await release(mine.replica.replicaId, "1", beside.session))).toEqual({
+      status: 404,
+      code: "replica_not_found",
+    });
+  });
+
+  it("is closed to a node that was removed, and to one of a deleted pod", async () => {
+    const { workspace, replica } = await machineAtWork();
+    const { nodeId, session } = replica.node;
+    expect((await release(replica.replicaId, "1", session)).status).toBe(200);
+    const path = `/v1/pods/${workspace.podId}/nodes/${nodeId}`;
+    expect((await send("DELETE", path, { key: workspace.key })).status).toBe(204);
+    const unknown = { status: 404, code: "node_not_found" };
+    expect(await refusalOf(await release(replica.replicaId, "1", session))).toEqual(unknown);
+    await send("DELETE", "/v1/endpoints/fox", { key: workspace.key });
+    expect((await send("DELETE", `/v1/pods/${workspace.podId}`, { key: workspace.key })).status).toBe(204);
+    expect(await refusalOf(await release(replica.replicaId, "1", session))).toEqual(unknown);
   });
 });
 

@@ -10,9 +10,17 @@ import {
 } from "#contract/limits";
 import { Model } from "#contract/model";
 import { exampleBuild, exampleModel } from "#test/contract/example-build";
-import { agentHeaders, joinNode, type TestNode } from "#test/worker/agent-node";
+import { agentHeaders, joinNode, readyReplica, type TestNode } from "#test/worker/agent-node";
 import { safetensors } from "#test/worker/model-files";
-import { jsonOf, makeEndpoint, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
+import {
+  jsonOf,
+  makeEndpoint,
+  makeWorkspace,
+  refusalOf,
+  send,
+  submitJob,
+  type TestWorkspace,
+} from "#test/worker/workspace";
 import { sha256Hex } from "#worker/auth/digest";
 
 let workspace: TestWorkspace;
@@ -325,16 +333,30 @@ describe("a model", () => {
 });
 
 describe("a machine", () => {
-  let node: TestNode;
-  beforeAll(async () => {
-    node = await joinNode(workspace);
-  });
+  /** The hash of a model of the workspace with these bytes. */
+  const hashOf = async (bytes: Uint8Array<ArrayBuffer>) => String((await upload(bytes)).sha256);
+
+  /** A machine, the only one of its pod, with a replica whose release has a build with the model. */
+  async function machineThatRuns(sha256: string): Promise<TestNode & { readonly podId: string }> {
+    const { key } = workspace;
+    const slug = `runs-${sha256.slice(0, 8)}`;
+    const { id } = await jsonOf(await send("POST", "/v1/pods", { key, json: { name: slug } }));
+    const podId = String(id);
+    const entry = { ...exampleModel, sha256, sources: ["registry:"] };
+    const build = await jsonOf(await send("POST", "/v1/builds", { key, json: { ...exampleBuild, models: [entry] } }));
+    const pods = [{ pod_id: podId, lanes: ["interactive", "batch"] }];
+    await makeEndpoint(key, slug, { build: build.digest, pods });
+    await submitJob(key, slug);
+    const { node } = await readyReplica(await joinNode({ ...workspace, podId }));
+    return { ...node, podId };
+  }
   const download = (sha256: string, from: TestNode, headers: Record<string, string> = {}, method = "GET") =>
     send(method, `/agent/v1/models/${sha256}`, { key: from.session, headers: { ...agentHeaders(), ...headers } });
 
   it("gets a model of its workspace, whole or in ranges", async () => {
     const bytes = safetensors(1_000, 9);
-    const { sha256 } = await upload(bytes);
+    const sha256 = await hashOf(bytes);
+    const node = await machineThatRuns(sha256);
     const whole = await download(String(sha256), node);
     expect(whole.status).toBe(200);
     expect(whole.headers.get(SHA256_HEADER)).toBe(sha256);
@@ -354,6 +376,7 @@ describe("a machine", () => {
   });
 
   it("gets nothing that is not ready, unknown or another workspace's", async () => {
+    const node = await joinNode(workspace);
     const missing = { status: 404, code: "model_not_found" };
     expect(await refusalOf(await download("a".repeat(64), node))).toEqual(missing);
     const { sha256 } = await upload(safetensors(1_001, 9));
@@ -364,5 +387,26 @@ describe("a machine", () => {
     expect(await refusalOf(await download(open, node))).toEqual(missing);
     const unknown = await send("GET", `/agent/v1/models/${sha256}`, { headers: agentHeaders() });
     expect(unknown.status).toBe(401);
+  });
+
+  it("gets nothing any more once it is removed", async () => {
+    const sha256 = await hashOf(safetensors(1_004, 9));
+    const removed = await machineThatRuns(sha256);
+    expect((await download(String(sha256), removed)).status).toBe(200);
+    const path = `/v1/pods/${removed.podId}/nodes/${removed.nodeId}`;
+    expect((await send("DELETE", path, { key: workspace.key })).status).toBe(204);
+    const unknown = { status: 404, code: "node_not_found" };
+    expect(await refusalOf(await download(String(sha256), removed, { range: "bytes=0-1" }))).toEqual(unknown);
+  });
+
+  it("gets no model that none of its replicas needs", async () => {
+    const missing = { status: 404, code: "model_not_found" };
+    const needed = await hashOf(safetensors(1_003, 9));
+    const other = await hashOf(safetensors(1_005, 9));
+    const node = await machineThatRuns(needed);
+    expect((await download(needed, node)).status).toBe(200);
+    expect(await refusalOf(await download(other, node))).toEqual(missing);
+    const idle = await joinNode({ ...workspace, podId: node.podId });
+    expect(await refusalOf(await download(needed, idle))).toEqual(missing);
   });
 });

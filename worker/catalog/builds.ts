@@ -1,8 +1,8 @@
 /** Builds in the catalog: content-addressed, one row for the same build in a workspace. */
-import { and, asc, count, desc, eq, isNull, lt, notExists, or, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNull, lt, notExists, or, type SQL, sql } from "drizzle-orm";
 import type { Build, BuildSummary } from "#contract/api/builds";
 import { BuildManifest } from "#contract/build";
-import type { WorkspaceId } from "#contract/ids";
+import type { EndpointId, WorkspaceId } from "#contract/ids";
 import { builds, endpoints, releases } from "#migrations/catalog/schema";
 import { catalogOf } from "#worker/catalog/database";
 
@@ -49,6 +49,9 @@ export async function putBuild(database: D1Database, workspaceId: WorkspaceId, r
     .onConflictDoUpdate({ target: [builds.workspaceId, builds.digest], set: { manifest } });
 }
 
+/** The manifest is text of ours, in which nothing but a hash has 64 such digits. */
+const names = (sha256: string): SQL => sql`instr(${builds.manifest}, ${sha256}) > 0`;
+
 /** So many are named in a refusal. */
 const ENDPOINTS_NAMED_MAX = 5;
 
@@ -63,17 +66,32 @@ export async function endpointsWithModel(
     .from(endpoints)
     .innerJoin(releases, and(eq(releases.endpointId, endpoints.id), eq(releases.number, endpoints.activeRelease)))
     .innerJoin(builds, and(eq(builds.workspaceId, endpoints.workspaceId), eq(builds.digest, releases.build)))
-    // The manifest is text of ours, in which nothing but a hash has 64 such digits.
-    .where(
-      and(
-        eq(endpoints.workspaceId, workspaceId),
-        isNull(endpoints.deletedAt),
-        sql`instr(${builds.manifest}, ${sha256}) > 0`,
-      ),
-    )
+    .where(and(eq(endpoints.workspaceId, workspaceId), isNull(endpoints.deletedAt), names(sha256)))
     .orderBy(asc(endpoints.slug))
     .limit(ENDPOINTS_NAMED_MAX);
   return rows.map(({ slug }) => slug);
+}
+
+/** Whether a release of one of the endpoints, old or new, has a build with that model. */
+export async function anyReleaseNeedsModel(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  endpointIds: readonly EndpointId[],
+  sha256: string,
+): Promise<boolean> {
+  // One value, however many they are: D1 binds no more than a hundred.
+  const among = sql`(SELECT value FROM json_each(${JSON.stringify(endpointIds)}))`;
+  const catalog = catalogOf(database);
+  const theirs = catalog
+    .selectDistinct({ build: releases.build })
+    .from(releases)
+    .where(sql`${releases.endpointId} IN ${among}`);
+  const [row] = await catalog
+    .select({ digest: builds.digest })
+    .from(builds)
+    .where(and(eq(builds.workspaceId, workspaceId), inArray(builds.digest, theirs), names(sha256)))
+    .limit(1);
+  return row !== undefined;
 }
 
 /** Releases of living endpoints that name the build: the first ones. */

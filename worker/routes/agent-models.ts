@@ -4,6 +4,7 @@ import { SHA256_HEADER } from "#contract/agent";
 import { route } from "#contract/api/route";
 import { Sha256 } from "#contract/job";
 import { Problem } from "#contract/problems";
+import { requireNeededModel } from "#worker/auth/node-rights";
 import { handleAgent } from "#worker/http/agent-router";
 import { problemAnswer } from "#worker/http/answer";
 import { chooseRange, ifRangeHolds, noneMatchHits } from "#worker/outputs/range";
@@ -19,13 +20,16 @@ const getAgentModel = route({
   params: z.object({ model: Sha256 }),
   status: 200,
   returnTypes: ["application/octet-stream"],
-  problems: ["model_not_found", "range_not_satisfiable"],
+  problems: ["model_not_found", "node_not_found", "range_not_satisfiable"],
 });
 
-const download = handleAgent(getAgentModel, async ({ env, node: { workspaceId }, params, request, requestId }) => {
-  const { stored } = await askModels(env, workspaceId, "repeatable", (object) =>
-    object.stored(workspaceId, params.model),
-  );
+const download = handleAgent(getAgentModel, async ({ env, node, params, request, requestId }) => {
+  const { workspaceId } = node;
+  // Both are asked at once: of a model in many ranges the one question costs no more time than the other.
+  const [{ stored }] = await Promise.all([
+    askModels(env, workspaceId, "repeatable", (object) => object.stored(workspaceId, params.model)),
+    requireNeededModel(env, node, params.model),
+  ]);
   const etag = `"${stored.sha256}"`;
   const headers: Record<string, string> = {
     "content-type": "application/octet-stream",

@@ -16,9 +16,10 @@ import { Problem } from "#contract/problems";
 import { wholeNumber } from "#contract/whole-number";
 import { SOCKET_OWNER_HEADER, type SocketOwner } from "#durable-objects/endpoint/replica-sockets";
 import type { EndpointRpc, NodeIdentity } from "#durable-objects/endpoint/rpc";
+import { requireGivenReplica } from "#worker/auth/node-rights";
 import type { NodeSession } from "#worker/auth/node-session";
 import { findBuild } from "#worker/catalog/builds";
-import { findKeyOwner, findRelease } from "#worker/catalog/endpoints";
+import { findRelease } from "#worker/catalog/endpoints";
 import { handleAgent } from "#worker/http/agent-router";
 import { pollAnswer } from "#worker/http/poll-stream";
 import { agentEndpointKey } from "#worker/placement/agent-endpoint";
@@ -52,7 +53,7 @@ const getRelease = route({
   query: z.object({ release: wholeNumber(1, RELEASES_PER_ENDPOINT_MAX) }),
   status: 200,
   returns: ReleaseForAgent,
-  problems: ["replica_not_found", "release_not_found"],
+  problems: ["node_not_found", "replica_not_found", "release_not_found"],
 });
 
 const pollReplica = route({
@@ -112,11 +113,9 @@ const verification = handleAgent(reportVerification, async ({ env, node, params,
 });
 
 const release = handleAgent(getRelease, async ({ env, node, params, query }) => {
-  const key = await agentEndpointKey(env, node.workspaceId, params.replica);
-  const owner = await findKeyOwner(env.CATALOG, key);
-  const found = owner === undefined ? undefined : await findRelease(env.CATALOG, owner.endpointId, query.release);
-  // The pod is checked too: a machine of one pod has no business with the workflows of another.
-  if (found === undefined || !found.endpoint.pods.some(({ pod_id }) => pod_id === node.podId)) {
+  const { endpointId } = await requireGivenReplica(env, node, params.replica);
+  const found = await findRelease(env.CATALOG, endpointId, query.release);
+  if (found === undefined) {
     throw new Problem("release_not_found", "The replica's endpoint has no such release.");
   }
   const { endpoint, release: made } = found;
