@@ -61,6 +61,8 @@ export const HeldReplica = z.strictObject({
   slot: z.int().nonnegative(),
   state: ReplicaState,
   error: z.string().max(4_000).optional(),
+  /** Grows as its start goes on (bytes came, a step began, a line was written): a start without it is given up sooner. */
+  progress: z.int().nonnegative().optional(),
 });
 export type HeldReplica = z.infer<typeof HeldReplica>;
 

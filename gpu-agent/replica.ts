@@ -54,6 +54,8 @@ export class Replica {
   readonly #phases = new PhaseClock();
   #state: ReplicaState = "preparing";
   #error: string | null = null;
+  /** Grows with every sign that its start goes on. */
+  #progress = 0;
   /** The endpoint's, as the answer to its last report says. */
   #release: number | null = null;
   /** The release that has run here since the start. */
@@ -154,7 +156,8 @@ export class Replica {
 
   get held(): HeldReplica {
     const { replica_id, slot } = this.#options.wanted;
-    return { replica_id, slot, state: this.#state, ...(this.#error === null ? {} : { error: this.#error }) };
+    const error = this.#error === null ? {} : { error: this.#error };
+    return { replica_id, slot, state: this.#state, progress: this.#progress, ...error };
   }
 
   /** Finish the job in hand, take no other, stop. */
@@ -239,7 +242,11 @@ export class Replica {
   #startListener(): StartListener {
     return {
       onStep: (step) => this.#part(step === "models" ? "weights" : step),
-      onDoing: (doing) => this.#reporter.doing(doing),
+      onDoing: (doing) => {
+        // Bytes of a model came, even if not so many that the words are others.
+        this.#progress += 1;
+        this.#reporter.doing(doing);
+      },
       onLine: (line) => this.#line(line),
       onPhase: (phase) => {
         this.#phases.begin(phase === "booting" ? "boot" : phase);
@@ -278,6 +285,7 @@ export class Replica {
 
   /** A line for the replica's own log, and for that of the release that it tries. */
   #line(text: string): void {
+    this.#progress += 1;
     this.#reporter.line(text);
     this.#errands.line(text);
   }
@@ -294,6 +302,7 @@ export class Replica {
 
   /** A part of the present state begins, and what came before it has its time. */
   #part(name: string, doing: string | null = null): void {
+    this.#progress += 1;
     this.#phases.begin(name);
     this.#reporter.doing(doing);
     void this.#reporter.now();

@@ -106,6 +106,7 @@ function freeSlots(state: PodState, node: NodeRecord, replicas: readonly SlotRec
         card,
         gpuType: gpu === null ? null : state.gpuType(gpu),
         vramMb: (gpu?.vram_mb ?? 0) / node.slotsPerGpu,
+        failedAt: state.failedAt(node, card),
       };
     });
 }

@@ -3,15 +3,18 @@ import type { HeldReplica, NodePoll } from "#contract/agent";
 import type { NodeId } from "#contract/ids";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
+import { noteMoved } from "#durable-objects/pod/overdue";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { SlotRecord } from "#durable-objects/pod/pod-store";
 import { afterCrash, FAST_FAILURE_MS, FAST_FAILURES_MAX, livedLong } from "#durable-objects/replicas/crash-backoff";
 import type { NodeHistory } from "#durable-objects/replicas/place";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import {
+  afterFailureOn,
   afterFastFailure,
   afterLie,
   afterLongLife,
+  afterReadyOn,
   afterReturn,
   afterStray,
   lieIn,
@@ -77,34 +80,59 @@ export function noteReplicas(
   now: number,
 ): "none" | "states" | "ends" {
   const byId = new Map(reported.map((held) => [held.replica_id, held]));
+  const lost: Ended[] = [];
   let ended = false;
   let entered = false;
   const here = state.store.replicasOn(node.id);
   for (const replica of here) {
     const held = byId.get(replica.id);
+    const isUnasked = !replica.draining && !isLeaving(node);
+    const hasFailed = isUnasked && !livedLong(replica.readyAt, now);
     if (held === undefined) {
       // One that was never reported may be on its way to the node, unless it is not wanted any more.
       if (!replica.reported && !replica.draining) continue;
-      if (replica.draining) noteLife(state, replica, now);
-      state.end(replica, "The node no longer has the replica.", now);
+      const reason = "The node no longer has the replica.";
+      if (hasFailed) lost.push({ replica, reason });
+      else if (!isUnasked) noteLife(state, replica, now);
+      state.end(replica, reason, now);
       ended = true;
     } else if (isOver(held.state)) {
+      const reason = held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped.");
       if (held.state === "crashed") noteCrash(state, replica, held.error, now);
+      else if (hasFailed) lost.push({ replica, reason });
       else {
         noteLife(state, replica, now);
         if (replica.readyAt !== null) judge(state, node.id, afterLongLife);
       }
-      state.end(
-        replica,
-        held.error ?? (held.state === "crashed" ? "The replica crashed." : "The replica stopped."),
-        now,
-      );
+      state.end(replica, reason, now);
       ended = true;
-    } else if (noteState(state, replica, held, node, now)) entered = true;
+    } else {
+      noteMoved(state, held, now);
+      if (noteState(state, replica, held, node, now)) entered = true;
+    }
   }
+  noteLost(state, lost, now);
   noteForeign(state, node.id, here, reported, now);
   if (ended) return "ends";
   return entered ? "states" : "none";
+}
+
+interface Ended {
+  readonly replica: SlotRecord;
+  readonly reason: string;
+}
+
+/**
+ * Replicas that have ended soon although nobody asked for it, with no word of a crash. A machine that starts its agent anew
+ * loses all at once, which is one failure of each endpoint's and one of the machine. Those that have lived are no failure:
+ * their endpoint may have told them to stop, and the pod hears of it later.
+ */
+function noteLost(state: PodState, lost: readonly Ended[], now: number): void {
+  const byEndpoint = new Map(lost.map((each) => [each.replica.endpointId, each]));
+  for (const { replica, reason } of byEndpoint.values()) notePause(state, replica, reason, now);
+  const [first] = lost;
+  if (first !== undefined) noteMachine(state, first.replica, first.reason, now);
+  for (const { replica } of lost) judge(state, replica.nodeId, (trust) => afterFailureOn(trust, replica.slot, now));
 }
 
 /**
@@ -145,6 +173,7 @@ function noteState(state: PodState, replica: SlotRecord, held: HeldReplica, node
     readyAt: replica.readyAt ?? (works ? now : null),
   });
   if (works && replica.readyAt === null) {
+    judge(state, node.id, (trust) => afterReadyOn(trust, replica.slot));
     const history = state.store.history(replica.endpointId, node.id);
     state.store.putHistory(replica.endpointId, node.id, {
       failures: history?.failures ?? 0,
@@ -166,8 +195,22 @@ function noteLife(state: PodState, { endpointId, nodeId, readyAt }: SlotRecord, 
 }
 
 function noteCrash(state: PodState, replica: SlotRecord, said: string | null | undefined, now: number): void {
+  noteFailure(state, replica, said ? cut(said) : null, now);
+}
+
+/** The replica has failed here: its endpoint pauses on the node, and the machine is judged by it. */
+export function noteFailure(state: PodState, replica: SlotRecord, error: string | null, now: number): void {
+  notePause(state, replica, error, now);
+  if (livedLong(replica.readyAt, now)) {
+    judge(state, replica.nodeId, afterLongLife);
+    return;
+  }
+  noteMachine(state, replica, error, now);
+  judge(state, replica.nodeId, (trust) => afterFailureOn(trust, replica.slot, now));
+}
+
+function notePause(state: PodState, replica: SlotRecord, error: string | null, now: number): void {
   const { endpointId, nodeId, readyAt } = replica;
-  const error = said ? cut(said) : null;
   const known = state.store.history(endpointId, nodeId);
   const failures = known === null || runsWell(state, { endpointId, nodeId }, known, now) ? 0 : known.failures;
   const after = afterCrash({ failures, until: known?.backoffUntil ?? 0 }, readyAt, now);
@@ -178,10 +221,10 @@ function noteCrash(state: PodState, replica: SlotRecord, said: string | null | u
     crashedAt: now,
     lastError: error,
   });
-  if (livedLong(readyAt, now)) {
-    judge(state, nodeId, afterLongLife);
-    return;
-  }
+}
+
+function noteMachine(state: PodState, replica: SlotRecord, error: string | null, now: number): void {
+  const { endpointId, nodeId } = replica;
   const failure = {
     build: state.store.demand(endpointId)?.build ?? endpointId,
     runsElsewhere: state.store

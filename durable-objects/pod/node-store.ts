@@ -164,6 +164,6 @@ function nodeOf(row: SqlRow): NodeRecord {
     joinedAt: integer(row, "joined_at"),
     seenAt: integer(row, "seen_at"),
     order: start === null ? null : { start, seq: integer(row, "poll_seq") },
-    trust: storedOrNull<NodeTrust>(row, "trust") ?? FULL_TRUST,
+    trust: { ...FULL_TRUST, ...storedOrNull<Partial<NodeTrust>>(row, "trust") },
   };
 }

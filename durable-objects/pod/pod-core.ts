@@ -31,6 +31,7 @@ import {
 import { noteNode, noteReplicas, noteTrust, statedBy } from "#durable-objects/pod/node-reports";
 import type { NodeRecord } from "#durable-objects/pod/node-store";
 import { summaries, summaryOf } from "#durable-objects/pod/node-view";
+import { endOverdue, nextOverdue } from "#durable-objects/pod/overdue";
 import { noNode, noPod, type PodEffect, PodState } from "#durable-objects/pod/pod-state";
 import type { PodRecord } from "#durable-objects/pod/pod-store";
 import { pollAge } from "#durable-objects/pod/poll-order";
@@ -165,6 +166,7 @@ export class PodCore {
       if (mismatch !== null && wantedOn(state, known.id).length === 0 && poll.replicas.every((r) => isOver(r.state))) {
         return { type: "answered", reply: refusal("gpu_mismatch", mismatch) };
       }
+      endOverdue(state, now);
       arrange(state, now);
       const ms = Math.min(poll.wait_ms, LONG_POLL_MS);
       const unfulfilled = !fulfils(poll.replicas, wantedOn(state, known.id));
@@ -310,6 +312,7 @@ export class PodCore {
         else if (!node.online && now - node.seenAt >= NODE_FORGOTTEN_MS) forgetNode(state, node);
       }
       for (const farewell of state.store.farewellsDue(now)) state.say(farewell, now);
+      endOverdue(state, now);
       arrange(state, now);
     });
   }
@@ -366,7 +369,7 @@ export class PodCore {
     const state = this.#state;
     if (state.pod === null) return;
     const nodes = state.nodes.all();
-    const dues: (number | null)[] = [state.store.nextFarewell(), nextTerms(state)];
+    const dues: (number | null)[] = [state.store.nextFarewell(), nextTerms(state), nextOverdue(state)];
     for (const node of nodes) {
       dues.push(node.online ? state.silentSince(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
     }

@@ -96,6 +96,11 @@ export class PodState {
   readonly memory = new Map<NodeId, NodeMemory>();
   /** When endpoints were asked for replicas of theirs. */
   readonly askedAt = new Map<ReplicaId, number>();
+  /** How far replicas were in their start when that was last news: their state and progress, and when they entered it. */
+  readonly moved = new Map<
+    ReplicaId,
+    { readonly mark: string; readonly at: number; readonly tellsProgress: boolean }
+  >();
   /** Since when endpoints have had fewer replicas than they want because every slot is taken, Unix ms. */
   readonly shortSince = new Map<EndpointId, number>();
   /** When endpoints were last told to ask again, and how often. */
@@ -200,6 +205,12 @@ export class PodState {
     return { card, gpu: gpus[card] ?? null };
   }
 
+  /** When a replica last failed on the card with none getting ready there since; 0: none has. */
+  failedAt(node: NodeRecord, card: number): number {
+    const onCard = node.trust.failedSlots.filter(({ slot }) => this.cardOf(node, slot).card === card);
+    return Math.max(0, ...onCard.map(({ at }) => at));
+  }
+
   slotType(node: NodeRecord, slot: number): string | null {
     const { gpu } = this.cardOf(node, slot);
     return gpu === null ? null : this.gpuType(gpu);
@@ -222,6 +233,7 @@ export class PodState {
   end(replica: SlotRecord, reason: string, now: number, heardAt: number | null = null): void {
     this.store.deleteReplica(replica.id);
     this.askedAt.delete(replica.id);
+    this.moved.delete(replica.id);
     const { id: replicaId, endpointId } = replica;
     this.say({ replicaId, endpointId, reason, silent: heardAt !== null, heardAt, tries: 0, dueAt: now }, now);
   }

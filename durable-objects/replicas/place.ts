@@ -11,6 +11,8 @@ export interface FreeSlot {
   readonly gpuType: string | null;
   /** Its share of the card's memory, MB. */
   readonly vramMb: number;
+  /** When a replica last failed on its card with none getting ready there since, Unix ms; 0: none has. */
+  readonly failedAt: number;
 }
 
 export interface PlaceableNode {
@@ -249,7 +251,8 @@ class Round {
       -free.reduce((sum, each) => sum + each.vramMb, 0),
       -free.length,
       region === -1 ? wish.regions.length : region,
-      // Of one machine's cards the one with the most room.
+      // Of one machine's cards one that works, or the one that failed the longest ago; then the one with the most room.
+      slot.failedAt,
       -free.filter(({ card }) => card === slot.card).length,
     ];
   }

@@ -32,13 +32,22 @@ export interface NodeTrust {
   readonly returns: readonly number[];
   /** When it ran something that it was never given. */
   readonly strays: readonly number[];
+  /** Slots on which the last replica failed fast, and when: a dead card is to keep nobody from the others. */
+  readonly failedSlots: readonly { readonly slot: number; readonly at: number }[];
   /** Quarantines in a row. */
   readonly times: number;
   /** The latest one, which may be over. */
   readonly quarantine: Quarantine | null;
 }
 
-export const FULL_TRUST: NodeTrust = { failures: [], returns: [], strays: [], times: 0, quarantine: null };
+export const FULL_TRUST: NodeTrust = {
+  failures: [],
+  returns: [],
+  strays: [],
+  failedSlots: [],
+  times: 0,
+  quarantine: null,
+};
 
 /** @returns the quarantine the node is in; null when it is trusted */
 export function quarantineAt(trust: NodeTrust, now: number): Quarantine | null {
@@ -73,6 +82,21 @@ export function afterFastFailure(trust: NodeTrust, failure: FastFailure, now: nu
     `${failures.length} replicas ${what} died here one after the other within a minute of their start.${last}`,
     now,
   );
+}
+
+/** After a replica that died at once on this slot. */
+export function afterFailureOn(trust: NodeTrust, slot: number, now: number): NodeTrust {
+  return { ...trust, failedSlots: [...otherThan(trust, slot), { slot, at: now }] };
+}
+
+/** After a replica that got ready on this slot. */
+export function afterReadyOn(trust: NodeTrust, slot: number): NodeTrust {
+  const failedSlots = otherThan(trust, slot);
+  return failedSlots.length === trust.failedSlots.length ? trust : { ...trust, failedSlots };
+}
+
+function otherThan({ failedSlots }: NodeTrust, slot: number): NodeTrust["failedSlots"] {
+  return failedSlots.filter((failed) => failed.slot !== slot);
 }
 
 /** After a replica that lived: the machine works. */

@@ -17,6 +17,7 @@ const TYPES = ["rtx-4090", "l40s", null] as const;
 const slot = (number: number, more: Partial<FreeSlot> = {}): FreeSlot => ({
   slot: number,
   card: number,
+  failedAt: 0,
   gpuType: null,
   vramMb: 0,
   ...more,

@@ -95,8 +95,10 @@ describe("polls that arrive out of order", () => {
 describe("an agent that starts anew", () => {
   it("speaks for the node from its first poll on, and the dead one's last words are not heard", () => {
     const { pod, node, replicaId, lives } = running();
-    const fresh = pod.poll(node, [], { waitMs: 0, order: at(101, 0) });
+    pod.poll(node, [], { waitMs: 0, order: at(101, 0) });
     expect(lives()).toBe(false);
+    pod.pass(5_000);
+    const fresh = pod.poll(node, [], { waitMs: 0, order: at(101, 0) });
     const next = typeof fresh === "string" ? undefined : fresh[0]?.replica_id;
     if (next === undefined) throw new Error("nothing is wanted");
     expect(pod.poll(node, [held(next)], { order: at(101, 1) })).toBe("waiting");
@@ -122,6 +124,8 @@ describe("an agent that starts anew", () => {
 describe("two agents with copies of one session", () => {
   it("do not end each other's replicas in turn: the one started later stays, the other must join again", () => {
     const { pod, node, replicaId } = running();
+    pod.poll(node, [], { waitMs: 0, order: at(200, 0) });
+    pod.pass(5_000);
     const taken = pod.poll(node, [], { waitMs: 0, order: at(200, 0) });
     const mine = (typeof taken === "string" ? undefined : taken[0]?.replica_id) ?? ("" as ReplicaId);
     for (let round = 1; round < 5; round += 1) {
@@ -130,7 +134,7 @@ describe("two agents with copies of one session", () => {
         { replica_id: mine, action: "run" },
       ]);
     }
-    expect(pod.farewells()).toMatchObject([{ replicaId }]);
+    expect(new Set(pod.farewells().map((said) => said.replicaId))).toEqual(new Set([replicaId]));
   });
 });
 
