@@ -118,7 +118,20 @@ export const NodePollAnswer = z.object({
 });
 
 /** `POST nodes/{node}/metrics`: the answer says when the next figures are due. */
-export const NodeMetricsReport = z.strictObject({ metrics: NodeMetrics });
+export const NodeMetricsReport = z.strictObject({ metrics: NodeMetrics }).superRefine(({ metrics }, context) => {
+  const refuse = (path: (string | number)[], message: string) =>
+    context.addIssue({ code: "custom", path: ["metrics", ...path], message });
+  const within = (part: number | null, whole: number | null, path: (string | number)[], of: string) => {
+    if (part !== null && whole !== null && part > whole) refuse(path, `more than ${of}`);
+  };
+  const { gpus, memory_used_mb, memory_total_mb, disk_free_mb, disk_total_mb } = metrics;
+  for (const [at, { index, vram_used_mb, vram_total_mb }] of gpus.entries()) {
+    within(vram_used_mb, vram_total_mb, ["gpus", at, "vram_used_mb"], "vram_total_mb");
+    if (gpus.findIndex((gpu) => gpu.index === index) !== at) refuse(["gpus", at, "index"], "the same card twice");
+  }
+  within(memory_used_mb, memory_total_mb, ["memory_used_mb"], "memory_total_mb");
+  within(disk_free_mb, disk_total_mb, ["disk_free_mb"], "disk_total_mb");
+});
 export type NodeMetricsReport = z.infer<typeof NodeMetricsReport>;
 export const NodeMetricsAnswer = z.object({ next_in_ms: z.int().positive() });
 export type NodeMetricsAnswer = z.infer<typeof NodeMetricsAnswer>;

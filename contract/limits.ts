@@ -165,15 +165,29 @@ export const REPLICAS_MAX = 100;
 export const MAX_REPLICAS_DEFAULT = 1;
 /**
  * A node that has had no poll open for this long is gone. An agent polls again at once; over a connection that died
- * unseen, within the 15 s it takes to call it dead.
+ * unseen, within the 15 s it takes to call it dead and a second for another. With the poll that was open when the network
+ * was cut, a node is given up within 45 s, with two of them to spare.
  */
-export const NODE_LOST_MS = 20_000;
+export const NODE_LOST_MS = 18_000;
 /**
  * A replica that has had no poll open, nor renewed a lease, for this long is gone. Longer than a pod takes to miss its
  * node: of a machine that was only away the pod is to know first, so that it can take the replica up again.
  */
 export const REPLICA_LOST_MS = 50_000;
 export const SLOTS_PER_NODE_MAX = 64;
+/** Index of a card, as its driver counts: no machine has so many, and an agent may show only some of them. */
+export const GPU_INDEX_MAX = 1_023;
+/** Memory of one card, MB: 4 TiB, some ten times the largest one there is. */
+export const VRAM_MB_MAX = 4 * KIB * KIB;
+/** Memory or disk of one machine, MB: an exbibyte. */
+export const MACHINE_MB_MAX = KIB * KIB * MIB;
+/** What a sensor may say of a card: colder is outside of this world, hotter is a melted card or a broken sensor. */
+export const CARD_TEMPERATURE_C_MIN = -100;
+export const CARD_TEMPERATURE_C_MAX = 300;
+/** Draw of one card, W: ten times the most that is sold. */
+export const CARD_POWER_W_MAX = 20_000;
+/** Traffic of one machine, bytes a second: eight terabits. */
+export const NETWORK_BYTES_PER_S_MAX = 1_000_000_000_000;
 
 /** Looked-up keys, endpoints and releases are remembered this long; a revoked key works no longer than that. */
 export const CATALOG_CACHE_MS = 30_000;

@@ -3,11 +3,18 @@ import * as z from "zod";
 import { EndpointId, JoinTokenId, NodeId, PodId, ReplicaId } from "#contract/ids";
 import { Sha256 } from "#contract/job";
 import {
+  CARD_POWER_W_MAX,
+  CARD_TEMPERATURE_C_MAX,
+  CARD_TEMPERATURE_C_MIN,
+  GPU_INDEX_MAX,
   IDLE_TIMEOUT_S_MAX,
+  MACHINE_MB_MAX,
+  NETWORK_BYTES_PER_S_MAX,
   NODE_BUILDS_MAX,
   NODE_MODELS_MAX,
   REPLICAS_MAX,
   SLOTS_PER_NODE_MAX,
+  VRAM_MB_MAX,
 } from "#contract/limits";
 import { Region } from "#contract/region";
 
@@ -59,10 +66,10 @@ export type Replica = z.infer<typeof Replica>;
 
 export const Gpu = z
   .object({
-    index: z.int().nonnegative(),
+    index: z.int().min(0).max(GPU_INDEX_MAX),
     name: z.string().max(200),
     uuid: z.string().max(100).nullable(),
-    vram_mb: z.int().nonnegative(),
+    vram_mb: z.int().min(0).max(VRAM_MB_MAX),
     driver: z.string().max(100).nullable(),
   })
   .meta({ id: "Gpu" });
@@ -74,9 +81,9 @@ export const NodeInventory = z
     os: z.string().max(200).nullable(),
     cpu: z.string().max(200).nullable(),
     cpu_cores: z.int().nonnegative().nullable(),
-    memory_mb: z.int().nonnegative().nullable(),
-    disk_total_mb: z.int().nonnegative().nullable(),
-    disk_free_mb: z.int().nonnegative().nullable(),
+    memory_mb: z.int().min(0).max(MACHINE_MB_MAX).nullable(),
+    disk_total_mb: z.int().min(0).max(MACHINE_MB_MAX).nullable(),
+    disk_free_mb: z.int().min(0).max(MACHINE_MB_MAX).nullable(),
     driver: z.string().max(100).nullable(),
     cuda: z.string().max(100).nullable(),
     python: z.string().max(100).nullable(),
@@ -88,7 +95,9 @@ export const NodeInventory = z
 export type NodeInventory = z.infer<typeof NodeInventory>;
 
 const Percent = z.number().min(0).max(100).nullable();
-const Megabytes = z.number().nonnegative().nullable();
+const Megabytes = z.number().min(0).max(MACHINE_MB_MAX).nullable();
+const CardMegabytes = z.number().min(0).max(VRAM_MB_MAX).nullable();
+const BytesPerSecond = z.number().min(0).max(NETWORK_BYTES_PER_S_MAX).nullable();
 
 /** How a node fares at one moment; what it cannot measure is null. */
 export const NodeMetrics = z
@@ -96,12 +105,12 @@ export const NodeMetrics = z
     gpus: z
       .array(
         z.strictObject({
-          index: z.int().nonnegative(),
+          index: z.int().min(0).max(GPU_INDEX_MAX),
           busy_percent: Percent,
-          vram_used_mb: Megabytes,
-          vram_total_mb: Megabytes,
-          temperature_c: z.number().nullable(),
-          power_w: z.number().nonnegative().nullable(),
+          vram_used_mb: CardMegabytes,
+          vram_total_mb: CardMegabytes,
+          temperature_c: z.number().min(CARD_TEMPERATURE_C_MIN).max(CARD_TEMPERATURE_C_MAX).nullable(),
+          power_w: z.number().min(0).max(CARD_POWER_W_MAX).nullable(),
         }),
       )
       .max(SLOTS_PER_NODE_MAX),
@@ -110,8 +119,8 @@ export const NodeMetrics = z
     memory_total_mb: Megabytes,
     disk_free_mb: Megabytes,
     disk_total_mb: Megabytes,
-    network_in_bytes_per_s: z.number().nonnegative().nullable(),
-    network_out_bytes_per_s: z.number().nonnegative().nullable(),
+    network_in_bytes_per_s: BytesPerSecond,
+    network_out_bytes_per_s: BytesPerSecond,
   })
   .meta({ id: "NodeMetrics" });
 export type NodeMetrics = z.infer<typeof NodeMetrics>;

@@ -5,7 +5,7 @@ import { NODE_SESSION_S } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import { drainLeaving, mismatchOf } from "#durable-objects/pod/evict";
 import { answerWaiter } from "#durable-objects/pod/node-polls";
-import { judge } from "#durable-objects/pod/node-reports";
+import { judge, twinOf } from "#durable-objects/pod/node-reports";
 import type { NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { PodRecord } from "#durable-objects/pod/pod-store";
@@ -47,7 +47,7 @@ export function joinNode(
   });
   if (request.inventory !== undefined) state.putInventory(id, request.inventory);
   const said = { gpus: request.gpus, slots: request.slots, slotsPerGpu: request.slots_per_gpu ?? null, start: null };
-  const lie = lieIn(said, said);
+  const lie = lieIn(said, said) ?? twinOf(state, { id, joinedAt: now }, request.gpus, now);
   if (lie !== null) judge(state, id, (trust) => afterLie(trust, lie, now));
   const memory = state.remember(id);
   memory.seenAt = now;

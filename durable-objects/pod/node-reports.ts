@@ -1,6 +1,7 @@
 /** What a node's poll says of itself and of what it runs. */
 import type { HeldReplica, NodePoll } from "#contract/agent";
 import type { NodeId } from "#contract/ids";
+import type { Gpu } from "#contract/replica";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import { noteMoved } from "#durable-objects/pod/overdue";
@@ -10,6 +11,7 @@ import { afterCrash, FAST_FAILURE_MS, FAST_FAILURES_MAX, livedLong } from "#dura
 import type { NodeHistory } from "#durable-objects/replicas/place";
 import { isOver } from "#durable-objects/replicas/replica-record";
 import {
+  afterCardSwap,
   afterFailureOn,
   afterFastFailure,
   afterLie,
@@ -17,8 +19,10 @@ import {
   afterReadyOn,
   afterReturn,
   afterStray,
+  cardsOf,
   lieIn,
   type NodeTrust,
+  sharedCard,
 } from "#durable-objects/replicas/trust";
 
 /** A heartbeat is written this often; in between it lives in memory. */
@@ -60,16 +64,38 @@ export function noteTrust(
   now: number,
 ): void {
   if (!known.online) judge(state, known.id, (trust) => afterReturn(trust, now));
-  const lie = lieIn(
-    {
-      gpus: poll.gpus,
-      slots: poll.slots,
-      slotsPerGpu: poll.slots_per_gpu ?? null,
-      start: poll.order?.start ?? null,
-    },
-    { gpus: known.gpus, slots: known.slots, slotsPerGpu: known.slotsPerGpu, start: lastStart },
-  );
+  const start = poll.order?.start ?? null;
+  // One that does not number its starts may have been started anew while it was away.
+  const before = start === null && !known.online ? poll.gpus : known.gpus;
+  const lie =
+    lieIn(
+      { gpus: poll.gpus, slots: poll.slots, slotsPerGpu: poll.slots_per_gpu ?? null, start },
+      { gpus: before, slots: known.slots, slotsPerGpu: known.slotsPerGpu, start: lastStart },
+    ) ?? twinOf(state, known, poll.gpus, now);
   if (lie !== null) judge(state, known.id, (trust) => afterLie(trust, lie, now));
+  else if (cardsOf(poll.gpus) !== cardsOf(before)) judge(state, known.id, (trust) => afterCardSwap(trust, now));
+}
+
+/**
+ * Whether a card of the node's is another's, who has joined before and is there: two agents on one machine, or an invented
+ * one. A machine that joins anew leaves a node behind that is not heard of again.
+ * @returns the reason in words; null when there is none
+ */
+export function twinOf(
+  state: PodState,
+  node: Pick<NodeRecord, "id" | "joinedAt">,
+  gpus: readonly Gpu[],
+  now: number,
+): string | null {
+  for (const other of state.nodes.all()) {
+    const isEarlier = other.joinedAt < node.joinedAt || (other.joinedAt === node.joinedAt && other.id < node.id);
+    if (!isEarlier || !state.isOnline(other, now)) continue;
+    const memory = state.memory.get(other.id);
+    const isThere = memory !== undefined && (memory.waiter !== null || memory.seenAt > node.joinedAt);
+    const card = isThere ? sharedCard(gpus, other.gpus) : null;
+    if (card !== null) return `Its card ${card} is that of the node ${other.name} (${other.id}) as well.`;
+  }
+  return null;
 }
 
 /** Takes note of what the node runs. @returns what has changed by it, the weightiest */

@@ -236,6 +236,10 @@ export class PodCore {
   reportMetrics(identity: NodeIdentity, figures: NodeMetrics): Reply<{ nextInMs: number }> {
     const node = this.#nodeOf(identity);
     if (node === null) return noNode();
+    const unknown = figures.gpus.find(({ index }) => node.gpus.every((gpu) => gpu.index !== index));
+    if (unknown !== undefined) {
+      return refusal("invalid_body", `The figures are of a card ${unknown.index}, and the node has no such card.`);
+    }
     const now = this.#state.world.now();
     const memory = this.#state.remember(node.id);
     memory.metrics = { figures, at: now };

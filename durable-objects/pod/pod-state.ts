@@ -50,6 +50,7 @@ export interface NodeWaiter {
 
 /** What this object remembers of a node and can do without. */
 export interface NodeMemory {
+  /** When its last poll came; 0: none has come to this object. */
   seenAt: number;
   /** When its last poll came, or ended. Silence counts from here, unless a poll is open. */
   quietAt: number;
@@ -151,7 +152,7 @@ export class PodState {
     const known = this.memory.get(nodeId);
     if (known !== undefined) return known;
     const memory: NodeMemory = {
-      seenAt: this.#heardFrom,
+      seenAt: 0,
       quietAt: this.#heardFrom,
       order: null,
       waiter: null,

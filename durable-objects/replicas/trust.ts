@@ -5,11 +5,14 @@ import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 export const FAILURE_STREAK_MS = 30 * 60_000;
 /** So many returns from silence within FLAPS_WITHIN_MS are a bad line: each one costs what ran there its work, and others a start. */
 export const FLAPS_MAX = 4;
-/** A silence takes 20 s to be seen, so four returns in ten minutes are more absence than presence can make good. */
+/** A silence takes 18 s to be seen, so four returns in ten minutes are more absence than presence can make good. */
 export const FLAPS_WITHIN_MS = 10 * 60_000;
 /** Replicas of nobody that turn up under a living session: one may be a mishap of this pod, three are not. */
 export const STRAYS_MAX = 3;
 export const STRAYS_WITHIN_MS = 60 * 60_000;
+/** Other cards under a new start of the agent are a machine that was rebuilt; so many within CARD_SWAPS_WITHIN_MS are not. */
+export const CARD_SWAPS_MAX = 4;
+export const CARD_SWAPS_WITHIN_MS = 60 * 60_000;
 /** The first quarantine: long enough for a person's restart or a driver's recovery, short enough not to need either. */
 export const QUARANTINE_MS = 60_000;
 /** Each further one is twice as long, up to this: a machine that recovers by itself is lost for an hour at most. */
@@ -32,6 +35,8 @@ export interface NodeTrust {
   readonly returns: readonly number[];
   /** When it ran something that it was never given. */
   readonly strays: readonly number[];
+  /** When it came with other cards. */
+  readonly cardSwaps: readonly number[];
   /** Slots on which the last replica failed fast, and when: a dead card is to keep nobody from the others. */
   readonly failedSlots: readonly { readonly slot: number; readonly at: number }[];
   /** Quarantines in a row. */
@@ -44,6 +49,7 @@ export const FULL_TRUST: NodeTrust = {
   failures: [],
   returns: [],
   strays: [],
+  cardSwaps: [],
   failedSlots: [],
   times: 0,
   quarantine: null,
@@ -123,6 +129,13 @@ export function afterStray(trust: NodeTrust, now: number): NodeTrust {
   return quarantined({ ...trust, strays: [] }, `It reported ${strays.length} replicas that it was never given.`, now);
 }
 
+/** After the node has come with other cards than before. */
+export function afterCardSwap(trust: NodeTrust, now: number): NodeTrust {
+  const cardSwaps = [...trust.cardSwaps.filter((at) => now - at < CARD_SWAPS_WITHIN_MS), now];
+  if (cardSwaps.length < CARD_SWAPS_MAX) return { ...trust, cardSwaps };
+  return quarantined({ ...trust, cardSwaps: [] }, `Its cards changed ${cardSwaps.length} times within an hour.`, now);
+}
+
 /** After what cannot be true was said. While it is said again, the quarantine that runs is prolonged, not doubled. */
 export function afterLie(trust: NodeTrust, reason: string, now: number): NodeTrust {
   const running = quarantineAt(trust, now);
@@ -144,36 +157,53 @@ function quarantined(trust: NodeTrust, reason: string, now: number): NodeTrust {
   return { ...trust, times, quarantine: { reason, since: now, until: now + ms } };
 }
 
+/** A card as a node tells it. */
+export interface StatedCard {
+  readonly index: number;
+  readonly uuid: string | null;
+  readonly name: string;
+  readonly vram_mb: number;
+}
+
 /** What a node says of its cards and slots, as far as it can be checked. */
 export interface Statement {
-  readonly gpus: readonly { readonly uuid: string | null; readonly name: string; readonly vram_mb: number }[];
+  readonly gpus: readonly StatedCard[];
   readonly slots: number;
-  /** null: the agent does not say it. */
+  /** null: the agent does not say it, and has one. */
   readonly slotsPerGpu: number | null;
   /** Of the agent's start; null: it does not say it. */
   readonly start: number | null;
 }
 
 /**
- * What of it cannot be true. An agent reads its cards once when it starts, so they do not change under one start; and a
- * node without a card has as many slots as its owner says.
+ * What of it cannot be true. An agent reads its cards once when it starts, so they do not change under one start, and one
+ * that does not number its starts counts as never started anew; a node without a card has as many slots as its owner says.
  * @returns the reason in words; null when nothing speaks against it
  */
 export function lieIn(said: Statement, before: Statement): string | null {
-  const slotsMax = said.gpus.length * (said.slotsPerGpu ?? 0);
-  if (said.gpus.length > 0 && said.slotsPerGpu !== null && said.slots > slotsMax) {
-    return `It offers ${said.slots} slots on ${said.gpus.length} cards with ${said.slotsPerGpu} slots each.`;
+  const slotsPerGpu = said.slotsPerGpu ?? 1;
+  if (said.gpus.length > 0 && said.slots > said.gpus.length * slotsPerGpu) {
+    return `It offers ${said.slots} slots on ${said.gpus.length} cards with ${slotsPerGpu} slots each.`;
   }
-  const uuids = said.gpus.flatMap(({ uuid }) => uuid ?? []);
-  const twice = uuids.find((uuid, index) => uuids.indexOf(uuid) !== index);
+  const twice = repeated(said.gpus.flatMap(({ uuid }) => uuid ?? [])) ?? repeated(said.gpus.map(({ index }) => index));
   if (twice !== undefined) return `It counts one card more than once: ${twice}.`;
-  if (said.start !== null && said.start === before.start && cardsOf(said) !== cardsOf(before)) {
-    return `Its cards changed while its agent ran: ${cardsOf(before) || "none"} became ${cardsOf(said) || "none"}.`;
+  if (said.start === before.start && cardsOf(said.gpus) !== cardsOf(before.gpus)) {
+    return `Its cards changed while its agent ran: ${cardsOf(before.gpus) || "none"} became ${cardsOf(said.gpus) || "none"}.`;
   }
   return null;
 }
 
-function cardsOf({ gpus }: Statement): string {
+/** A card that both have, by its UUID; null where there is none, or nobody can tell. */
+export function sharedCard(some: readonly StatedCard[], others: readonly StatedCard[]): string | null {
+  const known = new Set(others.map(({ uuid }) => uuid));
+  return some.find(({ uuid }) => uuid !== null && known.has(uuid))?.uuid ?? null;
+}
+
+function repeated<T>(values: readonly T[]): T | undefined {
+  return values.find((value, at) => values.indexOf(value) !== at);
+}
+
+export function cardsOf(gpus: readonly StatedCard[]): string {
   return gpus
     .map(({ uuid, name, vram_mb }) => [name, `${vram_mb} MB`, ...(uuid === null ? [] : [uuid])].join(" "))
     .join(", ");

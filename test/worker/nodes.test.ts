@@ -127,6 +127,15 @@ describe("a node's figures", () => {
       code: "invalid_body",
       paths: ["/metrics/gpus/0/busy_percent", "/metrics/made_up"],
     });
+    const gpu = { index: 0, busy_percent: 1, vram_used_mb: 1, vram_total_mb: null, temperature_c: 1, power_w: 1 };
+    const hot = { ...gpu, vram_used_mb: 9e99, temperature_c: -1e308, power_w: 1e300 };
+    expect(await refusalOf(await reportFigures({ ...figures(1), gpus: [hot] }))).toMatchObject({
+      paths: ["/metrics/gpus/0/vram_used_mb", "/metrics/gpus/0/temperature_c", "/metrics/gpus/0/power_w"],
+    });
+    const twice = { ...figures(1), gpus: [gpu, { ...gpu, vram_used_mb: 2, vram_total_mb: 1 }] };
+    expect(await refusalOf(await reportFigures(twice))).toMatchObject({
+      paths: ["/metrics/gpus/1/vram_used_mb", "/metrics/gpus/1/index"],
+    });
     expect(await refusalOf(await reportFigures(figures(1), { nodeId: node.nodeId, session: workspace.key }))).toEqual({
       status: 401,
       code: "unauthenticated",

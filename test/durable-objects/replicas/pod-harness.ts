@@ -105,8 +105,11 @@ export class PodHarness {
     return reply.nodeId;
   }
 
+  /** The cards with which machines have joined. */
+  readonly #cards = new Map<NodeId, readonly Gpu[]>();
+
   join({ name = "machine", slots = 1, region, gpus = [], slotsPerGpu, inventory }: JoinMore = {}) {
-    return this.call((core) =>
+    const reply = this.call((core) =>
       core.join(this.workspaceId, {
         name,
         agent_version: "1",
@@ -118,6 +121,8 @@ export class PodHarness {
         ...(inventory === undefined ? {} : { inventory }),
       }),
     );
+    if (reply.ok) this.#cards.set(reply.nodeId, gpus);
+    return reply;
   }
 
   /** A machine with cards. */
@@ -172,7 +177,7 @@ export class PodHarness {
         ...(more.order === undefined ? {} : { order: more.order }),
         ...(more.region === undefined ? {} : { region: more.region }),
         comfyui: "stand-in",
-        gpus: [...(more.gpus ?? [])],
+        gpus: [...(more.gpus ?? this.#cards.get(nodeId) ?? [])],
         ...(more.slotsPerGpu === undefined ? {} : { slots_per_gpu: more.slotsPerGpu }),
         ...(more.inventory === undefined ? {} : { inventory: more.inventory }),
         slots: more.slots ?? 1,
@@ -250,7 +255,7 @@ export function replicaOnNode(slots = 1) {
 
 /** A card as nvidia-smi tells it. */
 export function card(name = "NVIDIA GeForce RTX 4090", vram_mb = 24_564, index = 0): Gpu {
-  return { index, name, uuid: `GPU-${name}-${index}`, vram_mb, driver: "570.1" };
+  return { index, name, uuid: null, vram_mb, driver: "570.1" };
 }
 
 /** A machine's inventory that says nothing but what it has on its disk. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { makeId, type NodeId, ownerKey, ReplicaId, type WorkspaceId } from "#contract/ids";
 import { METRICS_UNWATCHED_MS, METRICS_WATCH_MS, METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
-import { FLAPS_MAX, QUARANTINE_MS, STRAYS_MAX } from "#durable-objects/replicas/trust";
+import { CARD_SWAPS_MAX, FLAPS_MAX, QUARANTINE_MS, STRAYS_MAX } from "#durable-objects/replicas/trust";
 import { seededBytes } from "../seeded-bytes.ts";
 import { card, held, PodHarness } from "./pod-harness.ts";
 
@@ -245,6 +245,78 @@ describe("a node in quarantine", () => {
   });
 });
 
+describe("two nodes with one card", () => {
+  const gpus = [{ ...card(), uuid: "GPU-1" }];
+  const more = { gpus, slotsPerGpu: 1 };
+
+  it("are one machine: the second takes nothing as long as the first is there", () => {
+    const pod = new PodHarness();
+    const first = pod.machine({ name: "first", ...more });
+    pod.poll(first, [], more);
+    pod.now += 1;
+    const second = pod.machine({ name: "second", ...more });
+    expect(pod.shown(second).quarantine?.reason).toContain("card GPU-1 is that of the node first");
+    for (let beats = 0; beats < 20; beats += 1) {
+      for (const node of [first, second]) pod.poll(node, [], { waitMs: 0, ...more });
+      pod.pass(10_000);
+    }
+    expect(pod.shown(first).quarantine).toBeNull();
+    expect(pod.demand(pod.endpoint(), 2).replicas).toMatchObject([{ nodeId: first }]);
+    pod.pass(NODE_LOST_MS);
+    pod.beat(second, QUARANTINE_MS, [], more);
+    expect(pod.shown(second).quarantine).toBeNull();
+  });
+
+  it("are the same machine, joined anew, when the first is not heard of again", () => {
+    const pod = new PodHarness();
+    const first = pod.machine(more);
+    pod.poll(first, [], { waitMs: 0, ...more });
+    pod.now += 5_000;
+    const again = pod.machine(more);
+    pod.beat(again, 60_000, [], more);
+    expect(pod.shown(again).quarantine).toBeNull();
+    expect(pod.shown(first).online).toBe(false);
+  });
+});
+
+describe("a node whose cards change", () => {
+  const other = (name: string) => [{ ...card(), uuid: name }];
+
+  it("with every start of its agent is not believed for long", () => {
+    const pod = new PodHarness();
+    const node = pod.machine({ gpus: other("GPU-0") });
+    for (let start = 1; start <= CARD_SWAPS_MAX; start += 1) {
+      expect(pod.shown(node).quarantine).toBeNull();
+      pod.poll(node, [], { waitMs: 0, gpus: other(`GPU-${start}`), order: { start, seq: 0 } });
+    }
+    expect(pod.shown(node).quarantine?.reason).toContain(`cards changed ${CARD_SWAPS_MAX} times`);
+  });
+
+  it("and who does not say that it was started anew is not believed, unless it was away", () => {
+    const pod = new PodHarness();
+    const node = pod.machine({ gpus: other("GPU-0") });
+    pod.poll(node, [], { waitMs: 0 });
+    pod.pass(NODE_LOST_MS);
+    pod.poll(node, [], { waitMs: 0, gpus: other("GPU-1") });
+    expect(pod.shown(node).quarantine).toBeNull();
+    pod.poll(node, [], { waitMs: 0, gpus: other("GPU-2") });
+    expect(pod.shown(node).quarantine?.reason).toContain("changed while its agent ran");
+  });
+});
+
+describe("when a node was last seen", () => {
+  it("is not the time at which its pod woke", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    pod.poll(node, [], { waitMs: 0 });
+    const seen = pod.shown(node).last_seen_at;
+    pod.now += 10 * 60_000;
+    pod.restart();
+    pod.call((core) => core.watchNode(pod.workspaceId, node));
+    expect(pod.shown(node).last_seen_at).toBe(seen);
+  });
+});
+
 describe("a node's figures", () => {
   const figures = {
     gpus: [{ index: 0, busy_percent: 97, vram_used_mb: 1, vram_total_mb: 2, temperature_c: 71, power_w: 300 }],
@@ -259,7 +331,7 @@ describe("a node's figures", () => {
 
   it("are shown as they came last, and asked for each second only while somebody looks", () => {
     const pod = new PodHarness();
-    const node = pod.node();
+    const node = pod.machine({ gpus: [card()] });
     const identity = { workspaceId: pod.workspaceId, podId: pod.podId, nodeId: node };
     const report = () => pod.call((core) => core.reportMetrics(identity, figures));
     expect(pod.shown(node).metrics).toBeNull();
@@ -275,6 +347,18 @@ describe("a node's figures", () => {
     expect(pod.answers).toHaveLength(1);
     pod.now += METRICS_WATCH_MS;
     expect(report()).toEqual({ ok: true, nextInMs: METRICS_UNWATCHED_MS });
+  });
+
+  it("are of its own cards", () => {
+    const pod = new PodHarness();
+    const node = pod.machine({ gpus: [card()] });
+    const identity = { workspaceId: pod.workspaceId, podId: pod.podId, nodeId: node };
+    const many = { ...figures, gpus: figures.gpus.flatMap((gpu) => [gpu, { ...gpu, index: 1 }]) };
+    expect(pod.call((core) => core.reportMetrics(identity, many))).toMatchObject({
+      code: "invalid_body",
+      detail: "The figures are of a card 1, and the node has no such card.",
+    });
+    expect(pod.shown(node).metrics).toBeNull();
   });
 
   it("are asked for with the next poll when somebody began to look while none was open", () => {

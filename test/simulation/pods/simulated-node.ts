@@ -53,8 +53,12 @@ export class SimulatedNode {
     this.name = name;
     this.lie = lie;
     this.hasLied = lie !== null;
-    this.#gpus = world.dice.pick(CARDS) ?? [];
+    this.#gpus = (world.dice.pick(CARDS) ?? []).map((gpu) => ({ ...gpu, uuid: `${gpu.uuid}-${name}` }));
     this.#honestSlots = Math.max(1, this.#gpus.length) * world.dice.int(1, 2);
+  }
+
+  get #slotsPerGpu(): number {
+    return Math.max(1, Math.ceil(this.#honestSlots / Math.max(1, this.#gpus.length)));
   }
 
   get slots(): number {
@@ -180,7 +184,8 @@ export class SimulatedNode {
       () => !this.isCut,
       (respond) => {
         const gpus = [...this.#gpus];
-        const request = { name: this.name, agent_version: "1", comfyui: "stand-in", gpus, slots: this.#honestSlots };
+        const slots = { slots: this.#honestSlots, slots_per_gpu: this.#slotsPerGpu };
+        const request = { name: this.name, agent_version: "1", comfyui: "stand-in", gpus, ...slots };
         const joined = world.turn("join", (core) => core.join(world.workspaceId, request));
         if (joined !== null) respond(joined.ok ? joined.nodeId : "refused");
       },
@@ -202,7 +207,6 @@ export class SimulatedNode {
       for (const held of replicas)
         held.state = dice.pick(["placed", "ready", "draining", "busy"] as const) ?? held.state;
     }
-    const perGpu = Math.max(1, Math.ceil(this.#honestSlots / Math.max(1, this.#gpus.length)));
     const gpus = this.lie === "cards" && dice.chance(0.2) ? (dice.pick(CARDS) ?? []) : this.#gpus;
     return {
       poll_id: pollId,
@@ -210,7 +214,7 @@ export class SimulatedNode {
       comfyui: "stand-in",
       gpus: [...gpus],
       slots: this.lie === "slots" ? this.#honestSlots + 5 : this.#honestSlots,
-      slots_per_gpu: perGpu,
+      slots_per_gpu: this.#slotsPerGpu,
       draining: false,
       replicas,
       wait_ms: POLL_WAIT_MS,
