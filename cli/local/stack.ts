@@ -5,6 +5,7 @@ import { CliError } from "#cli/errors";
 import { type Child, startChild } from "#cli/local/child-process";
 import { agentArguments, type ComfyChoice } from "#cli/local/comfyui";
 import { killLeftovers } from "#cli/local/leftovers";
+import { withLivingPod } from "#cli/local/living-pod";
 import { ServerMessage } from "#cli/local/server-message";
 import {
   Credentials,
@@ -106,9 +107,10 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
 
   // Only now, with the state folder's lock in our server's hands, can no other stack own an agent of it.
   await killLeftovers(state.root, "agent");
-  const credentials = await readJsonFile(state.credentials, Credentials);
-  if (credentials === null) throw new CliError("server_failed", `${state.credentials} is missing`);
-  const client = new Pilotlight({ baseUrl: url, token: credentials.key });
+  const chosen = await readJsonFile(state.credentials, Credentials);
+  if (chosen === null) throw new CliError("server_failed", `${state.credentials} is missing`);
+  const client = new Pilotlight({ baseUrl: url, token: chosen.key });
+  const credentials = await withLivingPod(state, client.pods, chosen, report, signal);
 
   return {
     url,
