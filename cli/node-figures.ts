@@ -6,15 +6,15 @@ import type { NodeSummary } from "#contract/replica";
 const LABEL_LENGTH = 9;
 const NOTHING = "–";
 
-/** Online, draining, cordoned or quarantined: the worst that holds, and what else does. */
-export function nodeState({ online, draining, cordoned, quarantine }: NodeSummary): string {
+/** Online, unused, draining, cordoned or quarantined: the worst that holds, and what else does. */
+export function nodeState({ online, draining, cordoned, quarantine, unused_because }: NodeSummary): string {
   const more = [
     ...(quarantine === null ? [] : ["quarantined"]),
     ...(draining ? ["draining"] : []),
     ...(cordoned ? ["cordoned"] : []),
   ];
   if (!online) return ["offline", ...more].join(", ");
-  return more.length === 0 ? "online" : more.join(", ");
+  return more.length > 0 ? more.join(", ") : unused_because === null ? "online" : "unused";
 }
 
 /** @param nowMs Unix ms */
@@ -25,6 +25,7 @@ export function nodeFrame(node: NodeSummary, nowMs: number): string[] {
     `${node.name}  ${node.id}  ${nodeState(node)}`,
     what.filter((each) => each !== null && each !== undefined).join("  "),
     ...(node.quarantine === null ? [] : [`quarantined since ${node.quarantine.since}: ${node.quarantine.reason}`]),
+    ...(node.unused_because === null ? [] : [`gets nothing new: ${node.unused_because}`]),
     "",
     ...(metrics === null ? ["No figures yet; they come within a few seconds of asking."] : figureLines(metrics)),
     "",

@@ -82,6 +82,9 @@ export type PollOrder = z.infer<typeof PollOrder>;
 export const NodePoll = z.strictObject({
   poll_id: PollId,
   order: PollOrder.optional(),
+  /** As its owner calls it now, and the agent that speaks; left out: as when it joined. */
+  name: z.string().min(1).max(200).optional(),
+  agent_version: z.string().max(100).optional(),
   comfyui: z.string().max(200),
   gpus: z.array(Gpu).max(SLOTS_PER_NODE_MAX),
   slots: z.int().min(1).max(SLOTS_PER_NODE_MAX),

@@ -175,6 +175,10 @@ export const NODE_LOST_MS = 18_000;
  */
 export const REPLICA_LOST_MS = 50_000;
 export const SLOTS_PER_NODE_MAX = 64;
+/** Nodes of one pod, those that are away included: its object weighs all of them in each turn, and lists them in one answer. */
+export const NODES_PER_POD_MAX = 500;
+/** Builds, and models, that a list of nodes names of each: five hundred nodes with all they have are more than one answer holds. */
+export const NODE_LISTED_MAX = 20;
 /** Index of a card, as its driver counts: no machine has so many, and an agent may show only some of them. */
 export const GPU_INDEX_MAX = 1_023;
 /** Memory of one card, MB: 4 TiB, some ten times the largest one there is. */

@@ -72,6 +72,7 @@ export const problems = {
   pod_in_use: { status: 409, retryable: false, title: "The pod is in use" },
   pod_limit: { status: 409, retryable: false, title: "The workspace has as many pods as it may have" },
   join_token_limit: { status: 409, retryable: false, title: "The pod has as many living join tokens as it may have" },
+  node_limit: { status: 409, retryable: false, title: "The pod has as many nodes as it may have" },
   gpu_mismatch: { status: 409, retryable: false, title: "The pod does not take machines with these GPUs" },
   gpu_type_in_use: { status: 409, retryable: false, title: "Pods name the type of GPU" },
   gpu_type_limit: { status: 409, retryable: false, title: "The workspace has as many own types of GPU as it may have" },

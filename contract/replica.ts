@@ -138,6 +138,9 @@ export const NodeSummary = z
       .object({ reason: z.string(), since: z.iso.datetime(), until: z.iso.datetime().nullable() })
       .nullable()
       .meta({ description: "Why the pod does not trust it, until when; null: it does" }),
+    unused_because: z.string().nullable().meta({
+      description: "Why it gets nothing new though it is online, in words; null: it does, or it is not online",
+    }),
     gpu_type: GpuTypeName.nullable().meta({
       description: "Of its first card; null: none, or one the table does not know",
     }),

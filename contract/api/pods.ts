@@ -2,7 +2,13 @@ import * as z from "zod";
 import { PageQuery, page } from "#contract/api/page";
 import { route } from "#contract/api/route";
 import { JoinTokenId, NodeId, PodId } from "#contract/ids";
-import { JOIN_TOKEN_S_DEFAULT, JOIN_TOKEN_S_MAX, JOIN_TOKEN_USES_MAX } from "#contract/limits";
+import {
+  JOIN_TOKEN_S_DEFAULT,
+  JOIN_TOKEN_S_MAX,
+  JOIN_TOKEN_USES_MAX,
+  NODE_LISTED_MAX,
+  NODES_PER_POD_MAX,
+} from "#contract/limits";
 import { PersonText } from "#contract/person-text";
 import { JoinToken, NodeSummary, Pod, PodSettings } from "#contract/replica";
 
@@ -90,6 +96,7 @@ export const listNodes = route({
   method: "get",
   path: "/v1/pods/{pod}/nodes",
   summary: "List a pod's nodes with their GPUs and slots",
+  description: `Of each node's builds and models only the ${NODE_LISTED_MAX} used last are named; reading the node names all. A pod has at most ${NODES_PER_POD_MAX} nodes, those included that are away.`,
   scope: "read",
   params: PodParams,
   status: 200,

@@ -45,7 +45,7 @@ export function isUnmet(wish: Wish): boolean {
 }
 
 /** Why a node that is online takes nothing new; null: it does. */
-function closedBecause(state: PodState, node: NodeRecord, now: number): string | null {
+export function closedBecause(state: PodState, node: NodeRecord, now: number): string | null {
   const because = (reason: string) => `The machine ${node.name} ${reason}`;
   const quarantine = quarantineAt(node.trust, now);
   if (quarantine !== null) return because(`is in quarantine: ${quarantine.reason}`);

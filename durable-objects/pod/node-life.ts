@@ -1,7 +1,7 @@
 /** A node's coming, changing and going. */
 import type { JoinNode } from "#contract/agent";
 import { makeId, NodeId, ownerKey } from "#contract/ids";
-import { NODE_SESSION_S } from "#contract/limits";
+import { NODE_SESSION_S, NODES_PER_POD_MAX } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import { drainLeaving, mismatchOf } from "#durable-objects/pod/evict";
 import { answerWaiter } from "#durable-objects/pod/node-polls";
@@ -24,6 +24,10 @@ export function joinNode(
   nodeId?: NodeId,
 ): { readonly ok: true; readonly nodeId: NodeId } | Refusal {
   if (nodeId !== undefined && state.nodes.get(nodeId) !== null) return { ok: true, nodeId };
+  if (state.nodes.all().length >= NODES_PER_POD_MAX) {
+    const help = "Remove those that will not come back, or use another pod.";
+    return refusal("node_limit", `A pod may have ${NODES_PER_POD_MAX} nodes, those that are away included. ${help}`);
+  }
   const mismatch = mismatchOf(state, request);
   if (mismatch !== null) return refusal("gpu_mismatch", mismatch);
   const id = nodeId ?? makeId(NodeId, "node", now, (length) => state.world.randomBytes(length), ownerKey(pod.podId));

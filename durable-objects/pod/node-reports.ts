@@ -34,6 +34,8 @@ const ERROR_LENGTH_MAX = 1_000;
 export function statedBy(poll: NodePoll, known: NodeRecord): NodeRecord {
   return {
     ...known,
+    name: poll.name ?? known.name,
+    agentVersion: poll.agent_version ?? known.agentVersion,
     region: poll.region ?? null,
     comfyui: poll.comfyui,
     gpus: poll.gpus,

@@ -95,8 +95,10 @@ export class NodeStore {
   /** What the node states of itself, and that it was heard. */
   putStated(node: NodeRecord): void {
     this.#write(
-      `UPDATE nodes SET region = ?, comfyui = ?, gpus = ?, slots = ?, slots_per_gpu = ?, draining = ?, online = ?,
+      `UPDATE nodes SET name = ?, agent_version = ?, region = ?, comfyui = ?, gpus = ?, slots = ?, slots_per_gpu = ?, draining = ?, online = ?,
          seen_at = ?, poll_start = ?, poll_seq = ? WHERE id = ?`,
+      node.name,
+      node.agentVersion,
       node.region,
       node.comfyui,
       JSON.stringify(node.gpus),

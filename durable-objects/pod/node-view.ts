@@ -1,5 +1,7 @@
 /** Nodes as the API shows them. */
-import type { NodeSummary } from "#contract/replica";
+import { NODE_LISTED_MAX } from "#contract/limits";
+import type { NodeInventory, NodeSummary } from "#contract/replica";
+import { closedBecause } from "#durable-objects/pod/arrange";
 import type { NodeRecord } from "#durable-objects/pod/node-store";
 import { isLeaving } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
@@ -7,10 +9,19 @@ import type { PodRecord, SlotRecord } from "#durable-objects/pod/pod-store";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 import { quarantineAt } from "#durable-objects/replicas/trust";
 
-/** All nodes of the pod. */
+/** All nodes of the pod, each with the builds and models that it used last. */
 export function summaries(state: PodState, pod: PodRecord, now: number): NodeSummary[] {
   const replicas = state.store.replicas();
-  return state.nodes.all().map((node) => summaryOf(state, pod, node, replicas, now));
+  return state.nodes.all().map((node) => {
+    const summary = summaryOf(state, pod, node, replicas, now);
+    return { ...summary, inventory: shortened(summary.inventory) };
+  });
+}
+
+function shortened(inventory: NodeInventory | null): NodeInventory | null {
+  if (inventory === null) return null;
+  const { builds, models } = inventory;
+  return { ...inventory, builds: builds.slice(0, NODE_LISTED_MAX), models: models.slice(0, NODE_LISTED_MAX) };
 }
 
 export function summaryOf(
@@ -25,15 +36,17 @@ export function summaryOf(
   );
   const memory = state.memory.get(node.id);
   const [card] = node.gpus;
+  const isOnline = state.isOnline(node, now);
   return {
     id: node.id,
     pod_id: pod.podId,
     name: node.name,
     region: node.region,
-    online: state.isOnline(node, now),
+    online: isOnline,
     draining: isLeaving(node),
     cordoned: node.cordoned,
     quarantine: quarantineShown(state, node, now),
+    unused_because: isOnline ? closedBecause(state, node, now) : null,
     gpu_type: card === undefined ? null : state.gpuType(card),
     slots_per_gpu: node.slotsPerGpu,
     inventory: state.diskOf(node.id).inventory,

@@ -35,7 +35,14 @@ import { endOverdue, nextOverdue } from "#durable-objects/pod/overdue";
 import { noNode, noPod, type PodEffect, PodState } from "#durable-objects/pod/pod-state";
 import type { PodRecord } from "#durable-objects/pod/pod-store";
 import { pollAge } from "#durable-objects/pod/poll-order";
-import type { Demand, DemandReply, GivenReplica, NodeChange, VersionedPodSettings } from "#durable-objects/pod/rpc";
+import type {
+  Demand,
+  DemandReply,
+  GivenReplica,
+  NamedNode,
+  NodeChange,
+  VersionedPodSettings,
+} from "#durable-objects/pod/rpc";
 import { takeUp } from "#durable-objects/pod/take-up";
 import { nextTerms, tellTerms } from "#durable-objects/pod/terms";
 import { FAIR_TURN_MS, turnEnds, turnOf } from "#durable-objects/replicas/reclaim";
@@ -114,12 +121,9 @@ export class PodCore {
     const pod = this.#state.pod;
     if (pod === null) return { ok: true };
     if (pod.workspaceId !== workspaceId) return noPod();
-    const { nodes, store, world } = this.#state;
-    const online = nodes.all().filter((node) => this.#state.isOnline(node, world.now()));
-    if (online.length > 0) {
-      const names = online.map(({ name }) => name).join(", ");
-      return refusal("pod_in_use", `${online.length} of its nodes are online: ${names}. Remove them first.`);
-    }
+    const { nodes, store } = this.#state;
+    const online = this.#online().length;
+    if (online > 0) return refusal("pod_in_use", `${online} of its nodes are online. Remove them first.`);
     return this.#mutate((now) => {
       for (const node of nodes.all()) removeNode(this.#state, node, now);
       this.#state.pod = { ...pod, removed: true };
@@ -262,6 +266,12 @@ export class PodCore {
     return { ok: true, nodes: summaries(this.#state, pod, this.#state.world.now()) };
   }
 
+  onlineNodes(workspaceId: WorkspaceId): Reply<{ nodes: NamedNode[] }> {
+    const { pod } = this.#state;
+    if (pod !== null && pod.workspaceId !== workspaceId) return noPod();
+    return { ok: true, nodes: pod === null ? [] : this.#online().map(({ id, name }) => ({ id, name })) };
+  }
+
   // --- endpoints ---------------------------------------------------------------------------------------------------
 
   setDemand(demand: Demand): Reply<DemandReply> {
@@ -331,6 +341,11 @@ export class PodCore {
 
   #nodeOf({ workspaceId, podId, nodeId }: NodeIdentity): NodeRecord | null {
     return this.#podOf(workspaceId)?.podId === podId ? this.#state.nodes.get(nodeId) : null;
+  }
+
+  #online(): NodeRecord[] {
+    const now = this.#state.world.now();
+    return this.#state.nodes.all().filter((node) => this.#state.isOnline(node, now));
   }
 
   #withNode<T extends object>(

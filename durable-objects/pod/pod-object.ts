@@ -11,6 +11,7 @@ import type {
   Demand,
   DemandReply,
   GivenReplica,
+  NamedNode,
   NodeChange,
   PodRpc,
   VersionedPodSettings,
@@ -110,6 +111,10 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
 
   async listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>> {
     return this.#turn((core) => core.listNodes(workspaceId));
+  }
+
+  async onlineNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NamedNode[] }>> {
+    return this.#turn((core) => core.onlineNodes(workspaceId));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */

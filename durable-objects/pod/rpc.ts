@@ -49,6 +49,11 @@ export interface PlacedReplica {
   readonly gpuType: string | null;
 }
 
+export interface NamedNode {
+  readonly id: NodeId;
+  readonly name: string;
+}
+
 /** A replica that a node was given, and what it is of. */
 export interface GivenReplica {
   readonly replicaId: ReplicaId;
@@ -125,5 +130,7 @@ export interface PodRpc {
    * it may still have. Refused with `node_not_found` when it was removed.
    */
   replicasOn(node: NodeIdentity): Promise<Reply<{ replicas: GivenReplica[] }>>;
+  /** All of them; of each only some of the builds and models that it has. */
   listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>>;
+  onlineNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NamedNode[] }>>;
 }

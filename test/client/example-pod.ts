@@ -25,6 +25,7 @@ export function exampleNode(more: Partial<NodeSummary> = {}): NodeSummary {
     draining: false,
     cordoned: false,
     quarantine: null,
+    unused_because: null,
     gpu_type: "rtx-4090",
     slots_per_gpu: 1,
     inventory: null,

@@ -118,8 +118,8 @@ async function refuseUsed(env: Env, pod: PodRow): Promise<void> {
 
 /** The object says so too when it is removed; asked before, a pod with machines is not gone even for a moment. */
 async function refuseOnline(env: Env, { id, workspaceId }: PodRow): Promise<void> {
-  const { nodes } = await askToldPod(env, id, workspaceId, "repeatable", (pod) => pod.listNodes(workspaceId));
-  const online = nodes.filter((node) => node.online);
+  const reply = await askToldPod(env, id, workspaceId, "repeatable", (pod) => pod.onlineNodes(workspaceId));
+  const online = reply.nodes;
   if (online.length === 0) return;
   const names = online.slice(0, NODES_NAMED_MAX).map(({ name, id }) => `${name} (${id})`);
   const more = online.length > names.length ? `, and ${online.length - names.length} more` : "";

@@ -21,6 +21,8 @@ interface PollMore {
   readonly slots?: number;
   readonly region?: string;
   readonly order?: PollOrder;
+  readonly name?: string;
+  readonly version?: string;
   readonly gpus?: readonly Gpu[];
   readonly slotsPerGpu?: number;
   readonly inventory?: NodeInventory;
@@ -175,6 +177,8 @@ export class PodHarness {
       core.pollNode(identity, {
         poll_id: pollId,
         ...(more.order === undefined ? {} : { order: more.order }),
+        ...(more.name === undefined ? {} : { name: more.name }),
+        ...(more.version === undefined ? {} : { agent_version: more.version }),
         ...(more.region === undefined ? {} : { region: more.region }),
         comfyui: "stand-in",
         gpus: [...(more.gpus ?? this.#cards.get(nodeId) ?? [])],

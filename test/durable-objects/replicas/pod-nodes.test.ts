@@ -1,9 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { makeId, type NodeId, ownerKey, ReplicaId, type WorkspaceId } from "#contract/ids";
-import { METRICS_UNWATCHED_MS, METRICS_WATCH_MS, METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
+import {
+  METRICS_UNWATCHED_MS,
+  METRICS_WATCH_MS,
+  METRICS_WATCHED_MS,
+  NODE_LISTED_MAX,
+  NODE_LOST_MS,
+  NODES_PER_POD_MAX,
+} from "#contract/limits";
 import { CARD_SWAPS_MAX, FLAPS_MAX, QUARANTINE_MS, STRAYS_MAX } from "#durable-objects/replicas/trust";
 import { seededBytes } from "../seeded-bytes.ts";
-import { card, held, PodHarness } from "./pod-harness.ts";
+import { card, disk, held, PodHarness } from "./pod-harness.ts";
 
 const change = (
   pod: PodHarness,
@@ -242,6 +249,52 @@ describe("a node in quarantine", () => {
     pod.restart();
     beat();
     expect(pod.shown(node).quarantine).toBeNull();
+  });
+});
+
+describe("the list of a pod's nodes", () => {
+  it("names of what each has only what it used last, and is bounded", () => {
+    const pod = new PodHarness();
+    const builds = Array.from({ length: NODE_LISTED_MAX + 1 }, (_, index) => String(index).padStart(64, "0"));
+    const node = pod.machine({ inventory: disk(builds, builds) });
+    expect(pod.shown(node).inventory).toMatchObject({
+      builds: builds.slice(0, NODE_LISTED_MAX),
+      models: builds.slice(0, NODE_LISTED_MAX),
+    });
+    expect(pod.call((core) => core.watchNode(pod.workspaceId, node))).toMatchObject({
+      node: { inventory: { builds, models: builds } },
+    });
+    for (let nodes = 1; nodes < NODES_PER_POD_MAX; nodes += 1) pod.node();
+    expect(pod.join()).toMatchObject({ code: "node_limit", detail: expect.stringContaining("Remove those") });
+    pod.call((core) => core.removeNode(pod.workspaceId, node));
+    expect(pod.join()).toMatchObject({ ok: true });
+  });
+
+  it("says why a node that is online gets nothing", () => {
+    const pod = new PodHarness();
+    const node = pod.machine({ gpus: [card()] });
+    expect(pod.shown(node).unused_because).toBeNull();
+    pod.configure({ gpu_types: ["rtx-3090"] });
+    expect(pod.poll(node, [], { waitMs: 0 })).toBe("refused");
+    expect(pod.shown(node)).toMatchObject({ online: true, unused_because: expect.stringContaining("rtx-3090") });
+    pod.configure({ gpu_types: ["rtx-4090"] });
+    expect(pod.poll(node, [], { waitMs: 0 })).toEqual([]);
+    expect(pod.shown(node).unused_because).toBeNull();
+    pod.pass(NODE_LOST_MS);
+    change(pod, node, { cordoned: true });
+    expect(pod.shown(node).unused_because).toBeNull();
+  });
+});
+
+describe("a node's name and its agent's version", () => {
+  it("are those of its last poll", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    pod.poll(node, [], { waitMs: 0, name: "attic", version: "0.2.0" });
+    pod.restart();
+    expect(pod.shown(node)).toMatchObject({ name: "attic", agent_version: "0.2.0" });
+    pod.poll(node, [], { waitMs: 0 });
+    expect(pod.shown(node)).toMatchObject({ name: "attic", agent_version: "0.2.0" });
   });
 });
 
