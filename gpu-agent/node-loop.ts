@@ -2,8 +2,8 @@
 import { NodeMetricsAnswer } from "#contract/agent";
 import type { Gpu, NodeMetrics } from "#contract/replica";
 import { type AgentCalls, newPollId } from "./control/agent-calls.ts";
-import { pause } from "./control/backoff.ts";
-import { ControlError, isSessionLost } from "./control/control-error.ts";
+import { backoffMs, pause } from "./control/backoff.ts";
+import { ControlError, isSessionLost, isUnwanted } from "./control/control-error.ts";
 import { beginJoin, endJoin } from "./control/join-id.ts";
 import { loadSession, nextStart, type StoredSession, saveSession, tokenHash } from "./control/node-session.ts";
 import { type Log, messageOf } from "./log.ts";
@@ -44,6 +44,8 @@ export class NodeLoop {
   #changed = new AbortController();
   #start = 0;
   #polls = 0;
+  /** Polls in a row that were answered with a refusal of its cards. */
+  #refusals = 0;
 
   constructor(options: NodeLoopOptions) {
     this.#options = options;
@@ -74,8 +76,13 @@ export class NodeLoop {
       try {
         this.#stored ??= await this.#join();
         await this.#poll(this.#stored);
+        this.#refusals = 0;
       } catch (error) {
         if (stop.aborted) return;
+        if (this.#stored !== null && isUnwanted(error)) {
+          await this.#waitUnwanted(error);
+          continue;
+        }
         if (!isSessionLost(error)) throw this.#refused(error);
         log("node_session_lost", { error: messageOf(error) });
         this.#stored = null;
@@ -102,6 +109,15 @@ export class NodeLoop {
     } catch (error) {
       log("node_farewell_unheard", { error: messageOf(error) });
     }
+  }
+
+  /** The pod takes other cards now: a setting, which may be a slip and be restored. Asked again so often that it stays online. */
+  async #waitUnwanted(error: Error): Promise<void> {
+    const { settings, stop, log } = this.#options;
+    this.#refusals += 1;
+    const waitMs = backoffMs(this.#refusals, Math.random(), settings.timings);
+    if (this.#refusals === 1) log("node_unwanted", { error: messageOf(error) });
+    await pause(waitMs, stop).catch(() => undefined);
   }
 
   async #join(): Promise<StoredSession> {
@@ -208,7 +224,7 @@ export class NodeLoop {
   }
 
   async #message() {
-    const { replicas, slots, slotsPerGpu, drain, settings, inventory } = this.#options;
+    const { replicas, slots, slotsPerGpu, drain, settings, inventory, version } = this.#options;
     const gpus = await this.#options.gpus();
     const disk = await inventory.news();
     // Numbered and filled in one turn: a higher number never carries older news.
@@ -216,6 +232,8 @@ export class NodeLoop {
     const message = {
       poll_id: newPollId(),
       order: { start: this.#start, seq: this.#polls },
+      name: settings.name,
+      agent_version: version,
       comfyui: this.#options.comfyDescription(),
       gpus,
       slots,

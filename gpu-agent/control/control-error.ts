@@ -79,3 +79,8 @@ export function isGone(error: unknown): boolean {
 export function isSessionLost(error: unknown): boolean {
   return error instanceof ControlError && !error.retryable && (error.status === 401 || error.status === 404);
 }
+
+/** The pod does not take the machine's cards as it is set now. */
+export function isUnwanted(error: unknown): error is ControlError {
+  return error instanceof ControlError && error.code === "gpu_mismatch";
+}

@@ -142,6 +142,16 @@ describe("a node's session", () => {
     await comesTrue("it polls as the new node", () => harness.plane.requests.includes(`POST nodes/${node}/poll`));
   });
 
+  it("is kept while the pod does not take the machine's cards: the agent asks again, and works when it is wanted", async () => {
+    await withEndpoint({ timings: { pollWaitMs: 300, retryBaseMs: 10, retryMaxMs: 50 } });
+    harness.plane.plan(/^POST nodes\/[^/]+\/poll$/, { type: "refuse", code: "gpu_mismatch" }, 5);
+    await comesTrue("it says why once", () => harness.has("node_unwanted"));
+    const polls = harness.plane.polls.length;
+    await comesTrue("it polls again", () => harness.plane.polls.length > polls + 1);
+    expect(harness.plane.requests.filter((each) => each === "POST nodes")).toHaveLength(1);
+    expect(harness.plane.polls.at(-1)).toMatchObject({ agent_version: "0.1.0", name: expect.any(String) });
+  });
+
   it("tells what the machine has when it joins and again when it is asked, and how it fares", async () => {
     await withEndpoint({ timings: { pollWaitMs: 300 } });
     const { plane } = harness;
