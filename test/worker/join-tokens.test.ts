@@ -137,6 +137,18 @@ describe("a join token", () => {
     expect((await list(own))[0]?.uses).toBe(1);
   });
 
+  it("stays used by a machine that had its node, whatever the pod says to it later", async () => {
+    const own = await makeWorkspace();
+    const token = await make({ uses_max: 1 }, own);
+    const once = { join_id: "the-only-machine" };
+    const { node_id } = JoinedNode.parse(await (await join(token, once)).json());
+    await send("DELETE", `/v1/pods/${own.podId}/nodes/${node_id}`, { key: own.key });
+    await send("PATCH", `/v1/pods/${own.podId}`, { key: own.key, json: { gpu_types: ["rtx-4090"] } });
+    expect(await refusalOf(await join(token, once))).toEqual({ status: 409, code: "gpu_mismatch" });
+    await send("PATCH", `/v1/pods/${own.podId}`, { key: own.key, json: { gpu_types: [] } });
+    expect(await refusalOf(await join(token))).toEqual(refused("join_token_used"));
+  });
+
   it("tells strangers nothing: an invented one, one of another kind and a torn one are alike", async () => {
     const { token = "" } = await make({ uses_max: 1 });
     const other = token.endsWith("0") ? "1" : "0";

@@ -19,20 +19,25 @@ export async function heldJoinToken(env: Env, secret: string): Promise<HeldJoinT
   return token;
 }
 
+interface Admitted {
+  readonly nodeId: NodeId;
+  readonly isNew: boolean;
+}
+
 /**
  * Lets a machine in with its token and counts it, once for each join id: whoever sends the same one again is the same
- * machine. Where the pod then refuses it, it must be given back.
+ * machine. Where the pod then refuses it, one that was counted by this call must be given back.
  * @param joinId drawn by the machine
- * @returns the node it becomes
+ * @returns the node it becomes, and whether this call has counted it
  * @throws Problem join_token_used, join_token_expired, join_token_revoked
  */
-export async function admitJoin(env: Env, token: HeldJoinToken, joinId: string): Promise<NodeId> {
+export async function admitJoin(env: Env, token: HeldJoinToken, joinId: string): Promise<Admitted> {
   const now = Date.now();
   const nodeId = makeId(NodeId, "node", now, randomBytes, ownerKey(token.podId));
-  if (await claimJoin(env.CATALOG, token.id, joinId, nodeId, now)) return nodeId;
+  if (await claimJoin(env.CATALOG, token.id, joinId, nodeId, now)) return { nodeId, isNew: true };
   // Counted before: an answer that got lost may come after the token's time, but a revoked one opens nothing any more.
   const known = await findJoin(env.CATALOG, token.id, joinId);
-  if (known !== undefined && token.revokedAt === null) return known;
+  if (known !== undefined && token.revokedAt === null) return { nodeId: known, isNew: false };
   throw closed((await findJoinTokenById(env.CATALOG, token.id)) ?? token, now);
 }
 

@@ -28,7 +28,14 @@ const joinNode = route({
   body: JoinNode,
   status: 201,
   returns: JoinedNode,
-  problems: ["join_token_used", "join_token_expired", "join_token_revoked", "gpu_mismatch", "pod_not_found"],
+  problems: [
+    "join_token_used",
+    "join_token_expired",
+    "join_token_revoked",
+    "gpu_mismatch",
+    "node_limit",
+    "pod_not_found",
+  ],
 });
 
 const pollNode = route({
@@ -70,12 +77,13 @@ const join: Mounted = {
     // An agent that draws no id is another machine each time.
     const joinId = body.join_id ?? crypto.randomUUID();
     const { podId, workspaceId } = token;
-    const nodeId = await admitJoin(env, token, joinId);
+    const { nodeId, isNew } = await admitJoin(env, token, joinId);
     try {
       await askToldPod(env, podId, workspaceId, "repeatable", (pod) => pod.join(workspaceId, body, nodeId));
     } catch (error) {
-      // What the pod refuses does not count. Where its answer is lost, the machine counts, and comes again by its id.
-      if (error instanceof Problem) await giveJoinBack(env.CATALOG, token.id, joinId);
+      // What the pod refuses does not count, unless it was counted before: that machine has had its node, or has it. Where
+      // the pod's answer is lost, the machine counts, and comes again by its id.
+      if (isNew && error instanceof Problem) await giveJoinBack(env.CATALOG, token.id, joinId);
       throw error;
     }
     const session = await signNodeSession(env.SIGNING_SECRET, { nodeId, podId, workspaceId });
