@@ -70,6 +70,11 @@ export class HandMadeNode {
     }
   }
 
+  /** Its credential. */
+  get session(): string {
+    return this.#session;
+  }
+
   get nodeId(): NodeId {
     if (this.#nodeId === null) throw new Error("the node has not joined");
     return this.#nodeId;

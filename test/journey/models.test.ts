@@ -4,10 +4,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { AGENT_PROTOCOL, JoinedNode, PROTOCOL_HEADER } from "#contract/agent";
 import { MODEL_PART_BYTES } from "#contract/limits";
 import { ModelStore } from "#gpu-agent/models/model-store";
 import { serverRegistry } from "#gpu-agent/models/server-registry";
+import { exampleBuild, exampleModel } from "#test/contract/example-build";
+import { HandMadeNode } from "#test/journey/hand-made-node";
 import { envelopeOf, killHard, System } from "#test/journey/system";
 import { until } from "#test/until";
 
@@ -120,20 +121,23 @@ describe("models", () => {
   });
 
   it("reach a machine's own store from there, whole and verified", async () => {
-    const { token } = await system.client.pods.createJoinToken(system.podId);
-    const joined = await fetch(`${system.url}/agent/v1/nodes`, {
-      method: "POST",
-      headers: {
-        authorization: `Bearer ${token}`,
-        "content-type": "application/json",
-        [PROTOCOL_HEADER]: String(AGENT_PROTOCOL),
-      },
-      body: JSON.stringify({ name: "machine", agent_version: "1", comfyui: "none", gpus: [], slots: 1 }),
+    const { client } = system;
+    const entry = { ...exampleModel, sha256: sha256Of(weights), sizeBytes: weights.byteLength, sources: ["registry:"] };
+    const { digest } = await client.builds.create({ ...exampleBuild, models: [entry] });
+    const pod = await client.pods.create({ name: "machines" });
+    await client.endpoints.create({
+      slug: "needs-weights",
+      workflow: JSON.parse(await readFile("examples/text-to-image.json", "utf8")),
+      build: digest,
+      pods: [{ pod_id: pod.id, lanes: ["interactive", "batch"] }],
+      settings: { min_replicas: 1 },
     });
-    const { session } = JoinedNode.parse(await joined.json());
+    const { token } = await client.pods.createJoinToken(pod.id);
+    const node = await HandMadeNode.join(system.url, String(token), "machine", 1);
+    await node.fill();
     const machine = await ModelStore.open({
       folder: join(system.state, "a-machine"),
-      registry: serverRegistry(system.url, () => session),
+      registry: serverRegistry(system.url, () => node.session),
       reserveBytes: 0,
     });
     try {
@@ -148,6 +152,7 @@ describe("models", () => {
       expect(sha256Of(Buffer.from(await readFile(path)))).toBe(sha256Of(weights));
     } finally {
       machine.close();
+      await node.stop();
     }
   });
 
