@@ -48,6 +48,7 @@ export function replace(state: EndpointState, replica: ReplicaRecord): void {
 
 /** The next step, if it is time for one: an old replica goes, or the next one is chosen. */
 export function advanceReplacements(state: EndpointState, now: number): void {
+  if (state.config === null) return;
   const old = outdated(state, now);
   const until = old.length === 0 ? null : activeHeldUntil(state, now);
   if (until !== null) state.due(until);

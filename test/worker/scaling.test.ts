@@ -46,7 +46,9 @@ describe("how an endpoint scales", () => {
     await submitJob(workspace.key, "fox", { seed: 1 });
     const waiting = await scalingOf("fox");
     expect(waiting).toMatchObject({ wanted: 1, waiting: { interactive: 1, batch: 0 } });
-    expect(waiting.decisions).toMatchObject([{ from: 0, to: 1, reason: waiting.reason }]);
+    const [decided] = waiting.decisions as JsonObject[];
+    expect(decided).toMatchObject({ from: 0, to: 1 });
+    expect(waiting.reason).toBe(`${String(decided?.reason)}; no machine of the pod takes new work`);
     const replica = await readyReplica(await joinNode(workspace));
     const lease = await takeLease(replica);
     expect(await scalingOf("fox")).toMatchObject({ replicas: { starting: 0, idle: 0, busy: 1, draining: 0 } });
