@@ -9,7 +9,7 @@ import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { positionOf } from "#durable-objects/endpoint/job-snapshots";
 import { batchHeldBack } from "#durable-objects/endpoint/matcher";
-import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
+import { lanesOf, podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { budgetHold, rateHold } from "#durable-objects/endpoint/queue-control";
 import { rollOutHeld } from "#durable-objects/endpoint/replacement";
 import type { Reply } from "#durable-objects/endpoint/rpc";
@@ -55,7 +55,7 @@ export function whyJob(state: EndpointState, jobId: JobId, now: number): Reply<{
  * @returns ms; null when nobody knows
  */
 export function etaOf(state: EndpointState, place: number, availableAt: number | null, now: number): number | null {
-  const { ready, idle } = working(state);
+  const { ready, idle } = working(state, capacityOf(state));
   const pool = state.scaling.poolOf("interactive");
   const starts = pool === null ? [] : capacityOf(state).filter((replica) => isStarting(replica.state));
   const readies = starts
@@ -79,14 +79,15 @@ export function etaOf(state: EndpointState, place: number, availableAt: number |
 }
 
 function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: number | null, now: number): WaitFacts {
-  const { ready, idle } = working(state);
-  const capacity = capacityOf(state);
+  const capacity = capacityFor(state, job);
+  const { ready, idle } = working(state, capacity);
+  const elsewhere = capacityOf(state).length - capacity.length;
   const [starting] = capacity
     .filter((replica) => isStarting(replica.state))
     .toSorted((a, b) => START.indexOf(b.state) - START.indexOf(a.state) || a.startedAt - b.startedAt);
   const crashes = fastCrashes(state.replicas.all(), now);
   const { config } = state;
-  const short = capacity.length < numbersOf(state).wanted ? shortageOf(state) : null;
+  const short = capacity.length + elsewhere < numbersOf(state).wanted ? shortageOf(state) : null;
   const pool = state.scaling.poolOf(job.lane);
   return {
     now,
@@ -111,7 +112,7 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
             },
       coldStartMs: pool === null ? null : coldStartMs(pool),
       elsewhere: capacity.some(({ nodeId }) => nodeId !== job.avoid?.nodeId),
-      max: config?.settings.max_replicas ?? 0,
+      max: (config?.settings.max_replicas ?? 0) - elsewhere,
       crashes: crashes.length,
       crashError: crashes.at(-1)?.error ?? null,
     },
@@ -155,9 +156,17 @@ function readyAt(pool: PoolScaling, replica: ReplicaRecord): number | null {
   return cold === null ? null : replica.startedAt + cold;
 }
 
-/** Replicas that take jobs, and those of them without one. */
-function working(state: EndpointState): { readonly ready: ReplicaRecord[]; readonly idle: ReplicaRecord[] } {
-  const ready = capacityOf(state).filter((replica) => !isStarting(replica.state));
+/** The replicas whose pods take the job: one that must start soon goes to whichever is free. */
+function capacityFor(state: EndpointState, job: QueuedJob): ReplicaRecord[] {
+  return capacityOf(state).filter(({ podId }) => hasJoined(job) || lanesOf(state, podId).includes(job.lane));
+}
+
+/** Of these replicas those that take jobs, and of them those without one. */
+function working(
+  state: EndpointState,
+  capacity: readonly ReplicaRecord[],
+): { readonly ready: ReplicaRecord[]; readonly idle: ReplicaRecord[] } {
+  const ready = capacity.filter((replica) => !isStarting(replica.state));
   // One that tries a release takes no job meanwhile.
   return { ready, idle: ready.filter(({ id }) => state.held(id) === 0 && !isOnErrand(state, id)) };
 }

@@ -37,6 +37,7 @@ export interface WaitFacts {
     readonly coldStartMs: number | null;
     /** Capacity on nodes other than the avoided one. */
     readonly elsewhere: boolean;
+    /** There may be so many on the pods that take the job: max_replicas, less those on other pods. */
     readonly max: number;
     /** Crashes within the last hour since one was last ready, and the error of the latest. */
     readonly crashes: number;
@@ -136,7 +137,8 @@ function capacity(facts: WaitFacts): WaitReason[] {
   if (ready === 0) reasons.push(...short);
   if (starting !== null) reasons.push(startingUp(facts, starting));
   if (ready > 0) reasons.push(...short);
-  return reasons.length > 0 ? reasons : [requested()];
+  if (reasons.length > 0) return reasons;
+  return [facts.replicas.max > 0 ? requested() : allElsewhere(facts)];
 }
 
 function busyHere(facts: WaitFacts): WaitReason {
@@ -194,6 +196,13 @@ function batchLane({ batch, now, replicas, place }: WaitFacts): WaitReason | nul
 function requested(): WaitReason {
   const detail = "A replica has been asked for; the pod has not placed one yet.";
   return { code: "replica_starting", detail, until: null, phase: "requested" };
+}
+
+/** The lane's pods may have none, because the other lane's have as many as there may be. */
+function allElsewhere({ place }: WaitFacts): WaitReason {
+  const detail =
+    "All replicas that max_replicas allows are on pods that do not take this lane. Raise it, or lower the warm floor.";
+  return { code: "all_slots_busy", detail, until: null, ahead: place - 1 };
 }
 
 function shortage(facts: WaitFacts): WaitReason[] {

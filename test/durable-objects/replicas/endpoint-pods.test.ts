@@ -192,6 +192,18 @@ describe("lanes of pods", () => {
     },
   );
 
+  it("that share nothing are not counted for each other's jobs in why one waits", () => {
+    const pods = new TwoPods({ min_replicas: 1, max_replicas: 1 }, [["interactive"], ["batch"]]);
+    const { world } = pods;
+    const here = pods.place(pods.first);
+    pods.answer(pods.first, [here]);
+    world.poll(here);
+    const reply = world.core.whyJob(world.workspaceId, world.submit({ lane: "batch" }));
+    expect(reply.ok && reply.why.reasons.map(({ detail }) => detail)).toEqual([
+      "All replicas that max_replicas allows are on pods that do not take this lane. Raise it, or lower the warm floor.",
+    ]);
+  });
+
   it("that share nothing leave an idle replica of the other lane alone", () => {
     const pods = new TwoPods({ idle_timeout_s: 3_600 }, [["interactive"], ["batch"]]);
     const { world } = pods;
