@@ -1,5 +1,5 @@
 /** Who gets which slot: the rows as plain values for the pure rules, and what those decide as rows again. */
-import { makeId, ownerKey, ReplicaId } from "#contract/ids";
+import { makeId, type NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { mismatchOf } from "#durable-objects/pod/evict";
 import { runsWell } from "#durable-objects/pod/node-reports";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
@@ -8,13 +8,16 @@ import type { DemandRecord, SlotRecord } from "#durable-objects/pod/pod-store";
 import {
   type FreeSlot,
   fitsRegion,
+  isPaused,
   type NodeHistory,
   type PlaceInput,
   type PlaceResult,
   place,
+  roomFor,
+  type Shortage,
   type Wish,
 } from "#durable-objects/replicas/place";
-import { needOf, reclaim, turnOf } from "#durable-objects/replicas/reclaim";
+import { type Claim, needOf, reclaim, turnOf } from "#durable-objects/replicas/reclaim";
 import { quarantineAt } from "#durable-objects/replicas/trust";
 
 /** An endpoint that would not give up a replica is asked again after this. */
@@ -139,14 +142,44 @@ export function arrange(state: PodState, now: number): PlaceResult {
   return result;
 }
 
+/** Where others may make room: one that crashes on one machine may do well on another that is full. */
+const RECLAIMABLE: readonly Shortage[] = ["all_slots_busy", "crash_looping"];
+
+/** What there is to place replicas on after these placements. */
+function leftOf(input: PlaceInput, { placements }: PlaceResult): PlaceInput {
+  const isFree = (nodeId: NodeId, slot: number): boolean =>
+    !placements.some((placed) => placed.nodeId === nodeId && placed.slot === slot);
+  return {
+    ...input,
+    nodes: input.nodes.map((node) => ({ ...node, free: node.free.filter(({ slot }) => isFree(node.id, slot)) })),
+    containersLeft: input.containersLeft === null ? null : input.containersLeft - placements.length,
+  };
+}
+
+/**
+ * Which replicas, once they are gone, let an endpoint start one: those on machines that it may use and does not crash on.
+ * Where it has a free slot and only the pod's containers are used up, any replica of the pod, on a closed machine, too.
+ */
+function helpFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): Claim["isHelpedBy"] {
+  if (roomFor(wish, { ...input, containersLeft: null }) > 0) return () => input.containersLeft === 0;
+  const { endpointId, regions } = wish;
+  const useful = new Set(
+    input.nodes
+      .filter(({ id, region }) => fitsRegion(regions, region) && !isPaused(endpointId, id, input))
+      .map(({ id }) => id),
+  );
+  return ({ nodeId }) => useful.has(nodeId);
+}
+
 /** Finds slots for those who need one: idle replicas of others, and in the end turns that have lasted too long. */
 function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: number): void {
   const wishes = wishesOf(state);
+  const left = leftOf(input, result);
   const claims = wishes
-    .filter(({ endpointId }) => result.shortages.get(endpointId)?.code === "all_slots_busy")
+    .filter(({ endpointId }) => RECLAIMABLE.includes(result.shortages.get(endpointId)?.code ?? "none"))
     .map(({ endpointId, regions, needed, wanted, have, since, ...reasons }) => ({
       endpointId,
-      regions,
+      isHelpedBy: helpFor({ endpointId, regions }, left),
       have,
       need: needOf(reasons),
       missing: Math.max(0, needed - have),
@@ -161,12 +194,10 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
     if (claims.length === 0 || now - askedAt >= RECLAIM_AGAIN_MS) state.askedAt.delete(replicaId);
   }
   if (claims.length === 0) return;
-  const regionOf = new Map(input.nodes.map(({ id, region }) => [id, region]));
   const needs = new Map(wishes.map((wish) => [wish.endpointId, { need: needOf(wish), warm: wish.warm }]));
-  const holders = state.store.replicas().flatMap((replica) => {
-    const region = regionOf.get(replica.nodeId);
+  const holders = state.store.replicas().map((replica) => {
     const of = needs.get(replica.endpointId) ?? { need: "batch", warm: 0 };
-    return region === undefined ? [] : [{ ...replica, ...turnOf(replica), ...of, region }];
+    return { ...replica, ...turnOf(replica), ...of };
   });
   const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
   const { ask, share, over } = reclaim(claims, holders, spare, now);

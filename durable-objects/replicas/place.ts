@@ -128,9 +128,14 @@ function whereToLook({ nodes, regions }: Pick<PlaceInput, "nodes" | "regions">, 
 export function roomFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): number {
   const free = input.nodes
     .filter((node) => fitsRegion(wish.regions, node.region))
-    .filter((node) => (input.history(wish.endpointId, node.id)?.backoffUntil ?? 0) <= input.now)
+    .filter((node) => !isPaused(wish.endpointId, node.id, input))
     .reduce((sum, node) => sum + node.free.length, 0);
   return Math.max(0, Math.min(free, input.containersLeft ?? free));
+}
+
+/** Whether an endpoint's replicas crashed on a node, so that none is started there for now. */
+export function isPaused(endpointId: EndpointId, nodeId: NodeId, { history, now }: PlaceInput): boolean {
+  return (history(endpointId, nodeId)?.backoffUntil ?? 0) > now;
 }
 
 interface Spot {

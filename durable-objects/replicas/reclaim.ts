@@ -1,6 +1,5 @@
 /** Whose replicas make room when every slot that somebody may use is taken. */
-import type { EndpointId, ReplicaId } from "#contract/ids";
-import { fitsRegion } from "#durable-objects/replicas/place";
+import type { EndpointId, NodeId, ReplicaId } from "#contract/ids";
 
 /**
  * An endpoint that had a replica for this long, or for longer where its start took long, gives it to one that has had none
@@ -45,8 +44,8 @@ export function turnEnds({ since, turnMs }: Turn): readonly number[] {
 /** An endpoint that needs, or wants, more replicas than it has. */
 export interface Claim {
   readonly endpointId: EndpointId;
-  /** Where its replicas may run; empty: anywhere. */
-  readonly regions: readonly string[];
+  /** Whether it could start a replica once that one is gone. */
+  readonly isHelpedBy: (holder: Holder) => boolean;
   /** Replicas it has that are not on their way out. */
   readonly have: number;
   /** Replicas that it needs beyond those. */
@@ -61,12 +60,11 @@ export interface Claim {
   readonly shortSince: number;
 }
 
-/** A replica on a slot that could be used again. */
+/** A replica on a slot. */
 export interface Holder extends Turn {
   readonly id: ReplicaId;
   readonly endpointId: EndpointId;
-  /** Of its node. */
-  readonly region: string | null;
+  readonly nodeId: NodeId;
   readonly draining: boolean;
   /** What its endpoint needs replicas for. */
   readonly need: Need;
@@ -103,7 +101,7 @@ export function reclaim(
   for (const claim of claims.toSorted((a, b) => Number(starves(b)) - Number(starves(a)) || a.since - b.since)) {
     let found = 0;
     for (const [at, holder] of [...emptying.entries()].reverse()) {
-      if (found >= claim.missing || !fitsRegion(claim.regions, holder.region)) continue;
+      if (found >= claim.missing || !claim.isHelpedBy(holder)) continue;
       emptying.splice(at, 1);
       found += 1;
     }
@@ -122,7 +120,7 @@ export function reclaim(
 
 /** A claim, and how many of the slots that are being emptied are for it. */
 interface Waiting
-  extends Pick<Claim, "endpointId" | "regions" | "have" | "missing" | "lacking" | "need" | "since" | "shortSince"> {
+  extends Pick<Claim, "endpointId" | "isHelpedBy" | "have" | "missing" | "lacking" | "need" | "since" | "shortSince"> {
   readonly found: number;
 }
 
@@ -130,12 +128,12 @@ const starves = ({ have, missing }: Pick<Claim, "have" | "missing">): boolean =>
 
 function spareOf(
   working: readonly Holder[],
-  { regions }: Pick<Claim, "regions">,
+  { isHelpedBy }: Pick<Claim, "isHelpedBy">,
   left: ReadonlyMap<EndpointId, number>,
   taken: readonly Holder[],
 ): Holder | undefined {
   return working
-    .filter((holder) => fitsRegion(regions, holder.region) && !taken.includes(holder))
+    .filter((holder) => isHelpedBy(holder) && !taken.includes(holder))
     .filter(({ endpointId }) => (left.get(endpointId) ?? 0) > 0)
     .toSorted((a, b) => (left.get(b.endpointId) ?? 0) - (left.get(a.endpointId) ?? 0))[0];
 }
@@ -157,7 +155,7 @@ export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[
     if (claim.found >= claim.missing || now - (none ? claim.since : claim.shortSince) < FAIR_TURN_MS) continue;
     const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
     const [victim] = left
-      .filter((holder) => isOver(holder, now) && fitsRegion(claim.regions, holder.region))
+      .filter((holder) => isOver(holder, now) && claim.isHelpedBy(holder))
       .filter((holder) =>
         none
           ? mayTake(claim.need, holder, count(holder.endpointId), now)
@@ -209,7 +207,7 @@ function evenShares(
     const hasWaited = now - claim.shortSince >= FAIR_TURN_MS;
     if (claim.found < claim.missing || !(hasWaited || claim.need === "calls")) continue;
     for (let { found } = claim; found < claim.lacking; found += 1) {
-      const coming = emptying.findIndex(({ region }) => fitsRegion(claim.regions, region));
+      const coming = emptying.findIndex((holder) => claim.isHelpedBy(holder));
       if (coming >= 0) {
         emptying.splice(coming, 1);
         continue;

@@ -73,7 +73,7 @@ describe("the pause after a crash", () => {
 const holder = (id: string, endpoint: string, since: number, more: Partial<Holder> = {}): Holder => ({
   id: id as ReplicaId,
   endpointId: endpoint as EndpointId,
-  region: null,
+  nodeId: "anywhere" as NodeId,
   draining: false,
   since,
   turnMs: FAIR_TURN_MS,
@@ -83,7 +83,7 @@ const holder = (id: string, endpoint: string, since: number, more: Partial<Holde
 });
 const claim = (endpoint: string, more: Partial<Claim> = {}): Claim => ({
   endpointId: endpoint as EndpointId,
-  regions: [],
+  isHelpedBy: () => true,
   have: 0,
   missing: 1,
   lacking: 1,
@@ -92,6 +92,10 @@ const claim = (endpoint: string, more: Partial<Claim> = {}): Claim => ({
   shortSince: 0,
   ...more,
 });
+const on =
+  (node: string) =>
+  ({ nodeId }: Holder): boolean =>
+    nodeId === node;
 /** One for which no slot is being emptied. */
 const waiter = (endpoint: string, more: Partial<Claim> = {}) => ({ ...claim(endpoint, more), found: 0 });
 
@@ -107,11 +111,11 @@ describe("turns on a full pod", () => {
 
   it("end where the one that waits may run, and nowhere else", () => {
     const holders = [
-      holder("a1", "a", 0, { region: "east" }),
+      holder("a1", "a", 0, { nodeId: "east" as NodeId }),
       holder("a2", "a", 0),
-      holder("b1", "b", 0, { region: "west" }),
+      holder("b1", "b", 0, { nodeId: "west" as NodeId }),
     ];
-    const waiting = [waiter("c", { regions: ["south"] }), waiter("d", { regions: ["west"] })];
+    const waiting = [waiter("c", { isHelpedBy: on("south") }), waiter("d", { isHelpedBy: on("west") })];
     expect(turnsOver(waiting, holders, FAIR_TURN_MS).map(({ id }) => id)).toEqual(["b1"]);
   });
 });
@@ -215,11 +219,13 @@ describe("room on a full pod", () => {
   });
 
   it("is not asked for where a slot is being emptied that will do", () => {
-    const leaving = holder("a1", "a", 0, { draining: true, region: "west" });
-    const idle = holder("b1", "b", 0, { region: "west" });
-    expect(reclaim([claim("c", { regions: ["west"] })], [leaving, idle], spare(["b", 1]), 0).ask).toEqual([]);
-    const elsewhere = { ...leaving, region: "east" };
-    expect(reclaim([claim("c", { regions: ["west"] })], [elsewhere, idle], spare(["b", 1]), 0).ask).toEqual([idle]);
+    const leaving = holder("a1", "a", 0, { draining: true, nodeId: "west" as NodeId });
+    const idle = holder("b1", "b", 0, { nodeId: "west" as NodeId });
+    expect(reclaim([claim("c", { isHelpedBy: on("west") })], [leaving, idle], spare(["b", 1]), 0).ask).toEqual([]);
+    const elsewhere = { ...leaving, nodeId: "east" as NodeId };
+    expect(reclaim([claim("c", { isHelpedBy: on("west") })], [elsewhere, idle], spare(["b", 1]), 0).ask).toEqual([
+      idle,
+    ]);
   });
 
   it("counts a slot that is being emptied for one claim alone, and first for who has nothing", () => {
@@ -235,8 +241,8 @@ describe("room on a full pod", () => {
   });
 
   it("is not asked for where it would not help", () => {
-    const idle = holder("b1", "b", 0, { region: "east" });
-    expect(reclaim([claim("c", { regions: ["west"] })], [idle], spare(["b", 1]), 10 * FAIR_TURN_MS)).toEqual({
+    const idle = holder("b1", "b", 0, { nodeId: "east" as NodeId });
+    expect(reclaim([claim("c", { isHelpedBy: on("west") })], [idle], spare(["b", 1]), 10 * FAIR_TURN_MS)).toEqual({
       ask: [],
       share: [],
       over: [],

@@ -320,6 +320,37 @@ describe("a full pod", () => {
     ]);
   });
 
+  it("is asked for on a closed machine, too, where only the pod's containers are used up", () => {
+    const pod = new PodHarness();
+    pod.configure({ containers_max: 1 });
+    const [closed, open] = [pod.node(), pod.node()];
+    const [idle, eager] = [pod.endpoint(), pod.endpoint()];
+    pod.poll(open, [], { waitMs: 0, draining: true });
+    const replicaId = pod.demand(idle, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    pod.poll(closed, [held(replicaId)], { waitMs: 0 });
+    pod.demand(idle, 1, { needed: 0 });
+    pod.call((core) => core.changeNode(pod.workspaceId, closed, { cordoned: true }));
+    pod.poll(open, [], { waitMs: 0 });
+    pod.demand(eager, 1);
+    expect(pod.reclaims).toMatchObject([{ endpointId: idle, replicaId }]);
+  });
+
+  it("is asked for on a full machine although there is room on one where it crashes", () => {
+    const pod = new PodHarness();
+    const [full, bad] = [pod.node(), pod.node()];
+    const [idle, eager] = [pod.endpoint(), pod.endpoint()];
+    pod.poll(bad, [], { waitMs: 0, draining: true });
+    const replicaId = pod.demand(idle, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    pod.poll(full, [held(replicaId)], { waitMs: 0 });
+    pod.demand(idle, 1, { needed: 0 });
+    pod.poll(bad, [], { waitMs: 0 });
+    const crashed = pod.demand(eager, 1).replicas[0]?.replicaId ?? ("" as ReplicaId);
+    expect(pod.reclaims).toEqual([]);
+    pod.poll(bad, [held(crashed, "crashed")], { waitMs: 0 });
+    expect(pod.demand(eager, 1).shortage.code).toBe("crash_looping");
+    expect(pod.reclaims).toMatchObject([{ endpointId: idle, replicaId }]);
+  });
+
   it("asks again later when the endpoint would not give it, and for no more than is missing", () => {
     const pod = new PodHarness();
     const node = pod.node(3);
