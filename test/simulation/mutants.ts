@@ -485,7 +485,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/sql/late-writes.ts",
     find: "      this.#late = null;\n      throw error;",
     replace: "      throw error;",
-    seed: 264,
+    seed: 499,
   },
   {
     name: "expiry-forgotten",
