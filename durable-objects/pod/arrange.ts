@@ -9,7 +9,6 @@ import {
   type FreeSlot,
   fitsRegion,
   isPaused,
-  type NodeHistory,
   type PlaceInput,
   type PlaceResult,
   place,
@@ -27,13 +26,16 @@ export const RECLAIM_AGAIN_MS = 5_000;
 type KnownWish = Wish & Pick<DemandRecord, "warm" | "calls">;
 
 export function wishesOf(state: PodState): KnownWish[] {
-  const working = state.store.replicas().filter(({ draining }) => !draining);
+  const working = Map.groupBy(
+    state.store.replicas().filter(({ draining }) => !draining),
+    ({ endpointId }) => endpointId,
+  );
   const demands = state.store.demands();
   const nodes = demands.some(({ trials }) => trials.length > 0)
     ? new Map(state.nodes.all().map((node) => [node.id, node]))
     : new Map<string, NodeRecord>();
   return demands.map((demand) => {
-    const mine = working.filter(({ endpointId }) => endpointId === demand.endpointId);
+    const mine = working.get(demand.endpointId) ?? [];
     const types = mine.map(({ nodeId, slot }) => {
       const node = nodes.get(nodeId);
       return node === undefined ? null : state.slotType(node, slot);
@@ -73,19 +75,18 @@ export function placeInput(state: PodState, now: number): PlaceInput {
     .map((node) => ({ node, reason: closedBecause(state, node, now) }));
   const open = online.filter(({ reason }) => reason === null).map(({ node }) => node);
   const { containers_max, gpu_types } = state.settings;
-  let histories: Map<string, NodeHistory> | null = null;
+  const taken = Map.groupBy(replicas, ({ nodeId }) => nodeId);
   return {
     nodes: open.map((node) => ({
       id: node.id,
       region: node.region,
-      free: freeSlots(state, node, replicas),
+      free: freeSlots(state, node, taken.get(node.id) ?? []),
       ...state.diskOf(node.id),
     })),
     closed: online.flatMap(({ node, reason }) => (reason === null ? [] : [{ region: node.region, reason }])),
     wishes: wishesOf(state),
     history: (endpointId, nodeId) => {
-      histories ??= new Map(state.store.histories().map((each) => [`${each.endpointId} ${each.nodeId}`, each]));
-      const history = histories.get(`${endpointId} ${nodeId}`) ?? null;
+      const history = state.store.history(endpointId, nodeId);
       if (history === null || history.failures === 0) return history;
       return runsWell(state, { endpointId, nodeId }, history, now) ? { ...history, failures: 0 } : history;
     },
@@ -97,8 +98,8 @@ export function placeInput(state: PodState, now: number): PlaceInput {
   };
 }
 
-function freeSlots(state: PodState, node: NodeRecord, replicas: readonly SlotRecord[]): FreeSlot[] {
-  const taken = new Set(replicas.filter(({ nodeId }) => nodeId === node.id).map(({ slot }) => slot));
+function freeSlots(state: PodState, node: NodeRecord, here: readonly SlotRecord[]): FreeSlot[] {
+  const taken = new Set(here.map(({ slot }) => slot));
   for (const slot of state.memory.get(node.id)?.foreign ?? []) taken.add(slot);
   return Array.from({ length: node.slots }, (_, slot) => slot)
     .filter((slot) => !taken.has(slot))

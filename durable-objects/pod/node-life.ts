@@ -94,12 +94,12 @@ export function removeNode(state: PodState, node: NodeRecord, now: number): void
     state.end(replica, `The node ${node.name} was removed from its pod.`, now, state.heardAt(node, now));
   const waiter = state.memory.get(node.id)?.waiter ?? null;
   if (waiter !== null) answerWaiter(state, node.id, waiter, now);
-  state.nodes.delete(node.id);
-  state.memory.delete(node.id);
+  forgetNode(state, node);
 }
 
 /** Nodes whose session has ended are forgotten. */
 export function forgetNode(state: PodState, node: NodeRecord): void {
+  state.store.forgetNode(node.id);
   state.nodes.delete(node.id);
   state.memory.delete(node.id);
 }

@@ -255,15 +255,9 @@ function noteMachine(state: PodState, replica: SlotRecord, error: string | null,
   const { endpointId, nodeId } = replica;
   const failure = {
     build: state.store.demand(endpointId)?.build ?? endpointId,
-    runsElsewhere: state.store
-      .histories()
-      .some(
-        (other) =>
-          other.endpointId === endpointId &&
-          other.nodeId !== nodeId &&
-          other.lastReadyAt > 0 &&
-          other.failures < FAST_FAILURES_MAX,
-      ),
+    runsElsewhere: [...(state.store.histories().get(endpointId) ?? [])].some(
+      ([other, { lastReadyAt, failures }]) => other !== nodeId && lastReadyAt > 0 && failures < FAST_FAILURES_MAX,
+    ),
     worksHere: state.store.replicasOn(nodeId).some((other) => other.id !== replica.id && livedLong(other.readyAt, now)),
     error,
   };

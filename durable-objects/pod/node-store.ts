@@ -128,9 +128,7 @@ export class NodeStore {
   }
 
   delete(id: NodeId): void {
-    this.#write("DELETE FROM histories WHERE node_id = ?", id);
     this.#write("DELETE FROM inventories WHERE node_id = ?", id);
-    this.#write("DELETE FROM lost WHERE node_id = ?", id);
     this.#write("DELETE FROM nodes WHERE id = ?", id);
   }
 

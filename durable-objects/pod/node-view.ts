@@ -67,10 +67,12 @@ export function summaryOf(
 function quarantineShown(state: PodState, node: NodeRecord, now: number): NodeSummary["quarantine"] {
   const whole = quarantineAt(node.trust, now);
   if (whole !== null) return shown(whole.reason, whole.since, whole.until);
-  const [worst] = state.store
-    .histories()
-    .filter(({ nodeId, failures }) => nodeId === node.id && failures >= FAST_FAILURES_MAX)
-    .filter(({ backoffUntil }) => backoffUntil > now)
+  const [worst] = [...state.store.histories()]
+    .flatMap(([endpointId, byNode]) => {
+      const history = byNode.get(node.id);
+      return history === undefined ? [] : [{ endpointId, ...history }];
+    })
+    .filter(({ failures, backoffUntil }) => failures >= FAST_FAILURES_MAX && backoffUntil > now)
     .toSorted((a, b) => b.backoffUntil - a.backoffUntil);
   if (worst === undefined) return null;
   const last = worst.lastError === null ? "" : ` The last one: ${worst.lastError}`;

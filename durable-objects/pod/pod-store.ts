@@ -87,6 +87,7 @@ export class PodStore {
   /** All of them are read in each turn, several times, so they are kept until one is written. */
   #replicas: readonly SlotRecord[] | null = null;
   #demands: readonly DemandRecord[] | null = null;
+  #histories: ReadonlyMap<EndpointId, ReadonlyMap<NodeId, NodeHistory>> | null = null;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
@@ -96,6 +97,7 @@ export class PodStore {
   forget(): void {
     this.#replicas = null;
     this.#demands = null;
+    this.#histories = null;
   }
 
   pod(): PodRecord | null {
@@ -243,30 +245,46 @@ export class PodStore {
   /** What the endpoint wanted, and how it fared here. */
   deleteDemand(endpointId: EndpointId): void {
     this.#demands = null;
+    this.#histories = null;
     this.#db.exec("DELETE FROM demands WHERE endpoint_id = ?", endpointId);
     this.#db.exec("DELETE FROM histories WHERE endpoint_id = ?", endpointId);
   }
 
   history(endpointId: EndpointId, nodeId: NodeId): NodeHistory | null {
-    const [row] = this.#db.exec("SELECT * FROM histories WHERE endpoint_id = ? AND node_id = ?", endpointId, nodeId);
-    return row === undefined ? null : historyOf(row);
+    return this.histories().get(endpointId)?.get(nodeId) ?? null;
   }
 
   /** What is known of every endpoint that has run on any node. */
-  histories(): (NodeHistory & { readonly endpointId: EndpointId; readonly nodeId: NodeId })[] {
-    return this.#db.exec("SELECT * FROM histories").map((row) => ({
-      endpointId: text(row, "endpoint_id") as EndpointId,
-      nodeId: text(row, "node_id") as NodeId,
-      ...historyOf(row),
-    }));
+  histories(): ReadonlyMap<EndpointId, ReadonlyMap<NodeId, NodeHistory>> {
+    this.#histories ??= this.#readHistories();
+    return this.#histories;
+  }
+
+  #readHistories(): Map<EndpointId, Map<NodeId, NodeHistory>> {
+    const all = new Map<EndpointId, Map<NodeId, NodeHistory>>();
+    for (const row of this.#db.exec("SELECT * FROM histories")) {
+      const endpointId = text(row, "endpoint_id") as EndpointId;
+      const byNode = all.get(endpointId) ?? new Map<NodeId, NodeHistory>();
+      all.set(endpointId, byNode.set(text(row, "node_id") as NodeId, historyOf(row)));
+    }
+    return all;
+  }
+
+  /** Nothing is known any more of who has run on the node. */
+  forgetNode(nodeId: NodeId): void {
+    this.#histories = null;
+    this.#db.exec("DELETE FROM histories WHERE node_id = ?", nodeId);
+    this.forgetLostOn(nodeId);
   }
 
   /** The node's crashes are forgotten; where it ran well is not. */
   forgiveNode(nodeId: NodeId): void {
+    this.#histories = null;
     this.#db.exec("UPDATE histories SET failures = 0, backoff_until = 0 WHERE node_id = ?", nodeId);
   }
 
   putHistory(endpointId: EndpointId, nodeId: NodeId, history: NodeHistory): void {
+    this.#histories = null;
     this.#db.exec(
       `INSERT OR REPLACE INTO histories (endpoint_id, node_id, last_ready_at, failures, backoff_until, crashed_at, last_error)
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -282,6 +300,7 @@ export class PodStore {
 
   /** The endpoint's crashes are forgotten, on every node. */
   forgiveEndpoint(endpointId: EndpointId): void {
+    this.#histories = null;
     this.#db.exec(
       "UPDATE histories SET failures = 0, backoff_until = 0 WHERE endpoint_id = ? AND failures > 0",
       endpointId,
@@ -289,8 +308,13 @@ export class PodStore {
   }
 
   nextBackoffEnd(after: number): number | null {
-    const [row] = this.#db.exec("SELECT min(backoff_until) AS due FROM histories WHERE backoff_until > ?", after);
-    return row === undefined ? null : integerOrNull(row, "due");
+    let next: number | null = null;
+    for (const byNode of this.histories().values()) {
+      for (const { backoffUntil } of byNode.values()) {
+        if (backoffUntil > after && (next === null || backoffUntil < next)) next = backoffUntil;
+      }
+    }
+    return next;
   }
 
   putFarewell(farewell: Farewell): void {

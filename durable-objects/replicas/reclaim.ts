@@ -96,7 +96,7 @@ export function reclaim(
   const emptying = holders.filter(({ draining }) => draining);
   const working = holders.filter(({ draining }) => !draining);
   const left = new Map(spare);
-  const ask: Holder[] = [];
+  const ask = new Set<Holder>();
   const waiting: Waiting[] = [];
   for (const claim of claims.toSorted((a, b) => Number(starves(b)) - Number(starves(a)) || a.since - b.since)) {
     let found = 0;
@@ -109,13 +109,13 @@ export function reclaim(
     for (; found < claim.missing; found += 1) {
       const next = spareOf(working, claim, left, ask);
       if (next === undefined) break;
-      ask.push(next);
-      left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
+      ask.add(next);
+      add(left, next.endpointId, -1);
     }
   }
-  const over = turnsOver(waiting, working, now);
-  const staying = working.filter((holder) => !over.includes(holder) && !ask.includes(holder));
-  return { ask, share: evenShares(waiting, emptying, staying, left, now), over };
+  const over = new Set(turnsOver(waiting, working, now));
+  const staying = working.filter((holder) => !over.has(holder) && !ask.has(holder));
+  return { ask: [...ask], share: evenShares(waiting, emptying, staying, left, now), over: [...over] };
 }
 
 /** A claim, and how many of the slots that are being emptied are for it. */
@@ -126,16 +126,32 @@ interface Waiting
 
 const starves = ({ have, missing }: Pick<Claim, "have" | "missing">): boolean => have === 0 && missing > 0;
 
+/** The first one of the endpoint with the most left, of those that help. */
 function spareOf(
   working: readonly Holder[],
   { isHelpedBy }: Pick<Claim, "isHelpedBy">,
   left: ReadonlyMap<EndpointId, number>,
-  taken: readonly Holder[],
+  taken: ReadonlySet<Holder>,
 ): Holder | undefined {
-  return working
-    .filter((holder) => isHelpedBy(holder) && !taken.includes(holder))
-    .filter(({ endpointId }) => (left.get(endpointId) ?? 0) > 0)
-    .toSorted((a, b) => (left.get(b.endpointId) ?? 0) - (left.get(a.endpointId) ?? 0))[0];
+  let best: Holder | undefined;
+  let most = 0;
+  for (const holder of working) {
+    const count = left.get(holder.endpointId) ?? 0;
+    if (count <= most || taken.has(holder) || !isHelpedBy(holder)) continue;
+    best = holder;
+    most = count;
+  }
+  return best;
+}
+
+function countsOf(holders: readonly Holder[]): Map<EndpointId, number> {
+  const counts = new Map<EndpointId, number>();
+  for (const { endpointId } of holders) add(counts, endpointId, 1);
+  return counts;
+}
+
+function add(counts: Map<EndpointId, number>, endpointId: EndpointId, more: number): void {
+  counts.set(endpointId, (counts.get(endpointId) ?? 0) + more);
 }
 
 /**
@@ -148,14 +164,15 @@ function spareOf(
  * @param holders replicas that are not on their way out
  */
 export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[], now: number): readonly Holder[] {
-  const left = [...holders];
+  const left = new Set(holders.filter((holder) => isOver(holder, now)));
+  const counts = countsOf(holders);
+  const count = (endpointId: EndpointId): number => counts.get(endpointId) ?? 0;
   const over: Holder[] = [];
   for (const claim of waiting) {
     const none = starves(claim) && claim.found === 0;
     if (claim.found >= claim.missing || now - (none ? claim.since : claim.shortSince) < FAIR_TURN_MS) continue;
-    const count = (endpointId: EndpointId): number => left.filter((holder) => holder.endpointId === endpointId).length;
-    const [victim] = left
-      .filter((holder) => isOver(holder, now) && claim.isHelpedBy(holder))
+    const [victim] = [...left]
+      .filter((holder) => claim.isHelpedBy(holder))
       .filter((holder) =>
         none
           ? mayTake(claim.need, holder, count(holder.endpointId), now)
@@ -164,7 +181,8 @@ export function turnsOver(waiting: readonly Waiting[], holders: readonly Holder[
       .toSorted((a, b) => count(b.endpointId) - count(a.endpointId) || a.since - b.since || (a.id < b.id ? -1 : 1));
     if (victim === undefined) continue;
     over.push(victim);
-    left.splice(left.indexOf(victim), 1);
+    left.delete(victim);
+    add(counts, victim.endpointId, -1);
   }
   return over;
 }
@@ -200,9 +218,8 @@ function evenShares(
   left: Map<EndpointId, number>,
   now: number,
 ): readonly Holder[] {
-  const ask: Holder[] = [];
-  const count = (endpointId: EndpointId): number =>
-    working.filter((holder) => holder.endpointId === endpointId && !ask.includes(holder)).length;
+  const ask = new Set<Holder>();
+  const counts = countsOf(working);
   for (const claim of waiting) {
     const hasWaited = now - claim.shortSince >= FAIR_TURN_MS;
     if (claim.found < claim.missing || !(hasWaited || claim.need === "calls")) continue;
@@ -213,14 +230,15 @@ function evenShares(
         continue;
       }
       const isUneven = (holder: Holder): boolean =>
-        hasWaited && count(holder.endpointId) > claim.have + found + 1 && isOver(holder, now);
+        hasWaited && (counts.get(holder.endpointId) ?? 0) > claim.have + found + 1 && isOver(holder, now);
       const isForCalls = ({ need }: Holder): boolean => claim.need === "calls" && need === "batch";
       const shared = working.filter((holder) => isUneven(holder) || isForCalls(holder));
       const next = spareOf(shared, claim, left, ask);
       if (next === undefined) break;
-      ask.push(next);
-      left.set(next.endpointId, (left.get(next.endpointId) ?? 0) - 1);
+      ask.add(next);
+      add(counts, next.endpointId, -1);
+      add(left, next.endpointId, -1);
     }
   }
-  return ask;
+  return [...ask];
 }

@@ -118,6 +118,15 @@ describe("turns on a full pod", () => {
     const waiting = [waiter("c", { isHelpedBy: on("south") }), waiter("d", { isHelpedBy: on("west") })];
     expect(turnsOver(waiting, holders, FAIR_TURN_MS).map(({ id }) => id)).toEqual(["b1"]);
   });
+
+  it("cost no time squared: on five hundred machines of eight slots, with thirty endpoints that wait", () => {
+    const holders = Array.from({ length: 4_000 }, (_, at) => holder(`r${at}`, `e${at % 10}`, at % 1_000));
+    const claims = Array.from({ length: 30 }, (_, at) => claim(`w${at}`, { missing: 5, lacking: 5 }));
+    const spare = new Map([["e0" as EndpointId, 20]]);
+    const found = reclaim(claims, holders, spare, 2 * FAIR_TURN_MS);
+    expect(found.ask.map(({ endpointId }) => endpointId)).toEqual(Array.from({ length: 20 }, () => "e0"));
+    expect(found.over).toHaveLength(30);
+  });
 });
 
 describe("a turn", () => {
