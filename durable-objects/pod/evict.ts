@@ -1,7 +1,8 @@
 /** Replicas that may not stay where they are: they finish their job and go. */
-import type { EndpointId, NodeId } from "#contract/ids";
+import type { NodeId } from "#contract/ids";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
+import type { SlotRecord } from "#durable-objects/pod/pod-store";
 import { gpuMismatch } from "#durable-objects/replicas/node-fit";
 import { fitsRegion } from "#durable-objects/replicas/place";
 
@@ -36,22 +37,28 @@ export function drainBeyondContainers(state: PodState): void {
   const { containers_max } = state.settings;
   if (containers_max === null) return;
   const needed = new Map(state.store.demands().map((demand) => [demand.endpointId, demand.needed]));
-  let left = state.store.replicas().filter(({ draining }) => !draining);
-  while (left.length > containers_max) {
-    const count = (endpointId: EndpointId): number => left.filter((other) => other.endpointId === endpointId).length;
-    const spare = (endpointId: EndpointId): number => Math.max(0, count(endpointId) - (needed.get(endpointId) ?? 0));
-    const [first] = left.toSorted(
-      (a, b) =>
-        spare(b.endpointId) - spare(a.endpointId) ||
-        count(b.endpointId) - count(a.endpointId) ||
-        Number(a.readyAt !== null) - Number(b.readyAt !== null) ||
-        b.placedAt - a.placedAt ||
-        (a.id < b.id ? -1 : 1),
-    );
-    if (first === undefined) return;
-    state.drain(first);
-    left = left.filter((replica) => replica !== first);
+  const working = state.store.replicas().filter(({ draining }) => !draining);
+  const groups = [...Map.groupBy(working.toSorted(inOrderOfGoing), ({ endpointId }) => endpointId)].map(
+    ([endpointId, left]) => ({ needed: needed.get(endpointId) ?? 0, left }),
+  );
+  const spare = (group: (typeof groups)[number]): number => Math.max(0, group.left.length - group.needed);
+  for (let beyond = working.length - containers_max; beyond > 0; beyond -= 1) {
+    const [most] = groups
+      .flatMap((group) => (group.left[0] === undefined ? [] : [{ group, first: group.left[0] }]))
+      .toSorted(
+        (a, b) =>
+          spare(b.group) - spare(a.group) ||
+          b.group.left.length - a.group.left.length ||
+          inOrderOfGoing(a.first, b.first),
+      );
+    if (most === undefined) return;
+    state.drain(most.first);
+    most.group.left.shift();
   }
+}
+
+function inOrderOfGoing(a: SlotRecord, b: SlotRecord): number {
+  return Number(a.readyAt !== null) - Number(b.readyAt !== null) || b.placedAt - a.placedAt || (a.id < b.id ? -1 : 1);
 }
 
 /** After somebody has said that the node is to be emptied. */

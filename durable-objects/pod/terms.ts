@@ -17,14 +17,17 @@ export function termsNow(state: PodState): ReadonlyMap<EndpointId, Terms> {
   const { min_replicas, idle_timeout_s } = state.settings;
   const idleTimeoutMs = idle_timeout_s === null ? null : idle_timeout_s * 1_000;
   const demands = state.store.demands();
-  const working = min_replicas === 0 ? [] : state.store.replicas().filter(({ draining }) => !draining);
+  const working = Map.groupBy(
+    min_replicas === 0 ? [] : state.store.replicas().filter(({ draining }) => !draining),
+    ({ endpointId }) => endpointId,
+  );
   const floors = podFloors(
     min_replicas,
     demands.map(({ endpointId, needed, usedAt }) => ({
       endpointId,
       needed,
       usedAt,
-      have: working.filter((replica) => replica.endpointId === endpointId).length,
+      have: working.get(endpointId)?.length ?? 0,
     })),
   );
   return new Map(demands.map(({ endpointId }) => [endpointId, { floor: floors.get(endpointId) ?? 0, idleTimeoutMs }]));
