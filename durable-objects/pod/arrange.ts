@@ -23,7 +23,7 @@ import { quarantineAt } from "#durable-objects/replicas/trust";
 export const RECLAIM_AGAIN_MS = 5_000;
 
 /** What an endpoint wishes, with what for. */
-type KnownWish = Wish & Pick<DemandRecord, "warm" | "calls">;
+type KnownWish = Wish & Pick<DemandRecord, "warm" | "calls" | "lackingSince">;
 
 export function wishesOf(state: PodState): KnownWish[] {
   const working = Map.groupBy(
@@ -121,6 +121,7 @@ export function arrange(state: PodState, now: number): PlaceResult {
   if (!wishesOf(state).some(isUnmet)) {
     state.askedAt.clear();
     state.shortSince.clear();
+    noteLacking(state, now);
     return { placements: [], shortages: new Map() };
   }
   const input = placeInput(state, now);
@@ -140,7 +141,16 @@ export function arrange(state: PodState, now: number): PlaceResult {
     });
   }
   makeRoom(state, input, result, now);
+  noteLacking(state, now);
   return result;
+}
+
+/** Takes note of who has fewer than it wants from now on, and of who does not any more. */
+function noteLacking(state: PodState, now: number): void {
+  for (const wish of wishesOf(state)) {
+    if (isUnmet(wish) === (wish.lackingSince !== null)) continue;
+    state.store.putLackingSince(wish.endpointId, isUnmet(wish) ? now : null);
+  }
 }
 
 /** Where others may make room: one that crashes on one machine may do well on another that is full. */

@@ -23,6 +23,7 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       warm: demand.warm,
       calls: demand.calls,
       since: known === null || known.needed === 0 ? now : known.since,
+      lackingSince: known?.lackingSince ?? null,
       // When its need began, or ended. Asking again is no use: who is asked to would come first by it, and the other
       // would be asked next, without end.
       usedAt: demand.needed > 0 === (known?.needed ?? 0) > 0 ? (known?.usedAt ?? 0) : now,

@@ -62,6 +62,8 @@ export interface DemandRecord {
   readonly warm: number;
   readonly calls: boolean;
   readonly since: number;
+  /** Since when it has had fewer replicas here than it wants, whatever the reason, Unix ms; null: it has them. */
+  readonly lackingSince: number | null;
   /** When its need of any replica began or, if it has none now, ended; 0: it never had one. */
   readonly usedAt: number;
   /** The terms that it was told last; null before the first answer. */
@@ -224,8 +226,8 @@ export class PodStore {
     this.#demands = null;
     this.#db.exec(
       `INSERT OR REPLACE INTO demands (endpoint_id, version, regions, build, models, trials, wanted, needed, warm,
-         calls, since, used_at, told)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         calls, since, lacking_since, used_at, told)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       demand.endpointId,
       demand.version,
       JSON.stringify(demand.regions),
@@ -237,9 +239,15 @@ export class PodStore {
       demand.warm,
       demand.calls ? 1 : 0,
       demand.since,
+      demand.lackingSince,
       demand.usedAt,
       demand.told === null ? null : JSON.stringify(demand.told),
     );
+  }
+
+  putLackingSince(endpointId: EndpointId, at: number | null): void {
+    this.#demands = null;
+    this.#db.exec("UPDATE demands SET lacking_since = ? WHERE endpoint_id = ?", at, endpointId);
   }
 
   /** What the endpoint wanted, and how it fared here. */
@@ -391,6 +399,7 @@ function demandOf(row: SqlRow): DemandRecord {
     warm: integer(row, "warm"),
     calls: integer(row, "calls") === 1,
     since: integer(row, "since"),
+    lackingSince: integerOrNull(row, "lacking_since"),
     usedAt: integer(row, "used_at"),
     told: storedOrNull<Terms>(row, "told"),
   };

@@ -8,6 +8,19 @@ import { trust } from "./0007-trust.ts";
 import { lost } from "./0008-lost.ts";
 import { needs } from "./0009-needs.ts";
 import { heard } from "./0010-heard.ts";
+import { lacking } from "./0011-lacking.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
-export const podMigrations = [capacity, absence, silence, regions, lastError, pollOrder, trust, lost, needs, heard];
+export const podMigrations = [
+  capacity,
+  absence,
+  silence,
+  regions,
+  lastError,
+  pollOrder,
+  trust,
+  lost,
+  needs,
+  heard,
+  lacking,
+];
