@@ -15,7 +15,7 @@ import {
   patchPod,
   revokeJoinToken,
 } from "#contract/api/pods";
-import type { JoinToken, Pod } from "#contract/replica";
+import type { JoinToken, Pod, PodDetail } from "#contract/replica";
 
 export type JoinTokenPage = AnswerOf<typeof listJoinTokens>;
 
@@ -35,7 +35,8 @@ export class Pods {
     return (await this.#transport.call(listPods, options)).data;
   }
 
-  get(pod: string, options: CallOptions = {}): Promise<Pod> {
+  /** With how it stands now: nodes, slots, replicas, and who waits for a slot. */
+  get(pod: string, options: CallOptions = {}): Promise<PodDetail> {
     return this.#transport.call(getPod, { params: { pod }, ...options });
   }
 

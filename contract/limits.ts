@@ -177,6 +177,8 @@ export const REPLICA_LOST_MS = 50_000;
 export const SLOTS_PER_NODE_MAX = 64;
 /** Nodes of one pod, those that are away included: its object weighs all of them in each turn, and lists them in one answer. */
 export const NODES_PER_POD_MAX = 500;
+/** Endpoints that reading a pod names, those that wait first: half of what a workspace may have, more than anyone reads. */
+export const POD_ENDPOINTS_LISTED_MAX = 100;
 /** Builds, and models, that a list of nodes names of each: five hundred nodes with all they have are more than one answer holds. */
 export const NODE_LISTED_MAX = 20;
 /** Index of a card, as its driver counts: no machine has so many, and an agent may show only some of them. */

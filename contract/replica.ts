@@ -12,6 +12,7 @@ import {
   NETWORK_BYTES_PER_S_MAX,
   NODE_BUILDS_MAX,
   NODE_MODELS_MAX,
+  POD_ENDPOINTS_LISTED_MAX,
   REPLICAS_MAX,
   SLOTS_PER_NODE_MAX,
   VRAM_MB_MAX,
@@ -202,6 +203,89 @@ export const Pod = z
   })
   .meta({ id: "Pod" });
 export type Pod = z.infer<typeof Pod>;
+
+const Count = z.int().nonnegative();
+
+/** Replicas as their pod knows them: how far they have come, and whether they are on their way out. */
+export const ReplicaCounts = z
+  .object({
+    total: Count,
+    placed: Count.meta({ description: "Given a slot; their nodes have not begun with them" }),
+    preparing: Count,
+    booting: Count,
+    loading: Count,
+    ready: Count.meta({ description: "Ready for a job, or at one" }),
+    draining: Count.meta({
+      description: "On their way out, whatever they are at; they hold their slots until they are gone",
+    }),
+  })
+  .meta({ id: "ReplicaCounts" });
+export type ReplicaCounts = z.infer<typeof ReplicaCounts>;
+
+/** Why an endpoint has fewer replicas on a pod than it wants; durable-objects/replicas/place.ts says when which. */
+export const ShortageCode = z.enum(["no_node_online", "region_unavailable", "all_slots_busy", "crash_looping"]);
+export type ShortageCode = z.infer<typeof ShortageCode>;
+
+export const PodEndpoint = z
+  .object({
+    endpoint_id: EndpointId,
+    wanted: Count.meta({ description: "Replicas that it would have here" }),
+    needed: Count.meta({
+      description: "Replicas that it has work for or keeps warm itself; what it has beyond may go to others",
+    }),
+    have: Count.meta({ description: "Replicas that it has here and that are not on their way out" }),
+    trials: Count.meta({ description: "Types of card on which it still lacks a replica that tries a release" }),
+    replicas: ReplicaCounts,
+    waits_since: z.iso.datetime().nullable().meta({
+      description: "Since when it has had fewer than it wants, or lacked one for a trial; null: it has them",
+    }),
+    shortage: z
+      .object({
+        code: ShortageCode,
+        error: z.string().nullable().meta({
+          description:
+            "In words: the last error of replicas that crash, or why machines take nothing new; null: unknown",
+        }),
+      })
+      .nullable()
+      .meta({ description: "Why it has fewer than it wants; null: it has them, or gets them now" }),
+  })
+  .meta({ id: "PodEndpoint" });
+export type PodEndpoint = z.infer<typeof PodEndpoint>;
+
+export const PodCapacity = z
+  .object({
+    nodes: z.object({
+      total: Count.meta({ description: "Those included that are away" }),
+      online: Count,
+      open: Count.meta({ description: "Online, and they take new work" }),
+    }),
+    slots: z.object({
+      total: Count.meta({ description: "Of the nodes that are online" }),
+      taken: Count.meta({ description: "They hold a replica, or something that the pod has not given them" }),
+      draining: Count.meta({ description: "Of those taken, the ones whose replica is on its way out" }),
+      free: Count.meta({
+        description: "A new replica could have them now: on nodes that take new work, and within the pod's containers",
+      }),
+    }),
+    containers_left: Count.nullable().meta({
+      description: "Replicas that may be added before `containers_max` is reached; null: no bound",
+    }),
+    replicas: ReplicaCounts,
+    endpoints: z
+      .array(PodEndpoint)
+      .max(POD_ENDPOINTS_LISTED_MAX)
+      .meta({
+        description: `Those that want replicas here or have some, the longest waiting first; at most ${POD_ENDPOINTS_LISTED_MAX}`,
+      }),
+    endpoints_total: Count,
+  })
+  .meta({ id: "PodCapacity" });
+export type PodCapacity = z.infer<typeof PodCapacity>;
+
+/** A pod with how it stands now, as its object counts it. */
+export const PodDetail = Pod.extend({ capacity: PodCapacity }).meta({ id: "PodDetail" });
+export type PodDetail = z.infer<typeof PodDetail>;
 
 export const JoinToken = z
   .object({

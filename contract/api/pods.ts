@@ -10,7 +10,7 @@ import {
   NODES_PER_POD_MAX,
 } from "#contract/limits";
 import { PersonText } from "#contract/person-text";
-import { JoinToken, NodeSummary, Pod, PodSettings } from "#contract/replica";
+import { JoinToken, NodeSummary, Pod, PodDetail, PodSettings } from "#contract/replica";
 
 const tag = "Pods";
 const PodParams = z.object({ pod: PodId });
@@ -57,11 +57,13 @@ export const getPod = route({
   tag,
   method: "get",
   path: "/v1/pods/{pod}",
-  summary: "Read a pod",
+  summary: "Read a pod, with its capacity: nodes, slots, replicas, and who waits for a slot",
+  description:
+    "Counted by the pod's own object as it places replicas, at the moment of the call. Lists and changes of pods answer with the settings alone, so that they do not depend on these objects.",
   scope: "read",
   params: PodParams,
   status: 200,
-  returns: Pod,
+  returns: PodDetail,
   problems: ["pod_not_found"],
 });
 export const patchPod = route({

@@ -2,9 +2,10 @@ import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
 import { LONG_POLL_MS, METRICS_UNWATCHED_MS, METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
-import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary } from "#contract/replica";
+import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary, type PodCapacity } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { arrange, isUnmet, RECLAIM_AGAIN_MS, wishesOf } from "#durable-objects/pod/arrange";
+import { capacityNow } from "#durable-objects/pod/capacity";
 import { answerDemand, forgetEndpoint } from "#durable-objects/pod/demands";
 import { drainBeyondContainers, drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
 import {
@@ -270,6 +271,11 @@ export class PodCore {
     const { pod } = this.#state;
     if (pod !== null && pod.workspaceId !== workspaceId) return noPod();
     return { ok: true, nodes: pod === null ? [] : this.#online().map(({ id, name }) => ({ id, name })) };
+  }
+
+  capacity(workspaceId: WorkspaceId): Reply<{ capacity: PodCapacity }> {
+    if (this.#podOf(workspaceId) === null) return noPod();
+    return { ok: true, capacity: capacityNow(this.#state, this.#state.world.now()) };
   }
 
   // --- endpoints ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import { type EndpointId, type NodeId, ownerKey, type PodId, type ReplicaId, type WorkspaceId } from "#contract/ids";
-import type { NodeMetrics, NodeSummary } from "#contract/replica";
+import type { NodeMetrics, NodeSummary, PodCapacity } from "#contract/replica";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
@@ -115,6 +115,10 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
 
   async onlineNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NamedNode[] }>> {
     return this.#turn((core) => core.onlineNodes(workspaceId));
+  }
+
+  async capacity(workspaceId: WorkspaceId): Promise<Reply<{ capacity: PodCapacity }>> {
+    return this.#turn((core) => core.capacity(workspaceId));
   }
 
   /** Never throws: the platform gives up on an alarm that fails too often. */

@@ -2,7 +2,7 @@
 import type { JoinNode, NodePoll, NodePollAnswer } from "#contract/agent";
 import type { GpuMatch } from "#contract/gpu-types";
 import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contract/ids";
-import type { NodeMetrics, NodeSummary, PodSettings } from "#contract/replica";
+import type { NodeMetrics, NodeSummary, PodCapacity, PodSettings } from "#contract/replica";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import type { Shortage } from "#durable-objects/replicas/place";
 
@@ -133,4 +133,6 @@ export interface PodRpc {
   /** All of them; of each only some of the builds and models that it has. */
   listNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NodeSummary[] }>>;
   onlineNodes(workspaceId: WorkspaceId): Promise<Reply<{ nodes: NamedNode[] }>>;
+  /** How the pod stands: what there is to place replicas on, what is taken, and who waits. Nothing is written. */
+  capacity(workspaceId: WorkspaceId): Promise<Reply<{ capacity: PodCapacity }>>;
 }

@@ -1,5 +1,6 @@
 /** Which endpoint gets which free slot. Pure. */
 import type { EndpointId, NodeId } from "#contract/ids";
+import type { ShortageCode } from "#contract/replica";
 import { FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 
 /** A slot that holds nothing. */
@@ -66,10 +67,10 @@ export interface Placement {
  * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
  * - `all_slots_busy`: there are machines that fit, and every slot of theirs, or every container of the pod, is taken.
  */
-export type Shortage = "none" | "no_node_online" | "region_unavailable" | "all_slots_busy" | "crash_looping";
+export type Shortage = "none" | ShortageCode;
 
 export interface PlaceShortage {
-  readonly code: Exclude<Shortage, "none">;
+  readonly code: ShortageCode;
   /** What the node said of the latest crash; or why it takes nothing new; or where machines are, and what helps. */
   readonly error: string | null;
 }

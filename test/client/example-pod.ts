@@ -1,7 +1,14 @@
 /** Pods, nodes, tokens and cards as the API shows them. */
 import type { WorkspaceGpuType } from "#contract/api/gpu-types";
 import { JoinTokenId, makeId, NodeId, ownerKey, PodId } from "#contract/ids";
-import { DEFAULT_POD_SETTINGS, type JoinToken, type NodeSummary, type Pod } from "#contract/replica";
+import {
+  DEFAULT_POD_SETTINGS,
+  type JoinToken,
+  type NodeSummary,
+  type Pod,
+  type PodCapacity,
+  type PodDetail,
+} from "#contract/replica";
 
 const zeros = (length: number) => new Uint8Array(length);
 const AT = "2026-11-21T10:00:00.000Z";
@@ -13,6 +20,24 @@ export const TOKEN_ID = makeId(JoinTokenId, "jt", 4, zeros);
 
 export function examplePod(more: Partial<Pod> = {}): Pod {
   return { id: POD_ID, name: "rack", ...DEFAULT_POD_SETTINGS, created_at: AT, updated_at: AT, ...more };
+}
+
+const NO_REPLICAS = { total: 0, placed: 0, preparing: 0, booting: 0, loading: 0, ready: 0, draining: 0 };
+
+/** A pod with one free slot, as it is read. */
+export function examplePodDetail(more: Partial<Pod> = {}, capacity: Partial<PodCapacity> = {}): PodDetail {
+  return {
+    ...examplePod(more),
+    capacity: {
+      nodes: { total: 1, online: 1, open: 1 },
+      slots: { total: 1, taken: 0, draining: 0, free: 1 },
+      containers_left: null,
+      replicas: NO_REPLICAS,
+      endpoints: [],
+      endpoints_total: 0,
+      ...capacity,
+    },
+  };
 }
 
 export function exampleNode(more: Partial<NodeSummary> = {}): NodeSummary {

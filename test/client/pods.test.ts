@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { Pilotlight } from "#client/pilotlight";
-import { exampleFigures, exampleNode, examplePod, exampleToken, NODE_ID, POD_ID } from "#test/client/example-pod";
+import {
+  exampleFigures,
+  exampleNode,
+  examplePod,
+  examplePodDetail,
+  exampleToken,
+  NODE_ID,
+  POD_ID,
+} from "#test/client/example-pod";
 import { type Answer, hangUp, json, type ScriptedServer, scriptedServer } from "#test/client/scripted-server";
 
 const clientOf = ({ url }: ScriptedServer) => new Pilotlight({ baseUrl: url, token: "pl_x" });
@@ -14,6 +22,12 @@ describe("pods of the client", () => {
     expect(keys).toHaveLength(2);
     expect(new Set(keys).size).toBe(1);
     expect(keys[0]).toBeTruthy();
+  });
+
+  it("are read with how they stand", async () => {
+    const server = await scriptedServer(json(200, examplePodDetail()));
+    expect((await clientOf(server).pods.get(POD_ID)).capacity.slots.free).toBe(1);
+    expect(callsOf(server)).toEqual([`GET /v1/pods/${POD_ID}`]);
   });
 
   it("list their tokens page by page", async () => {

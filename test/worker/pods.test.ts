@@ -1,11 +1,22 @@
+import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { JsonObject } from "#contract/exact-json";
 import { makeId, OwnerKey, PodId } from "#contract/ids";
 import { PODS_PER_WORKSPACE_MAX } from "#contract/limits";
 import { until } from "#test/until";
-import { agentHeaders, joinNode, joinToken, pollNode } from "#test/worker/agent-node";
-import { jsonOf, makeEndpoint, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
+import { agentHeaders, joinNode, joinToken, pollNode, readyReplica } from "#test/worker/agent-node";
+import {
+  jsonOf,
+  makeEndpoint,
+  makeWorkspace,
+  ORIGIN,
+  refusalOf,
+  send,
+  type TestWorkspace,
+  textGraph,
+} from "#test/worker/workspace";
+import { createApp } from "#worker/app";
 import { randomBytes } from "#worker/http/fresh-id";
 
 let workspace: TestWorkspace;
@@ -14,6 +25,9 @@ beforeAll(async () => {
   workspace = await makeWorkspace();
   stranger = await makeWorkspace();
 });
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 const post = (json: JsonObject, key = workspace.key) => send("POST", "/v1/pods", { key, json });
 const patch = (pod: unknown, json: JsonObject, key = workspace.key) =>
@@ -21,6 +35,16 @@ const patch = (pod: unknown, json: JsonObject, key = workspace.key) =>
 const read = (pod: unknown, key = workspace.key) => send("GET", `/v1/pods/${String(pod)}`, { key });
 const remove = (pod: unknown, key = workspace.key) => send("DELETE", `/v1/pods/${String(pod)}`, { key });
 const notFound = { status: 404, code: "pod_not_found" };
+const NO_REPLICAS = { total: 0, placed: 0, preparing: 0, booting: 0, loading: 0, ready: 0, draining: 0 };
+/** Of a pod that no machine has joined. */
+const NOTHING = {
+  nodes: { total: 0, online: 0, open: 0 },
+  slots: { total: 0, taken: 0, draining: 0, free: 0 },
+  containers_left: null,
+  replicas: NO_REPLICAS,
+  endpoints: [],
+  endpoints_total: 0,
+};
 const appliedOf = (id: unknown) =>
   env.CATALOG.prepare("SELECT version, applied_version AS applied FROM pods WHERE id = ?")
     .bind(String(id))
@@ -48,7 +72,7 @@ describe("a pod", () => {
       prices: { "rtx-4090": 0.08 },
     });
     expect(pod.updated_at).toBe(pod.created_at);
-    expect(await jsonOf(await read(pod.id))).toEqual(pod);
+    expect(await jsonOf(await read(pod.id))).toEqual({ ...pod, capacity: NOTHING });
     expect(await appliedOf(pod.id)).toEqual({ version: 1, applied: 1 });
   });
 
@@ -133,6 +157,95 @@ describe("a pod", () => {
     );
     await env.CATALOG.batch(rows);
     expect(await refusalOf(await post({ name: "one more" }, full.key))).toEqual({ status: 409, code: "pod_limit" });
+  });
+});
+
+describe("a pod's capacity", () => {
+  /** As reading the pod answers it. */
+  const capacityOf = async ({ podId, key }: TestWorkspace) => {
+    const answer = await read(podId, key);
+    expect(answer.status).toBe(200);
+    return (await jsonOf(answer)).capacity;
+  };
+
+  it("says what it has and what that is used for, from the first machine to its end", async () => {
+    const own = await makeWorkspace();
+    expect(await capacityOf(own)).toEqual(NOTHING);
+    const node = await joinNode(own);
+    const open = { nodes: { total: 1, online: 1, open: 1 }, slots: { total: 1, taken: 0, draining: 0, free: 1 } };
+    expect(await capacityOf(own)).toEqual({ ...NOTHING, ...open });
+    const { id } = await makeEndpoint(own.key, "fox", { workflow: textGraph(1), settings: { min_replicas: 1 } });
+    const replica = await readyReplica(node);
+    await pollNode(node, [{ replica_id: replica.replicaId, slot: 0, state: "ready" }]);
+    const one = { ...NO_REPLICAS, total: 1, ready: 1 };
+    const entry = { endpoint_id: id, wanted: 1, needed: 1, have: 1, trials: 0, waits_since: null, shortage: null };
+    const used = {
+      ...{ ...NOTHING, ...open, replicas: one, endpoints_total: 1 },
+      slots: { total: 1, taken: 1, draining: 0, free: 0 },
+      endpoints: [{ ...entry, replicas: one }],
+    };
+    expect(await capacityOf(own)).toEqual(used);
+    expect((await send("DELETE", `/v1/pods/${own.podId}/nodes/${node.nodeId}`, { key: own.key })).status).toBe(204);
+    expect(await capacityOf(own)).toEqual({
+      ...NOTHING,
+      endpoints: [
+        {
+          ...{ ...entry, have: 0, replicas: NO_REPLICAS, waits_since: expect.any(String) },
+          shortage: { code: "no_node_online", error: null },
+        },
+      ],
+      endpoints_total: 1,
+    });
+  });
+
+  it("names who waits for a slot, since when, and whose replicas it waits for", async () => {
+    const own = await makeWorkspace();
+    const settings = { min_replicas: 1 };
+    const { id: first } = await makeEndpoint(own.key, "first", { workflow: textGraph(1), settings });
+    await readyReplica(await joinNode(own));
+    const before = Date.now();
+    const { id: second } = await makeEndpoint(own.key, "second", { workflow: textGraph(1), settings });
+    const waiting = await until("the second endpoint waits", async () => {
+      const { endpoints } = (await capacityOf(own)) as { endpoints: JsonObject[] };
+      return endpoints.length === 2 ? endpoints : undefined;
+    });
+    expect(waiting).toMatchObject([
+      { endpoint_id: second, wanted: 1, have: 0, shortage: { code: "all_slots_busy", error: null } },
+      { endpoint_id: first, have: 1, waits_since: null, shortage: null },
+    ]);
+    const since = Date.parse(String(waiting[0]?.waits_since));
+    expect(since).toBeGreaterThanOrEqual(before);
+    expect(since).toBeLessThanOrEqual(Date.now());
+  });
+
+  it("is not in lists nor in answers to changes, which do not ask the object", async () => {
+    const made = await jsonOf(await post({ name: "settings alone" }));
+    expect(made).not.toHaveProperty("capacity");
+    expect(await jsonOf(await patch(made.id, { containers_max: 3 }))).not.toHaveProperty("capacity");
+    const listed = (await jsonOf(await send("GET", "/v1/pods", { key: workspace.key }))).data as JsonObject[];
+    expect(listed.filter((pod) => "capacity" in pod)).toEqual([]);
+    const alone = await jsonOf(await read(made.id));
+    expect(alone).toMatchObject({ containers_max: 3, capacity: { containers_left: 3, slots: { free: 0 } } });
+  });
+
+  it("that no object answers for is a 503, and the list still answers", async () => {
+    vi.spyOn(console, "error").mockReturnValue();
+    const away = new Proxy(env.PODS, {
+      get: () => () => {
+        throw Object.assign(new Error("reset"), { overloaded: true });
+      },
+    });
+    const ask = async (path: string) => {
+      const context = createExecutionContext();
+      const request = new Request(`${ORIGIN}${path}`, { headers: { "x-api-key": workspace.key } });
+      const answer = await createApp().fetch(request, { ...env, PODS: away }, context);
+      await waitOnExecutionContext(context);
+      return answer;
+    };
+    const refused = await ask(`/v1/pods/${workspace.podId}`);
+    expect(refused.headers.get("retry-after")).toMatch(/^[1-9]/);
+    expect(await refusalOf(refused)).toEqual({ status: 503, code: "unavailable" });
+    expect(await jsonOf(await ask("/v1/pods"))).toMatchObject({ data: expect.any(Array) });
   });
 });
 

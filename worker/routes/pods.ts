@@ -61,9 +61,11 @@ const list = handle(listPods, async ({ env, principal }) => ({
   data: (await selectPods(env.CATALOG, principal.workspaceId)).map(podView),
 }));
 
-const get = handle(getPod, async ({ env, principal, params }) =>
-  podView(await ownPod(env, principal.workspaceId, params.pod)),
-);
+const get = handle(getPod, async ({ env, principal: { workspaceId }, params }) => {
+  const row = await ownPod(env, workspaceId, params.pod);
+  const { capacity } = await askToldPod(env, row.id, workspaceId, "repeatable", (pod) => pod.capacity(workspaceId));
+  return { ...podView(row), capacity };
+});
 
 const patch = handle(patchPod, async (call) => {
   const { env, principal, params, body } = call;

@@ -60,6 +60,25 @@ export class PodChecks {
     this.#checkTrust();
     for (const [id, row] of this.#before) if (!now.has(id)) this.#checkEnded(id, row);
     this.#before = now;
+    this.#checkCapacity();
+  }
+
+  /** The figures that an operator reads fit together, at any moment. */
+  #checkCapacity(): void {
+    const { nodes, slots, replicas, endpoints } = this.#world.capacity();
+    const isNodes = nodes.open <= nodes.online && nodes.online <= nodes.total;
+    promise("I11", isNodes, () => `nodes do not add up: ${JSON.stringify(nodes)}`);
+    const isSlots = slots.taken + slots.free <= slots.total && slots.draining <= slots.taken;
+    promise("I11", isSlots, () => `slots do not add up: ${JSON.stringify(slots)}`);
+    for (const [state, count] of Object.entries(replicas)) {
+      const sum = endpoints.reduce((all, each) => all + each.replicas[state as keyof typeof replicas], 0);
+      promise("I11", sum === count, () => `${count} replicas are ${state}, of the endpoints' ${sum}`);
+    }
+    for (const { endpoint_id, wanted, have, trials, waits_since } of endpoints) {
+      const lacks = have < wanted || trials > 0;
+      const said = () => `${endpoint_id} has ${have} of ${wanted}, waits since ${waits_since}`;
+      promise("I11", lacks === (waits_since !== null), said);
+    }
   }
 
   /** Nobody is called a liar who never lied, whatever the network did to what he said. */
@@ -155,6 +174,24 @@ export class PodChecks {
       );
     const stored = rows.map(({ id, node_id, slot }) => `${node_id}/${slot}/${id}`);
     promise("I11", same(shown, stored), () => `${shown.length} slots are shown as taken, ${stored.length} are`);
+    this.#checkCounted(rows);
+  }
+
+  /** The figures that an operator reads are those of the rows and of the machines. By then all that are listed are trusted. */
+  #checkCounted(rows: readonly Row[]): void {
+    const { nodes, slots, replicas, endpoints } = this.#world.capacity();
+    const listed = this.#world.listed();
+    const online = listed.filter((node) => node.online);
+    const open = online.filter(({ unused_because }) => unused_because === null);
+    const figures = [nodes.total, nodes.online, nodes.open, slots.total, slots.taken, replicas.total];
+    const sizes = (some: typeof online) => some.reduce((sum, node) => sum + node.slots.length, 0);
+    const counted = [listed.length, online.length, open.length, sizes(online), rows.length, rows.length];
+    promise("I11", String(figures) === String(counted), () => `the pod says ${figures}, there are ${counted}`);
+    promise("I11", slots.free === 0 || !this.#isFull(), () => `${slots.free} slots are said to be free`);
+    for (const { endpoint_id, have } of endpoints) {
+      const mine = rows.filter((row) => row.endpoint_id === endpoint_id && row.draining === 0).length;
+      promise("I11", have === mine, () => `${endpoint_id} is said to have ${have}, and has ${mine}`);
+    }
   }
 
   /** No slot that anybody could use is free, or no container. By then every pause and quarantine is over. */
@@ -179,6 +216,12 @@ export class PodChecks {
     }
     const [left] = this.#database.look("SELECT count(*) AS count FROM farewells");
     promise("I13", left?.count === 0, () => "an endpoint has not heard of an end");
+    const { slots, containers_left, endpoints_total } = this.#world.capacity();
+    promise("I11", endpoints_total === 0 && slots.taken === 0, () => `${slots.taken} slots are said to be taken`);
+    const open = this.#world.listed().filter((node) => node.online && node.unused_because === null);
+    const empty = open.reduce((sum, node) => sum + node.slots.length, 0);
+    const free = Math.min(empty, containers_left ?? empty);
+    promise("I11", slots.free === free, () => `${slots.free} slots are said to be free, ${free} are`);
   }
 }
 

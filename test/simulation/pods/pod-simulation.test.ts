@@ -70,6 +70,13 @@ describe("the checker", () => {
     expect(said).toMatch(/have not heard of an end|has not heard/);
   });
 
+  it("sees one that waits, and is not said to", () => {
+    const said = broken((database) => {
+      database.look("CREATE TRIGGER deaf BEFORE UPDATE OF lacking_since ON demands BEGIN SELECT RAISE(IGNORE); END");
+    });
+    expect(said).toMatch(/has \d+ of \d+, waits since/);
+  });
+
   it("sees a slot that nothing holds and nobody gets", () => {
     const said = broken((database) => {
       database.look("CREATE TRIGGER leak BEFORE INSERT ON replicas BEGIN SELECT RAISE(IGNORE); END");

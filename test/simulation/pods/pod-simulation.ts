@@ -1,6 +1,6 @@
 import type { NodePoll, NodePollAnswer } from "#contract/agent";
 import { makeId, type NodeId, PodId, type ReplicaId, WorkspaceId } from "#contract/ids";
-import { DEFAULT_POD_SETTINGS, type NodeSummary, type PodSettings } from "#contract/replica";
+import { DEFAULT_POD_SETTINGS, type NodeSummary, type PodCapacity, type PodSettings } from "#contract/replica";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { PodEffect } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
@@ -241,6 +241,13 @@ export class PodSimulation {
     const reply = this.#core.listNodes(this.workspaceId);
     if (!reply.ok) throw new Error(reply.code);
     return reply.nodes;
+  }
+
+  /** How the pod stands, as the API shows it. */
+  capacity(): PodCapacity {
+    const reply = this.#core.capacity(this.workspaceId);
+    if (!reply.ok) throw new Error(reply.code);
+    return reply.capacity;
   }
 
   // --- the network -------------------------------------------------------------------------------------------------
