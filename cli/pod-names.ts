@@ -6,13 +6,14 @@ import { NodeId, ownerKey, PodId } from "#contract/ids";
 import type { NodeSummary, Pod } from "#contract/replica";
 
 /**
- * The pod of an id or a name; without one the oldest, which is the workspace's default.
+ * The pod of an id or a name; without one the oldest, which is the workspace's default. Looked up in the list, which the
+ * server answers also while the pod's own object is away.
  * @throws CliError `no_pod`
  */
 export async function podNamed(client: Pilotlight, named: string | undefined, signal: AbortSignal): Promise<Pod> {
-  if (named !== undefined && PodId.safeParse(named).success) return client.pods.get(named, { signal });
   const pods = await client.pods.list({ signal });
-  const pod = named === undefined ? pods[0] : pods.find(({ name }) => name === named);
+  const byName = () => pods.find(({ name }) => name === named);
+  const pod = named === undefined ? pods[0] : (pods.find(({ id }) => id === named) ?? byName());
   if (pod !== undefined) return pod;
   if (named === undefined)
     throw new CliError("no_pod", "The workspace has no pod", "`pilotlight pods create` makes one.");
@@ -20,6 +21,15 @@ export async function podNamed(client: Pilotlight, named: string | undefined, si
   const near = nearestWord(named, names);
   const hint = near === undefined ? `There are: ${names.join(", ") || "none"}` : `Did you mean ${near}?`;
   throw new CliError("no_pod", `There is no pod called ${named}`, hint);
+}
+
+/**
+ * The id of such a pod; one that is named by its id is not looked up.
+ * @throws CliError `no_pod`
+ */
+export async function podIdNamed(client: Pilotlight, named: string | undefined, signal: AbortSignal): Promise<PodId> {
+  const id = PodId.safeParse(named);
+  return id.success ? id.data : (await podNamed(client, named, signal)).id;
 }
 
 /** All pods, or the one that is named. */

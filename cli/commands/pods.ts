@@ -2,7 +2,7 @@ import type { Call, Command } from "#cli/command";
 import { confirmName } from "#cli/confirm-name";
 import { CliError } from "#cli/errors";
 import { nodeState } from "#cli/node-figures";
-import { podNamed } from "#cli/pod-names";
+import { podIdNamed, podNamed } from "#cli/pod-names";
 import { podOptionHelp, podOptions, podSettingsOf } from "#cli/pod-settings";
 import { textTable } from "#cli/text-table";
 import type { Pilotlight } from "#client/pilotlight";
@@ -45,7 +45,7 @@ export const podsShow: Command = {
   run: async (call) => {
     const { signal } = call.interrupts;
     const client = await call.connect();
-    const found = await podNamed(client, call.positionals[0], signal);
+    const found = await client.pods.get(await podIdNamed(client, call.positionals[0], signal), { signal });
     const nodes = await client.nodes.list(found.id, { signal });
     const rows = nodes.map((node) => [
       node.name,
@@ -171,7 +171,7 @@ export const podsTokensList: Command = {
   run: async (call) => {
     const { signal } = call.interrupts;
     const client = await call.connect();
-    const { id } = await podNamed(client, call.positionals[0], signal);
+    const id = await podIdNamed(client, call.positionals[0], signal);
     const data: JoinToken[] = [];
     for await (const token of client.pods.joinTokens(id, { signal })) data.push(token);
     const rows = data.map((token) => [
@@ -256,7 +256,7 @@ export const podsTokensRevoke: Command = {
     const { signal } = call.interrupts;
     const token = call.positionals[0] ?? "";
     const client = await call.connect();
-    const { id } = await podNamed(client, call.text("pod"), signal);
+    const id = await podIdNamed(client, call.text("pod"), signal);
     await client.pods.revokeJoinToken(id, token, { signal });
     return { data: { revoked: token }, text: `${token} is revoked.` };
   },

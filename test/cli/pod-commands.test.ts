@@ -61,6 +61,12 @@ describe("pods create and set", () => {
     expect(result.stdout).toContain(`pilotlight pods tokens create ${POD_ID}`);
   });
 
+  it("do not ask the pod's own object, by its id either, so that a setting is changed also while that is away", async () => {
+    const argv = ["pods", "set", POD_ID, "--containers", "2"];
+    const { server } = await shown(argv, undefined, pods, json(200, examplePod()));
+    expect(callsOf(server)).toEqual(["GET /v1/pods", `PATCH /v1/pods/${POD_ID}`]);
+  });
+
   it("change one price and leave the others", async () => {
     const prices = { l4: 0.4, t4: 0.2 };
     const { server } = await shown(
