@@ -1,3 +1,4 @@
+import { capacityText } from "#cli/capacity-text";
 import type { Call, Command } from "#cli/command";
 import { confirmName } from "#cli/confirm-name";
 import { CliError } from "#cli/errors";
@@ -37,7 +38,7 @@ export const podsList: Command = {
 
 export const podsShow: Command = {
   path: ["pods", "show"],
-  summary: "Show a pod: its settings, what an hour of its cards costs, its nodes",
+  summary: "Show a pod: its settings, what an hour of its cards costs, its slots and replicas, who waits, its nodes",
   examples: ["pilotlight pods show default"],
   positionals: [pod],
   options: {},
@@ -60,6 +61,8 @@ export const podsShow: Command = {
       text: [
         ...podLines(found),
         ...(await priceLines(client, found, [...found.gpu_types, ...nodes.map(({ gpu_type }) => gpu_type)], signal)),
+        "",
+        ...capacityText(found.capacity, Date.now()),
         "",
         ...(rows.length === 0
           ? ["No node has joined. `pilotlight pods tokens create` makes a token."]

@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { EndpointId, makeId } from "#contract/ids";
 import { runHere } from "#test/cli/command-line";
-import { exampleGpuType, exampleNode, examplePod, exampleToken, POD_ID, TOKEN_ID } from "#test/client/example-pod";
+import {
+  exampleGpuType,
+  exampleNode,
+  examplePod,
+  examplePodDetail,
+  exampleToken,
+  POD_ID,
+  TOKEN_ID,
+} from "#test/client/example-pod";
 import { type Answer, json, problem, type ScriptedServer, scriptedServer } from "#test/client/scripted-server";
 
 const pods = json(200, { data: [examplePod(), examplePod({ name: "cloud" })] });
@@ -18,7 +27,7 @@ async function shown(argv: string[], answer: string | undefined, ...answers: Ans
 
 describe("pods ls and show", () => {
   it("say which cards a pod takes, and what an hour of them costs", async () => {
-    const pod = examplePod({ gpu_types: ["rtx-4090", "l4"], prices: { "rtx-4090": 0.08 }, regions: ["home"] });
+    const pod = examplePodDetail({ gpu_types: ["rtx-4090", "l4"], prices: { "rtx-4090": 0.08 }, regions: ["home"] });
     const list = await shown(["pods", "ls"], undefined, json(200, { data: [pod] }));
     expect(list.result.stdout).toMatch(/rack +rtx-4090, l4 +by slots +home/);
     const types = json(200, {
@@ -36,6 +45,46 @@ describe("pods ls and show", () => {
     expect(result.stdout).toContain("l4: $0.44 an hour (shipped)");
     expect(result.stdout).toContain("t4: $0.20 an hour (of the workspace)");
     expect(result.stdout).toMatch(/cellar +node_\S+ +online +t4 +0 of 1/);
+    expect(result.stdout).toContain("nodes     1 of 1 online; new work goes to 1\n");
+    expect(result.stdout).toContain("slots     0 of 1 taken; 1 free\n");
+    expect(result.stdout).toContain("replicas  none\n");
+  });
+
+  it("say how a pod stands: its slots and replicas, and who waits, why and for how long", async () => {
+    const none = { total: 0, placed: 0, preparing: 0, booting: 0, loading: 0, ready: 0, draining: 0 };
+    const has = { wanted: 1, needed: 1, have: 1, trials: 0, waits_since: null, shortage: null };
+    const id = (at: number) => makeId(EndpointId, "ep", at, (length) => new Uint8Array(length));
+    const pod = examplePodDetail(
+      {},
+      {
+        nodes: { total: 3, online: 2, open: 1 },
+        slots: { total: 4, taken: 3, draining: 1, free: 0 },
+        containers_left: 0,
+        replicas: { ...none, total: 3, loading: 1, ready: 1, draining: 1 },
+        endpoints: [
+          {
+            ...{ endpoint_id: id(1), wanted: 2, needed: 2, have: 1, trials: 0 },
+            replicas: { ...none, total: 1, loading: 1 },
+            waits_since: new Date(Date.now() - 10 * 60_000).toISOString(),
+            shortage: { code: "crash_looping", error: "driver too old" },
+          },
+          { ...has, endpoint_id: id(2), replicas: { ...none, total: 2, ready: 1, draining: 1 } },
+          { ...has, endpoint_id: id(3), wanted: 0, needed: 0, have: 0, trials: 2, replicas: none },
+        ],
+        endpoints_total: 103,
+      },
+    );
+    const answers = [json(200, pod), json(200, { data: [] }), json(200, { data: [], prices_as_of: "2026-11-21" })];
+    const { result } = await shown(["pods", "show", "rack"], undefined, pods, ...answers);
+    expect(result.stdout).toContain("nodes     2 of 3 online; new work goes to 1\n");
+    expect(result.stdout).toContain("slots     3 of 4 taken, 1 of them draining; 0 free, with 0 containers left\n");
+    expect(result.stdout).toContain("replicas  1 loading, 1 ready, 1 draining\n");
+    expect(result.stdout).toMatch(/ep_\S+ +2 +2 +1 +1 loading +10 min \d+ s +crash_looping: driver too old\n/);
+    expect(result.stdout).toMatch(/ep_\S+ +1 +1 +1 +1 ready, 1 draining\n/);
+    expect(result.stdout).toMatch(/ep_\S+ +0 +0 +0 +none +a release is to be tried on other cards: 2\n/);
+    expect(result.stdout).toContain("and 100 more\n");
+    const asJson = await shown(["pods", "show", POD_ID, "--json"], undefined, ...answers);
+    expect(JSON.parse(asJson.result.stdout)).toMatchObject({ data: { pod: { capacity: pod.capacity } } });
   });
 });
 
