@@ -19,6 +19,8 @@ export default defineConfig({
           name: "pure",
           // Nothing in these folders keeps anything outside of what a test makes: a process for each file would only cost time.
           isolate: false,
+          // Thousands of random cases take seconds where other programs have the processors.
+          testTimeout: 30_000,
           include: [
             "test/{contract,workflow,bench}/**/*.test.ts",
             "test/durable-objects/{queue,control,replicas,autoscaler,outbox,sql,models}/**/*.test.ts",

@@ -134,7 +134,7 @@ describe("the job after the one that runs", () => {
   });
 
   it("goes back when the one that runs takes long, and is neither late nor lost", async () => {
-    const { enqueue } = await withEndpoint(1_500, { plane: { leaseConfirmMs: 1_500 } });
+    const { enqueue } = await withEndpoint(4_000, { plane: { leaseConfirmMs: 4_000 } });
     const [first, second] = await held(enqueue);
     await comesTrue("it is given back", () => (harness.plane.state.jobs.get(second)?.givenBack.length ?? 0) > 0);
     expect(stateOf(first)).toBe("running");
