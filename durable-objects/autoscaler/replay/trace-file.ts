@@ -24,7 +24,12 @@ interface Columns {
   readonly separator: string;
   /** None without a header. */
   readonly names: readonly string[];
+  /** Cells that a line may have, empty ones at its end left out. */
+  readonly width: number;
 }
+
+/** What the columns are called where there is no header, in their order. */
+const ORDER = ["t", "service_s", "endpoint", "lane"];
 
 /** Seconds that one of it is. */
 type Unit = 1 | 0.001;
@@ -63,6 +68,8 @@ const UNIX_PARTS = [
   { from: 1e14, perS: 1e6 },
   { from: 1e11, perS: 1e3 },
 ];
+/** What else `Number` understands, such as 0x10, is nobody's way to write seconds. */
+const PLAIN_NUMBER = /^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?$/i;
 const DATE_TIME =
   /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)\s*(?:Z|UTC|GMT|([+-][0-9]{2})(?::?([0-9]{2}))?)?)?$/i;
 
@@ -70,6 +77,7 @@ const DATE_TIME =
  * Reads a trace: a job per line. A header names the columns: `t` and `service_s`, or what logs call them, optionally
  * `endpoint` and `lane`; without a header they come in this order. Times are seconds from a beginning, Unix time (s, ms, µs or
  * ns), or ISO; the latter two count from the earliest of them. Rows may be in any order; lines that begin with # are left out.
+ * A line has no more cells than the header, or the first line where there is none; empty ones at its end do not count.
  * @param serviceS what a job takes that does not say; null: each has to
  * @throws RangeError that names the line and the column when something is missing, is no number, or is too much
  */
@@ -85,10 +93,11 @@ export function readTrace(text: string, serviceS: number | null = null): TraceFi
   let isAbsolute: boolean | null = null;
   let earliest = Number.POSITIVE_INFINITY;
   for (let index = first + columns.header; index < lines.length; index += 1) {
-    const text = (lines[index] ?? "").trim();
-    if (isSkipped(text)) continue;
+    const text = lines[index] ?? "";
+    if (isSkipped(text.trim())) continue;
     const line = index + 1;
     const cells = cellsOf(text, columns.separator, line);
+    checkCells(cells, columns, line, serviceS !== null);
     const { at, isDate } = timeIn(decimal(cells[columns.time], columns), line, columns.timeUnit);
     isAbsolute ??= isDate;
     if (isAbsolute !== isDate) throw new RangeError(`line ${line}: t is of another kind than in the lines before`);
@@ -134,15 +143,20 @@ export function parseTrace(text: string): Map<string, Arrival[]> {
 }
 
 function columnsOf(text: string, line: number, hasService: boolean): Columns {
-  const trimmed = text.trim();
-  const separator = separatorOf(trimmed);
-  const cells = cellsOf(trimmed, separator, line);
+  const separator = separatorOf(text.trim());
+  const cells = cellsOf(text, separator, line);
   if (isTime(decimal(cells[0], { separator }))) {
-    const [service, endpoint, lane] = [1, 2, 3].map((at) => (at < cells.length ? at : -1));
+    // Whether the first job says how long it takes is no matter of how many columns there are.
+    const width = Math.max(filled(cells), Math.min(cells.length, 2));
+    if (width > ORDER.length) {
+      const most = `and without a header there are ${ORDER.length} at most: ${ORDER.join(", ")}`;
+      throw new RangeError(`line ${line}: it has ${cellCount(width)}, ${most}`);
+    }
+    const [service, endpoint, lane] = [1, 2, 3].map((at) => (at < width ? at : -1));
     if (service === undefined || endpoint === undefined || lane === undefined) throw new Error("there are three");
     if (service < 0 && !hasService)
       throw new RangeError(`line ${line}: a second column must say how long the job takes`);
-    return { time: 0, timeUnit: 1, service, serviceUnit: 1, endpoint, lane, header: 0, separator, names: [] };
+    return { time: 0, timeUnit: 1, service, serviceUnit: 1, endpoint, lane, header: 0, separator, names: [], width };
   }
   const names = cells.map((name) => name.toLowerCase());
   const find = (wanted: readonly string[]) => wanted.map((name) => names.indexOf(name)).find((at) => at >= 0) ?? -1;
@@ -161,7 +175,38 @@ function columnsOf(text: string, line: number, hasService: boolean): Columns {
     header: 1,
     separator,
     names,
+    width: filled(names),
   };
+}
+
+/** How many cells there are, empty ones at the end left out: a separator there is how some programs end a line. */
+function filled(cells: readonly string[]): number {
+  return cells.findLastIndex((cell) => cell !== "") + 1;
+}
+
+/**
+ * A line with a cell too many has its numbers in the wrong columns, and would be read as other numbers.
+ * @throws RangeError also where the line ends before a column that has to say something
+ */
+function checkCells(cells: readonly string[], columns: Columns, line: number, hasService: boolean): void {
+  const { separator, width, names, header, time, service, endpoint, lane } = columns;
+  const [count, before] = [filled(cells), header === 1 ? "the header" : "the first line"];
+  if (count > width) {
+    const hint =
+      separator === ","
+        ? "numbers take a decimal point or the columns ; between them, and text with a comma takes quotes"
+        : "text with what separates columns takes quotes";
+    throw new RangeError(`line ${line}: it has ${cellCount(count)}, ${before} has ${width}: ${hint}`);
+  }
+  const needed = [time, ...(hasService ? [] : [service]), endpoint, lane];
+  const missing = needed.find((at) => at >= cells.length);
+  if (missing === undefined) return;
+  const name = names[missing] ?? ORDER[missing] ?? "";
+  throw new RangeError(`line ${line}: it has ${cellCount(cells.length)}, ${before} has ${width}: ${name} is missing`);
+}
+
+function cellCount(count: number): string {
+  return count === 1 ? "1 cell" : `${count} cells`;
 }
 
 /** Where the column of the endpoints is; -1 where none is, or several may be. */
@@ -191,7 +236,7 @@ function isSkipped(line: string): boolean {
   return line === "" || line.startsWith("#");
 }
 
-/** Cells in double quotes may hold the separator, and a quote as two. */
+/** The cells of a line, blanks around them left out. In double quotes they may hold the separator, and a quote as two. */
 function cellsOf(text: string, separator: string, line: number): string[] {
   if (!text.includes('"')) return text.split(separator).map((cell) => cell.trim());
   const cells: string[] = [];
@@ -218,7 +263,7 @@ function decimal(cell: string | undefined, { separator }: Pick<Columns, "separat
 }
 
 function isTime(cell: string | undefined): boolean {
-  return cell !== undefined && cell !== "" && (Number.isFinite(Number(cell)) || DATE_TIME.test(cell));
+  return cell !== undefined && (PLAIN_NUMBER.test(cell) || DATE_TIME.test(cell));
 }
 
 /** @returns seconds, and whether they are a date's: since 1970 */
@@ -258,7 +303,7 @@ function laneIn(cell: string | undefined, line: number): "interactive" | "batch"
 }
 
 function numberIn(cell: string | undefined, line: number, name: string, what = "a number, 0 or more"): number {
-  const value = cell === undefined || cell === "" ? Number.NaN : Number(cell);
+  const value = cell !== undefined && PLAIN_NUMBER.test(cell) ? Number(cell) : Number.NaN;
   if (Number.isFinite(value) && value >= 0) return value;
   throw new RangeError(`line ${line}: ${name} must be ${what}, not "${cell ?? ""}"`);
 }

@@ -25,6 +25,11 @@ describe("a trace file", () => {
     ["carriage returns alone", "t,service_s\r1,2\r3.5,4\r"],
     ["comments", "# of last week\nt,service_s\n1,2\n# later\n3.5,4\n"],
     ["separators and quotes in quoted cells", 'prompt,t,service_s\n"a fox, ""red""",1,2\n"b;,c",3.5,4\n'],
+    ["empty cells at the end of its lines", "t,service_s\n1,2,\n3.5,4,,\n"],
+    ["empty cells at the end of its lines, and no header", "1,2,,\n3.5,4,\n"],
+    ["lines that end before columns that nobody asked for", "t,service_s,tokens\n1,2\n3.5,4,\n"],
+    ["an empty cell before the first tab", "model_size\tt\tservice_s\n\t1\t2\n\t3.5\t4\n"],
+    ["exponents", "t,service_s\n1e0,.2E1\n35e-1,+4.\n"],
     ["columns that nobody asked for", "model,t,tokens,service_s\nx,1,9,2\nx,3.5,9,4\n"],
   ])("may have %s", (_, text) => {
     const { byEndpoint, startMs } = readTrace(text);
@@ -88,6 +93,9 @@ describe("a trace file", () => {
     expect(services("t\n1\n2\n")).toEqual([7, 7]);
     expect(services("1\n2\n")).toEqual([7, 7]);
     expect(services("t,service_s\n1,\n2,3\n")).toEqual([7, 3]);
+    expect(services("t,service_s\n1\n2,3\n")).toEqual([7, 3]);
+    expect(services("1,\n2,3\n")).toEqual([7, 3]);
+    expect(() => services("t\n0,5\n")).toThrow("line 2: it has 2 cells, the header has 1: numbers take");
   });
 
   it("without any job is empty", () => {
@@ -98,7 +106,22 @@ describe("a trace file", () => {
     ["when,service_s\n1,2", "line 1: the header must name the columns t and service_s, not when, service_s"],
     ["t\n1", "line 1: the header must name the columns t and service_s, not t"],
     ["1\n2", "line 1: a second column must say how long the job takes"],
-    ["t,service_s\n1,2\n1", 'line 3: service_s must be a number, 0 or more, not ""'],
+    ["t,service_s\n1,2\n1", "line 3: it has 1 cell, the header has 2: service_s is missing"],
+    ["t,service_s\n1,2\n1,", 'line 3: service_s must be a number, 0 or more, not ""'],
+    ["t,service_s\n1;2", "line 2: it has 1 cell, the header has 2: service_s is missing"],
+    ["t,service_s,x,model\n1,2,3", "line 2: it has 3 cells, the header has 4: model is missing"],
+    ["1,2,a,batch\n1,2,a", "line 2: it has 3 cells, the first line has 4: lane is missing"],
+    [
+      "t,service_s\n1,2\n0,5,8,3",
+      "line 3: it has 4 cells, the header has 2: numbers take a decimal point or the columns ; between them, and text with a comma takes quotes",
+    ],
+    ["t,service_s,\n1,234.5,8", "line 2: it has 3 cells, the header has 2: numbers take a decimal point"],
+    ["1,2\n1,234.5,8", "line 2: it has 3 cells, the first line has 2: numbers take a decimal point"],
+    ["t;service_s\n1;2;3", "line 2: it has 3 cells, the header has 2: text with what separates columns takes quotes"],
+    ["1,2,a,batch,9", "line 1: it has 5 cells, and without a header there are 4 at most: t, service_s, endpoint, lane"],
+    ["t,service_s\n1,0x10", 'line 2: service_s must be a number, 0 or more, not "0x10"'],
+    ["t,service_s\n0b11,2", /line 2: t must be a number, 0 or more, or .*, not "0b11"/],
+    ["t,service_s\n1,1e999", 'line 2: service_s must be a number, 0 or more, not "1e999"'],
     ["t,service_s\n-1,2", 'line 2: t must be a number, 0 or more, or a time like 2026-01-05T08:00:00Z, not "-1"'],
     [
       "t,service_s\n5/1/2026 8:00,2",
