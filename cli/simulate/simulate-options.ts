@@ -15,13 +15,13 @@ const PRICE_MAX = 1_000;
  */
 export function contenderOptions(call: Call, settings: EndpointSettings, startMs: number | null): ContenderOptions {
   const idleTimeoutS = call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? settings.idle_timeout_s;
-  const floors = numbersOf(call, "min", 0, REPLICAS_MAX) ?? [settings.min_replicas];
+  const floors = differentNumbersOf(call, "min", 0, REPLICAS_MAX) ?? [settings.min_replicas];
   const ceiling = call.integer("max", 1, REPLICAS_MAX) ?? settings.max_replicas;
   for (const floor of floors) {
     if (!Number.isInteger(floor)) throw new CliError("usage", `--min must be whole numbers, not ${floor}`);
     if (floor > ceiling) throw new CliError("usage", `--min is ${floor}, above --max, which is ${ceiling}`);
   }
-  const waitValues = numbersOf(call, "wait-value", WAIT_VALUE_MIN, WAIT_VALUE_MAX);
+  const waitValues = differentNumbersOf(call, "wait-value", WAIT_VALUE_MIN, WAIT_VALUE_MAX);
   const target = numberOf(call, "target-p95", 0.1, 3_600);
   if (waitValues !== undefined && target !== undefined) {
     throw new CliError("usage", "Give --wait-value or --target-p95: the one is learned from the other");
@@ -60,6 +60,12 @@ export function numberOf(call: Call, option: string, minimum: number, maximum: n
   const numbers = numbersOf(call, option, minimum, maximum);
   if (numbers !== undefined && numbers.length > 1) throw new CliError("usage", `--${option} is one number`);
   return numbers?.[0];
+}
+
+/** What is to be tried side by side: a value that is given twice would only be a second row of the same name. */
+function differentNumbersOf(call: Call, option: string, minimum: number, maximum: number): number[] | undefined {
+  const numbers = numbersOf(call, option, minimum, maximum);
+  return numbers === undefined ? undefined : [...new Set(numbers)];
 }
 
 function numbersOf(call: Call, option: string, minimum: number, maximum: number): number[] | undefined {

@@ -170,6 +170,21 @@ describe("simulate", () => {
     ]);
   });
 
+  it("tries a value once that is given twice", async () => {
+    const at = await folder({ "a.csv": "t,service_s\n0,10\n" });
+    const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "predictive,request_count", "--json"];
+    const once = policiesOf(await runHere([...argv, "--wait-value", "1,1.0", "--min", "0,0"]));
+    expect(once.map(({ name }) => name)).toEqual(["predictive", "request_count"]);
+    const several = policiesOf(await runHere([...argv, "--wait-value", "1,10,1", "--min", "1,0,1"]));
+    expect(several.map(({ name }) => name)).toEqual([
+      ...["predictive-1-min-1", "predictive-10-min-1", "request_count-min-1"],
+      ...["predictive-1-min-0", "predictive-10-min-0", "request_count-min-0"],
+    ]);
+    // No list: a comma here is a decimal one.
+    const price = await runHere([...argv, "--price", "1,1"]);
+    expect([price.code, price.stdout]).toEqual([2, expect.stringContaining("--price is one number")]);
+  });
+
   it("has a bound that no policy beats, however many replicas it may have", async () => {
     const at = await folder({ "a.csv": `t,service_s\n${"0,5\n".repeat(100)}` });
     const argv = ["simulate", "--trace", join(at, "a.csv"), "--policy", "timer-1", "--cold-start", "0", "--bound"];
