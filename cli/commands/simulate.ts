@@ -91,7 +91,8 @@ export const simulate: Command = {
     "target-p95": "seconds that 95 of 100 interactive jobs may wait; instead of --wait-value",
     min: "replicas kept warm, from before the trace begins; several separated by commas",
     max: `replicas at most; ${REPLICAS_MAX} when left out`,
-    "idle-timeout": "seconds after which an idle replica stops",
+    "idle-timeout":
+      "seconds after which an idle replica stops, or auto (none is the same): learned by predictive, 60 for the others",
     "queue-delay": "for queue_delay: seconds of waiting that start another replica",
     "jobs-per-replica": "for request_count",
     "batch-target-wait": "seconds batch jobs may wait for replicas that are there anyway",

@@ -14,7 +14,7 @@ const PRICE_MAX = 1_000;
  * @throws CliError `usage`
  */
 export function contenderOptions(call: Call, settings: EndpointSettings, startMs: number | null): ContenderOptions {
-  const idleTimeoutS = call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? settings.idle_timeout_s;
+  const idleTimeoutS = idleTimeoutOf(call, settings.idle_timeout_s);
   const floors = differentNumbersOf(call, "min", 0, REPLICAS_MAX) ?? [settings.min_replicas];
   const ceiling = call.integer("max", 1, REPLICAS_MAX) ?? settings.max_replicas;
   for (const floor of floors) {
@@ -41,6 +41,13 @@ export function contenderOptions(call: Call, settings: EndpointSettings, startMs
       batchTargetWaitMs: (numberOf(call, "batch-target-wait", 0, 604_800) ?? settings.batch_target_wait_s) * 1_000,
     },
   };
+}
+
+/** Seconds; null: none of its own, which an endpoint's option calls auto, and a pod's none. @throws CliError `usage` */
+function idleTimeoutOf(call: Call, own: number | null): number | null {
+  const text = call.text("idle-timeout");
+  if (text === "auto" || text === "none") return null;
+  return call.integer("idle-timeout", 1, IDLE_TIMEOUT_S_MAX) ?? own;
 }
 
 /** Dollars for an hour of a GPU; null when neither --price nor --gpu says. @throws CliError `usage` */

@@ -264,6 +264,7 @@ describe("simulate", () => {
     [["--trace", EXAMPLE, "--policy", "knative,fixed-4", "--max", "3"], "--policy fixed-4 is above --max, which is 3"],
     [["--trace", EXAMPLE, "--gpu", "geforce"], "--gpu knows no geforce"],
     [["--trace", EXAMPLE, "--cold-start", "soon"], "--cold-start must be a number from 0 to 3600, not soon"],
+    [["--trace", EXAMPLE, "--idle-timeout", "never"], "--idle-timeout must be a whole number from 1 to"],
     [["--trace", EXAMPLE, "--min", "5", "--max", "2"], "--min is 5, above --max, which is 2"],
     [["--trace", EXAMPLE, "--min", "0,1.5"], "--min must be whole numbers, not 1.5"],
     [["--trace", EXAMPLE, "--wait-value", "1", "--target-p95", "5"], "Give --wait-value or --target-p95"],
@@ -525,6 +526,30 @@ describe("simulate --from-history", () => {
     expect(policiesOf(result)[0]).toMatchObject({ gpu_s: 130 + 300, wait_p95_s: 40 });
     expect(result.stderr).toContain("1 jobs have not run or not ended and are left out");
   });
+
+  it.each([
+    [[], 5, 5],
+    [["--idle-timeout", "7"], 7, 7],
+    [["--idle-timeout", "auto"], 60, 0],
+    [["--idle-timeout", "none"], 60, 0],
+  ])(
+    "tries an endpoint that has an idle time with it, with another and with a learned one: %j",
+    async (more, ruled, learned) => {
+      const example = exampleEndpoint();
+      const settings = { ...(example.settings as object), idle_timeout_s: 5 };
+      const server = await scriptedServer(
+        json(200, { ...example, settings }),
+        scaling(),
+        page([ended(0)]),
+        page([attempt(0)]),
+      );
+      const result = await runHere(
+        ["simulate", "--from-history", "text-to-image", "--policy", "request_count,predictive", ...more, "--json"],
+        { env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url } },
+      );
+      expect(policiesOf(result).map(({ gpu_s }) => gpu_s)).toEqual([50 + ruled, 50 + learned]);
+    },
+  );
 
   it("keeps replicas warm by the endpoint's schedule, at the times at which the jobs came", async () => {
     const example = exampleEndpoint();
