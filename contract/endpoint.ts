@@ -37,12 +37,15 @@ export type ScalingPolicy = z.infer<typeof ScalingPolicy>;
 export const Weekday = z.enum(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]);
 const TimeOfDay = z.string().regex(/^(?:[01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$/, "a time of day, 00:00 to 24:00");
 
-/** A part of the week in which replicas are kept warm. One that ends before it begins goes on past midnight. */
+/** A part of the week in which replicas are kept warm. One that ends before it begins, or at the same time, goes on past midnight. */
 export const WarmWindow = z
   .strictObject({
     days: z.array(Weekday).min(1).max(7).meta({ description: "Days on which it begins" }),
-    from: TimeOfDay,
-    to: TimeOfDay,
+    from: TimeOfDay.meta({ description: "When it begins; 24:00 is the end of the day, the next one's 00:00" }),
+    to: TimeOfDay.meta({
+      description:
+        "When it ends: the next day, where this is earlier than `from` or the same, so that 08:00 to 08:00 is 24 hours. From 24:00 to 00:00 is refused: a whole day is from 00:00 to 24:00",
+    }),
     time_zone: z.string().min(1).max(64).default("UTC").meta({ description: "IANA name, such as Europe/Berlin" }),
     replicas: z.int().min(0).max(REPLICAS_MAX),
   })

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { DEFAULT_SETTINGS } from "#contract/endpoint";
 import type { JsonObject } from "#contract/exact-json";
 import { joinNode, readyReplica, sendLease, takeLease } from "#test/worker/agent-node";
 import {
@@ -11,6 +12,7 @@ import {
   type TestWorkspace,
   textGraph,
 } from "#test/worker/workspace";
+import { changedSettings } from "#worker/endpoints/settings";
 
 let workspace: TestWorkspace;
 let stranger: TestWorkspace;
@@ -140,6 +142,10 @@ describe("settings of scaling", () => {
       "/settings/warm_schedule/0/time_zone",
     ],
     [
+      { max_replicas: 2, warm_schedule: [{ days: ["mon"], from: "24:00", to: "00:00", replicas: 1 }] },
+      "/settings/warm_schedule/0/from",
+    ],
+    [
       { max_replicas: 2, warm_schedule: [{ days: ["mon"], from: "08:00", to: "09:00", replicas: 3 }] },
       "/settings/warm_schedule/0/replicas",
     ],
@@ -148,6 +154,30 @@ describe("settings of scaling", () => {
     const json = { slug: "refused", workflow: textGraph(1), settings };
     const answer = await send("POST", "/v1/endpoints", { key: workspace.key, json });
     expect(await refusalOf(answer)).toMatchObject({ status: 422, paths: [path] });
+  });
+});
+
+describe("a warm window that never opens", () => {
+  const never = { days: ["mon" as const], from: "24:00", to: "00:00", time_zone: "UTC", replicas: 1 };
+
+  it("is refused with what a whole day is, where it is given", async () => {
+    const json = { slug: "refused", workflow: textGraph(1), settings: { warm_schedule: [never] } };
+    const answer = await jsonOf(await send("POST", "/v1/endpoints", { key: workspace.key, json }));
+    expect(answer).toMatchObject({
+      detail: "A warm window from 24:00 to 00:00 never opens.",
+      errors: [{ reason: "Must be 00:00, and `to` 24:00, for a whole day." }],
+    });
+  });
+
+  it("is in no other change's way where it was taken before", () => {
+    const before = { ...DEFAULT_SETTINGS, max_replicas: 3, warm_schedule: [never] };
+    expect(changedSettings(before, { max_replicas: 2 }).max_replicas).toBe(2);
+    expect(changedSettings(before, undefined)).toEqual(before);
+  });
+
+  it.each(["00:00", "08:00", "24:00"])("is none that begins and ends at %s: it is 24 hours", (time) => {
+    const day = { ...never, from: time, to: time };
+    expect(changedSettings(DEFAULT_SETTINGS, { warm_schedule: [day] }).warm_schedule).toEqual([day]);
   });
 });
 

@@ -27,6 +27,11 @@ export function changedSettings(before: EndpointSettings, change: SettingsChange
     if (!isTimeZone(window.time_zone)) {
       throw invalid("A time zone is unknown.", `${path}/time_zone`, "Must be an IANA name, such as Europe/Berlin.");
     }
+    // One that was taken before this was refused is in nobody's way.
+    if (change?.warm_schedule !== undefined && window.from === "24:00" && window.to === "00:00") {
+      const reason = "Must be 00:00, and `to` 24:00, for a whole day.";
+      throw invalid("A warm window from 24:00 to 00:00 never opens.", `${path}/from`, reason);
+    }
     if (window.replicas > settings.max_replicas) {
       const reason = `Must be at most max_replicas, which is ${settings.max_replicas}.`;
       throw invalid("A warm floor is above the most replicas there may be.", `${path}/replicas`, reason);

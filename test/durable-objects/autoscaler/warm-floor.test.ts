@@ -63,6 +63,16 @@ describe("the warm floor", () => {
     expect(floor([always], "2026-01-06T18:30:00Z")).toEqual([1, null, "schedule"]);
   });
 
+  it("is 24 hours' where a window ends at the time at which it begins, of the next day where that is 24:00", () => {
+    const day: WarmWindow = { days: ["wed"], from: "08:00", to: "08:00", time_zone: "UTC", replicas: 1 };
+    expect(floor([day], "2026-01-07T07:59:00Z")).toEqual([0, "2026-01-07T08:00:00.000Z", "min_replicas"]);
+    expect(floor([day], "2026-01-07T08:00:00Z")).toEqual([1, "2026-01-08T08:00:00.000Z", "schedule"]);
+    expect(floor([day], "2026-01-08T08:00:00Z")).toEqual([0, "2026-01-14T08:00:00.000Z", "min_replicas"]);
+    const next: WarmWindow = { ...day, from: "24:00", to: "24:00" };
+    expect(floor([next], "2026-01-07T23:59:00Z")).toEqual([0, "2026-01-08T00:00:00.000Z", "min_replicas"]);
+    expect(floor([next], "2026-01-08T00:00:00Z")).toEqual([1, "2026-01-09T00:00:00.000Z", "schedule"]);
+  });
+
   it("is the highest of those that fit, and looks again at the first change of any", () => {
     const lunch: WarmWindow = { ...office, from: "12:00", to: "13:00", replicas: 5 };
     expect(floor([office, lunch], "2026-01-05T10:00:00Z")).toEqual([2, "2026-01-05T11:00:00.000Z", "schedule"]);
