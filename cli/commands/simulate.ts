@@ -130,6 +130,8 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
   const given = numberOf(call, "cold-start", 0, COLD_START_S_MAX);
   const { traces, settings, coldStartS } = await chosenTraces(call);
   const bootS = given ?? coldStartS ?? COLD_START_S_DEFAULT;
+  const endpoint = call.text("from-history");
+  if (endpoint !== undefined) call.output.note(coldStartNote(endpoint, given, coldStartS));
   const options = contenderOptions(call, settings, traces[0]?.startMs ?? null);
   const contenders = contendersOf(options);
   if (contenders.length > CONTENDERS_MAX) {
@@ -176,6 +178,14 @@ async function comparisonOutcome(call: Call): Promise<Outcome> {
       ...(plot === undefined ? [] : ["", `Plotted in ${plot}`]),
     ],
   };
+}
+
+/** How long starts take in the replay of an endpoint's past, and who says so: the waits and the bill hang on it. */
+function coldStartNote(endpoint: string, given: number | undefined, measuredS: number | null): string {
+  const measured = `${endpoint} has measured ${measuredS === null ? "none" : `${measuredS} s`}`;
+  if (given !== undefined) return `starts take ${given} s, as --cold-start says; ${measured}`;
+  if (measuredS !== null) return `starts take ${measuredS} s: ${measured}`;
+  return `starts take ${COLD_START_S_DEFAULT} s, which is a guess: ${measured}; --cold-start says how long they take`;
 }
 
 interface Chosen {

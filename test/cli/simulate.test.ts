@@ -551,6 +551,32 @@ describe("simulate --from-history", () => {
     },
   );
 
+  it.each([
+    [40, [], "starts take 40 s: text-to-image has measured 40 s\n", 40],
+    [40, ["--cold-start", "20"], "starts take 20 s, as --cold-start says; text-to-image has measured 40 s\n", 20],
+    [null, ["--cold-start", "20"], "starts take 20 s, as --cold-start says; text-to-image has measured none\n", 20],
+    [
+      null,
+      [],
+      "starts take 30 s, which is a guess: text-to-image has measured none; --cold-start says how long they take\n",
+      30,
+    ],
+  ])("says how long starts take and who says so: measured %j, given %j", async (measured, more, note, coldStartS) => {
+    const server = await scriptedServer(
+      json(200, exampleEndpoint()),
+      scaling(measured),
+      page([ended(0)]),
+      page([attempt(0)]),
+    );
+    const argv = ["simulate", "--from-history", "text-to-image", "--policy", "timer-5", ...more];
+    const result = await runHere(argv, {
+      env: { PILOTLIGHT_TOKEN: "pl_x", PILOTLIGHT_API_URL: server.url },
+      isTerminal: true,
+    });
+    expect([result.code, result.stderr]).toEqual([0, expect.stringContaining(note)]);
+    expect(result.stdout).toContain(`, starts of ${coldStartS} s`);
+  });
+
   it("keeps replicas warm by the endpoint's schedule, at the times at which the jobs came", async () => {
     const example = exampleEndpoint();
     const window = { days: ["sat"], from: "10:10", to: "10:20", time_zone: "UTC", replicas: 1 };
