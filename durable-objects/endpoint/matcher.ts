@@ -2,7 +2,7 @@ import type { Lease } from "#contract/agent";
 import type { NodeId, PodId, ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import { LEASE_CONFIRM_MS, LEASE_MS } from "#contract/limits";
-import { keptFree } from "#durable-objects/autoscaler/batch-reserve";
+import { type Kept, keptNow } from "#durable-objects/autoscaler/batch-reserve";
 import {
   buildLoads,
   changeBuild,
@@ -28,7 +28,7 @@ import {
   type LeaseRecord,
   makeToken,
 } from "#durable-objects/queue/lease";
-import { type BatchTurn, batchApartMs, lanesInOrder } from "#durable-objects/queue/order";
+import { type BatchTurn, lanesInOrder } from "#durable-objects/queue/order";
 import { grantLease } from "#durable-objects/queue/transition";
 import { bootWithin } from "#durable-objects/replicas/boot";
 import type { Build } from "#durable-objects/replicas/build-change";
@@ -309,13 +309,6 @@ function serves(state: EndpointState, id: ReplicaId, lane: Lane): boolean {
   return podId !== undefined && lanesOf(state, podId).includes(lane);
 }
 
-/** Idle replicas that batch jobs leave free now. */
-interface Kept {
-  readonly replicas: number;
-  /** When they leave fewer by time alone; null: they do not. Worked out when it is asked, which no lease waits for. */
-  readonly fewerAt: () => number | null;
-}
-
 const NOTHING_KEPT: Kept = { replicas: 0, fewerAt: () => null };
 
 /** @param ready replicas that take interactive jobs, at work or not */
@@ -323,28 +316,19 @@ function keptForInteractive(state: EndpointState, ready: number, now: number): K
   const { config, scaling } = state;
   const pool = scaling.poolOf("interactive");
   if (config === null || pool === null || !pool.pool.lanes.includes("batch")) return NOTHING_KEPT;
-  const { reserve, batchDueAt } = pool;
   const capacity = capacityOf(state).length;
   const ceiling = config.settings.max_replicas;
   const isShort = pool.pool.pods.every(({ podId }) => isShortOn(state, podId));
-  const most = isShort ? Math.min(ceiling, capacity) : ceiling;
-  const isScarce = batchDueAt !== null && batchDueAt <= now && capacity >= most;
-  const startedAt = batchStartedAt(state, now);
-  const owedAt = startedAt === null ? now : startedAt + batchApartMs(reserve.meanHoldMs, capacity);
-  const replicas = keptFree({
-    level: reserve.level(now, isScarce),
-    lent: reserve.lent(now),
-    isHeldOut: capacity >= most && reserve.isHeldOut(now),
+  const fleet = {
     interactiveBusy: state.runningIn("interactive"),
+    batchBusy: state.runningIn("batch"),
     ready,
-    most,
-    isOwed: isScarce && owedAt <= now,
-  });
-  const fewerAt = (): number | null => {
-    const moments = [reserve.lentMoreAt(now), isScarce && owedAt > now ? owedAt : null].filter((at) => at !== null);
-    return moments.length === 0 ? null : Math.min(...moments);
+    capacity,
+    most: isShort ? Math.min(ceiling, capacity) : ceiling,
+    dueAt: pool.batchDueAt,
+    startedAt: batchStartedAt(state, now),
   };
-  return { replicas, fewerAt };
+  return keptNow(pool.reserve, fleet, now);
 }
 
 /** Whether the pod has said that it has no more, or took a replica back and did not place another. */

@@ -170,9 +170,9 @@ function batchFloor(state: EndpointState, known: PoolScaling, now: number): numb
   const isOverdue = known.batchDueAt !== null && known.batchDueAt <= now && !startsAreStopped(state);
   if (!known.pool.lanes.includes("batch") || !isOverdue || state.waiting.queued("batch") === 0) return 0;
   // Where interactive jobs run elsewhere, nothing is kept free for them here.
-  const isShared = known.pool.lanes.includes("interactive");
-  const own = isShared ? Math.max(known.reserve.level(now), state.runningIn("interactive")) + 1 : 1;
-  return Math.max(own, Math.min(capacityIn(state, known).length, workOf(state, known, now)));
+  if (!known.pool.lanes.includes("interactive"))
+    return Math.max(1, Math.min(capacityIn(state, known).length, workOf(state, known, now)));
+  return Math.max(warmFloor(state, known, now), state.runningIn("interactive")) + 1;
 }
 
 /** When the oldest batch job will have waited too long; null when none waits. */

@@ -10,7 +10,18 @@ import { type ReplicaRecord, startBegan } from "#durable-objects/replicas/replic
 /** A job waits, anew or again. Its place in the queue is taken already. */
 export function noteArrived(state: EndpointState, lane: Lane, at: number): void {
   const atOnce = lane === "interactive" ? state.waiting.queued(lane) + state.runningIn(lane) : 0;
-  state.scaling.arrived(lane, at, atOnce);
+  state.scaling.arrived(lane, at, atOnce, lane === "interactive" && isDelayedByBatch(state));
+}
+
+/** Whether an interactive job that has just come would have a replica at once, if none were at a batch job. */
+function isDelayedByBatch(state: EndpointState): boolean {
+  const atBatch = state.runningIn("batch");
+  if (atBatch === 0) return false;
+  const idle = state.replicas
+    .all()
+    .filter(({ id, state: stands, draining }) => stands === "ready" && !draining && !state.works(id)).length;
+  const behind = state.waiting.queued("interactive") - idle;
+  return behind > 0 && behind <= atBatch;
 }
 
 /** A job has gone on. The counts have changed already. */

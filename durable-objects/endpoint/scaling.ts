@@ -146,11 +146,14 @@ export class EndpointScaling {
 
   // --- what happens ------------------------------------------------------------------------------------------------
 
-  /** @param atOnce interactive jobs that wait or run, this one included */
-  arrived(lane: Lane, at: number, atOnce: number): void {
+  /**
+   * @param atOnce interactive jobs that wait or run, this one included
+   * @param isDelayed see {@link BatchReserve.arrived}
+   */
+  arrived(lane: Lane, at: number, atOnce: number, isDelayed: boolean): void {
     const known = this.poolOf(lane);
     if (known === null) return;
-    if (lane === "interactive") known.reserve.arrived(at, atOnce);
+    if (lane === "interactive") known.reserve.arrived(at, atOnce, isDelayed);
     this.#note(known, { type: "arrived", at, lane });
   }
 
@@ -168,7 +171,9 @@ export class EndpointScaling {
     if (lane === "batch") this.#batchStartedAt = at;
     this.#batchOvertaken = lane === "batch" ? 0 : this.#batchOvertaken + 1;
     const known = this.poolOf(lane);
-    if (known !== null) this.#note(known, { type: "started", at, lane, waitedMs, cold });
+    if (known === null) return;
+    if (lane === "interactive") known.reserve.started(at, waitedMs);
+    this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }
 
   /** @param wasLost nobody was heard of any more: the time says nothing of how long a job takes */

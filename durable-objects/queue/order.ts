@@ -6,13 +6,6 @@ import { AGEING_MS_PER_LEVEL } from "#contract/limits";
 export const BATCH_PATIENCE_MS = 10 * 60_000;
 /** So many of them have gone ahead of it by then: else it waits for a replica at all, as they do. */
 export const BATCH_TURN = 10;
-/**
- * The part of all replicas' time that batch jobs get however busy interactive ones keep them. Two replicas of three at
- * work mean a p95 that grows several times as fast as what is taken from them: so it stays within a tenth of what it was.
- */
-const BATCH_SHARE = 0.01;
-/** Jobs that take long, on few replicas: one starts at least as often as this. */
-export const BATCH_APART_MS_MAX = BATCH_PATIENCE_MS;
 
 /**
  * A job's fixed place within its lane, lower first. All waiting jobs age at the same pace, so "one level per minute"
@@ -20,15 +13,6 @@ export const BATCH_APART_MS_MAX = BATCH_PATIENCE_MS;
  */
 export function rankOf(createdAt: number, priority: number): number {
   return createdAt - priority * AGEING_MS_PER_LEVEL;
-}
-
-/**
- * How far apart batch jobs start at least where interactive ones could need the replicas.
- * @param batchMs of a batch job
- * @param replicas all that there are
- */
-export function batchApartMs(batchMs: number, replicas: number): number {
-  return Math.min(BATCH_APART_MS_MAX, Math.ceil(batchMs / (BATCH_SHARE * Math.max(1, replicas))));
 }
 
 /** The batch lane as far as the order of the lanes depends on it. */

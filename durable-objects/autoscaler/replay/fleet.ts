@@ -11,6 +11,11 @@ export interface FleetListener {
   onStarted?(job: number, slot: number, cold: boolean, fleet: Fleet): void;
   onFinished?(job: number, slot: number, fleet: Fleet): void;
   onBooted?(slot: number, fleet: Fleet): void;
+  /**
+   * Idle replicas that batch jobs leave free now, and when they leave fewer by time alone, in seconds: Infinity, never.
+   * Asked while a batch job could begin; without it they leave none.
+   */
+  keptFree?(fleet: Fleet): { readonly replicas: number; readonly fewerAtS: number };
 }
 
 const REPLICAS_MAX = 64;
@@ -54,6 +59,9 @@ export class Fleet {
   readonly #idleSlots: number[] = [];
   readonly #bootingSlots: number[] = [];
   readonly #busySlots = new Set<number>();
+  /** Of the busy ones: those at batch jobs that have not joined the interactive ones. */
+  readonly #batchSlots = new Set<number>();
+  #fewerKeptAtS = Number.POSITIVE_INFINITY;
   #lookAtS = Number.POSITIVE_INFINITY;
   #launches = 0;
   #gpuSeconds = 0;
@@ -106,14 +114,47 @@ export class Fleet {
 
   /** When the nth waiting interactive job (0: the oldest) arrived, or joined; NaN where there is none. */
   waitingSinceS(position: number): number {
-    const joined = Math.max(0, this.#batchJoined - this.#batchStarted);
-    if (position < joined) {
-      const index = this.#batchIndexes[this.#batchStarted + position];
-      return index === undefined ? Number.NaN : this.#joinsAtS(index);
+    if (this.#batchJoined <= this.#batchStarted) return this.#interactiveAtS(position);
+    let joined = 0;
+    for (let place = 0; ; place += 1) {
+      const interactiveS = this.#interactiveAtS(place - joined);
+      const joinedS = this.#joinedAtS(joined);
+      const isJoined = Number.isNaN(interactiveS) || joinedS < interactiveS;
+      if (place === position) return isJoined ? joinedS : interactiveS;
+      if (isJoined) joined += 1;
     }
-    const at = this.#interactiveStarted + position - joined;
+  }
+
+  /** When the nth waiting interactive job arrived, and the nth batch job joined that has; NaN where there is none. */
+  #interactiveAtS(position: number): number {
+    const at = this.#interactiveStarted + position;
     const index = at < this.#interactiveArrived ? this.#interactiveIndexes[at] : undefined;
     return index === undefined ? Number.NaN : (this.#arrivals.atS[index] ?? Number.NaN);
+  }
+
+  #joinedAtS(position: number): number {
+    const at = this.#batchStarted + position;
+    const index = at < this.#batchJoined ? this.#batchIndexes[at] : undefined;
+    return index === undefined ? Number.NaN : this.#joinsAtS(index);
+  }
+
+  /** Whether batch jobs have a queue of their own, and there are any. */
+  get hasBatchLane(): boolean {
+    return this.#batchIndexes.length > 0;
+  }
+
+  /** Jobs at work: interactive ones with the batch jobs that had joined them, and other batch jobs. */
+  get interactiveBusy(): number {
+    return this.busy - this.#batchSlots.size;
+  }
+
+  get batchBusy(): number {
+    return this.#batchSlots.size;
+  }
+
+  /** Whether a slot's replica works on a batch job that had not joined the interactive ones. */
+  isAtBatch(slot: number): boolean {
+    return this.#batchSlots.has(slot);
   }
 
   /** When the oldest waiting batch job that has not joined arrived; NaN when none waits. */
@@ -246,7 +287,7 @@ export class Fleet {
       interactive === undefined ? Number.POSITIVE_INFINITY : (this.#arrivals.atS[interactive] ?? 0),
       batch === undefined ? Number.POSITIVE_INFINITY : (this.#arrivals.atS[batch] ?? 0),
     );
-    return Math.min(arrival, this.#heap.nextAt, this.#lookAtS, this.#nextJoinS());
+    return Math.min(arrival, this.#heap.nextAt, this.#lookAtS, this.#nextJoinS(), this.#fewerKeptAtS);
   }
 
   /** Whether every job has been started and none can arrive any more. */
@@ -260,6 +301,7 @@ export class Fleet {
   step(atS: number): void {
     this.nowS = atS;
     this.#lookAtS = Number.POSITIVE_INFINITY;
+    this.#fewerKeptAtS = Number.POSITIVE_INFINITY;
     while (this.#heap.nextAt <= atS) this.#happen(this.#heap.take());
     this.#arrive();
     this.#dispatch();
@@ -325,6 +367,7 @@ export class Fleet {
       this.#busySlots.delete(slot);
       this.#becomeIdle(slot);
       this.#listener?.onFinished?.(job, slot, this);
+      this.#batchSlots.delete(slot);
       return;
     }
     this.#bootSeconds += this.#billed(this.#launchedS[slot] ?? 0, this.nowS);
@@ -371,14 +414,14 @@ export class Fleet {
     return job === undefined ? Number.POSITIVE_INFINITY : this.#joinsAtS(job);
   }
 
-  /** Gives idle replicas their next jobs: batch jobs near their deadline, interactive ones, then other batch jobs. */
+  /**
+   * Gives idle replicas their next jobs: interactive ones and batch jobs near their deadline, which stand behind those that
+   * came before they joined; then other batch jobs.
+   */
   #dispatch(): void {
     while (this.idle > 0) {
-      let job: number | undefined;
-      if (this.#batchStarted < this.#batchJoined) job = this.#batchIndexes[this.#batchStarted++];
-      else if (this.#interactiveStarted < this.#interactiveArrived) {
-        job = this.#interactiveIndexes[this.#interactiveStarted++];
-      } else if (this.#batchStarted < this.#batchArrived) job = this.#batchIndexes[this.#batchStarted++];
+      const isApart = this.waiting === 0;
+      const job = isApart ? this.#nextBatch() : this.#nextInteractive();
       const slot = job === undefined ? undefined : this.#idleSlots.pop();
       if (job === undefined || slot === undefined) return;
       const waitedS = this.nowS - (this.#arrivals.atS[job] ?? 0);
@@ -392,9 +435,24 @@ export class Fleet {
       this.idle -= 1;
       this.busy += 1;
       this.#busySlots.add(slot);
+      if (isApart) this.#batchSlots.add(slot);
       this.#heap.put(this.nowS + (this.#arrivals.serviceS[job] ?? 0), this.#payload(slot));
       this.#listener?.onStarted?.(job, slot, cold, this);
     }
+  }
+
+  #nextInteractive(): number | undefined {
+    const interactiveS = this.#interactiveAtS(0);
+    const isJoined = Number.isNaN(interactiveS) || this.#joinedAtS(0) < interactiveS;
+    return isJoined ? this.#batchIndexes[this.#batchStarted++] : this.#interactiveIndexes[this.#interactiveStarted++];
+  }
+
+  #nextBatch(): number | undefined {
+    if (this.#batchStarted === this.#batchArrived) return undefined;
+    const kept = this.#listener?.keptFree?.(this);
+    if (kept === undefined || this.idle > kept.replicas) return this.#batchIndexes[this.#batchStarted++];
+    this.#fewerKeptAtS = kept.fewerAtS;
+    return undefined;
   }
 
   #payload(slot: number): number {

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { BatchReserve, keptFree } from "#durable-objects/autoscaler/batch-reserve";
+import {
+  BATCH_APART_MS_MAX,
+  BatchReserve,
+  batchApartMs,
+  keptFree,
+  keptNow,
+} from "#durable-objects/autoscaler/batch-reserve";
 
 const MINUTE = 60_000;
 const START = 1_800_000_000_000;
@@ -104,6 +110,107 @@ describe("how long batch jobs hold a replica", () => {
     for (const second of [0, 3, 40, 47, 130, 131, 133, 200]) reserve.arrived(START + second * 1_000, 6);
     const heldMs = [10, 30, 60, 120].filter((after) => !reserve.isHeldOut(START + (200 + after) * 1_000));
     expect(heldMs).toEqual([10, 30]);
+  });
+});
+
+describe("what batch jobs have delayed", () => {
+  /** So many interactive jobs in a row that wait for so long, and not for a batch job. */
+  function served(reserve: BatchReserve, jobs: number, waitedMs: number, from = START): number {
+    for (let job = 1; job <= jobs; job += 1) {
+      const at = from + job * 1_000;
+      reserve.arrived(at - waitedMs, 1);
+      reserve.started(at, waitedMs);
+    }
+    return from + jobs * 1_000;
+  }
+  function delayed(reserve: BatchReserve, at: number, waitedMs: number): void {
+    reserve.arrived(at, 1, true);
+    reserve.started(at + waitedMs, waitedMs);
+  }
+
+  it("is three of a hundred interactive jobs, and two at once", () => {
+    const reserve = new BatchReserve(null);
+    const at = served(reserve, 33, 0);
+    expect(reserve.mayDelay).toBe(false);
+    served(reserve, 1_000, 0, at);
+    expect(reserve.mayDelay).toBe(true);
+    delayed(reserve, at + 2_000_000, 100);
+    delayed(reserve, at + 2_001_000, 100);
+    expect(reserve.mayDelay).toBe(false);
+    served(reserve, 34, 0, at + 2_002_000);
+    expect(reserve.mayDelay).toBe(true);
+  });
+
+  it("is nothing where one in twenty waits as long anyway", () => {
+    const reserve = new BatchReserve(null);
+    let at = served(reserve, 100, 0);
+    at = served(reserve, 10, 20_000, at);
+    for (let job = 0; job < 20; job += 1) delayed(reserve, at + job * 60_000, 21_000);
+    expect(reserve.mayDelay).toBe(true);
+    for (let job = 20; job < 23; job += 1) delayed(reserve, at + job * 60_000, 23_000);
+    expect(reserve.mayDelay).toBe(false);
+  });
+
+  it("is known again after a restart", () => {
+    const reserve = new BatchReserve(null);
+    const at = served(reserve, 60, 5_000);
+    const again = () => new BatchReserve(JSON.parse(JSON.stringify(reserve.save())));
+    expect(again().mayDelay).toBe(true);
+    delayed(reserve, at, 5_400);
+    expect(again().mayDelay).toBe(true);
+    for (let job = 1; job < 3; job += 1) delayed(reserve, at + job * 60_000, 6_000);
+    expect(again().mayDelay).toBe(false);
+  });
+});
+
+describe("what batch jobs leave of a fleet", () => {
+  const fleet = {
+    interactiveBusy: 1,
+    batchBusy: 1,
+    ready: 4,
+    capacity: 4,
+    most: 8,
+    dueAt: START + MINUTE,
+    startedAt: START,
+  };
+  /** Four at once, each served at once, so many in a row; a batch job takes four seconds. */
+  function known(jobs: number): BatchReserve {
+    const reserve = new BatchReserve(null);
+    reserve.batchEnded(4_000);
+    for (let job = 0; job < jobs; job += 1) {
+      reserve.arrived(START, 4);
+      reserve.started(START, 0);
+    }
+    return reserve;
+  }
+  const kept = (reserve: BatchReserve, more: Partial<typeof fleet>, now = START) =>
+    keptNow(reserve, { ...fleet, ...more }, now).replicas;
+
+  it("is what interactive jobs may need, until they have delayed next to none", () => {
+    expect(kept(known(20), {})).toBe(3);
+    expect(kept(known(40), {})).toBe(0);
+  });
+
+  it("is that also then where there can be no more replicas", () => {
+    expect(kept(known(40), { most: 4 })).toBe(3);
+  });
+
+  it("is nothing of the first idle one for overdue batch jobs that have none, where there can be more", () => {
+    expect(kept(known(20), { batchBusy: 0, dueAt: START + 1 })).toBe(3);
+    expect(kept(known(20), { batchBusy: 0, dueAt: START })).toBe(0);
+    expect(kept(known(20), { batchBusy: 1, dueAt: START })).toBe(3);
+    expect(kept(known(20), { batchBusy: 0, dueAt: START, most: 4 })).toBe(3);
+  });
+
+  it("is less of a full fleet now and then: a hundredth of all replicas' time is theirs, and one in ten minutes", () => {
+    const reserve = known(20);
+    const full = { most: 4, dueAt: START };
+    const owedAt = START + batchApartMs(reserve.meanHoldMs, 4);
+    expect(keptNow(reserve, { ...fleet, ...full }, START).fewerAt()).toBeLessThanOrEqual(owedAt);
+    expect(kept(reserve, full, owedAt)).toBe(0);
+    expect(batchApartMs(4_000, 4)).toBe(100_000);
+    expect(batchApartMs(4_000, 0)).toBe(400_000);
+    expect(batchApartMs(60_000, 1)).toBe(BATCH_APART_MS_MAX);
   });
 });
 

@@ -247,10 +247,14 @@ describe("the predictive policy", () => {
 describe("batch jobs under the predictive policy", () => {
   it("wait for idle replicas until their target wait has passed, then get their own", () => {
     const rows = Array.from({ length: 10 }, (): Arrival => ({ t: 0, serviceS: 10, lane: "batch" }));
-    const { decisions, waitsS, launches } = run(rows, 7_200, { ...SETTINGS, batchTargetWaitMs: 600_000 });
+    const settings = { ...SETTINGS, batchTargetWaitMs: 600_000 };
+    const { waitsS, launches } = run(rows, 7_200, settings);
     expect(waitsS[0]).toBe(630);
     expect(launches).toBe(1);
-    expect(decisions.map(({ reason }) => reason)).toContain("batch jobs have waited as long as they may");
+    const waiting = { batchWaiting: 10, batchOldestAt: START };
+    const decide = (now: number) => new PredictiveScaler(null).decide(settings, observed({ now, ...waiting }));
+    expect(decide(START + 599_999)).toMatchObject({ wanted: 0, lookAgainAt: START + 600_000 });
+    expect(decide(START + 600_000)).toMatchObject({ wanted: 1, reason: "batch jobs have waited as long as they may" });
   });
 
   it("get more than one replica when one could not do them in the time they may wait", () => {

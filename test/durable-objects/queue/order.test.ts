@@ -3,14 +3,7 @@ import { describe, expect, it } from "vitest";
 import { AGEING_MS_PER_LEVEL, IDEMPOTENCY_KEY_MS, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "#contract/limits";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
 import { makeToken } from "#durable-objects/queue/lease";
-import {
-  BATCH_APART_MS_MAX,
-  BATCH_PATIENCE_MS,
-  BATCH_TURN,
-  batchApartMs,
-  lanesInOrder,
-  rankOf,
-} from "#durable-objects/queue/order";
+import { BATCH_PATIENCE_MS, BATCH_TURN, lanesInOrder, rankOf } from "#durable-objects/queue/order";
 import { retryDelayMs } from "#durable-objects/queue/retry";
 
 describe("a job's rank", () => {
@@ -46,12 +39,6 @@ describe("the lanes", () => {
     expect(lanesInOrder({ ...turn, startedAt: 1 }, now + 1)).toEqual(["batch", "interactive"]);
     const others = [{ headSince: 1 }, { headSince: null }, { isRunning: true }, { startedAt: 1 }, { overtaken: 9 }];
     for (const other of others) expect(lanesInOrder({ ...turn, ...other }, now)).toEqual(["interactive", "batch"]);
-  });
-
-  it("give batch jobs a hundredth of all replicas' time, and one in ten minutes at least", () => {
-    expect(batchApartMs(4_000, 4)).toBe(100_000);
-    expect(batchApartMs(4_000, 0)).toBe(400_000);
-    expect(batchApartMs(60_000, 1)).toBe(BATCH_APART_MS_MAX);
   });
 });
 

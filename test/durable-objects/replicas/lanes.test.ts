@@ -1,5 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { EndpointSettings } from "#contract/endpoint";
+import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
+import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
+import { replay } from "#durable-objects/autoscaler/replay/engine";
+import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
+import { SETTINGS } from "../autoscaler/observed.ts";
 import { quantile, ScaledWorld, type WorldOptions } from "./scaled-world.ts";
 
 const MINUTE = 60_000;
@@ -122,6 +127,46 @@ describe("interactive jobs beside a backlog of 10,000 batch jobs", { timeout: PA
     expect(beside.p95).toBeLessThanOrEqual(2 * 6_000);
     expect(beside.batchDone).toBeGreaterThan(200);
   });
+
+  it.each([
+    { max_replicas: 8, min_replicas: 0, batch_target_wait_s: 60, apartMs: 5_000, backlog: 400 },
+    { max_replicas: 8, min_replicas: 0, batch_target_wait_s: 60, apartMs: 60_000, backlog: 400 },
+    { max_replicas: 4, min_replicas: 4, batch_target_wait_s: 60, apartMs: 2_000, backlog: 3_000 },
+    { max_replicas: 4, min_replicas: 0, batch_target_wait_s: 600, apartMs: 20_000, backlog: 60 },
+  ])(
+    "get what a replay of the same arrivals says, and so does the backlog: %j",
+    ({ apartMs, backlog, ...settings }) => {
+      const made = new ScaledWorld(optionsOf(1, settings, 8));
+      const interactive: Arrival[] = [];
+      for (let at = apartMs; at < AFTER_MS; at += apartMs) {
+        const strayed = at + ((at * 7_919) % 997);
+        made.in(strayed, () => made.submit("interactive"));
+        interactive.push({ t: strayed / 1_000, serviceS: 4 });
+      }
+      const batch = Array.from({ length: backlog }, (): Arrival => ({ t: 300, serviceS: 4, lane: "batch" }));
+      made.in(300_000, () => {
+        for (let jobs = 0; jobs < backlog; jobs += 20) made.submitBatch(20);
+      });
+      made.run(AFTER_MS);
+      const { max_replicas: ceiling, min_replicas: floor, batch_target_wait_s } = settings;
+      const rows = [...interactive, ...batch].sort((a, b) => a.t - b.t);
+      const said = replay(
+        arrivalsOf(rows),
+        scalerPolicy(new PredictiveScaler(null), {
+          ...SETTINGS,
+          ceiling,
+          floor,
+          batchTargetWaitMs: batch_target_wait_s * 1_000,
+        }),
+        { horizonS: AFTER_MS / 1_000, bootS: 8, warm: floor },
+      );
+      const hasBegun = ({ t, lane }: Arrival, job: number) =>
+        lane === "batch" && t + (said.waitsS[job] ?? 0) <= AFTER_MS / 1_000;
+      const begun = rows.filter(hasBegun).length / (backlog - batchLeft(made));
+      expect(Math.abs(Math.log(begun))).toBeLessThan(0.1);
+      expect(Math.abs(Math.log(said.gpuSeconds / (made.gpuMs / 1_000)))).toBeLessThan(0.15);
+    },
+  );
 
   it("leave everything to them once there have been none for a while", () => {
     const beside = world(7, { settings: { min_replicas: 3, max_replicas: 3 }, apartMs: null }, BACKLOG);
