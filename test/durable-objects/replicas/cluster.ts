@@ -17,6 +17,7 @@ import { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { LeaseProof, NodeIdentity } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
 import type { Farewell } from "#durable-objects/pod/pod-store";
+import type { NodeChange } from "#durable-objects/pod/rpc";
 import { PLAIN_SETTINGS } from "../queue/endpoint-harness.ts";
 import { NodeDatabase } from "../queue/node-database.ts";
 import { seededBytes } from "../seeded-bytes.ts";
@@ -51,7 +52,10 @@ interface RunningReplica {
 }
 
 interface FakeNode {
+  readonly pod: PodBox;
   identity: NodeIdentity;
+  /** Whatever starts there dies at once. */
+  isBroken: boolean;
   readonly slots: number;
   readonly running: Map<ReplicaId, RunningReplica>;
   silentSteps: number;
@@ -66,18 +70,31 @@ interface EndpointBox {
   readonly db: NodeDatabase;
   core: EndpointCore;
   armedAt: number | null;
+  /** How often its alarm has rung. */
+  rings: number;
+  /** How often it has asked pods for replicas. */
+  asked: number;
+}
+
+interface PodBox {
+  readonly id: PodId;
+  readonly db: NodeDatabase;
+  core: PodCore;
+  armedAt: number | null;
+  /** No message reaches it, and none comes back. */
+  isSilent: boolean;
 }
 
 const STEP_MS = 500;
 /** Polls that arrive before a late one: in one the node hears of a new replica, in the next it reports it. */
 const OVERTAKEN_BY = 3;
 
-/** A pod, its endpoints and its machines in one thread and one clock: what is sent arrives, twice, or not at all. */
+/** Pods, their endpoints and their machines in one thread and one clock: what is sent arrives, twice, or not at all. */
 export class Cluster {
   now = 1_800_000_000_000;
   faults: Faults = NO_FAULTS;
   readonly workspaceId: WorkspaceId;
-  readonly podId: PodId;
+  readonly first: PodBox;
   readonly endpoints: EndpointBox[] = [];
   readonly nodes: FakeNode[] = [];
   readonly jobs: { endpoint: EndpointBox; id: JobId }[] = [];
@@ -86,24 +103,30 @@ export class Cluster {
   /** How often the endpoints' alarms have rung. */
   rings = 0;
   readonly #bytes: (length: number) => Uint8Array;
-  readonly #podDb = new NodeDatabase();
-  #pod: PodCore;
-  #podArmedAt: number | null = null;
+  /** The first one is there from the beginning. */
+  readonly pods: PodBox[] = [];
 
   constructor(seed: number) {
     this.#bytes = seededBytes(seed);
     this.workspaceId = makeId(WorkspaceId, "ws", this.now, this.#bytes);
-    this.podId = makeId(PodId, "pod", this.now, this.#bytes);
-    this.#pod = new PodCore(this.#podDb, this.#world(), null);
-    this.#podTurn((pod) => pod.configure(this.podId, this.workspaceId));
+    this.first = this.addPod();
+  }
+
+  addPod(): PodBox {
+    const db = new NodeDatabase();
+    const id = makeId(PodId, "pod", this.now, this.#bytes);
+    const box = { id, db, core: new PodCore(db, this.#world(), null), armedAt: null, isSilent: false };
+    this.pods.push(box);
+    this.#podTurn(box, (pod) => pod.configure(id, this.workspaceId));
+    return box;
   }
 
   #settingsVersion = 0;
 
-  configurePod(settings: Partial<PodSettings>): void {
+  configurePod(settings: Partial<PodSettings>, pod = this.first): void {
     this.#settingsVersion += 1;
     const told = { version: this.#settingsVersion, settings: { ...DEFAULT_POD_SETTINGS, ...settings } };
-    const reply = this.#podTurn((pod) => pod.configure(this.podId, this.workspaceId, told));
+    const reply = this.#podTurn(pod, (core) => core.configure(pod.id, this.workspaceId, told));
     if (!reply.ok) throw new Error(reply.code);
   }
 
@@ -116,16 +139,25 @@ export class Cluster {
     return chance > 0 && (this.#bytes(2)[0] ?? 0) / 256 + (this.#bytes(1)[0] ?? 0) / 65_536 < chance;
   }
 
-  addEndpoint(settings: Partial<EndpointSettings> = {}): EndpointBox {
+  /** @param pods in the order of preference, each for both lanes */
+  addEndpoint(settings: Partial<EndpointSettings> = {}, pods: readonly PodBox[] = [this.first]): EndpointBox {
     const id = makeId(EndpointId, "ep", this.now, this.#bytes);
     const db = new NodeDatabase();
-    const box: EndpointBox = { id, db, core: new EndpointCore(db, this.#world(), null), armedAt: null };
+    const box: EndpointBox = {
+      id,
+      db,
+      core: new EndpointCore(db, this.#world(), null),
+      armedAt: null,
+      rings: 0,
+      asked: 0,
+    };
     this.endpoints.push(box);
     this.#turn(box, (core) =>
       core.configure({
         endpointId: id,
         workspaceId: this.workspaceId,
-        podId: this.podId,
+        podId: (pods[0] ?? this.first).id,
+        pods: pods.map((pod) => ({ podId: pod.id, lanes: ["interactive", "batch"] })),
         slug: "picture",
         release: 1,
         settings: { ...PLAIN_SETTINGS, idle_timeout_s: 10, ...settings },
@@ -134,15 +166,37 @@ export class Cluster {
     return box;
   }
 
-  addNode(slots: number): FakeNode {
-    const joined = this.#podTurn((pod) =>
-      pod.join(this.workspaceId, { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots }),
+  addNode(slots: number, pod = this.first): FakeNode {
+    const joined = this.#podTurn(pod, (core) =>
+      core.join(this.workspaceId, { name: "machine", agent_version: "1", comfyui: "stand-in", gpus: [], slots }),
     );
     if (!joined.ok) throw new Error(joined.code);
-    const identity = { workspaceId: this.workspaceId, podId: this.podId, nodeId: joined.nodeId };
-    const node: FakeNode = { identity, slots, running: new Map(), silentSteps: 0, polls: 0, starts: 1, stuck: null };
+    const identity = { workspaceId: this.workspaceId, podId: pod.id, nodeId: joined.nodeId };
+    const running = new Map<ReplicaId, RunningReplica>();
+    const node: FakeNode = {
+      pod,
+      identity,
+      isBroken: false,
+      slots,
+      running,
+      silentSteps: 0,
+      polls: 0,
+      starts: 1,
+      stuck: null,
+    };
     this.nodes.push(node);
     return node;
+  }
+
+  changeNode(node: FakeNode, change: NodeChange): void {
+    const reply = this.#podTurn(node.pod, (pod) => pod.changeNode(this.workspaceId, node.identity.nodeId, change));
+    if (!reply.ok) throw new Error(reply.code);
+  }
+
+  /** The endpoint's object is thrown out of memory and comes back from its tables. */
+  restart(box: EndpointBox): void {
+    box.core = new EndpointCore(box.db, this.#world(), box.armedAt);
+    this.#turn(box, () => undefined);
   }
 
   submit(endpoint: EndpointBox, lane: Lane = "interactive"): JobId | null {
@@ -174,15 +228,17 @@ export class Cluster {
     return reply.ok ? reply.job.state : reply.code;
   }
 
-  /** Slots in use as the pod counts them. */
-  slotsTaken(): { node: NodeId; slot: number; replica: ReplicaId }[] {
-    const reply = this.#pod.listNodes(this.workspaceId);
-    if (!reply.ok) throw new Error(reply.code);
-    return reply.nodes.flatMap((node) =>
-      node.slots.flatMap(({ slot, replica_id }) =>
-        replica_id === null ? [] : [{ node: node.id, slot, replica: replica_id }],
-      ),
-    );
+  /** Slots in use as the pods count them. */
+  slotsTaken(pods: readonly PodBox[] = this.pods): { node: NodeId; slot: number; replica: ReplicaId }[] {
+    return pods.flatMap((pod) => {
+      const reply = pod.core.listNodes(this.workspaceId);
+      if (!reply.ok) throw new Error(reply.code);
+      return reply.nodes.flatMap((node) =>
+        node.slots.flatMap(({ slot, replica_id }) =>
+          replica_id === null ? [] : [{ node: node.id, slot, replica: replica_id }],
+        ),
+      );
+    });
   }
 
   /** Half a second: the machines act, then the alarms that are due ring. */
@@ -190,23 +246,23 @@ export class Cluster {
     this.now += STEP_MS;
     for (const node of this.nodes) this.#nodeStep(node);
     for (const box of this.endpoints) {
-      if (this.happens(this.faults.objectRestart)) {
-        box.core = new EndpointCore(box.db, this.#world(), box.armedAt);
-        this.#turn(box, () => undefined);
-      }
+      if (this.happens(this.faults.objectRestart)) this.restart(box);
       if (box.armedAt !== null && box.armedAt <= this.now) {
         box.armedAt = null;
         this.rings += 1;
+        box.rings += 1;
         this.#turn(box, (core) => core.wake());
       }
     }
-    if (this.happens(this.faults.objectRestart)) {
-      this.#pod = new PodCore(this.#podDb, this.#world(), this.#podArmedAt);
-      this.#podTurn(() => undefined);
-    }
-    if (this.#podArmedAt !== null && this.#podArmedAt <= this.now) {
-      this.#podArmedAt = null;
-      this.#podTurn((pod) => pod.wake());
+    for (const pod of this.pods) {
+      if (this.happens(this.faults.objectRestart)) {
+        pod.core = new PodCore(pod.db, this.#world(), pod.armedAt);
+        this.#podTurn(pod, () => undefined);
+      }
+      if (pod.armedAt !== null && pod.armedAt <= this.now) {
+        pod.armedAt = null;
+        this.#podTurn(pod, (core) => core.wake());
+      }
     }
   }
 
@@ -216,48 +272,53 @@ export class Cluster {
     const result = work(box.core);
     for (const effect of box.core.takeEffects()) {
       if (effect.type === "arm") box.armedAt = effect.at;
-      if (effect.type === "send_demand") this.#sendDemand(box);
-      if (effect.type === "leave_pod") this.#podTurn((pod) => pod.leave(box.id, effect.version));
+      if (effect.type === "send_demand") this.#sendDemand(box, effect.podId);
+      if (effect.type === "leave_pod") {
+        const left = this.pods.find(({ id }) => id === effect.podId);
+        if (left !== undefined) this.#podTurn(left, (pod) => pod.leave(box.id, effect.version));
+      }
       if (effect.type === "hand_over") box.core.setInterest(this.workspaceId, { version: 1, events: [] });
     }
     return result;
   }
 
-  #sendDemand(box: EndpointBox): void {
-    const demand = box.core.demand();
-    if (demand === null || this.happens(this.faults.lostMessage)) return;
-    const reply = this.#podTurn((pod) => pod.setDemand(demand));
+  #sendDemand(box: EndpointBox, podId: PodId | undefined): void {
+    box.asked += 1;
+    const demand = box.core.demand(podId);
+    const to = this.pods.find(({ id }) => id === demand?.podId);
+    if (demand === null || to === undefined || to.isSilent || this.happens(this.faults.lostMessage)) return;
+    const reply = this.#podTurn(to, (pod) => pod.setDemand(demand));
     if (!reply.ok || this.happens(this.faults.lostMessage)) return;
     this.#turn(box, (core) => core.demandAnswered(demand, reply, this.now));
   }
 
-  #podTurn<T>(work: (pod: PodCore) => T): T {
-    const result = work(this.#pod);
-    for (const effect of this.#pod.takeEffects()) {
-      if (effect.type === "arm") this.#podArmedAt = effect.at;
-      if (effect.type === "tell_gone") this.#tellGone(effect.farewell);
+  #podTurn<T>(from: PodBox, work: (pod: PodCore) => T): T {
+    const result = work(from.core);
+    for (const effect of from.core.takeEffects()) {
+      if (effect.type === "arm") from.armedAt = effect.at;
+      if (effect.type === "tell_gone") this.#tellGone(from, effect.farewell);
       if (effect.type === "terms_changed") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-        const asks = this.#turn(box, (core) => core.podChanged(this.podId));
-        if (!asks) this.#podTurn((pod) => pod.leave(box.id, effect.version));
+        const asks = this.#turn(box, (core) => core.podChanged(from.id));
+        if (!asks) this.#podTurn(from, (pod) => pod.leave(box.id, effect.version));
       }
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-        const given = this.#turn(box, (core) => core.reclaimIdle(this.podId, effect.replicaId, effect.onlyBatch));
+        const given = this.#turn(box, (core) => core.reclaimIdle(from.id, effect.replicaId, effect.onlyBatch));
         if (!this.happens(this.faults.lostMessage))
-          this.#podTurn((pod) => pod.reclaimAnswered(effect.replicaId, given));
+          this.#podTurn(from, (pod) => pod.reclaimAnswered(effect.replicaId, given));
       }
     }
     return result;
   }
 
-  #tellGone({ endpointId, replicaId, reason, silent, heardAt }: Farewell): void {
+  #tellGone(from: PodBox, { endpointId, replicaId, reason, silent, heardAt }: Farewell): void {
     const box = this.endpoints.find(({ id }) => id === endpointId);
     if (box === undefined || this.happens(this.faults.lostMessage)) return;
-    this.#turn(box, (core) => core.replicaGone(this.podId, replicaId, reason, silent, heardAt));
-    if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.farewellTaken(replicaId));
+    this.#turn(box, (core) => core.replicaGone(from.id, replicaId, reason, silent, heardAt));
+    if (!this.happens(this.faults.lostMessage)) this.#podTurn(from, (pod) => pod.farewellTaken(replicaId));
   }
 
   // --- the machines ------------------------------------------------------------------------------------------------
@@ -288,7 +349,7 @@ export class Cluster {
       node.stuck = { poll, pollsAhead: OVERTAKEN_BY };
       return;
     }
-    const outcome = this.#podTurn((pod) => pod.pollNode(node.identity, poll));
+    const outcome = this.#podTurn(node.pod, (pod) => pod.pollNode(node.identity, poll));
     this.#arriveLate(node);
     if (this.happens(this.faults.lostMessage) || outcome.type !== "answered" || !outcome.reply.ok) return;
     const wanted = new Map(outcome.reply.answer.replicas.map((wish) => [wish.replica_id, wish]));
@@ -320,7 +381,7 @@ export class Cluster {
     if (stuck.pollsAhead > 0) return;
     node.stuck = null;
     const before = this.slotsTaken();
-    this.#podTurn((pod) => pod.pollNode(node.identity, stuck.poll));
+    this.#podTurn(node.pod, (pod) => pod.pollNode(node.identity, stuck.poll));
     const after = new Set(this.slotsTaken().map(({ replica }) => replica));
     for (const { replica } of before) if (!after.has(replica)) throw new Error(`a late poll has ended ${replica}`);
   }
@@ -329,7 +390,7 @@ export class Cluster {
     const box = this.endpoints.find(({ id }) => ownerKey(id) === ownerKey(replica.id));
     if (box === undefined) throw new Error("a replica of nobody");
     if (replica.state === "crashed") return;
-    if (this.happens(this.faults.replicaCrash)) {
+    if (node.isBroken || this.happens(this.faults.replicaCrash)) {
       replica.state = "crashed";
       replica.lease = null;
       return;
@@ -360,7 +421,7 @@ export class Cluster {
     const ask = () => this.#turn(box, (core) => core.pollReplica(node.identity, replica.id, poll));
     const first = ask();
     if (first.type !== "unverified") return first;
-    if (!this.#pod.verifyReplica(box.id, replica.id, node.identity.nodeId)) return first;
+    if (!node.pod.core.verifyReplica(box.id, replica.id, node.identity.nodeId)) return first;
     this.#turn(box, (core) => core.admitReplica(node.identity, replica.id));
     return ask();
   }
