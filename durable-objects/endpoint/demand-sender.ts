@@ -1,16 +1,19 @@
 import type { PodId } from "#contract/ids";
 import type { EndpointCore } from "#durable-objects/endpoint/endpoint-core";
 import type { Turn } from "#durable-objects/endpoint/turns";
-import type { DemandReply, PodRpc } from "#durable-objects/pod/rpc";
+import type { DemandReply, Lack, PodRpc } from "#durable-objects/pod/rpc";
 
+const DELETED: Lack = { code: "no_node_online", error: "The pod has been deleted." };
 /** What a pod that was deleted would answer: without this, who has left it would ask it for ever. */
 const NOTHING_THERE: DemandReply = {
   replicas: [],
   floor: 0,
   idleTimeoutMs: null,
   room: 0,
+  held: 0,
   gpuTypes: [],
-  shortage: { code: "no_node_online", error: "The pod has been deleted." },
+  shortage: DELETED,
+  lack: DELETED,
 };
 
 /** Tells pods what the endpoint wants, one message to each at a time. What fails is repeated by the alarm. */

@@ -1,5 +1,5 @@
 /** Who gets which slot: the rows as plain values for the pure rules, and what those decide as rows again. */
-import { makeId, type NodeId, ownerKey, ReplicaId } from "#contract/ids";
+import { type EndpointId, makeId, type NodeId, ownerKey, ReplicaId } from "#contract/ids";
 import { mismatchOf } from "#durable-objects/pod/evict";
 import { runsWell } from "#durable-objects/pod/node-reports";
 import { isLeaving, type NodeRecord } from "#durable-objects/pod/node-store";
@@ -16,7 +16,7 @@ import {
   type Shortage,
   type Wish,
 } from "#durable-objects/replicas/place";
-import { type Claim, needOf, reclaim, turnOf } from "#durable-objects/replicas/reclaim";
+import { givesWay, type Holder, needOf, reclaim, turnOf } from "#durable-objects/replicas/reclaim";
 import { quarantineAt } from "#durable-objects/replicas/trust";
 
 /** An endpoint that would not give up a replica is asked again after this. */
@@ -66,8 +66,12 @@ export function closedBecause(state: PodState, node: NodeRecord, now: number): s
   return null;
 }
 
+interface KnownInput extends PlaceInput {
+  readonly wishes: readonly KnownWish[];
+}
+
 /** Everything that placement looks at. */
-export function placeInput(state: PodState, now: number): PlaceInput {
+export function placeInput(state: PodState, now: number): KnownInput {
   const replicas = state.store.replicas();
   const online = state.nodes
     .all()
@@ -171,7 +175,10 @@ function leftOf(input: PlaceInput, { placements }: PlaceResult): PlaceInput {
  * Which replicas, once they are gone, let an endpoint start one: those on machines that it may use and does not crash on.
  * Where it has a free slot and only the pod's containers are used up, any replica of the pod, on a closed machine, too.
  */
-function helpFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): Claim["isHelpedBy"] {
+function helpFor(
+  wish: Pick<Wish, "endpointId" | "regions">,
+  input: PlaceInput,
+): (holder: Pick<Holder, "nodeId">) => boolean {
   if (roomFor(wish, { ...input, containersLeft: null }) > 0) return () => input.containersLeft === 0;
   const { endpointId, regions } = wish;
   const useful = new Set(
@@ -180,6 +187,41 @@ function helpFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput):
       .map(({ id }) => id),
   );
   return ({ nodeId }) => useful.has(nodeId);
+}
+
+/** All replicas of the pod, with what their endpoints need them for. */
+function holdersOf(state: PodState, wishes: readonly KnownWish[]): Holder[] {
+  const needs = new Map(wishes.map((wish) => [wish.endpointId, { need: needOf(wish), warm: wish.warm }]));
+  return state.store.replicas().map((replica) => {
+    const of = needs.get(replica.endpointId) ?? { need: "batch", warm: 0 };
+    return { ...replica, ...turnOf(replica), ...of };
+  });
+}
+
+/** How many replicas each endpoint has beyond what it needs. */
+function spareOf(wishes: readonly KnownWish[]): Map<EndpointId, number> {
+  return new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
+}
+
+/**
+ * Replicas whose end would let the endpoint start one, and that end soon or may in favour of it: by what it has said that
+ * it needs one for, which is nothing weighty where it asks for none.
+ */
+export function replicasInTheWay(
+  state: PodState,
+  wish: Pick<DemandRecord, "endpointId" | "regions" | "warm" | "calls">,
+  input: KnownInput,
+): number {
+  const isHelpedBy = helpFor(wish, input);
+  const holders = holdersOf(state, input.wishes);
+  const spare = spareOf(input.wishes);
+  const counts = new Map(input.wishes.map(({ endpointId, have }) => [endpointId, have]));
+  const claim = { need: needOf(wish), have: counts.get(wish.endpointId) ?? 0 };
+  return holders.filter((holder) => {
+    const { endpointId } = holder;
+    if (!isHelpedBy(holder) || (endpointId === wish.endpointId && !holder.draining)) return false;
+    return givesWay(claim, holder, { count: counts.get(endpointId) ?? 0, spare: spare.get(endpointId) ?? 0 });
+  }).length;
 }
 
 /** Finds slots for those who need one: idle replicas of others, and in the end turns that have lasted too long. */
@@ -205,13 +247,7 @@ function makeRoom(state: PodState, input: PlaceInput, result: PlaceResult, now: 
     if (claims.length === 0 || now - askedAt >= RECLAIM_AGAIN_MS) state.askedAt.delete(replicaId);
   }
   if (claims.length === 0) return;
-  const needs = new Map(wishes.map((wish) => [wish.endpointId, { need: needOf(wish), warm: wish.warm }]));
-  const holders = state.store.replicas().map((replica) => {
-    const of = needs.get(replica.endpointId) ?? { need: "batch", warm: 0 };
-    return { ...replica, ...turnOf(replica), ...of };
-  });
-  const spare = new Map(wishes.map(({ endpointId, have, needed }) => [endpointId, Math.max(0, have - needed)]));
-  const { ask, share, over } = reclaim(claims, holders, spare, now);
+  const { ask, share, over } = reclaim(claims, holdersOf(state, wishes), spareOf(wishes), now);
   for (const { id, endpointId } of [...ask, ...share]) {
     if (state.askedAt.has(id)) continue;
     state.askedAt.set(id, now);

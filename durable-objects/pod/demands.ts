@@ -1,11 +1,13 @@
 /** What endpoints want of the pod, and what they are answered. */
 import type { EndpointId } from "#contract/ids";
-import { arrange, placeInput } from "#durable-objects/pod/arrange";
+import { arrange, placeInput, replicasInTheWay } from "#durable-objects/pod/arrange";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import type { PodState } from "#durable-objects/pod/pod-state";
-import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
+import type { Demand, DemandReply, Lack } from "#durable-objects/pod/rpc";
 import { takeTerms } from "#durable-objects/pod/terms";
-import { fitsRegion, roomFor } from "#durable-objects/replicas/place";
+import { fitsRegion, lackFor, roomFor } from "#durable-objects/replicas/place";
+
+const NOTHING: Lack = { code: "none", error: null };
 
 /** Takes note of a demand, unless a newer one is known, and answers with how things stand. */
 export function answerDemand(state: PodState, demand: Demand, now: number): DemandReply {
@@ -38,6 +40,7 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
   const nodes = new Map(state.nodes.all().map((node) => [node.id, node]));
   const mine = state.store.replicas().filter(({ endpointId }) => endpointId === demand.endpointId);
   const input = placeInput(state, now);
+  const room = roomFor(demand, input);
   const open = new Set(input.nodes.map(({ id }) => id));
   const usable = [...nodes.values()].filter(({ id, region }) => open.has(id) && fitsRegion(demand.regions, region));
   const types = usable.flatMap((node) =>
@@ -49,9 +52,11 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       return { replicaId: id, nodeId, gpuType: node === undefined ? null : state.slotType(node, slot) };
     }),
     ...terms,
-    room: roomFor(demand, input),
+    room,
+    held: replicasInTheWay(state, demand, input),
     gpuTypes: [...new Set(types)],
-    shortage: shortages.get(demand.endpointId) ?? { code: "none", error: null },
+    shortage: shortages.get(demand.endpointId) ?? NOTHING,
+    lack: (room > 0 ? null : lackFor(demand, input)) ?? NOTHING,
   };
 }
 

@@ -68,14 +68,23 @@ export interface DemandReply {
   readonly idleTimeoutMs: number | null;
   /** Replicas that could still be started for it here: free slots within the pod's containers. */
   readonly room: number;
+  /**
+   * Beyond that, replicas that could be started once others have ended that are in their way, and may in favour of them.
+   * Left out, as `lack`, by a pod that runs the version before.
+   */
+  readonly held?: number | undefined;
   /** Types of the cards of nodes that are online and may run it, each once; null stands for those the table does not know. */
   readonly gpuTypes: readonly (string | null)[];
   /** Why there are fewer than wanted. */
-  readonly shortage: {
-    readonly code: Shortage;
-    /** The last error of replicas that keep crashing; null when it is not known. */
-    readonly error: string | null;
-  };
+  readonly shortage: Lack;
+  /** What one more than there are would lack, wanted or not. */
+  readonly lack?: Lack | undefined;
+}
+
+export interface Lack {
+  readonly code: Shortage;
+  /** The last error of replicas that keep crashing; null when it is not known. */
+  readonly error: string | null;
 }
 
 /** The pod's settings as of that version, which grows with each change. */

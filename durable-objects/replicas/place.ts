@@ -53,6 +53,9 @@ export interface NodeHistory {
   readonly lastError: string | null;
 }
 
+/** What a place for a replica is chosen by. */
+type Sought = Pick<Wish, "endpointId" | "regions" | "build" | "models">;
+
 export interface Placement {
   readonly endpointId: EndpointId;
   readonly nodeId: NodeId;
@@ -125,6 +128,11 @@ function whereToLook({ nodes, regions }: Pick<PlaceInput, "nodes" | "regions">, 
   return `${there}, and the pod takes machines in ${regions.join(", ")} only. Give the endpoint one of these regions or another pod, or add ${wanted.join(" or ")} to the pod's regions (pods set --region).`;
 }
 
+/** What one replica more would lack for an endpoint; null: there is room for it. */
+export function lackFor(wish: Sought, input: PlaceInput): PlaceShortage | null {
+  return new Round(input).lack(wish);
+}
+
 /** How many replicas an endpoint could still be given. */
 export function roomFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): number {
   const free = input.nodes
@@ -188,6 +196,11 @@ class Round {
     if (!("code" in spot)) this.#take(wish, spot);
   }
 
+  lack(wish: Sought): PlaceShortage | null {
+    const spot = this.#bestSpot(wish, () => true);
+    return "code" in spot ? spot : null;
+  }
+
   #has(endpointId: EndpointId): number {
     return this.#have.get(endpointId) ?? 0;
   }
@@ -203,7 +216,7 @@ class Round {
     this.#containersLeft -= 1;
   }
 
-  #bestSpot(wish: Wish, fits: (slot: FreeSlot) => boolean): Spot | PlaceShortage {
+  #bestSpot(wish: Sought, fits: (slot: FreeSlot) => boolean): Spot | PlaceShortage {
     const { nodes, closed, history, now } = this.#input;
     const fitting = nodes
       .filter((node) => fitsRegion(wish.regions, node.region))
@@ -238,7 +251,7 @@ class Round {
 
   /** What makes one spot better than another, the weightiest first; less is better. */
   #rank(
-    wish: Wish,
+    wish: Sought,
     node: PlaceableNode,
     past: NodeHistory | null,
     free: readonly FreeSlot[],

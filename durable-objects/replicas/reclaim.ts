@@ -192,7 +192,12 @@ function isOver({ since, turnMs }: Turn, now: number): boolean {
 }
 
 /** Whether somebody who has none may take the replica, whose turn is over. @param count how many its endpoint has */
-function mayTake(need: Need, { since, turnMs, need: others, warm }: Holder, count: number, now: number): boolean {
+function mayTake(
+  need: Need,
+  { since, turnMs, need: others, warm }: Pick<Holder, "need" | "warm" | keyof Turn>,
+  count: number,
+  now: number,
+): boolean {
   switch (need) {
     case "calls":
       return true;
@@ -204,6 +209,19 @@ function mayTake(need: Need, { since, turnMs, need: others, warm }: Holder, coun
     default:
       throw new Error(`unhandled: ${JSON.stringify(need satisfies never)}`);
   }
+}
+
+/**
+ * Whether somebody who has too few, or none, could come to its slot, however long that takes: as `reclaim` would have it.
+ * @param of the endpoint of that replica: how many it has, and how many of those it does not need
+ */
+export function givesWay(
+  { need, have }: Pick<Claim, "need" | "have">,
+  holder: Pick<Holder, "draining" | "need" | "warm" | keyof Turn>,
+  of: { readonly count: number; readonly spare: number },
+): boolean {
+  if (holder.draining || of.spare > 0) return true;
+  return have === 0 ? mayTake(need, holder, of.count, Number.POSITIVE_INFINITY) : of.count > have + 1;
 }
 
 /**

@@ -60,13 +60,17 @@ export class SimulatedPod {
       this.#fill();
     }
     const room = this.#nodes.length * SLOTS - this.#placed.size;
+    const full = { code: "all_slots_busy", error: null } as const;
+    const nothing = { code: "none", error: null } as const;
     return {
       replicas: [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId, gpuType: null })),
       floor: 0,
       idleTimeoutMs: null,
       room,
+      held: 0,
       gpuTypes: [null],
-      shortage: { code: room === 0 && this.#placed.size < this.#wanted ? "all_slots_busy" : "none", error: null },
+      shortage: room === 0 && this.#placed.size < this.#wanted ? full : nothing,
+      lack: room === 0 ? full : nothing,
     };
   }
 

@@ -52,7 +52,16 @@ class CountedQueue {
     if (asked === null) throw new Error("no endpoint");
     const shortage = { code: "none", error: null } as const;
     const replicas = [{ replicaId: this.#replicaId, nodeId, gpuType: null }];
-    const reply = { replicas, floor: 0, idleTimeoutMs: null, room: 0, gpuTypes: [null], shortage };
+    const reply = {
+      replicas,
+      floor: 0,
+      idleTimeoutMs: null,
+      room: 0,
+      held: 0,
+      gpuTypes: [null],
+      shortage,
+      lack: shortage,
+    };
     this.core.demandAnswered(asked, reply, this.now);
     for (const table of ["jobs", "idempotency"]) this.#db.exec(`DELETE FROM ${table}`);
   }

@@ -25,8 +25,10 @@ export function podReply(replicas: readonly FakeReplica[], more: Partial<DemandR
     floor: 0,
     idleTimeoutMs: null,
     room: 100,
+    held: 0,
     gpuTypes: [null],
     shortage: { code: "none", error: null },
+    lack: more.shortage ?? { code: "none", error: null },
     ...more,
   };
 }

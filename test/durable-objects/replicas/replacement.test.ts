@@ -40,8 +40,10 @@ function answer(
     floor: 0,
     idleTimeoutMs: null,
     room: code === "none" ? 5 : 0,
+    held: 0,
     gpuTypes: [],
     shortage: { code, error: null },
+    lack: { code, error: null },
   };
   world.call((core) => core.demandAnswered(demand, reply, world.now));
 }

@@ -152,6 +152,67 @@ describe("a pod says why there are too few replicas", () => {
   });
 });
 
+describe("a pod says what one more replica would lack, wanted or not", () => {
+  it("a machine", () => {
+    const pod = new PodHarness();
+    const endpoint = pod.endpoint();
+    const nothing = { room: 0, held: 0, shortage: { code: "none" }, lack: { code: "no_node_online" } };
+    expect(pod.demand(endpoint, 0)).toMatchObject(nothing);
+    const node = pod.node();
+    expect(pod.demand(endpoint, 0)).toMatchObject({ room: 1, lack: { code: "none" } });
+    pod.call((core) => core.changeNode(pod.workspaceId, node, { cordoned: true }));
+    expect(pod.demand(endpoint, 0)).toMatchObject({ ...nothing, lack: { error: "The machine machine is cordoned." } });
+  });
+
+  it("a slot, and how many may be left in favour of it", () => {
+    const pod = new PodHarness();
+    const [west] = [pod.node(2, "eu-west"), pod.node(1, "us-east")];
+    const [other, endpoint] = [pod.endpoint(), pod.endpoint()];
+    const [placed] = pod.demand(other, 3).replicas;
+    const ask = (more = {}) => pod.demand(endpoint, 0, more);
+    expect(ask()).toMatchObject({ room: 0, held: 3, shortage: { code: "none" }, lack: { code: "all_slots_busy" } });
+    expect(ask({ regions: ["eu-west"] }).held).toBe(2);
+    expect(ask({ regions: ["eu-north"] })).toMatchObject({ held: 0, lack: { code: "region_unavailable" } });
+    // Its own do not count, until they go.
+    expect(pod.demand(other, 3)).toMatchObject({ room: 0, held: 0 });
+    const drain = placed === undefined ? [] : [placed.replicaId];
+    expect(pod.demand(other, 2, { drain })).toMatchObject({ room: 0, held: 1 });
+    pod.call((core) => core.changeNode(pod.workspaceId, west, { cordoned: true }));
+    expect(ask().held).toBe(1);
+  });
+
+  it("a slot that nobody leaves to one who has as many, give or take one", () => {
+    const pod = new PodHarness();
+    pod.node(4);
+    const [other, endpoint] = [pod.endpoint(), pod.endpoint()];
+    pod.demand(other, 2);
+    pod.demand(endpoint, 2);
+    expect(pod.demand(endpoint, 3)).toMatchObject({ held: 0, shortage: { code: "all_slots_busy" } });
+    // What is not needed is left to anybody.
+    pod.demand(other, 2, { needed: 1 });
+    expect(pod.demand(endpoint, 3)).toMatchObject({ held: 2 });
+  });
+
+  it("what a warm floor does not give to batch jobs", () => {
+    const pod = new PodHarness();
+    pod.node();
+    pod.demand(pod.endpoint(), 1, { warm: 1, calls: false });
+    const endpoint = pod.endpoint();
+    expect(pod.demand(endpoint, 0, { calls: false })).toMatchObject({ held: 0, lack: { code: "all_slots_busy" } });
+    expect(pod.demand(endpoint, 0, { calls: true }).held).toBe(1);
+  });
+
+  it("another machine than the one on which it crashes", () => {
+    const pod = new PodHarness();
+    const node = pod.node();
+    const endpoint = pod.endpoint();
+    pod.demand(endpoint, 1);
+    crash(pod, node, "CUDA out of memory");
+    const error = "CUDA out of memory";
+    expect(pod.demand(endpoint, 0)).toMatchObject({ room: 0, held: 0, lack: { code: "crash_looping", error } });
+  });
+});
+
 describe("regions", () => {
   it("are shown as the machine stated them last", () => {
     const pod = new PodHarness();
