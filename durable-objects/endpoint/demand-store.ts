@@ -2,12 +2,14 @@ import type { PodId, ReplicaId } from "#contract/ids";
 import type { Shortage } from "#durable-objects/replicas/place";
 import { integer, integerOrNull, type SqlDatabase, stored, storedOrNull, text } from "#durable-objects/sql/database";
 
-/** Why a pod had fewer replicas than were asked for, as it last said. */
+/** Why a pod had fewer replicas than were asked for, or could not have more where some are missing, as it last said. */
 export interface StoredShortage {
   readonly code: Shortage;
   /** The last error of replicas that keep crashing. */
   readonly error: string | null;
   readonly at: number;
+  /** Replicas that may be started there once others have left; left out in rows from before it was kept. */
+  readonly held?: number | undefined;
 }
 
 /** What was last asked of a pod, how far it has been heard, and what the pod said. */

@@ -1,6 +1,8 @@
 import type { PodId, ReplicaId } from "#contract/ids";
+import type { Lane } from "#contract/job";
 import type { StoredDemand } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
+import { hearNothing, hearRoom, holdRooms, roomOf, roomsHeld } from "#durable-objects/endpoint/pod-rooms";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { trialsWanted, verifyingNeed } from "#durable-objects/endpoint/release-gate";
@@ -24,8 +26,8 @@ const DEMAND_REPEAT_MS = 2_000;
 const DEMAND_REFRESH_MS = 60_000;
 /** While jobs wait for replicas that the pod does not have, it is asked again at this pace, so that `why` is up to date. */
 const SHORTAGE_REFRESH_MS = 10_000;
-/** What a pod said of its room is believed for this long: then the preferred pod is asked again before the next one. */
-const ROOM_BELIEVED_MS = 10_000;
+/** Where several pods are asked again, those that are due within this are asked with the first: one alarm does. */
+const ASKED_TOGETHER_MS = 1_000;
 
 export function capacityOf(state: EndpointState): ReplicaRecord[] {
   return state.replicas.all().filter(isCapacity);
@@ -124,6 +126,7 @@ export function workOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, 
 /** Tells the pods, after this turn, when what the endpoint wants is no longer what they were told. */
 export function planDemand(state: EndpointState, now: number): void {
   if (state.config === null) return;
+  for (const known of state.scaling.pools) holdRooms(state, known.pool, missesSome(state, known), now);
   const wishes = wishesOf(state, now);
   // What one pod is asked for in another's place must not be asked of both.
   const isShifted = Array.from(wishes).some(([podId, { wanted }]) => wanted > (state.demands.get(podId)?.wanted ?? 0));
@@ -164,6 +167,7 @@ export function planDemand(state: EndpointState, now: number): void {
       state.due(lowerSince + DEMAND_SETTLE_MS);
     } else state.lowerSince.delete(podId);
   }
+  askAgain(state, now);
 }
 
 interface PodWish extends DemandNumbers, Pick<Demand, "warm" | "calls"> {
@@ -178,7 +182,7 @@ function wishesOf(state: EndpointState, now: number): Map<PodId, PodWish> {
   const asked = new Set<string | null>();
   const cards = trialsWanted(state);
   for (const known of state.scaling.pools) {
-    const standings = known.pool.pods.map(({ podId }) => standingOf(state, podId, now));
+    const standings = known.pool.pods.map(({ podId }) => standingOf(state, podId));
     const total = poolNumbers(state, known);
     const shares = shared(state, known, standings, total);
     let warmLeft = Math.min(total.needed, ownFloor(state, known, now));
@@ -210,39 +214,74 @@ function shared(
   standings: readonly PodStanding[],
   total: DemandTotal,
 ): readonly DemandNumbers[] {
-  const lanes = pool.lanes.filter((lane) => !pool.pods.every((pod) => pod.lanes.includes(lane)));
-  const [odd] = lanes.filter((lane) => {
-    const serves = (index: number): boolean => pool.pods[index]?.lanes.includes(lane) === true;
-    return state.waiting.queued(lane) > 0 && standings.every(({ have }, index) => have === 0 || !serves(index));
-  });
-  if (odd === undefined || total.wanted === 0) return splitDemand(standings, total);
-  const first = pool.pods.findIndex((pod) => pod.lanes.includes(odd));
-  const rest = splitDemand(standings, {
-    needed: Math.max(0, total.needed - 1),
-    wanted: total.wanted - 1,
-    ceiling: total.ceiling - 1,
-  });
-  return rest.map(({ needed, wanted }, index) =>
-    index === first ? { needed: needed + Math.min(1, total.needed), wanted: wanted + 1 } : { needed, wanted },
+  const odd = oddLane(state, pool);
+  if (odd === null || total.wanted === 0) return splitDemand(standings, total);
+  const one = { needed: Math.min(1, total.needed), wanted: 1 };
+  const serving = standings.filter((_, index) => pool.pods[index]?.lanes.includes(odd));
+  const shares = splitDemand(
+    serving.map((standing) => ({ ...standing, floor: 0 })),
+    { ...one, ceiling: 1 },
   );
+  const chosen = serving[shares.findIndex(({ wanted }) => wanted > 0)]?.podId;
+  const isChosen = ({ podId }: PodStanding): boolean => podId === chosen;
+  const rest = splitDemand(
+    standings.map((each) => ({ ...each, room: each.room && each.room - Number(isChosen(each)) })),
+    { needed: total.needed - one.needed, wanted: total.wanted - 1, ceiling: total.ceiling - 1 },
+  );
+  return standings.map((each, index) => {
+    const { needed, wanted } = rest[index] ?? { needed: 0, wanted: 0 };
+    return isChosen(each) ? { needed: needed + one.needed, wanted: wanted + one.wanted } : { needed, wanted };
+  });
 }
 
-function standingOf(state: EndpointState, podId: PodId, now: number): PodStanding {
+/** A lane that some of the pods do not serve, whose jobs wait and have no replica on those that do; null: there is none. */
+function oddLane(state: EndpointState, { pods, lanes }: Pool): Lane | null {
+  const odd = lanes.find((lane) => {
+    const serving = pods.filter((pod) => pod.lanes.includes(lane));
+    if (serving.length === pods.length || state.waiting.queued(lane) === 0) return false;
+    return serving.every(({ podId }) => capacityOn(state, podId).length === 0);
+  });
+  return odd ?? null;
+}
+
+function standingOf(state: EndpointState, podId: PodId): PodStanding {
   const here = capacityOn(state, podId);
   const firm = atInteractiveWork(state);
-  const told = state.demands.get(podId);
-  // What it said before this object woke is remembered only where it was short.
-  const lacked = told?.shortage == null ? undefined : { replicas: 0, at: told.shortage.at };
-  const room = state.room.get(podId) ?? lacked;
-  const believed = room !== undefined && now - room.at < ROOM_BELIEVED_MS;
+  const said = roomOf(state, podId);
   return {
     podId,
     have: here.length,
     busy: here.filter(({ id }) => firm.has(id)).length,
     // Those that were placed since it said so have taken some of it.
-    room: believed ? Math.max(0, room.replicas - here.filter(({ startedAt }) => startedAt > room.at).length) : null,
-    floor: told?.floor ?? 0,
+    room: said && Math.max(0, said.replicas - here.filter(({ startedAt }) => startedAt > said.at).length),
+    held: said?.held ?? 0,
+    floor: state.demands.get(podId)?.floor ?? 0,
   };
+}
+
+/** Whether replicas are missing that one pod may start as well as another. */
+function missesSome(state: EndpointState, known: PoolScaling): boolean {
+  const { pool } = known;
+  if (pool.pods.length < 2) return false;
+  const have = pool.pods.reduce((sum, { podId }) => sum + capacityOn(state, podId).length, 0);
+  const { wanted } = poolNumbers(state, known);
+  return wanted > have || (wanted > 0 && oddLane(state, pool) !== null);
+}
+
+/** Pods whose word is believed until they answer again are asked again in time, also those of which nothing is wanted. */
+function askAgain(state: EndpointState, now: number): void {
+  for (const { podId, at } of roomsHeld(state)) {
+    const told = state.demands.get(podId);
+    if (told === null || told.tries > 0) continue;
+    const dueAt = Math.max(now, at + refreshMs(state));
+    if (told.dueAt !== null && told.dueAt <= dueAt) continue;
+    state.demands.put({ ...told, dueAt });
+    state.due(dueAt);
+  }
+}
+
+function refreshMs({ queuedTotal }: EndpointState): number {
+  return queuedTotal > 0 ? SHORTAGE_REFRESH_MS : DEMAND_REFRESH_MS;
 }
 
 /** Replicas that hold an interactive job. */
@@ -301,9 +340,15 @@ function tell(
 
 /** From the alarm: sends again what a pod has not answered, or what it should have fulfilled by now. */
 export function repeatDemand(state: EndpointState, now: number): void {
-  for (const told of state.demands.all()) {
-    if (told.dueAt === null || told.dueAt > now) continue;
+  const isDue = ({ dueAt }: StoredDemand): boolean => dueAt !== null && dueAt <= now;
+  const isSoon = ({ dueAt, tries }: StoredDemand): boolean =>
+    dueAt !== null && tries === 0 && dueAt <= now + ASKED_TOGETHER_MS;
+  const all = state.demands.all();
+  if (!all.some(isDue)) return;
+  for (const told of all) {
+    if (!isDue(told) && !isSoon(told)) continue;
     const tries = told.tries + 1;
+    hearNothing(state, told.podId, told.tries, now);
     state.demands.put({ ...told, tries, dueAt: now + DEMAND_REPEAT_MS + retryDelayMs(tries, chance(state.world)) });
     state.effect({ type: "send_demand", podId: told.podId });
   }
@@ -347,16 +392,19 @@ export function acknowledgeDemand(
   reply: Omit<DemandReply, "replicas">,
   now: number,
 ): void {
-  state.room.set(podId, { replicas: reply.room, at: now });
+  const { room, held = 0, lack = reply.shortage } = reply;
+  hearRoom(state, podId, { replicas: room, held }, now);
   state.scaling.changed();
   const told = state.demands.get(podId);
   if (told === null || version !== told.version) return;
   const here = capacityOn(state, podId);
-  const satisfied = here.length >= Math.max(told.needed, told.wanted) && told.drain.length === 0;
-  const { code, error } = reply.shortage;
-  const shortage = code === "none" ? null : { code, error, at: now };
-  const waits = shortage !== null && state.queuedTotal > 0;
-  const dueAt = satisfied ? null : now + (waits ? SHORTAGE_REFRESH_MS : DEMAND_REFRESH_MS);
+  const known = state.scaling.pools.find(({ pool }) => pool.pods.some((pod) => pod.podId === podId));
+  const isMissing = known !== undefined && missesSome(state, known);
+  const satisfied = !isMissing && here.length >= Math.max(told.needed, told.wanted) && told.drain.length === 0;
+  // Why a pod can take no share of what is missing counts as well as why it does not have its own.
+  const { code, error } = reply.shortage.code === "none" && isMissing ? lack : reply.shortage;
+  const shortage = code === "none" ? null : { code, error, at: now, held };
+  const dueAt = satisfied ? null : now + (shortage === null ? DEMAND_REFRESH_MS : refreshMs(state));
   const { floor, idleTimeoutMs } = reply;
   const same =
     shortage === null && told.shortage === null && floor === told.floor && idleTimeoutMs === told.idleTimeoutMs;
@@ -374,6 +422,7 @@ export function forgetLeftPods(state: EndpointState): void {
     if (!isDone || replicas.all().some((replica) => replica.podId === podId && !isOver(replica.state))) continue;
     demands.delete(podId);
     reasonsTold.delete(podId);
+    state.room.delete(podId);
     state.effect({ type: "leave_pod", podId, version });
   }
 }

@@ -32,6 +32,7 @@ import { LeaseCounter } from "#durable-objects/endpoint/lease-counter";
 import { LiveJobs } from "#durable-objects/endpoint/live-jobs";
 import { OperationStore } from "#durable-objects/endpoint/operation-store";
 import { OutboxStore } from "#durable-objects/endpoint/outbox-store";
+import type { PodRoom } from "#durable-objects/endpoint/pod-rooms";
 import { QueueStats } from "#durable-objects/endpoint/queue-stats";
 import { ReleaseStore } from "#durable-objects/endpoint/release-store";
 import { ReplicaNews } from "#durable-objects/endpoint/replica-news";
@@ -141,11 +142,12 @@ export class EndpointState {
   handOverAskedAt = 0;
   /** When this object woke: before that, nothing is remembered of who was heard when. */
   readonly wokeAt: number;
-  /** Since when each pod could be told of a smaller demand, and what room each has, see demand.ts. */
+  /** Since when each pod could be told of a smaller demand, see demand.ts. */
   readonly lowerSince = new Map<PodId, number>();
   /** What each pod was last told that its replicas are needed for; a pod that is not in it was told nothing since this object woke. */
   readonly reasonsTold = new Map<PodId, Pick<Demand, "warm" | "calls">>();
-  readonly room = new Map<PodId, { readonly replicas: number; readonly at: number }>();
+  /** What each pod has said of its room, see pod-rooms.ts; null: it said so too long ago. */
+  readonly room = new Map<PodId, PodRoom | null>();
 
   /** Until then no attempt has overrun: what its agent had to say may have had nobody to hear it. */
   graceUntil = 0;

@@ -9,6 +9,8 @@ export interface PodStanding {
   readonly busy: number;
   /** Replicas that could still be started there, as the pod said lately; null: nobody knows. */
   readonly room: number | null;
+  /** Beyond that, replicas that could be started there once others have left. */
+  readonly held: number;
   /** Replicas of the pod's own warm floor that fall to this endpoint. */
   readonly floor: number;
 }
@@ -31,30 +33,28 @@ export interface DemandTotal extends DemandNumbers {
 
 /**
  * Shares out what is wanted. What a pod has already stays where it is; what is missing goes to the preferred pod as far
- * as it has room, then to the next. What fits nowhere is asked of the preferred one, which fills it once it can. Then the
+ * as it has room, then to the next. What fits nowhere is claimed of the pods where others could make room, in the same
+ * order: a pod without a machine makes none. The rest is asked of the preferred one, which fills it once it can. Then the
  * pods' own floors are filled up, in the order of preference.
  * @param pods in the order of preference, at least one
  * @param total whole numbers, 0 ≤ needed ≤ wanted
  * @returns for each pod, in the same order, 0 ≤ needed ≤ wanted; together no more than is wanted, or the ceiling
  */
 export function splitDemand(pods: readonly PodStanding[], total: DemandTotal): readonly DemandNumbers[] {
-  const { wanted, left } = pods.reduce(
-    (sum, { have }) => {
-      const kept = Math.min(have, sum.left);
-      return { wanted: [...sum.wanted, kept], left: sum.left - kept };
-    },
-    { wanted: [] as readonly number[], left: total.wanted },
-  );
-  const placed = pods.reduce(
-    (sum, { room }, index) => {
-      const more = Math.min(room ?? Number.POSITIVE_INFINITY, sum.left);
-      return { wanted: [...sum.wanted, (wanted[index] ?? 0) + more], left: sum.left - more };
-    },
-    { wanted: [] as readonly number[], left },
-  );
+  let left = total.wanted;
+  const take = (most: number): number => {
+    const taken = Math.min(most, left);
+    left -= taken;
+    return taken;
+  };
+  const kept = pods.map(({ have }) => take(have));
+  const placed = pods.map(({ room }) => take(room ?? Number.POSITIVE_INFINITY));
+  const claimed = pods.map(({ held }) => take(held));
+  const beyond = pods.map(() => take(Number.POSITIVE_INFINITY));
+  const shares = [kept, placed, claimed, beyond];
   let spare = Math.max(0, total.ceiling - total.wanted);
   const asked = pods.map(({ floor }, index) => {
-    const most = (placed.wanted[index] ?? 0) + (index === 0 ? placed.left : 0);
+    const most = shares.reduce((sum, share) => sum + (share[index] ?? 0), 0);
     const more = Math.min(spare, Math.max(0, floor - most));
     spare -= more;
     return most + more;

@@ -51,6 +51,7 @@ class TwoPods {
 }
 
 const full = { room: 0, shortage: { code: "all_slots_busy", error: null } } as const;
+const empty = { room: 0, shortage: { code: "no_node_online", error: null } } as const;
 const leaseOf = (world: EndpointHarness, replica: FakeReplica) => {
   const answer = world.poll(replica);
   return typeof answer === "string" ? null : answer.lease;
@@ -69,6 +70,50 @@ describe("two pods", () => {
     expect(pods.asked()).toEqual([2, 2]);
   });
 
+  it("are asked for what fits nowhere where others can make room, by one lasting claim", () => {
+    const pods = new TwoPods({});
+    const { world } = pods;
+    world.submit();
+    pods.answer(pods.first, [], empty);
+    pods.answer(pods.second, [], { ...full, held: 1 });
+    expect(pods.asked()).toEqual([0, 1]);
+    const claim = world.core.demand(pods.second);
+    for (let asked = 0; asked < 12; asked += 1) {
+      // Nothing is wanted of the first, and so it lacks nothing; what one more would lack, it says.
+      pods.answer(pods.first, [], { room: 0, lack: empty.shortage });
+      pods.answer(pods.second, [], { ...full, held: 1 });
+      world.pass(9_000);
+      expect(world.demandsToSend).toBe(0);
+      world.pass(1_000);
+      expect(world.demandsToSend).toBe(2);
+      expect(world.core.demand(pods.second)).toEqual(claim);
+    }
+    for (let asked = 0; asked < 12; asked += 1) {
+      // What it needs the replica for is said again after a waking, and nothing else.
+      world.restart();
+      world.pass(10_000);
+      expect(world.core.demand(pods.second)).toMatchObject({ wanted: 1, needed: 1 });
+      expect(world.core.demand(pods.first)).toMatchObject({ wanted: 0, needed: 0 });
+      pods.answer(pods.first, [], { room: 0, lack: empty.shortage });
+      pods.answer(pods.second, [], { ...full, held: 1 });
+    }
+    pods.answer(pods.first, [], { room: 1 });
+    expect(pods.asked()).toEqual([1, 0]);
+  });
+
+  it("are not believed any more once nothing has been missing: the first one is asked before the second", () => {
+    const pods = new TwoPods({ max_replicas: 1 });
+    const { world } = pods;
+    const id = world.submit();
+    pods.answer(pods.first, [], empty);
+    pods.answer(pods.first, [], { room: 0, lack: empty.shortage });
+    expect(pods.asked()).toEqual([0, 1]);
+    world.call((core) => core.cancelJob(world.workspaceId, id));
+    world.pass(11_000);
+    world.submit();
+    expect(pods.asked()).toEqual([1, 0]);
+  });
+
   it("are both looked at for why a job waits: that the first is empty does not hide why the second takes nothing", () => {
     const pods = new TwoPods({});
     const { world } = pods;
@@ -77,7 +122,6 @@ describe("two pods", () => {
       const reply = world.core.whyJob(world.workspaceId, id);
       return reply.ok ? reply.why.summary : reply.code;
     };
-    const empty = { room: 0, shortage: { code: "no_node_online", error: null } } as const;
     pods.answer(pods.first, [], empty);
     expect(why()).toContain("Start one, or join one");
     pods.answer(pods.second, [], { room: 0, shortage: { code: "no_node_online", error: "The machine a drains." } });
@@ -160,6 +204,27 @@ describe("lanes of pods", () => {
     const pods = new TwoPods({}, [["interactive"], BOTH]);
     pods.world.submit({ lane: "batch" });
     expect(pods.asked()).toEqual([0, 1]);
+  });
+
+  it("lead a batch job past a pod that serves it and has no machine", () => {
+    const pods = new TwoPods({}, [["interactive"], BOTH]);
+    const { world } = pods;
+    const last = makeId(PodId, "pod", world.now + 1, seededBytes(3));
+    pods.use([
+      { podId: pods.first, lanes: ["interactive"] },
+      { podId: pods.second, lanes: BOTH },
+      { podId: last, lanes: BOTH },
+    ]);
+    world.submit({ lane: "batch" });
+    expect(pods.asked()).toEqual([0, 1]);
+    pods.answer(pods.second, [], empty);
+    expect([...pods.asked(), world.core.demand(last)?.wanted]).toEqual([0, 0, 1]);
+    for (let asked = 0; asked < 4; asked += 1) {
+      pods.answer(pods.second, [], { room: 0, lack: empty.shortage });
+      pods.answer(last, [], { ...full, held: 1 });
+      world.pass(10_000);
+      expect([...pods.asked(), world.core.demand(last)?.wanted]).toEqual([0, 0, 1]);
+    }
   });
 
   it("that share nothing are scaled apart, within one ceiling", () => {

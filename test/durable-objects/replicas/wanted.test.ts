@@ -10,6 +10,7 @@ const pod = (podId: PodId, more: Partial<PodStanding> = {}): PodStanding => ({
   have: 0,
   busy: 0,
   room: null,
+  held: 0,
   floor: 0,
   ...more,
 });
@@ -55,6 +56,33 @@ describe("what is asked of each pod", () => {
     ]);
   });
 
+  it("is claimed where others can make room, and not of a pod that has no machine", () => {
+    expect(shares([pod(a, { room: 0 }), pod(b, { room: 0, held: 3 })], 1)).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
+    expect(shares([pod(a, { room: 0, held: 1 }), pod(b, { room: 0, held: 3 })], 3)).toEqual([
+      [1, 1],
+      [2, 2],
+    ]);
+    // What nobody can make room for waits for the preferred one's next machine.
+    expect(shares([pod(a, { room: 0 }), pod(b, { have: 1, room: 0, held: 1 })], 4)).toEqual([
+      [2, 2],
+      [2, 2],
+    ]);
+  });
+
+  it("is claimed of nobody while there is room", () => {
+    expect(shares([pod(a, { room: 0, held: 2 }), pod(b, { room: 2 })], 2)).toEqual([
+      [0, 0],
+      [2, 2],
+    ]);
+    expect(shares([pod(a, { room: 0, held: 2 }), pod(b)], 2)).toEqual([
+      [0, 0],
+      [2, 2],
+    ]);
+  });
+
   it("is needed where it works first", () => {
     expect(shares([pod(a, { have: 1 }), pod(b, { have: 1, busy: 1 })], 2, 1)).toEqual([
       [1, 0],
@@ -84,6 +112,7 @@ describe("what is asked of each pod", () => {
       have: fc.nat(5),
       busy: fc.nat(5),
       room: fc.option(fc.nat(5)),
+      held: fc.nat(5),
       floor: fc.nat(3),
     });
     fc.assert(
@@ -99,6 +128,11 @@ describe("what is asked of each pod", () => {
         for (const { needed, wanted } of split) expect(needed).toBeLessThanOrEqual(wanted);
         const needed = split.reduce((sum, share) => sum + share.needed, 0);
         expect(needed).toBeGreaterThanOrEqual(total.needed);
+        // Beyond what it could have in time, a pod is asked for nothing, but for the first one and floors.
+        for (const [index, { have, room, held, floor }] of pods.entries()) {
+          const most = have + (room ?? total.wanted) + held;
+          if (index > 0) expect(split[index]?.wanted).toBeLessThanOrEqual(Math.max(most, floor));
+        }
       }),
     );
   });
