@@ -3,10 +3,13 @@ import type { EndpointId } from "#contract/ids";
 import { arrange, placeInput, replicasInTheWay } from "#durable-objects/pod/arrange";
 import { drainMisplaced } from "#durable-objects/pod/evict";
 import type { PodState } from "#durable-objects/pod/pod-state";
+import type { DemandRecord } from "#durable-objects/pod/pod-store";
 import type { Demand, DemandReply, Lack } from "#durable-objects/pod/rpc";
 import { takeTerms } from "#durable-objects/pod/terms";
 import { fitsRegion, lackFor, roomFor } from "#durable-objects/replicas/place";
 
+/** How long a pod remembers that somebody has waited in vain: a start elsewhere that fails takes minutes. */
+const WAIT_KEPT_MS = 10 * 60_000;
 const NOTHING: Lack = { code: "none", error: null };
 
 /** Takes note of a demand, unless a newer one is known, and answers with how things stand. */
@@ -24,7 +27,7 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
       needed: demand.needed,
       warm: demand.warm,
       calls: demand.calls,
-      since: known === null || known.needed === 0 ? now : known.since,
+      since: waitsSince(state, demand, known, now),
       lackingSince: known?.lackingSince ?? null,
       // When its need began, or ended. Asking again is no use: who is asked to would come first by it, and the other
       // would be asked next, without end.
@@ -58,6 +61,25 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
     shortage: shortages.get(demand.endpointId) ?? NOTHING,
     lack: (room > 0 ? null : lackFor(demand, input)) ?? NOTHING,
   };
+}
+
+/**
+ * Since when it waits for a turn. Who claims a share on another pod for a while, to see whether it does better there, and
+ * comes back has waited as long as before it went.
+ */
+function waitsSince(
+  { store }: PodState,
+  { endpointId, needed }: Demand,
+  known: DemandRecord | null,
+  now: number,
+): number {
+  if (known === null) return now;
+  if (needed > 0 && known.needed === 0) {
+    const waited = now - known.usedAt < WAIT_KEPT_MS ? known.usedAt - known.since : 0;
+    return now - Math.max(0, waited);
+  }
+  const isServed = store.replicas().some((replica) => replica.endpointId === endpointId);
+  return needed === 0 && known.needed > 0 && isServed ? now : known.since;
 }
 
 /** The endpoint has left the pod, or is no more. What still runs goes first; of the rest nothing is worth remembering. */

@@ -61,6 +61,7 @@ export interface DemandRecord {
   readonly needed: number;
   readonly warm: number;
   readonly calls: boolean;
+  /** Since when it waits for a turn, less the time in which it needed none here, Unix ms. */
   readonly since: number;
   /** Since when it has had fewer replicas here than it wants, whatever the reason, Unix ms; null: it has them. */
   readonly lackingSince: number | null;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { NodeId, ReplicaId } from "#contract/ids";
 import { NODE_LOST_MS } from "#contract/limits";
-import { held, PodHarness } from "./pod-harness.ts";
+import { held, PodHarness, replicaOnNode } from "./pod-harness.ts";
 
 /** The only replica of the node starts and dies. */
 function crash(pod: PodHarness, node: NodeId, error: string | undefined, region?: string): void {
@@ -210,6 +210,46 @@ describe("a pod says what one more replica would lack, wanted or not", () => {
     crash(pod, node, "CUDA out of memory");
     const error = "CUDA out of memory";
     expect(pod.demand(endpoint, 0)).toMatchObject({ room: 0, held: 0, lack: { code: "crash_looping", error } });
+  });
+});
+
+describe("who waits for a turn", () => {
+  /** A slot that another endpoint works on, whose turn is over. */
+  function besideAnother() {
+    const { pod, node, replicaId } = replicaOnNode();
+    const beat = (ms: number) => pod.beat(node, ms, [held(replicaId, "busy")]);
+    beat(120_000);
+    const goes = () => {
+      const answer = pod.poll(node, [held(replicaId, "busy")], { waitMs: 0 });
+      return typeof answer !== "string" && answer[0]?.action === "drain";
+    };
+    return { pod, beat, goes, late: pod.endpoint() };
+  }
+
+  it("goes on waiting after a while in which it needed none here", () => {
+    const { pod, beat, goes, late } = besideAnother();
+    pod.demand(late, 1);
+    beat(40_000);
+    pod.demand(late, 0);
+    beat(60_000);
+    pod.demand(late, 1);
+    beat(10_000);
+    expect(goes()).toBe(false);
+    beat(20_000);
+    expect(goes()).toBe(true);
+  });
+
+  it("begins anew after a long one", () => {
+    const { pod, beat, goes, late } = besideAnother();
+    pod.demand(late, 1);
+    beat(50_000);
+    pod.demand(late, 0);
+    beat(11 * 60_000);
+    pod.demand(late, 1);
+    beat(50_000);
+    expect(goes()).toBe(false);
+    beat(20_000);
+    expect(goes()).toBe(true);
   });
 });
 
