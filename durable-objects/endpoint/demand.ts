@@ -2,7 +2,7 @@ import type { PodId, ReplicaId } from "#contract/ids";
 import type { Lane } from "#contract/job";
 import type { StoredDemand } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
-import { hearNothing, hearRoom, holdRooms, roomOf, roomsHeld } from "#durable-objects/endpoint/pod-rooms";
+import { hasSeveralPods, hearRoom, holdRooms, isSilent, roomOf } from "#durable-objects/endpoint/pod-rooms";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
 import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { trialsWanted, verifyingNeed } from "#durable-objects/endpoint/release-gate";
@@ -268,15 +268,23 @@ function missesSome(state: EndpointState, known: PoolScaling): boolean {
   return wanted > have || (wanted > 0 && oddLane(state, pool) !== null);
 }
 
-/** Pods whose word is believed until they answer again are asked again in time, also those of which nothing is wanted. */
+/**
+ * While replicas are missing, pods whose word is believed until they answer again are asked again in time, also those of
+ * which nothing is wanted; and at once one that had all it was asked for and has not any more.
+ */
 function askAgain(state: EndpointState, now: number): void {
-  for (const { podId, at } of roomsHeld(state)) {
-    const told = state.demands.get(podId);
-    if (told === null || told.tries > 0) continue;
-    const dueAt = Math.max(now, at + refreshMs(state));
-    if (told.dueAt !== null && told.dueAt <= dueAt) continue;
-    state.demands.put({ ...told, dueAt });
-    state.due(dueAt);
+  for (const known of state.scaling.pools) {
+    if (!missesSome(state, known)) continue;
+    for (const { podId } of known.pool.pods) {
+      const told = state.demands.get(podId);
+      if (told === null || told.tries > 0) continue;
+      const said = roomOf(state, podId);
+      if (said === null && capacityOn(state, podId).length >= told.wanted) continue;
+      const dueAt = Math.max(now, (said?.at ?? 0) + refreshMs(state));
+      if (told.dueAt !== null && told.dueAt <= dueAt) continue;
+      state.demands.put({ ...told, dueAt });
+      state.due(dueAt);
+    }
   }
 }
 
@@ -331,7 +339,8 @@ function tell(
     trials,
     version: told.version + 1,
     raisedAt: wanted > told.wanted ? now : told.raisedAt,
-    tries: 1,
+    // Of several pods, one that does not answer gets no more time to do so for being told something new.
+    tries: hasSeveralPods(state) && told.acknowledged !== told.version ? Math.max(1, told.tries) : 1,
     dueAt,
   });
   state.due(dueAt);
@@ -348,7 +357,7 @@ export function repeatDemand(state: EndpointState, now: number): void {
   for (const told of all) {
     if (!isDue(told) && !isSoon(told)) continue;
     const tries = told.tries + 1;
-    hearNothing(state, told.podId, told.tries, now);
+    if (isSilent(state, told)) hearRoom(state, told.podId, { replicas: 0, held: 0 }, now);
     state.demands.put({ ...told, tries, dueAt: now + DEMAND_REPEAT_MS + retryDelayMs(tries, chance(state.world)) });
     state.effect({ type: "send_demand", podId: told.podId });
   }

@@ -1,5 +1,6 @@
 /** What the endpoint's pods have said of the room that they have, and for how long that is believed. */
 import type { PodId } from "#contract/ids";
+import type { StoredDemand } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import type { Pool } from "#durable-objects/replicas/pods-and-lanes";
 
@@ -30,20 +31,25 @@ export function hearRoom(
   room.set(podId, { ...said, at: now, until: now + ROOM_BELIEVED_MS });
 }
 
-/** After one more message to it. @param tries how many of them it has left without an answer */
-export function hearNothing(state: EndpointState, podId: PodId, tries: number, now: number): void {
-  if (tries >= SILENT_TRIES) hearRoom(state, podId, { replicas: 0, held: 0 }, now);
+/** Whether there are others that may go on without one. */
+export function hasSeveralPods({ config }: EndpointState): boolean {
+  return config !== null && config.pods.length > 1;
+}
+
+/** Whether a pod, of several, has not answered for so long that the others are to go on without it. */
+export function isSilent(state: EndpointState, { tries }: Pick<StoredDemand, "tries">): boolean {
+  return tries >= SILENT_TRIES && hasSeveralPods(state);
 }
 
 /** What is believed of a pod; null: nobody knows. */
-export function roomOf({ room, demands, wokeAt }: EndpointState, podId: PodId): PodRoom | null {
-  const known = room.get(podId);
+export function roomOf(state: EndpointState, podId: PodId): PodRoom | null {
+  const known = state.room.get(podId);
   if (known !== undefined) return known;
   // What it said before this object woke is remembered only where it was short; then it is to be asked again anyway.
-  const told = demands.get(podId);
+  const told = state.demands.get(podId);
   const until = Number.POSITIVE_INFINITY;
   if (told?.shortage != null) return { replicas: 0, held: told.shortage.held ?? 0, at: told.shortage.at, until };
-  return told !== null && told.tries >= SILENT_TRIES ? { replicas: 0, held: 0, at: wokeAt, until } : null;
+  return told !== null && isSilent(state, told) ? { replicas: 0, held: 0, at: state.wokeAt, until } : null;
 }
 
 /**
@@ -57,11 +63,4 @@ export function holdRooms(state: EndpointState, { pods }: Pool, isMissing: boole
     const until = isMissing ? Number.POSITIVE_INFINITY : room.at + ROOM_BELIEVED_MS;
     state.room.set(podId, room.until <= now ? null : { ...room, until });
   }
-}
-
-/** Pods whose word is believed until they answer again, with when they gave it. */
-export function roomsHeld({ room }: EndpointState): readonly { readonly podId: PodId; readonly at: number }[] {
-  return [...room].flatMap(([podId, said]) =>
-    said?.until === Number.POSITIVE_INFINITY ? [{ podId, at: said.at }] : [],
-  );
 }

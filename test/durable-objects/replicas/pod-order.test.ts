@@ -115,7 +115,16 @@ describe("an endpoint whose preferred pod takes nothing", () => {
     const { cluster, first, second } = world;
     cluster.addNode(1, first).isBroken = true;
     const took = turnAfter(world, cluster.addEndpoint({ attempts_max: 10 }, [first, second]));
-    expect(took - turnAlone()).toBeLessThanOrEqual(90_000);
+    expect(took - turnAlone()).toBeLessThanOrEqual(45_000);
+  });
+
+  it("has it also where its object was away when the last one crashed there", () => {
+    const world = besideOthers();
+    const { cluster, first, second } = world;
+    cluster.addNode(1, first).isBroken = true;
+    const endpoint = cluster.addEndpoint({ attempts_max: 10 }, [first, second]);
+    const took = turnAfter(world, endpoint, () => cluster.restart(endpoint));
+    expect(took - turnAlone()).toBeLessThanOrEqual(45_000);
   });
 
   it("has it as soon though its object wakes anew each time that it is called", () => {
@@ -140,6 +149,17 @@ describe("an endpoint whose preferred pod takes nothing", () => {
     cluster.submit(endpoint);
     expect(until(cluster, 30_000, () => heldOn(cluster, first, endpoint) === 1)).not.toBeNull();
     expect(heldOn(cluster, second, endpoint)).toBe(0);
+  });
+
+  it("has it though the first does not answer and its own object wakes anew all the time", () => {
+    const world = besideOthers();
+    const { cluster, first, second } = world;
+    first.isSilent = true;
+    const endpoint = cluster.addEndpoint({}, [first, second]);
+    const took = turnAfter(world, endpoint, () => {
+      if (cluster.now % 7_000 === 0) cluster.restart(endpoint);
+    });
+    expect(took - turnAlone()).toBeLessThanOrEqual(90_000);
   });
 
   it("keeps its claim where the first falls silent after it had said that it has nothing", () => {
