@@ -166,8 +166,19 @@ export function planDemand(state: EndpointState, now: number): void {
       state.lowerSince.set(podId, lowerSince);
       state.due(lowerSince + DEMAND_SETTLE_MS);
     } else state.lowerSince.delete(podId);
+    askForLost(state, podId, numbers.wanted, now);
   }
   askAgain(state, now);
+}
+
+/** The pod had given all it was asked for, and some of that is gone: it says why it gives no other. */
+function askForLost(state: EndpointState, podId: PodId, wanted: number, now: number): void {
+  const told = state.demands.get(podId);
+  if (told === null || told.dueAt !== null || told.acknowledged !== told.version) return;
+  if (capacityOn(state, podId).length >= Math.min(wanted, told.wanted)) return;
+  const dueAt = now + DEMAND_REPEAT_MS;
+  state.demands.put({ ...told, dueAt });
+  state.due(dueAt);
 }
 
 interface PodWish extends DemandNumbers, Pick<Demand, "warm" | "calls"> {

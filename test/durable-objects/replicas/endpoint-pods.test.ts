@@ -324,6 +324,41 @@ describe("a pod that is left", () => {
   });
 });
 
+describe("a pod that has given all it was asked for", () => {
+  it("is asked once one of them is gone, and says why it gives no other", () => {
+    const world = new EndpointHarness({ min_replicas: 1 });
+    const replica = world.replica();
+    world.answerDemand([replica]);
+    world.poll(replica, [], { waitMs: 3_600_000 });
+    world.answerDemand([replica]);
+    const before = world.demandsToSend;
+    world.pass(5_000);
+    expect(world.demandsToSend).toBe(before);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "Its node was not heard of.", true));
+    world.pass(5_000);
+    expect(world.demandsToSend).toBeGreaterThan(before);
+    world.answerDemand([], empty);
+    const reply = world.core.whyJob(world.workspaceId, world.submit());
+    expect(reply.ok && reply.why.reasons.map(({ code }) => code)).toContain("no_node_online");
+  });
+
+  it("is not asked because one that nobody needs any more goes", () => {
+    const world = new EndpointHarness({ idle_timeout_s: 10 });
+    world.submit();
+    const replica = world.replica();
+    world.answerDemand([replica]);
+    world.complete(replica, world.take(replica));
+    world.poll(replica);
+    world.pass(30_000);
+    world.answerDemand([replica]);
+    world.call((core) => core.replicaGone(world.podId, replica.id, "It has stopped.", false));
+    world.settle();
+    const before = world.demandsToSend;
+    world.pass(600_000);
+    expect([world.core.demand()?.wanted, world.demandsToSend - before]).toEqual([0, 0]);
+  });
+});
+
 describe("what a pod wishes", () => {
   it("is a floor of its own, which nobody needs", () => {
     const world = new EndpointHarness({ max_replicas: 3, idle_timeout_s: 10 });
