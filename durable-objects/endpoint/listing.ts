@@ -94,7 +94,7 @@ function entryOf(state: EndpointState, job: QueuedJob, position: number, now: nu
   return {
     job_id: job.id,
     position,
-    eta_ms: etaOf(state, position, job.availableAt, now),
+    eta_ms: etaOf(state, position, job, now),
     phase: phaseOf(job) ?? "waiting",
     lane: job.lane,
     priority: job.priority,

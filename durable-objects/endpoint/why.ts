@@ -1,6 +1,6 @@
 /** Why a job waits, and how long it should: the facts of this endpoint for the pure rules of the queue. */
 import type { JobId } from "#contract/ids";
-import { isTerminal, type JobWhy } from "#contract/job";
+import { isTerminal, type JobWhy, type Lane } from "#contract/job";
 import { refusal } from "#contract/problems";
 import { buildLoads, hasBuild, nextBuildChange } from "#durable-objects/endpoint/builds-at-work";
 import { capacityOf, numbersOf } from "#durable-objects/endpoint/demand";
@@ -44,29 +44,32 @@ export function whyJob(state: EndpointState, jobId: JobId, now: number): Reply<{
     return { ok: true, why: { ...shown, position: null, eta_ms: null, reasons: [], summary } };
   }
   const position = positionOf(state, job) ?? 1;
-  const eta = etaOf(state, position, job.availableAt, now);
+  const eta = etaOf(state, position, job, now);
   const reasons = waitReasons(factsOf(state, job, position, eta, now));
   return { ok: true, why: { ...shown, position, eta_ms: eta, reasons, summary: waitSummary(reasons, eta) } };
 }
 
 /**
  * How long the job at a place of the queue should wait.
- * @param availableAt when its backoff ends; null without one
- * @returns ms; null when nobody knows
+ * @param job null: an interactive one that is still to come
+ * @returns ms; null when nobody knows, as while batch jobs leave the replicas that idle to others
  */
-export function etaOf(state: EndpointState, place: number, availableAt: number | null, now: number): number | null {
-  const { ready, idle } = working(state, capacityOf(state));
-  const pool = state.scaling.poolOf("interactive");
-  const starts = pool === null ? [] : capacityOf(state).filter((replica) => isStarting(replica.state));
+export function etaOf(state: EndpointState, place: number, job: QueuedJob | null, now: number): number | null {
+  const lane = job?.lane ?? "interactive";
+  const capacity = job === null ? capacityOf(state).filter(serving(state, lane)) : capacityFor(state, job);
+  const { ready, idle } = working(state, capacity);
+  const pool = state.scaling.poolOf(lane);
+  const starts = pool === null ? [] : capacity.filter((replica) => isStarting(replica.state));
   const readies = starts
     .flatMap((replica) => (pool === null ? [] : [readyAt(pool, replica)]))
     .filter((at) => at !== null);
   const until = Math.max(
-    availableAt ?? now,
+    job?.availableAt ?? now,
     budgetHold(state, now)?.until ?? now,
     rateHold(state, now, place)?.until ?? now,
     now,
   );
+  const isForOthers = job !== null && mayBeHeldBack(job) && batchHeldBack(state, now).isHeldBack;
   return etaMs({
     place,
     ready: ready.length,
@@ -74,7 +77,7 @@ export function etaOf(state: EndpointState, place: number, availableAt: number |
     starting: starts.length,
     readyInMs: readies.length === 0 ? null : Math.max(0, Math.min(...readies) - now),
     serviceMs: state.services.median(),
-    heldMs: state.pause === null ? until - now : null,
+    heldMs: state.pause === null && !isForOthers ? until - now : null,
   });
 }
 
@@ -140,7 +143,12 @@ function otherBuild(
 
 function batchFacts(state: EndpointState, job: QueuedJob, { batchDueAt }: PoolScaling, now: number): BatchFacts {
   const { until } = batchHeldBack(state, now);
-  return { ownReplicaAt: batchDueAt, joinsAt: joinsAt(job), keptUntil: job.attempt === 0 ? until : null };
+  return { ownReplicaAt: batchDueAt, joinsAt: joinsAt(job), keptUntil: mayBeHeldBack(job) ? until : null };
+}
+
+/** One that had begun goes on with the next replica that idles. */
+function mayBeHeldBack(job: QueuedJob): boolean {
+  return job.lane === "batch" && !hasJoined(job) && job.attempt === 0;
 }
 
 /** What the pods lack: what the preferred one says counts first, but that it is empty says less than why another takes nothing. */
@@ -158,7 +166,11 @@ function readyAt(pool: PoolScaling, replica: ReplicaRecord): number | null {
 
 /** The replicas whose pods take the job: one that must start soon goes to whichever is free. */
 function capacityFor(state: EndpointState, job: QueuedJob): ReplicaRecord[] {
-  return capacityOf(state).filter(({ podId }) => hasJoined(job) || lanesOf(state, podId).includes(job.lane));
+  return hasJoined(job) ? capacityOf(state) : capacityOf(state).filter(serving(state, job.lane));
+}
+
+function serving(state: EndpointState, lane: Lane): (replica: ReplicaRecord) => boolean {
+  return ({ podId }) => lanesOf(state, podId).includes(lane);
 }
 
 /** Of these replicas those that take jobs, and of them those without one. */

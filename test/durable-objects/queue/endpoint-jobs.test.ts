@@ -333,7 +333,7 @@ describe("retention", () => {
     const world = new EndpointHarness();
     world.pass(60_000);
     expect(world.armedAt).toBeNull();
-  });
+  }, 120_000);
 });
 
 describe("removing the endpoint", () => {

@@ -136,6 +136,10 @@ describe("a batch job", () => {
     // Nobody knows yet how long they take: ten times ten seconds.
     idle(90_000);
     expect(running()).toBe(0);
+    // Three replicas idle, and none of them is for it.
+    expect(batch.map((id) => world.core.whyJob(world.workspaceId, id))).toMatchObject(
+      batch.map(() => ({ why: { eta_ms: null } })),
+    );
     idle(10_000);
     expect(running()).toBe(1);
   });

@@ -267,6 +267,7 @@ describe("lanes of pods", () => {
     expect(reply.ok && reply.why.reasons.map(({ detail }) => detail)).toEqual([
       "All replicas that max_replicas allows are on pods that do not take this lane. Raise it, or lower the warm floor.",
     ]);
+    expect(reply).toMatchObject({ why: { eta_ms: null } });
   });
 
   it("that share nothing leave an idle replica of the other lane alone", () => {
