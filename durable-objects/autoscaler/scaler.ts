@@ -15,7 +15,10 @@ export type ScalerEvent =
       readonly waitedMs: number;
       readonly cold: boolean;
     }
-  /** A replica is free again; `busyMs` is the time the job held it. */
+  /**
+   * A replica is free again; `busyMs` is the time the job held it. Of a job that was lost with its replica nobody knows
+   * how long it ran: that one is not told, and only what is observed says that it runs no more.
+   */
   | { readonly type: "finished"; readonly at: number; readonly lane: Lane; readonly busyMs: number }
   /** A replica became ready, so long after it was asked for. */
   | { readonly type: "booted"; readonly at: number; readonly bootMs: number };

@@ -176,11 +176,15 @@ export class EndpointScaling {
     this.#note(known, { type: "started", at, lane, waitedMs, cold });
   }
 
-  /** @param wasLost nobody was heard of any more: the time says nothing of how long a job takes */
+  /** @param wasLost nobody was heard of any more: the time says nothing of how long a job takes, and nothing is learned of it */
   finished(lane: Lane, at: number, busyMs: number, wasLost: boolean): void {
     const known = this.poolOf(lane);
     if (known === null) return;
-    if (lane === "batch" && !wasLost) this.poolOf("interactive")?.reserve.batchEnded(busyMs);
+    if (wasLost) {
+      this.#isStale = true;
+      return;
+    }
+    if (lane === "batch") this.poolOf("interactive")?.reserve.batchEnded(busyMs);
     known.serviceMs = known.serviceMs === null ? busyMs : known.serviceMs + (busyMs - known.serviceMs) * SERVICE_WEIGHT;
     this.#note(known, { type: "finished", at, lane, busyMs });
   }

@@ -79,6 +79,24 @@ describe("what the scaler is told", () => {
     ]);
   });
 
+  it("is no duration of a job that was lost, however long nothing was heard of it", () => {
+    const note = vi.spyOn(PredictiveScaler.prototype, "note");
+    const world = new EndpointHarness({ policy: "predictive", max_replicas: 4, min_replicas: 1 });
+    const replica = started(world);
+    world.submit();
+    runJob(world, replica, 3_000);
+    world.pass(10_000);
+    world.submit();
+    world.progress(replica, world.take(replica));
+    // The server is away, and nobody comes back after it.
+    world.now += 10 * HOUR;
+    world.restart();
+    note.mockClear();
+    world.pass(MINUTE);
+    expect(note.mock.calls.map(([event]) => event.type)).toEqual(["arrived"]);
+    expect(scalingOf(world)).toMatchObject({ service_s: 3, replicas: { busy: 0 }, waiting: { interactive: 1 } });
+  });
+
   it("is what waits and what every replica does", () => {
     const seen: ScalerObservation[] = [];
     const decide = RequestCountScaler.prototype.decide;
