@@ -40,8 +40,9 @@ export class ScalingStore {
     this.#db = db;
   }
 
+  /** The one saved last first: that of a group which is there no longer is older. */
   scalers(): StoredScaler[] {
-    return this.#db.exec("SELECT * FROM scalers").map((row) => ({
+    return this.#db.exec("SELECT * FROM scalers ORDER BY saved_at DESC").map((row) => ({
       pool: text(row, "pool") as PoolName,
       policy: text(row, "policy") as ScalingPolicy,
       memory: text(row, "memory"),

@@ -1,11 +1,12 @@
+import type { ScalingPolicy } from "#contract/endpoint";
 import type { Lane } from "#contract/job";
 import { BatchReserve } from "#durable-objects/autoscaler/batch-reserve";
 import { makeScaler } from "#durable-objects/autoscaler/make-scaler";
 import type { Scaler, ScalerDecision, ScalerEvent } from "#durable-objects/autoscaler/scaler";
 import { type Floor, floorAt, type Hold } from "#durable-objects/autoscaler/warm-floor";
 import type { StoredConfig } from "#durable-objects/endpoint/config-store";
-import { ScalingStore, type StoredDecision } from "#durable-objects/endpoint/scaling-store";
-import { type Pool, type PoolName, poolsOf } from "#durable-objects/replicas/pods-and-lanes";
+import { ScalingStore, type StoredDecision, type StoredScaler } from "#durable-objects/endpoint/scaling-store";
+import { isSameTraffic, type Pool, type PoolName, poolsOf } from "#durable-objects/replicas/pods-and-lanes";
 import type { SqlDatabase } from "#durable-objects/sql/database";
 
 /** So many starts tell how long one takes. */
@@ -43,6 +44,7 @@ export interface Surroundings {
 /** The scaler of one group of pods, with what is measured beside it. */
 export interface PoolScaling {
   readonly pool: Pool;
+  readonly policy: ScalingPolicy;
   readonly scaler: Scaler;
   /** What `predictive` had learned before another policy came, which learns nothing: for when it comes back. */
   readonly learned: string | null;
@@ -121,22 +123,25 @@ export class EndpointScaling {
     return this.pools.find(({ pool }) => pool.lanes.includes(lane)) ?? null;
   }
 
+  /** @param open what is in memory of the groups there were: under another name, a lane goes on with what it has learned */
   #open(config: StoredConfig, open: readonly PoolScaling[]): readonly PoolScaling[] {
     const { policy } = config.settings;
-    const known = this.#store.scalers();
+    const stored = this.#store.scalers();
     return poolsOf(config.pods).map((pool): PoolScaling => {
-      const before = open.find((one) => one.pool.name === pool.name);
-      const row = known.find((one) => one.pool === pool.name);
-      const learned = row?.policy === "predictive" ? row.memory : null;
-      const { boots, serviceMs, reserve, takenBackAt } = row?.figures ?? NO_FIGURES;
+      const before = open.find((one) => isSameTraffic(one.pool.name, pool.name));
+      const row = stored.find((one) => isSameTraffic(one.pool, pool.name));
+      const learned = before === undefined ? memoryOf(row) : learnedBy(before);
+      const { boots, serviceMs, reserve, takenBackAt } = before ?? row?.figures ?? NO_FIGURES;
+      const isGoingOn = before?.policy === policy;
       return {
         pool,
-        scaler: makeScaler(policy, policy === "predictive" ? learned : null),
+        policy,
+        scaler: isGoingOn ? before.scaler : makeScaler(policy, policy === "predictive" ? learned : null),
         learned,
-        reserve: before?.reserve ?? new BatchReserve(reserve),
-        boots: before?.boots ?? boots,
-        serviceMs: before?.serviceMs ?? serviceMs,
-        takenBackAt: before?.takenBackAt ?? takenBackAt ?? null,
+        reserve: reserve instanceof BatchReserve ? reserve : new BatchReserve(reserve),
+        boots,
+        serviceMs,
+        takenBackAt: takenBackAt ?? null,
         last: null,
         ceiling: 0,
         batchDueAt: null,
@@ -309,8 +314,7 @@ export class EndpointScaling {
   save(now: number): void {
     const due = this.saveDue();
     if (due === null || due > now || this.#config === null) return;
-    const { policy } = this.#config.settings;
-    for (const { pool, scaler, learned, reserve, boots, serviceMs, takenBackAt } of this.pools) {
+    for (const { pool, policy, scaler, learned, reserve, boots, serviceMs, takenBackAt } of this.pools) {
       const figures = { boots, serviceMs, reserve: reserve.save(), takenBackAt };
       const isKept = policy !== "predictive" && learned !== null;
       const written = isKept ? ({ policy: "predictive", memory: learned } as const) : { policy, memory: scaler.save() };
@@ -318,6 +322,15 @@ export class EndpointScaling {
     }
     this.#unsavedSince = null;
   }
+}
+
+/** What `predictive` has learned so far; null: it never has decided. */
+function learnedBy({ policy, scaler, learned }: PoolScaling): string | null {
+  return policy === "predictive" ? scaler.save() : learned;
+}
+
+function memoryOf(row: StoredScaler | undefined): string | null {
+  return row?.policy === "predictive" ? row.memory : null;
 }
 
 /** A reason with the numbers of replicas it is about: `2 -> 3: expected wait 41 s is worth more than a start of 18 s (p50)`. */

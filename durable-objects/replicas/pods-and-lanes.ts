@@ -17,6 +17,11 @@ export interface Pool {
   readonly pods: readonly PodLanes[];
 }
 
+/** Whether one group goes on with the other's traffic: interactive jobs are scaled by one, whether batch jobs share it or not. */
+export function isSameTraffic(one: PoolName, other: PoolName): boolean {
+  return (one === "batch") === (other === "batch");
+}
+
 /**
  * The pods in groups that share no lane. As soon as one pod serves both lanes, all of them are one group: a replica that
  * is started for one lane then takes work off the other.

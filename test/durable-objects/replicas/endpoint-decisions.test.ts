@@ -1,6 +1,7 @@
 /** How an endpoint uses its scaler: what it tells it, when it asks, and what becomes of the answer. */
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ScalingPolicy } from "#contract/endpoint";
+import { makeId, PodId } from "#contract/ids";
 import { SCALING_DECISIONS_KEPT } from "#contract/limits";
 import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
 import { RequestCountScaler } from "#durable-objects/autoscaler/request-count";
@@ -299,6 +300,39 @@ describe("an endpoint without jobs", () => {
     world.configure({ policy: "predictive", max_replicas: 2 });
     work();
     expect(memories()).not.toEqual(learned);
+  });
+
+  it("keep what they know of interactive jobs when batch jobs get pods of their own, and when they get them no longer", () => {
+    const world = new EndpointHarness({ policy: "predictive", max_replicas: 6, wait_value: 100 });
+    world.call((core) => core.warm(world.workspaceId, { replicas: 2, forMs: 5 * MINUTE }, 1));
+    const replicas = [started(world, 20_000), started(world, 20_000)];
+    for (let pair = 0; pair < 60; pair += 1) {
+      world.submit();
+      world.submit();
+      const leases = replicas.map((replica) => [replica, world.take(replica)] as const);
+      world.pass(6_000);
+      for (const [replica, lease] of leases) world.complete(replica, lease);
+      world.pass(10_000);
+    }
+    const kept = { cold_start_s: 20, service_s: 6, wanted: 2, replicas: { idle: 2, draining: 0 } };
+    expect(scalingOf(world)).toMatchObject(kept);
+    const other = makeId(PodId, "pod", world.now, (length) => new Uint8Array(length).fill(9));
+    const pods = [
+      { podId: world.podId, lanes: ["interactive" as const] },
+      { podId: other, lanes: ["batch" as const] },
+    ];
+    const settings = { policy: "predictive" as const, max_replicas: 6, wait_value: 100 };
+    world.configure(settings, { pods });
+    expect(scalingOf(world)).toMatchObject(kept);
+    world.restart();
+    expect(scalingOf(world)).toMatchObject({ cold_start_s: 20, service_s: 6 });
+    world.submit();
+    world.submit();
+    for (const replica of replicas) runJob(world, replica, 16_000);
+    const { service_s: learned } = scalingOf(world);
+    expect(learned).toBeGreaterThan(6);
+    world.configure(settings, { pods: [{ podId: world.podId, lanes: ["interactive", "batch"] }] });
+    expect(scalingOf(world)).toMatchObject({ ...kept, service_s: learned });
   });
 
   it("is woken for its schedule alone, when that begins and ends", () => {
