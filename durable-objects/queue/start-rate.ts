@@ -36,13 +36,11 @@ export class StartWindow {
    * @returns Unix ms; `now` when nothing holds it
    */
   startAt(max: number, place: number, now: number): number {
-    const count = this.count(now);
-    const free = max - count;
-    if (place <= free) return now;
-    // The attempt waits until this many of the counted starts are a minute old.
-    const leaving = place - free;
-    const known = this.#times[this.#first + leaving - 1];
-    if (known !== undefined) return known + START_WINDOW_MS;
-    return now + START_WINDOW_MS * (1 + Math.floor((leaving - count - 1) / max));
+    // Each full round of attempts begins a minute after the one before it.
+    const round = Math.floor((place - 1) / max);
+    const free = max - this.count(now);
+    const leaving = place - round * max - free;
+    const begins = leaving <= 0 ? now : (this.#times[this.#first + leaving - 1] ?? now) + START_WINDOW_MS;
+    return begins + round * START_WINDOW_MS;
   }
 }

@@ -39,9 +39,30 @@ describe("the window of starts", () => {
     expect(window.count(10_000 + START_WINDOW_MS)).toBe(2);
   });
 
-  it("tells the moment of later places: after those that began, a minute for each full round", () => {
+  it("tells the moment of later places: a minute after the one that is so many places before it", () => {
     const window = new StartWindow([10_000, 20_000]);
-    expect([1, 2, 3, 4].map((place) => window.startAt(2, place, 30_000))).toEqual([70_000, 80_000, 90_000, 90_000]);
+    expect([1, 2, 3, 4].map((place) => window.startAt(2, place, 30_000))).toEqual([70_000, 80_000, 130_000, 140_000]);
+    expect([1, 2, 3, 4].map((place) => window.startAt(3, place, 30_000))).toEqual([30_000, 70_000, 80_000, 90_000]);
+  });
+
+  it("tells of each place when it does begin, if all begin as soon as they may", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.array(fc.integer({ min: 1, max: 60_000 }), { maxLength: 8 }),
+        fc.integer({ min: 1, max: 20 }),
+        (max, before, places) => {
+          const window = new StartWindow(before);
+          const told = Array.from({ length: places }, (_, place) => window.startAt(max, place + 1, 60_000));
+          const begun = told.map((at) => {
+            const next = window.startAt(max, 1, at);
+            window.add(next);
+            return next;
+          });
+          expect(told).toEqual(begun);
+        },
+      ),
+    );
   });
 
   it("waits for several to leave when the bound was lowered", () => {
