@@ -208,17 +208,20 @@ export class PredictiveScaler implements Scaler {
     kept: number,
   ): { readonly letGo: readonly string[]; readonly dueAt: number | null } {
     const replicas = observation.replicas.length;
-    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - kept);
+    // One that idles although jobs wait is about to get one of them.
+    const used = Math.max(kept, at.busy + at.queued);
+    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - used);
     const idle = longestIdleFirst(observation.replicas);
     if (idle.length === 0) return { letGo: [], dueAt: null };
-    const surplus = Math.max(0, replicas - Math.max(kept, replicasKept(memory.model, variant, at)));
+    const worthKeeping = Math.min(at.ceiling, replicasKept(memory.model, variant, at));
+    const surplus = Math.max(0, replicas - Math.max(used, worthKeeping));
     const calledOff = latestStartedFirst(observation.replicas).slice(0, surplus);
     const stayMs = Math.max(0, SHORT_START_S - memory.model.bootS) * 1000;
     const gone = idle.slice(0, surplus - calledOff.length).filter(({ since }) => observation.now - since >= stayMs);
     const letGo = [...calledOff, ...gone].map(({ id }) => id);
     const next = idle[gone.length];
     const left = replicas - letGo.length;
-    if (next === undefined || left <= kept) return { letGo, dueAt: null };
+    if (next === undefined || left <= used) return { letGo, dueAt: null };
     const until = Math.max(
       levelUntil(memory.model, variant, Math.min(LEVELS_MAX, left), at.now),
       secondsOf(memory, next.since) + Math.max(variant.timerS, stayMs / 1000),

@@ -4,7 +4,7 @@ import type { StoredDemand } from "#durable-objects/endpoint/demand-store";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { hasSeveralPods, hearRoom, holdRooms, isSilent, roomOf } from "#durable-objects/endpoint/pod-rooms";
 import { podsOf } from "#durable-objects/endpoint/pods-of-endpoint";
-import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
+import { soonStarting } from "#durable-objects/endpoint/queue-control";
 import { trialsWanted, verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import { newcomers, withReplacements } from "#durable-objects/endpoint/replacement";
 import type { PoolScaling } from "#durable-objects/endpoint/scaling";
@@ -72,22 +72,41 @@ function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): num
   return pool.lanes.includes("interactive") ? state.scaling.floor(now).replicas : 0;
 }
 
-/** Interactive jobs that run or may start now, and releases that a replica is to try. */
-function callsIn(state: EndpointState, { pool }: PoolScaling): number {
+/** Interactive jobs that run or may start soon, and releases that a replica is to try. */
+function callsIn(state: EndpointState, known: PoolScaling, now: number): number {
+  const { pool } = known;
   if (!pool.lanes.includes("interactive")) return 0;
-  const waiting = startsAreStopped(state) ? 0 : state.waiting.queued("interactive") + joinedFor(state, pool);
-  return state.runningIn("interactive") + waiting + verifyingNeed(state);
+  return state.runningIn("interactive") + waitingSoon(state, known, now).interactive + verifyingNeed(state);
 }
 
-/** Interactive jobs that run or may start now, and one replica for batch jobs that run or have waited for long enough. */
-function needOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
-  const isHeld = startsAreStopped(state);
-  const isOverdue = batchDueAt !== null && batchDueAt <= now && !isHeld && state.waiting.queued("batch") > 0;
-  const waiting = isHeld ? 0 : state.waiting.queued("interactive") + joinedFor(state, pool);
+/** Interactive jobs that run or may start soon, and one replica for batch jobs that run or have waited for long enough. */
+function needOf(state: EndpointState, known: PoolScaling, now: number): number {
+  const { pool, batchDueAt } = known;
+  const soon = waitingSoon(state, known, now);
+  const isOverdue = batchDueAt !== null && batchDueAt <= now && soon.batch > 0;
   return (
-    (pool.lanes.includes("interactive") ? state.runningIn("interactive") + waiting : 0) +
+    (pool.lanes.includes("interactive") ? state.runningIn("interactive") + soon.interactive : 0) +
     (pool.lanes.includes("batch") && (isOverdue || state.runningIn("batch") > 0) ? 1 : 0)
   );
+}
+
+/** Waiting jobs that a group's replicas take; what has joined the interactive ones counts as one of them. */
+export type WaitingByLane = Readonly<Record<Lane, number>>;
+
+export function waitingIn(state: EndpointState, { pool }: PoolScaling): WaitingByLane {
+  const { waiting } = state;
+  return {
+    interactive: pool.lanes.includes("interactive") ? waiting.queued("interactive") + joinedFor(state, pool) : 0,
+    batch: pool.lanes.includes("batch") ? waiting.queued("batch") : 0,
+  };
+}
+
+/** Of those the ones that may start soon enough to be worth a replica now: interactive jobs go first, on whichever pod. */
+export function waitingSoon(state: EndpointState, known: PoolScaling, now: number): WaitingByLane {
+  const { interactive, batch } = waitingIn(state, known);
+  const { jobs } = soonStarting(state, known, now);
+  const ahead = known.pool.lanes.includes("interactive") ? interactive : state.waiting.queued("interactive");
+  return { interactive: Math.min(interactive, jobs), batch: Math.min(batch, Math.max(0, jobs - ahead)) };
 }
 
 /**
@@ -110,17 +129,13 @@ function hasMachine({ cards }: EndpointState, { pods }: Pool): boolean {
   return pods.some(({ podId }) => cards.get(podId)?.length !== 0);
 }
 
-/** Jobs that run or may start now. Batch jobs count once the oldest has waited for longer than it may. */
-export function workOf(state: EndpointState, { pool, batchDueAt }: PoolScaling, now: number): number {
-  const isHeld = startsAreStopped(state);
+/** Jobs that run or may start soon. Batch jobs count once the oldest has waited for longer than it may. */
+export function workOf(state: EndpointState, known: PoolScaling, now: number): number {
+  const { pool, batchDueAt } = known;
+  const { interactive, batch } = waitingSoon(state, known, now);
   const isOverdue = batchDueAt !== null && batchDueAt <= now;
-  return pool.lanes.reduce(
-    (sum, lane) => {
-      const waits = !isHeld && (lane === "interactive" || isOverdue) ? state.waiting.queued(lane) : 0;
-      return sum + state.runningIn(lane) + waits;
-    },
-    isHeld ? 0 : joinedFor(state, pool),
-  );
+  const running = pool.lanes.reduce((sum, lane) => sum + state.runningIn(lane), 0);
+  return running + interactive + (isOverdue ? batch : 0);
 }
 
 /** Tells the pods, after this turn, when what the endpoint wants is no longer what they were told. */
@@ -197,7 +212,7 @@ function wishesOf(state: EndpointState, now: number): Map<PodId, PodWish> {
     const total = poolNumbers(state, known);
     const shares = shared(state, known, standings, total);
     let warmLeft = Math.min(total.needed, ownFloor(state, known, now));
-    const isCalled = total.needed > 0 && callsIn(state, known) > 0;
+    const isCalled = total.needed > 0 && callsIn(state, known, now) > 0;
     known.pool.pods.forEach(({ podId }, index) => {
       // A card is tried on the first pod that has one; on the first pod of all where none has said so yet.
       const here = state.cards.get(podId) ?? [];

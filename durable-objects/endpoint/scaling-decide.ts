@@ -6,10 +6,11 @@ import {
   type ScalerSettings,
   WAITING_SEEN_MAX,
 } from "#durable-objects/autoscaler/scaler";
-import { capacityIn, joinedFor, workOf } from "#durable-objects/endpoint/demand";
+import { earlier } from "#durable-objects/autoscaler/timed-stops";
+import { capacityIn, waitingIn, waitingSoon, workOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
-import { startsAreStopped } from "#durable-objects/endpoint/queue-control";
+import { soonStarting, startsAreStopped } from "#durable-objects/endpoint/queue-control";
 import { verifyingNeed } from "#durable-objects/endpoint/release-gate";
 import { drain } from "#durable-objects/endpoint/replica-life";
 import { type PoolScaling, startsForWorkOnly } from "#durable-objects/endpoint/scaling";
@@ -80,20 +81,52 @@ export function scalingDue(state: EndpointState, now: number): number | null {
 
 function decide(state: EndpointState, known: PoolScaling, ceiling: number, now: number): ScalerDecision {
   const told = settingsOf(state, known, ceiling, now);
-  const most = mostNow(state, known, told, now);
+  const late = startLater(state, known, now);
+  const most = mostNow(state, known, told, late, now);
   const settings = { ...told, ceiling: most };
+  const had = capacityIn(state, known).length;
   const said = known.scaler.decide(settings, observationOf(state, known, now));
   const isBound = most < ceiling && said.wanted >= most;
-  const why = startsAreStopped(state) ? NOTHING_MAY_START : ONLY_FOR_WORK;
-  const reason = forBatchJobs(state, known, said, told.floor, now) ?? said.reason;
   for (const id of said.letGo) {
     const replica = state.replicas.all().find((one) => one.id === id);
     if (replica !== undefined && mayLetGo(state, known, replica, settings.floor)) drain(state, replica);
   }
-  const isAbove = drainBeyond(state, known, ceiling) > 0;
-  const bound = isBound ? `${reason}; ${why}` : reason;
-  known.last = { ...said, reason: isAbove ? `max_replicas allows ${ceiling}` : bound };
+  drainBeyond(state, known, ceiling);
+  const forBatch = forBatchJobs(state, known, said, told.floor, now);
+  // Nothing is started, and nothing kept, for those who may not begin: whatever else the policy finds, that is the cause.
+  const isRate = late?.isFirst === true && said.wanted <= had;
+  const reasons = [
+    forBatch ?? (isRate ? null : said.reason),
+    late?.reason ?? null,
+    isBound && startsAreStopped(state) ? NOTHING_MAY_START : null,
+    isBound && startsForWorkOnly(known, now) && !startsAreStopped(state) ? ONLY_FOR_WORK : null,
+  ];
+  const reason = had > ceiling ? `max_replicas allows ${ceiling}` : reasons.filter((each) => each !== null).join("; ");
+  known.last = { ...said, reason, lookAgainAt: earlier(said.lookAgainAt, late?.moreAt ?? null) };
   return known.last;
+}
+
+/** Waiting jobs that starts_per_minute_max lets begin too late for a replica of now. */
+interface StartLater {
+  readonly reason: string;
+  /** Interactive ones are among them, or the group takes none: then all who may begin earlier are here already. */
+  readonly isFirst: boolean;
+  /** When one of them is worth a replica by time alone, Unix ms. */
+  readonly moreAt: number | null;
+}
+
+/** @returns null: all that wait may start soon, or none may at all */
+function startLater(state: EndpointState, known: PoolScaling, now: number): StartLater | null {
+  if (startsAreStopped(state)) return null;
+  const { moreAt } = soonStarting(state, known, now);
+  if (moreAt === null) return null;
+  const all = waitingIn(state, known);
+  const soon = waitingSoon(state, known, now);
+  const [first = "interactive"] = known.pool.lanes;
+  const [waiting, starting] = [all.interactive + all.batch, soon.interactive + soon.batch];
+  if (starting === waiting) return null;
+  const reason = `starts_per_minute_max lets ${starting === 0 ? "none" : starting} of ${waiting} waiting jobs start soon`;
+  return { reason, isFirst: soon[first] < all[first], moreAt };
 }
 
 /** To a policy, what batch jobs get is a warm floor. @returns why it is there, where it is not one; null: as the policy says */
@@ -115,14 +148,17 @@ const NOTHING_MAY_START = "no job may start for now, so no replica is started";
 
 /**
  * How many replicas there may be now: once a pod has taken one back, no more than there are, or there is work for. While
- * the queue is paused or its budget used up, jobs that come are none: a replica started for them would only cost.
+ * the queue is paused or its budget used up, jobs that come are none: a replica started for them would only cost. While
+ * jobs wait for starts_per_minute_max, no more than there is work for: one that comes now begins after all of those.
  */
 function mostNow(
   state: EndpointState,
   known: PoolScaling,
   { floor, ceiling }: Pick<ScalerSettings, "floor" | "ceiling">,
+  late: StartLater | null,
   now: number,
 ): number {
+  if (late?.isFirst) return Math.min(ceiling, Math.max(floor, workOf(state, known, now)));
   if (!startsForWorkOnly(known, now) && !startsAreStopped(state)) return ceiling;
   return Math.min(ceiling, Math.max(floor, capacityIn(state, known).length, workOf(state, known, now)));
 }
@@ -182,16 +218,12 @@ function batchDueAt(state: EndpointState, { pool }: PoolScaling): number | null 
 }
 
 function observationOf(state: EndpointState, known: PoolScaling, now: number): ScalerObservation {
-  const { pool } = known;
   const { waiting } = state;
-  // What may not start for now needs no machine.
-  const isHeld = startsAreStopped(state);
-  const total =
-    isHeld || !pool.lanes.includes("interactive") ? 0 : waiting.queued("interactive") + joinedFor(state, pool);
-  const seen = total === 0 ? [] : waiting.arrivals("interactive", WAITING_SEEN_MAX);
+  // What may not start soon needs no machine.
+  const { interactive: total, batch: batchWaiting } = waitingSoon(state, known, now);
+  const seen = total === 0 ? [] : waiting.arrivals("interactive", Math.min(total, WAITING_SEEN_MAX));
   // Of those further back only the number is at hand: they count as coming after the ones in front.
   const rest = Array.from({ length: Math.min(total, WAITING_SEEN_MAX) - seen.length }, () => seen.at(-1) ?? now);
-  const batchWaiting = isHeld || !pool.lanes.includes("batch") ? 0 : waiting.queued("batch");
   const lanes = new Map(
     Array.from(state.running.values(), ({ replicaId, lane, beganAt }) => [replicaId, { lane, beganAt }]),
   );

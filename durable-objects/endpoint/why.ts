@@ -98,7 +98,7 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     etaMs: eta,
     paused: state.pause,
     budget: budgetHold(state, now),
-    rate: rateHold(state, now),
+    rate: rateFacts(state, place, eta, now),
     replicas: {
       ready: ready.length,
       idle: idle.length,
@@ -127,6 +127,14 @@ function factsOf(state: EndpointState, job: QueuedJob, place: number, eta: numbe
     regions: config?.settings.regions ?? [],
     job: { availableAt: job.availableAt, avoid: job.avoid, lastError: lastErrorOf(job) },
   };
+}
+
+/** The bound on the starts of a minute, where it is what the job waits for the longest. */
+function rateFacts(state: EndpointState, place: number, eta: number | null, now: number): WaitFacts["rate"] {
+  const next = rateHold(state, now);
+  if (next !== null) return { ...next, isAhead: false };
+  const own = rateHold(state, now, place);
+  return own === null || (eta !== null && own.until < now + eta) ? null : { ...own, isAhead: true };
 }
 
 function otherBuild(

@@ -1,4 +1,4 @@
-/** How many attempts may start within a minute: a window over the latest grants of leases. */
+/** How many attempts may start within a minute, by a window over the latest grants of leases; and what that lets be at work. */
 
 /** A start counts for this long. */
 export const START_WINDOW_MS = 60_000;
@@ -43,4 +43,30 @@ export class StartWindow {
     const begins = leaving <= 0 ? now : (this.#times[this.#first + leaving - 1] ?? now) + START_WINDOW_MS;
     return begins + round * START_WINDOW_MS;
   }
+}
+
+export interface RateOutlook {
+  /** When each waiting job may begin at the earliest, Unix ms, ascending. */
+  readonly startsAt: readonly number[];
+  /** When each job at work should end, Unix ms, in any order. */
+  readonly endsAt: readonly number[];
+  /** How long a job takes. */
+  readonly serviceMs: number;
+}
+
+/**
+ * How many jobs are at work at once at most, if each waiting one begins as soon as it may: replicas beyond that would idle.
+ * @returns no fewer than are at work now
+ */
+export function mostAtWork({ startsAt, endsAt, serviceMs }: RateOutlook): number {
+  const ends = endsAt.toSorted((a, b) => a - b);
+  let most = ends.length;
+  let ended = 0;
+  let over = 0;
+  for (const [index, at] of startsAt.entries()) {
+    while ((ends[ended] ?? Number.POSITIVE_INFINITY) <= at) ended += 1;
+    while (over < index && (startsAt[over] ?? 0) + serviceMs <= at) over += 1;
+    most = Math.max(most, ends.length - ended + index + 1 - over);
+  }
+  return most;
 }

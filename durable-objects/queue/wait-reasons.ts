@@ -14,8 +14,8 @@ export interface WaitFacts {
   readonly paused: { readonly since: number; readonly reason: string | null } | null;
   /** The day's GPU time is used up. */
   readonly budget: { readonly maxS: number; readonly until: number } | null;
-  /** As many attempts have started within the minute as may. */
-  readonly rate: { readonly max: number; readonly until: number } | null;
+  /** As many attempts have started within the minute as may, or `isAhead`: will have with those before this one. */
+  readonly rate: { readonly max: number; readonly until: number; readonly isAhead: boolean } | null;
   readonly replicas: {
     /** Ready, and not on their way out. */
     readonly ready: number;
@@ -103,7 +103,7 @@ export function waitSummary(reasons: readonly WaitReason[], etaMs: number | null
   return `${first.detail}${more}${when}`;
 }
 
-function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
+function switched({ paused, budget, rate, place }: WaitFacts): WaitReason[] {
   const reasons: WaitReason[] = [];
   if (paused !== null) {
     const why = paused.reason === null ? "" : ` (${paused.reason})`;
@@ -115,11 +115,23 @@ function switched({ paused, budget, rate }: WaitFacts): WaitReason[] {
     reasons.push({ code: "budget_exhausted", detail, until: iso(budget.until) });
   }
   if (rate !== null) {
-    const attempts = rate.max === 1 ? "1 attempt has" : `${rate.max} attempts have`;
-    const detail = `${attempts} started within the last minute, which is as many as starts_per_minute_max allows.`;
-    reasons.push({ code: "rate_limited", detail, until: iso(rate.until) });
+    reasons.push({ code: "rate_limited", detail: bounded(rate, place), until: iso(rate.until) });
   }
   return reasons;
+}
+
+function bounded({ max, isAhead }: NonNullable<WaitFacts["rate"]>, place: number): string {
+  if (isAhead) {
+    const attempts = max === 1 ? "1 attempt" : `${max} attempts`;
+    return `No more than ${attempts} may start within a minute (starts_per_minute_max), and ${jobs(place - 1)} before this one.`;
+  }
+  const attempts = max === 1 ? "1 attempt has" : `${max} attempts have`;
+  return `${attempts} started within the last minute, which is as many as starts_per_minute_max allows.`;
+}
+
+/** No replica could start a job for now, and none is asked for. */
+function isHeld({ paused, budget, rate }: WaitFacts): boolean {
+  return paused !== null || budget !== null || (rate !== null && !rate.isAhead);
 }
 
 function capacity(facts: WaitFacts): WaitReason[] {
@@ -129,7 +141,7 @@ function capacity(facts: WaitFacts): WaitReason[] {
   }
   const lane = batchLane(facts);
   if (lane !== null && starting === null) return [lane];
-  if (lane === null && idle > 0 && idle >= facts.place) return [];
+  if (lane === null && idle > 0 && (idle >= facts.place || isHeld(facts))) return [];
   const reasons: WaitReason[] = [];
   if (ready > 0) reasons.push(busyHere(facts));
   const short = shortage(facts);
@@ -137,7 +149,7 @@ function capacity(facts: WaitFacts): WaitReason[] {
   if (ready === 0) reasons.push(...short);
   if (starting !== null) reasons.push(startingUp(facts, starting));
   if (ready > 0) reasons.push(...short);
-  if (reasons.length > 0) return reasons;
+  if (reasons.length > 0 || (isHeld(facts) && facts.replicas.max > 0)) return reasons;
   return [facts.replicas.max > 0 ? requested() : allElsewhere(facts)];
 }
 

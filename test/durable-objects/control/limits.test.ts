@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isExhausted, msOnDay, nextUtcDay, spentMore, usedTodayMs, utcDay } from "#durable-objects/queue/daily-budget";
 import { etaMs } from "#durable-objects/queue/eta";
-import { START_WINDOW_MS, StartWindow } from "#durable-objects/queue/start-rate";
+import { mostAtWork, START_WINDOW_MS, StartWindow } from "#durable-objects/queue/start-rate";
 
 const DAY_MS = 86_400_000;
 
@@ -82,6 +82,32 @@ describe("the window of starts", () => {
     expect(window.count(START_WINDOW_MS + 9_000)).toBe(999);
     window.add(START_WINDOW_MS + 9_001);
     expect(window.count(START_WINDOW_MS + 9_001)).toBe(999);
+  });
+});
+
+describe("what a bound on starts lets be at work at once", () => {
+  it.each([
+    ["what is at work, if nothing may begin", { startsAt: [], endsAt: [5, 9] }, 2],
+    ["all that may begin at the same time", { startsAt: [0, 0, 0], endsAt: [] }, 3],
+    ["one, if each ends before the next begins", { startsAt: [0, 10, 20, 30], endsAt: [] }, 1],
+    ["those whose times overlap", { startsAt: [0, 4, 8, 12, 16], endsAt: [] }, 3],
+    ["those that end later than the next begins, too", { startsAt: [6, 6], endsAt: [5, 9] }, 3],
+    ["what is at work already, if it ends before more may begin", { startsAt: [20], endsAt: [5, 9, 9] }, 3],
+  ])("is %s", (_, { startsAt, endsAt }, most) => {
+    expect(mostAtWork({ startsAt, endsAt, serviceMs: 10 })).toBe(most);
+  });
+
+  it("is never more than begin or work, nor fewer than work, however long jobs take", () => {
+    const times = fc.array(fc.nat(100), { maxLength: 20 });
+    fc.assert(
+      fc.property(times, times, fc.nat(50), (starts, endsAt, serviceMs) => {
+        const startsAt = starts.toSorted((a, b) => a - b);
+        const most = mostAtWork({ startsAt, endsAt, serviceMs });
+        expect(most).toBeGreaterThanOrEqual(endsAt.length);
+        expect(most).toBeLessThanOrEqual(endsAt.length + startsAt.length);
+        expect(mostAtWork({ startsAt, endsAt, serviceMs: serviceMs + 1 })).toBeGreaterThanOrEqual(most);
+      }),
+    );
   });
 });
 

@@ -106,10 +106,29 @@ describe("the reasons of a wait", () => {
       {
         paused: { since: NOW - 1_000, reason: "night" },
         budget: { maxS: 5, until: NOW + 9_000 },
-        rate: { max: 2, until: NOW + 8_000 },
+        rate: { max: 2, until: NOW + 8_000, isAhead: false },
         job: { availableAt: NOW + 2_000, avoid: null, lastError: "out_of_memory: no" },
       },
       ["paused", "budget_exhausted", "rate_limited", "all_slots_busy", "retry_backoff"],
+    ],
+    [
+      "its place is beyond the idle ones, but none of those may start a job either",
+      {
+        place: 58,
+        rate: { max: 2, until: NOW + 8_000, isAhead: false },
+        replicas: replicas({ ready: 4, idle: 2, idleNodes: [here] }),
+      },
+      ["rate_limited"],
+    ],
+    [
+      "none is there, nor asked for before the minute is over",
+      { replicas: none, rate: { max: 2, until: NOW + 8_000, isAhead: false } },
+      ["rate_limited"],
+    ],
+    [
+      "those before it are as many as may start, and a replica for them comes",
+      { place: 3, replicas: replicas({ ready: 0, starting }), rate: { max: 2, until: NOW + 60_000, isAhead: true } },
+      ["rate_limited", "replica_starting"],
     ],
     [
       "only its backoff",
@@ -207,7 +226,9 @@ describe("the reasons of a wait", () => {
     [1, "1 attempt has started"],
     [2, "2 attempts have started"],
   ])("counts %i in words", (max, words) => {
-    const [first] = waitReasons({ ...FACTS, rate: { max, until: NOW + 8_000 } });
+    const ahead = { ...FACTS, place: 4, rate: { max, until: NOW + 8_000, isAhead: true } };
+    expect(waitReasons(ahead)[0]?.detail).toContain(`${max === 1 ? "1 attempt" : "2 attempts"} may start within`);
+    const [first] = waitReasons({ ...FACTS, rate: { max, until: NOW + 8_000, isAhead: false } });
     expect(first?.detail).toContain(words);
   });
 });

@@ -7,6 +7,7 @@ import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
 import { RequestCountScaler } from "#durable-objects/autoscaler/request-count";
 import type { ScalerObservation } from "#durable-objects/autoscaler/scaler";
 import { EndpointHarness, type FakeReplica } from "../queue/endpoint-harness.ts";
+import { ScaledWorld } from "./scaled-world.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -159,6 +160,66 @@ describe("a queue that starts nothing", () => {
     expect(world.core.demand()?.wanted).toBe(1);
     world.call((core) => core.resumeQueue(world.workspaceId));
     expect(world.core.demand()?.wanted).toBe(3);
+  });
+});
+
+describe("a bound on the starts of a minute", () => {
+  /** Forty jobs at once, two of which may start in a minute, on replicas that are ready within 8 s and take 5 s for a job. */
+  function bounded(policy: ScalingPolicy) {
+    const world = new ScaledWorld({
+      settings: { policy, max_replicas: 10, starts_per_minute_max: 2 },
+      slots: 10,
+      bootMs: 8_000,
+      serviceMs: { interactive: 5_000, batch: 5_000 },
+      seed: 3,
+    });
+    for (let job = 0; job < 40; job += 1) world.submit("interactive");
+    return world;
+  }
+
+  it.each<ScalingPolicy>(["predictive", "queue_delay", "request_count"])(
+    "is what replicas are started and kept for, not the jobs that may start only later: %s",
+    (policy) => {
+      const world = bounded(policy);
+      const most: number[] = [];
+      for (let second = 0; second < 25 * 60; second += 1) {
+        world.run(1_000);
+        most.push(world.replicas);
+        const { wanted, replicas, waiting, reason } = scalingOf(world.endpoint, 1);
+        expect(wanted).toBeLessThanOrEqual(2);
+        expect(replicas.starting + replicas.idle + replicas.busy).toBeLessThanOrEqual(2);
+        if (waiting.interactive > 2) expect(reason).toContain("starts_per_minute_max lets");
+      }
+      expect(Math.max(...most)).toBe(2);
+      expect(world.waits.interactive).toHaveLength(40);
+      // Two a minute, nearly as early as they may: twenty minutes for all of them.
+      expect(Math.max(...world.waits.interactive)).toBeLessThan(20 * MINUTE);
+    },
+  );
+
+  it("lets those go that it leaves idle for longer than a start takes, and has them again when it lets more jobs start", () => {
+    const world = bounded("predictive");
+    world.run(30_000);
+    expect(scalingOf(world.endpoint)).toMatchObject({ wanted: 0, replicas: { starting: 0, idle: 0, busy: 0 } });
+    expect(scalingOf(world.endpoint).reason).toBe("0: starts_per_minute_max lets none of 38 waiting jobs start soon");
+    world.run(90_000);
+    expect(world.waits.interactive.map((ms) => Math.floor(ms / 10_000))).toEqual([0, 0, 6, 6]);
+    expect(world.gpuMs).toBeLessThan(60_000);
+  });
+
+  it("is reached where jobs take longer: there are as many replicas as it lets be at work at once", () => {
+    const world = new ScaledWorld({
+      settings: { policy: "request_count", max_replicas: 20, starts_per_minute_max: 6 },
+      slots: 20,
+      bootMs: 8_000,
+      serviceMs: { interactive: 16_000, batch: 16_000 },
+      seed: 3,
+    });
+    for (let job = 0; job < 60; job += 1) world.submit("interactive");
+    world.run(9 * MINUTE);
+    expect(world.replicas).toBeLessThanOrEqual(6);
+    world.run(MINUTE);
+    expect(world.waits.interactive).toHaveLength(60);
   });
 });
 
