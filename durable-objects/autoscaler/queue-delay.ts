@@ -29,7 +29,11 @@ export class QueueDelayScaler implements Scaler {
     const lateAt = firstOnTime === undefined ? null : firstOnTime + delayMs;
     const reason = (): string => {
       if (stops.letGo.length > 0) return idleFor(timeoutMs);
-      const load = `${late} jobs that wait ${delayMs / 1000} s or more`;
+      const seconds = `${delayMs / 1000} s or more`;
+      const load =
+        late > seenLate
+          ? `${late} jobs, the first ${seenLate} of which wait ${seconds}`
+          : `${late} jobs that wait ${seconds}`;
       if (needed > settings.ceiling) return `${load}, and ${NO_MORE_ALLOWED}`;
       if (wanted <= replicas.length) return `enough for ${load}`;
       if (needed < settings.floor) return `the warm floor is ${settings.floor}`;

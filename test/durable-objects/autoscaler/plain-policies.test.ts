@@ -79,7 +79,10 @@ describe("queue_delay", () => {
 
   it("takes those it is not shown to wait as long as the last it is shown", () => {
     const since = Array.from({ length: 300 }, () => START - 10_000);
-    expect(decide("queue_delay", { ceiling: 400 }, { waiting: since }).wanted).toBe(300);
+    expect(decide("queue_delay", { ceiling: 400 }, { waiting: since })).toMatchObject({
+      wanted: 300,
+      reason: "300 jobs, the first 256 of which wait 4 s or more",
+    });
   });
 
   it("keeps the floor and says so", () => {
