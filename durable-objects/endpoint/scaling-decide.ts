@@ -42,9 +42,16 @@ export function decideScaling(state: EndpointState, now: number): void {
     known.ceiling = Math.max(0, config.settings.max_replicas - taken);
     const had = capacityIn(state, known).length;
     const before = targetOf(known, had);
+    const stood = targetOf(known, known.had ?? had);
     const decision = decide(state, known, known.ceiling, now);
-    const after = targetOf(known, capacityIn(state, known).length);
-    if (after !== before || reason === null) reason = worded(scaling.pools, known, decision.reason);
+    const have = capacityIn(state, known).length;
+    const after = targetOf(known, have);
+    if (after !== before || reason === null) {
+      const isPolicy = have !== had || decision.wanted > had;
+      const news = isPolicy || known.had === null ? null : withoutPolicy(stood, after, had - known.had);
+      reason = worded(scaling.pools, known, news === null ? decision.reason : `${news}; ${decision.reason}`);
+    }
+    known.had = have;
     to += after;
     taken += Math.max(after, 0);
   }
@@ -54,6 +61,20 @@ export function decideScaling(state: EndpointState, now: number): void {
   const due = scalingDue(state, now);
   if (due !== null) state.due(due);
 }
+
+/**
+ * Why the number is another one though the policy neither starts replicas nor lets any go: crashes, stops by hand, late
+ * starts, starts that are called off before they began.
+ * @param stood the number as of the last decision
+ * @param more how many have come since; negative: have gone
+ */
+function withoutPolicy(stood: number, now: number, more: number): string | null {
+  if (now === stood) return null;
+  if (now > stood) return `${replicas(now - stood)} more than before`;
+  return more < 0 ? `${replicas(-more)} fewer than before` : `${replicas(stood - now)} fewer asked for`;
+}
+
+const replicas = (count: number): string => (count === 1 ? "1 replica" : `${count} replicas`);
 
 /** Says which lane's replicas a reason is about, where lanes have their own. */
 export function worded(pools: readonly PoolScaling[], { pool }: PoolScaling, reason: string): string {

@@ -53,6 +53,8 @@ export interface PoolScaling {
   serviceMs: number | null;
   /** The last decision; null before the first since this object woke. */
   last: ScalerDecision | null;
+  /** How many replicas there were after it; null before the first. */
+  had: number | null;
   /** How many replicas there may be here as of then: what the settings allow, less what other lanes have; 0 before it. */
   ceiling: number;
   /** When a pod last took back a replica that idled; null: it has not lately. */
@@ -143,6 +145,7 @@ export class EndpointScaling {
         serviceMs,
         takenBackAt: takenBackAt ?? null,
         last: null,
+        had: null,
         ceiling: 0,
         batchDueAt: null,
       };

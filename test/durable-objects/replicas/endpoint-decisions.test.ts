@@ -281,6 +281,25 @@ describe("decisions", () => {
     expect(world.db.exec("SELECT count(*) AS kept FROM scaling_decisions")).toEqual([{ kept: SCALING_DECISIONS_KEPT }]);
   });
 
+  it("say that replicas are gone, have come late, or are not asked for any more, where no policy has decided that", () => {
+    const world = new EndpointHarness({ max_replicas: 4, idle_timeout_s: 3_600 });
+    const reasons = () => scalingOf(world).decisions.map(({ reason }) => reason);
+    const warm = (count: number) =>
+      world.call((core) => core.warm(world.workspaceId, { replicas: count, forMs: 10_000 }, 1));
+    warm(2);
+    const [, crashed] = [started(world, 1_000), started(world, 1_000)];
+    world.pass(10_000);
+    world.call((core) =>
+      core.reportReplica(crashed.node, crashed.id, { state: "crashed", phases: [], error: "out of memory" }),
+    );
+    expect(reasons()[0]).toBe("2 -> 1: 1 replica fewer than before; enough for 0 jobs at 1 per replica");
+    started(world, 0);
+    expect(reasons()[0]).toBe("1 -> 2: 1 replica more than before; enough for 0 jobs at 1 per replica");
+    warm(4);
+    world.pass(10_000);
+    expect(reasons()[0]).toBe("4 -> 2: 2 replicas fewer asked for; enough for 0 jobs at 1 per replica");
+  });
+
   it("write nothing while the number stays, however many jobs run", () => {
     const world = new EndpointHarness({ policy: "predictive", min_replicas: 1, max_replicas: 1 });
     const replica = started(world);
