@@ -72,7 +72,8 @@ export class EndpointScaling {
   #config: StoredConfig | null = null;
   #pools: readonly PoolScaling[] | null = null;
   #hold: Hold | null | undefined;
-  #floor: Floor | null = null;
+  /** With the moment it was worked out at: a clock may be set back behind it. */
+  #floor: (Floor & { readonly from: number }) | null = null;
   #newest: StoredDecision | null | undefined;
   /** Something has happened since the last decision. */
   #isStale = true;
@@ -279,10 +280,10 @@ export class EndpointScaling {
   /** Settings, schedule and hand; the pods' own floors not included. */
   floor(now: number): Floor {
     const known = this.#floor;
-    if (known !== null && (known.until === null || known.until > now)) return known;
+    if (known !== null && known.from <= now && (known.until === null || known.until > now)) return known;
     if (this.#config === null) return { replicas: 0, until: null, by: "min_replicas" };
     const { min_replicas: minReplicas, warm_schedule: schedule } = this.#config.settings;
-    this.#floor = floorAt({ minReplicas, schedule, hold: this.hold }, now);
+    this.#floor = { ...floorAt({ minReplicas, schedule, hold: this.hold }, now), from: now };
     return this.#floor;
   }
 

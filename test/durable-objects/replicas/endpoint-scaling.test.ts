@@ -45,6 +45,21 @@ describe("the demand", () => {
     expect(wish(world)).toEqual([2, 2, 0]);
   });
 
+  it("has the floor of the hour, whatever hour it was while the clock was ahead", () => {
+    const saturday = { days: ["sat" as const], from: "00:00", to: "24:00", time_zone: "UTC", replicas: 2 };
+    const world = new EndpointHarness({ max_replicas: 3, warm_schedule: [saturday] });
+    const floorAt = (at: string) => {
+      world.now = Date.parse(at);
+      world.ring();
+      const reply = world.core.scaling(world.workspaceId, 1);
+      return reply.ok ? reply.scaling.floor : reply.code;
+    };
+    expect(floorAt("2027-01-22T12:00:00Z")).toBe(0);
+    expect(floorAt("2027-01-23T12:00:00Z")).toBe(2);
+    expect(floorAt("2027-01-22T12:01:00Z")).toBe(0);
+    expect(floorAt("2027-01-23T00:00:00Z")).toBe(2);
+  });
+
   it("has a version that grows, so that an older one can be told from a newer one", () => {
     const world = new EndpointHarness({ max_replicas: 3 });
     const versions = [1, 2, 3].map(() => {
