@@ -23,7 +23,7 @@ import type {
   ScalerSettings,
 } from "./scaler.ts";
 import { LEVELS_MAX } from "./staffing.ts";
-import { earlier, latestStartedFirst, longestIdleFirst, timedStops } from "./timed-stops.ts";
+import { earlier, idleMs, latestStartedFirst, longestIdleFirst, SET_BACK_MS_MIN, timedStops } from "./timed-stops.ts";
 import { DEFAULT_VARIANT, VARIANTS, type Variant } from "./variants.ts";
 
 /** Replicas that are looked at one by one when a start is considered; more serve as well, unlooked at. */
@@ -147,10 +147,16 @@ export class PredictiveScaler implements Scaler {
     return text;
   }
 
-  /** The memory, which begins with the first word. */
+  /**
+   * The memory, which begins with the first word. Told late, a moment counts as the latest before it; where the clock was set
+   * back, time goes on from there, and the latest moment counts as now.
+   */
   #remember(atMs: number): PredictiveMemory {
     this.#memory ??= new PredictiveMemory(atMs);
-    return this.#memory;
+    const memory = this.#memory;
+    const aheadMs = memory.originMs + memory.at * 1000 - atMs;
+    if (aheadMs >= SET_BACK_MS_MIN) memory.originMs -= aheadMs;
+    return memory;
   }
 
   #describe(
@@ -169,7 +175,7 @@ export class PredictiveScaler implements Scaler {
     let seen = 0;
     for (const { state, since, lane } of observation.replicas) {
       if (state !== "busy" || seen === freeInS.length) continue;
-      const elapsedS = (observation.now - since) / 1000;
+      const elapsedS = Math.max(0, observation.now - since) / 1000;
       // Batch jobs are taken to be of the same kind, only longer or shorter.
       const scale = lane === "batch" ? batchServiceS / model.serviceS : 1;
       freeInS[seen++] = scale * model.busyFor(elapsedS / scale);
@@ -178,13 +184,13 @@ export class PredictiveScaler implements Scaler {
     at.bootS = model.bootS;
     for (const { state, since } of observation.replicas) {
       if (state !== "starting" || seen === freeInS.length) continue;
-      const elapsedS = (observation.now - since) / 1000;
+      const elapsedS = Math.max(0, observation.now - since) / 1000;
       freeInS[seen++] = elapsedS < model.bootS ? model.bootS - elapsedS : model.bootS / 8;
       at.bootS = Math.max(at.bootS, elapsedS);
     }
     at.booting = seen - at.busy;
     at.idle = Math.min(idle.length, freeInS.length - seen);
-    at.idleYoung = idle.filter(({ since }) => observation.now - since < variant.timerS * 1000).length;
+    at.idleYoung = idle.filter((one) => idleMs(one, observation.now) < variant.timerS * 1000).length;
     at.now = now;
     at.queued = observation.waitingTotal;
     at.floor = floor;
@@ -217,14 +223,14 @@ export class PredictiveScaler implements Scaler {
     const surplus = Math.max(0, replicas - Math.max(used, worthKeeping));
     const calledOff = latestStartedFirst(observation.replicas).slice(0, surplus);
     const stayMs = Math.max(0, SHORT_START_S - memory.model.bootS) * 1000;
-    const gone = idle.slice(0, surplus - calledOff.length).filter(({ since }) => observation.now - since >= stayMs);
+    const gone = idle.slice(0, surplus - calledOff.length).filter((one) => idleMs(one, observation.now) >= stayMs);
     const letGo = [...calledOff, ...gone].map(({ id }) => id);
     const next = idle[gone.length];
     const left = replicas - letGo.length;
     if (next === undefined || left <= used) return { letGo, dueAt: null };
     const until = Math.max(
       levelUntil(memory.model, variant, Math.min(LEVELS_MAX, left), at.now),
-      secondsOf(memory, next.since) + Math.max(variant.timerS, stayMs / 1000),
+      Math.min(at.now, secondsOf(memory, next.since)) + Math.max(variant.timerS, stayMs / 1000),
     );
     const dueAt = until > at.now && Number.isFinite(until) ? clockMs(memory, until, observation.now) : null;
     return { letGo, dueAt };
@@ -381,7 +387,7 @@ function clockMs(memory: PredictiveMemory, seconds: number, nowMs: number): numb
   return Math.max(Math.floor(nowMs) + 1, Math.ceil(memory.originMs + seconds * 1000));
 }
 
-/** Seconds of the memory's own time; never before what it was last told, whatever the clock does. */
+/** Seconds of the memory's own time; never before what it was last told. */
 function secondsOf(memory: PredictiveMemory, atMs: number): number {
   return Math.max(memory.at, (atMs - memory.originMs) / 1000);
 }

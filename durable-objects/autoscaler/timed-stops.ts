@@ -1,6 +1,12 @@
 /** Which idle replicas go because they have been idle for too long, and when the next one would. */
 import type { ScalerObservation, ScalerReplica } from "./scaler.ts";
 
+/**
+ * A clock that is back by less than this was put right a little, or a moment is told late: what seems to lie ahead is now.
+ * By more, it was ahead before and nobody knows how long ago that was.
+ */
+export const SET_BACK_MS_MIN = 10_000;
+
 export interface TimedStops {
   readonly letGo: readonly string[];
   /** When the next one is due; null when none is. */
@@ -15,11 +21,15 @@ export function timedStops(observation: ScalerObservation, timeoutMs: number, sp
   const letGo: string[] = [];
   for (const replica of longestIdleFirst(observation.replicas)) {
     if (letGo.length >= spare) break;
-    const dueAt = replica.since + timeoutMs;
-    if (dueAt > observation.now) return { letGo, dueAt };
+    if (idleMs(replica, observation.now) < timeoutMs) return { letGo, dueAt: replica.since + timeoutMs };
     letGo.push(replica.id);
   }
   return { letGo, dueAt: null };
+}
+
+/** For how long it has been idle; Infinity where the clock was set back meanwhile, or it would stay until that is made up. */
+export function idleMs({ since }: ScalerReplica, now: number): number {
+  return since - now >= SET_BACK_MS_MIN ? Number.POSITIVE_INFINITY : Math.max(0, now - since);
 }
 
 export function longestIdleFirst(replicas: readonly ScalerReplica[]): ScalerReplica[] {

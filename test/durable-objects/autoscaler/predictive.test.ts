@@ -432,6 +432,93 @@ function torn(text: string) {
     .map(([from, length, put]) => text.slice(0, from) + put + text.slice(from + length));
 }
 
+/** Told of a job of 4 s each 100 s, and of one more while its clock is ahead by so much. */
+function toldAhead(aheadMs: number): PredictiveScaler {
+  const scaler = new PredictiveScaler(null);
+  for (let job = 0; job < 5; job++) scaler.note({ type: "booted", at: START, bootMs: 20_000 });
+  for (let at = START; at < START + 5_000_000; at += 100_000) {
+    scaler.note({ type: "arrived", at, lane: "interactive" });
+    scaler.note({ type: "finished", at: at + 4_000, lane: "interactive", busyMs: 4_000 });
+  }
+  scaler.note({ type: "arrived", at: START + 5_000_000 + aheadMs, lane: "interactive" });
+  return scaler;
+}
+
+describe("a clock that is set back", () => {
+  const DAY_MS = 86_400_000;
+  const now = START + 5_010_000;
+
+  it.each(["kept", "restarted"])("keeps no replica until it is as late again, %s", (memory) => {
+    const told = toldAhead(DAY_MS);
+    const scaler = memory === "kept" ? told : new PredictiveScaler(told.save());
+    const idle = [replica(0, "idle", now)];
+    expect(scaler.decide(SETTINGS, observed({ now, replicas: idle })).letGo).toEqual([]);
+    expect(scaler.decide(SETTINGS, observed({ now: now + 3_600_000, replicas: idle })).letGo).toEqual(["r0"]);
+  });
+
+  it.each([60_000, 3_600_000, DAY_MS])("makes no rush of the jobs that come after it, %i ms", (aheadMs) => {
+    const scaler = toldAhead(aheadMs);
+    const wanted = Array.from({ length: 30 }, (_, job) => {
+      const at = now + job * 100_000;
+      scaler.note({ type: "arrived", at, lane: "interactive" });
+      return scaler.decide(SETTINGS, observed({ now: at, replicas: [replica(0, "busy", at)] })).wanted;
+    });
+    expect(Math.max(...wanted)).toBe(1);
+  });
+
+  it("forgets nothing of what was learned", () => {
+    const [before, after] = [toldAhead(0), toldAhead(DAY_MS)].map((scaler) => {
+      scaler.note({ type: "arrived", at: now + 100_000, lane: "interactive" });
+      return JSON.parse(scaler.save());
+    });
+    const { boots, services, serviceTimes } = before;
+    expect(after).toMatchObject({ boots, services, serviceTimes });
+    expect(after.originMs + after.at * 1_000).toBe(now + 100_000);
+  });
+
+  it("is no such thing when a moment is told late: it counts as the latest before it", () => {
+    const told = (lateMs: number) => {
+      const scaler = toldAhead(0);
+      scaler.note({ type: "arrived", at: now, lane: "interactive" });
+      scaler.note({ type: "arrived", at: now - lateMs, lane: "interactive" });
+      return scaler.save();
+    };
+    expect(told(9_000)).toBe(told(0));
+  });
+
+  it("lets a quiet day have passed where it stays ahead", () => {
+    const scaler = toldAhead(DAY_MS);
+    const later = now + DAY_MS + 3_600_000;
+    const idle = [replica(0, "idle", now + DAY_MS)];
+    expect(scaler.decide(SETTINGS, observed({ now: later, replicas: idle }))).toMatchObject({
+      wanted: 0,
+      letGo: ["r0"],
+    });
+  });
+
+  it.each(["predictive", "queue_delay", "request_count"] as const)(
+    "keeps none that has idled since a time still to come, %s",
+    (policy) => {
+      const decide = (since: number) =>
+        makeScaler(policy, null).decide(
+          { ...SETTINGS, policy, idleTimeoutMs: 60_000 },
+          observed({ now, replicas: [replica(0, "idle", since)] }),
+        );
+      expect(decide(now + DAY_MS)).toMatchObject({ letGo: ["r0"] });
+      expect(decide(now + 2_000)).toMatchObject({ letGo: [], lookAgainAt: now + 62_000 });
+    },
+  );
+
+  it("makes those that work or start no quicker and no slower than others", () => {
+    const decide = (since: number) => {
+      const scaler = toldAhead(0);
+      const replicas = [replica(0, "busy", since), replica(1, "starting", since)];
+      return scaler.decide(SETTINGS, observed({ now, replicas, waiting: Array(12).fill(now) })).wanted;
+    };
+    expect(decide(now + DAY_MS)).toBe(decide(now));
+  });
+});
+
 describe("what the predictive policy remembers", () => {
   it("fits into 16 kB after any traffic", () => {
     const sizes = [
