@@ -14,7 +14,7 @@ const SERVICE_S_BEFORE = 10;
 /** Durations of the last jobs, which stand for those of the next. */
 export const SERVICES_KEPT = 8;
 /** Starts of which the median counts. */
-const BOOTS_KEPT = 8;
+export const BOOTS_KEPT = 8;
 /** Weights of the newest duration and saving in their averages, once there are enough of them. */
 const SERVICE_WEIGHT = 1 / 32;
 const SAVED_WEIGHT = 1 / 30;

@@ -1,16 +1,23 @@
 /** All that the predictive policy remembers of one endpoint, and the same as text. */
 import * as z from "zod";
-import { DemandModel, RUNNING_MAX, SERVICES_KEPT } from "./demand-model.ts";
+import { BOOTS_KEPT, DemandModel, RUNNING_MAX, SERVICES_KEPT } from "./demand-model.ts";
 import { GAP_BINS } from "./gap-histogram.ts";
 import {
+  packAgo,
+  packNumbers,
   packQuantities,
   packRisingTimes,
+  packRun,
   packTimes,
   type TimeGrid,
+  unpackAgo,
+  unpackNumbers,
   unpackQuantities,
   unpackRisingTimes,
+  unpackRun,
   unpackTimes,
 } from "./packed-numbers.ts";
+import { fromFormBefore } from "./predictive-memory-before.ts";
 import { RecentArrivals } from "./recent-arrivals.ts";
 import { IN_TIME_MAX, OCCASIONS_KEPT, type Rhythm } from "./rhythm.ts";
 import { SERVICE_BINS } from "./service-times.ts";
@@ -18,13 +25,15 @@ import { ShadowFleet } from "./shadow-fleet.ts";
 import { LEVELS_MAX, rowOf, type Staffing, WINDOWS_BOOTS } from "./staffing.ts";
 import { VARIANTS } from "./variants.ts";
 
-/** Another form than this is not read: what was learned is learned again. */
-const FORM = 1;
+/** Another form than this and the one before is not read: what was learned is learned again. */
+const FORM = 2;
 /** Arrivals that are written down for the shadows' queues; a shadow that is further behind gives up on the older ones. */
 const ARRIVALS_WRITTEN_MAX = 128;
 /** Times are kept to a twentieth of a second, more coarsely where jobs or starts take minutes. */
 const UNIT_S = 0.05;
 const RISING_STEPS_MAX = 4_000;
+/** Of the costs of shadows, which differ by little. */
+const COST_DIGITS = 9;
 
 export class PredictiveMemory {
   /** Second 0 of all times here, in Unix ms. */
@@ -59,12 +68,18 @@ function newShadows(): ShadowFleet[] {
   return VARIANTS.map((variant) => new ShadowFleet(variant));
 }
 
+/** By what a variant does: costs of others are not its own. */
+const VARIANTS_WRITTEN = VARIANTS.map(
+  ({ gaps, windowIndex, timerS, caution }) => `${gaps ? "g" : ""}${windowIndex}/${timerS}/${caution}`,
+).join();
+
 const finite = z.number();
 const nonNegative = finite.min(0);
 const level = z.int().min(0).max(LEVELS_MAX);
+const times = z.string().max(3 * LEVELS_MAX);
 const Written = z.object({
   form: z.literal(FORM),
-  variants: z.literal(VARIANTS.map(({ name }) => name).join()),
+  variants: z.literal(VARIANTS_WRITTEN),
   originMs: finite,
   at: nonNegative,
   unit: finite.positive(),
@@ -77,7 +92,7 @@ const Written = z.object({
   targetS: finite.positive().nullable().default(null),
   batchServiceS: finite.positive().nullable(),
   asked: z.tuple([finite.positive(), nonNegative, nonNegative, nonNegative]),
-  boots: z.array(finite.positive()).max(64),
+  boots: z.array(finite.positive()).max(BOOTS_KEPT),
   services: z.tuple([nonNegative, finite.positive(), z.array(finite.positive()).length(SERVICES_KEPT)]),
   /** Missing in what was written before there was such a thing. */
   serviceTimes: z.tuple([z.int().min(0).max(SERVICE_BINS), z.string()]).default([0, ""]),
@@ -85,10 +100,10 @@ const Written = z.object({
   rates: z.array(nonNegative).length(3),
   rateAt: finite,
   ends: z.string().max(3 * RUNNING_MAX),
-  unusedSince: z.array(finite.nullable()).max(LEVELS_MAX),
-  gaps: z.array(z.tuple([z.int().min(0).max(GAP_BINS), z.string()])).max(LEVELS_MAX),
+  unusedSince: z.string(),
+  gaps: z.string(),
   savedPerNeed: z.string(),
-  untaken: z.array(finite).max(LEVELS_MAX),
+  untaken: z.string(),
   freeAt: z.string(),
   coldFreeAt: finite,
   /** Missing in what was written before there was such a thing. */
@@ -104,17 +119,23 @@ const Written = z.object({
       times: z.string(),
     })
     .default({ beganAt: null, peak: [0, 0], held: [0, 0], inTime: 0, periods: [], peaks: [], times: "" }),
-  sums: z.array(z.array(nonNegative).max(LEVELS_MAX + 1)).length(WINDOWS_BOOTS.length),
+  /** By window, then by number of replicas. */
+  sums: z.string(),
   staffedAt: finite,
   arrivals: z.tuple([z.int().min(0), z.string(), z.string()]),
   shadowsAt: finite,
+  /** Of each one when the busy ones end, for how long they are busy, when others are ready, since when they idle; head and costs. */
   shadows: z
-    .array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.int().min(0), nonNegative, nonNegative]))
+    .array(z.tuple([times, z.string(), times, times, z.int().min(0), nonNegative, nonNegative]))
     .length(VARIANTS.length),
 });
 type Written = z.infer<typeof Written>;
 
-/** As text of below 16 kB. Rounds: whoever goes on after saving reads what was written, to go on as a restart would. */
+/**
+ * As text of below 16 kB, whatever was learned: each part has a bound, of which those of levels' gaps (64 of 62 characters),
+ * of when replicas are free (4,224) and of the shadows (9 of 64 replicas, 5 each) are most. Rounds: whoever goes on after saving reads
+ * what was written, to go on as a restart would.
+ */
 export function writeMemory(memory: PredictiveMemory): string {
   const { model, arrivals } = memory;
   const { staffing } = model;
@@ -122,9 +143,10 @@ export function writeMemory(memory: PredictiveMemory): string {
   const grid: TimeGrid = { base: memory.at, unit };
   const levels = staffing.levels;
   const upTo = (row: Float64Array, count: number) => Array.from(row.subarray(0, count + 1));
+  const windows = WINDOWS_BOOTS.map((_, window) => window * (LEVELS_MAX + 1));
   const written: Written = {
     form: FORM,
-    variants: VARIANTS.map(({ name }) => name).join(),
+    variants: VARIANTS_WRITTEN,
     originMs: memory.originMs,
     at: memory.at,
     unit,
@@ -134,41 +156,37 @@ export function writeMemory(memory: PredictiveMemory): string {
     batchServiceS: memory.batchServiceS,
     asked: [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling],
     boots: model.recentBootS,
-    services: [model.services, short(model.serviceS), Array.from(model.recentServiceS, short)],
-    serviceTimes: packCounts(model.serviceTimes.counts),
+    services: [model.services, short(model.serviceS), Array.from(model.recentServiceS, (value) => short(value))],
+    serviceTimes: packBins(model.serviceTimes.counts),
     counts: [model.arrivals, model.startedAt, model.top, levels],
-    rates: Array.from(model.rates, short),
+    rates: Array.from(model.rates, (value) => short(value)),
     rateAt: model.rateAt,
     ends: packRisingTimes(model.ends, grid),
-    unusedSince: upTo(model.unusedSince, model.top)
-      .slice(1)
-      .map((since) => (Number.isFinite(since) ? cents(since) : null)),
-    gaps: Array.from({ length: model.top }, (_, index) => packCounts(gapsOf(model, index + 1))),
+    unusedSince: packAgo(upTo(model.unusedSince, model.top).slice(1), memory.at),
+    gaps: Array.from({ length: model.top }, (_, index) => packRun(gapsOf(model, index + 1))).join(""),
     savedPerNeed: packQuantities(upTo(model.savedPerNeed, model.top)),
-    untaken: upTo(staffing.untaken, levels).slice(1).map(short),
+    untaken: packNumbers(upTo(staffing.untaken, levels).slice(1)),
     freeAt: Array.from({ length: levels }, (_, index) => packRow(staffing, index + 1, grid)).join(""),
     coldFreeAt: cents(staffing.coldFreeAt),
     rhythm: writeRhythm(model.rhythm),
-    sums: WINDOWS_BOOTS.map((_, window) =>
-      Array.from(staffing.sums.subarray(window * (LEVELS_MAX + 1), window * (LEVELS_MAX + 1) + levels + 1), short),
-    ),
+    sums: windows.map((from) => packNumbers(upTo(staffing.sums.subarray(from), levels))).join(""),
     staffedAt: staffing.at,
     arrivals: packArrivals(arrivals, grid),
     shadowsAt: memory.shadows[0]?.at ?? 0,
     shadows: memory.shadows.map((shadow) => [
       packTimes(shadow.busyEnds, grid),
-      packTimes(shadow.busySince, grid),
+      packQuantities(shadow.busyEnds.map((end, index) => end - (shadow.busySince[index] ?? end))),
       packTimes(shadow.readyAt, grid),
       packTimes(shadow.idleSince, grid),
       shadow.head,
-      shadow.gpuS,
-      shadow.waitedS,
+      short(shadow.gpuS, COST_DIGITS),
+      short(shadow.waitedS, COST_DIGITS),
     ]),
   };
   return JSON.stringify(written);
 }
 
-/** @returns null when the text is nothing that writeMemory wrote, or was written by another form of it */
+/** @returns null when the text is nothing that writeMemory wrote, now or in its form before */
 export function readMemory(text: string): PredictiveMemory | null {
   let json: unknown;
   try {
@@ -176,7 +194,8 @@ export function readMemory(text: string): PredictiveMemory | null {
   } catch {
     return null;
   }
-  const parsed = Written.safeParse(json);
+  const before = fromFormBefore(json);
+  const parsed = Written.safeParse(before === null ? json : { ...before, form: FORM, variants: VARIANTS_WRITTEN });
   return parsed.success ? fromWritten(parsed.data) : null;
 }
 
@@ -201,7 +220,8 @@ function fromWritten(written: Written): PredictiveMemory | null {
   memory.learnedWaitValue = written.learnedWaitValue;
   memory.targetS = written.targetS;
   memory.batchServiceS = written.batchServiceS;
-  [memory.waitValue, memory.freeWaitS, memory.floor, memory.ceiling] = written.asked;
+  const [waitValue, freeWaitS, floor, ceiling] = written.asked;
+  Object.assign(memory, { waitValue, freeWaitS, floor, ceiling: Math.min(LEVELS_MAX, ceiling) });
   return memory;
 }
 
@@ -212,10 +232,12 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   const [arrivals, startedAt, top, levels] = written.counts;
   const ends = unpackRisingTimes(written.ends, grid);
   const savedPerNeed = unpackQuantities(written.savedPerNeed);
+  const unusedSince = unpackAgo(written.unusedSince, written.at);
+  const untaken = unpackNumbers(written.untaken);
+  const sums = unpackNumbers(written.sums);
   if (ends === undefined || savedPerNeed?.length !== top + 1) return null;
-  if (written.unusedSince.length !== top || written.gaps.length !== top || written.untaken.length !== levels)
-    return null;
-  if (written.sums.some((row) => row.length !== levels + 1)) return null;
+  if (unusedSince?.length !== top || untaken?.length !== levels) return null;
+  if (sums?.length !== WINDOWS_BOOTS.length * (levels + 1)) return null;
   model.setBoots(written.boots);
   model.services = services;
   model.serviceS = serviceS;
@@ -228,19 +250,17 @@ function readModel(written: Written, grid: TimeGrid): DemandModel | null {
   model.rateAt = Math.min(written.at, written.rateAt);
   model.ends = ends;
   model.savedPerNeed.set(savedPerNeed);
-  for (const [index, since] of written.unusedSince.entries()) {
-    model.unusedSince[index + 1] = since ?? Number.NEGATIVE_INFINITY;
-  }
-  for (const [index, packed] of written.gaps.entries()) {
-    if (!readCounts(packed, gapsOf(model, index + 1))) return null;
-  }
-  if (!readCounts(written.serviceTimes, model.serviceTimes.counts)) return null;
+  model.unusedSince.set(unusedSince, 1);
+  if (!readGaps(model, written.gaps)) return null;
+  if (!readBins(written.serviceTimes, model.serviceTimes.counts)) return null;
   staffing.levels = levels;
   staffing.at = Math.min(written.at, written.staffedAt);
   staffing.coldFreeAt = written.coldFreeAt;
-  staffing.untaken.set(written.untaken, 1);
+  staffing.untaken.set(untaken, 1);
   if (!readRhythm(written, model.rhythm)) return null;
-  for (const [window, row] of written.sums.entries()) staffing.sums.set(row, window * (LEVELS_MAX + 1));
+  for (let window = 0; window < WINDOWS_BOOTS.length; window++) {
+    staffing.sums.set(sums.slice(window * (levels + 1), (window + 1) * (levels + 1)), window * (LEVELS_MAX + 1));
+  }
   return readRows(staffing, written.freeAt, grid) ? model : null;
 }
 
@@ -293,19 +313,33 @@ function readRows(staffing: Staffing, text: string, grid: TimeGrid): boolean {
 }
 
 /** The first bin that is not empty, and the counts from there to the last one. */
-function packCounts(bins: Float64Array): [number, string] {
+function packBins(bins: Float64Array): [number, string] {
   const counts = Array.from(bins);
   const first = counts.findIndex((count) => count > 0);
   const last = counts.findLastIndex((count) => count > 0);
   return first < 0 ? [0, ""] : [first, packQuantities(counts.slice(first, last + 1))];
 }
 
-/** @returns whether that is what packCounts gave for so many bins */
-function readCounts([first, text]: readonly [number, string], bins: Float64Array): boolean {
+/** @returns whether that is what packBins gave for so many bins */
+function readBins([first, text]: readonly [number, string], bins: Float64Array): boolean {
   const counts = unpackQuantities(text);
   if (counts === undefined || first + counts.length > bins.length) return false;
   bins.set(counts, first);
   return true;
+}
+
+/** @returns whether those are the gaps of each level up to the highest one */
+function readGaps(model: DemandModel, text: string): boolean {
+  let at = 0;
+  for (let level = 1; level <= model.top; level++) {
+    const run = unpackRun(text, at);
+    const bins = gapsOf(model, level);
+    // Where their number is odd, the last one stands for none.
+    if (run === undefined || run.first + run.counts.length > bins.length + 1) return false;
+    bins.set(run.counts.slice(0, bins.length - run.first), run.first);
+    at = run.to;
+  }
+  return at === text.length;
 }
 
 function gapsOf(model: DemandModel, level: number): Float64Array {
@@ -343,10 +377,13 @@ function readShadow(
   at: number,
 ): ShadowFleet | null {
   const variant = VARIANTS[index];
-  const [ends, since, ready, idle, head, gpuS, waitedS] = written;
-  const [busyEnds, busySince, readyAt, idleSince] = [ends, since, ready, idle].map((text) => unpackTimes(text, grid));
-  if (variant === undefined || busyEnds === undefined || busySince?.length !== busyEnds.length) return null;
+  const [ends, busy, ready, idle, head, gpuS, waitedS] = written;
+  const [busyEnds, readyAt, idleSince] = [ends, ready, idle].map((text) => unpackTimes(text, grid));
+  const busyS = unpackQuantities(busy);
+  if (variant === undefined || busyEnds === undefined || busyS?.length !== busyEnds.length) return null;
   if (readyAt === undefined || idleSince === undefined) return null;
+  if (busyEnds.length + readyAt.length + idleSince.length > LEVELS_MAX) return null;
+  const busySince = busyEnds.map((end, busyIndex) => end - (busyS[busyIndex] ?? 0));
   const shadow = new ShadowFleet(variant);
   Object.assign(shadow, { busyEnds, busySince, readyAt, idleSince, head, gpuS, waitedS, at });
   return shadow;
@@ -357,8 +394,8 @@ function unitFor({ serviceS, bootS }: DemandModel): number {
   return UNIT_S * 2 ** Math.max(0, Math.ceil(Math.log2(spanS / (UNIT_S * RISING_STEPS_MAX))));
 }
 
-function short(value: number): number {
-  return Number(value.toPrecision(6));
+function short(value: number, digits = 6): number {
+  return Number(value.toPrecision(digits));
 }
 
 function cents(seconds: number): number {

@@ -4,12 +4,18 @@ import { type Outlook, startsWorth, waitAhead } from "#durable-objects/autoscale
 import { DemandModel } from "#durable-objects/autoscaler/demand-model";
 import { addGap, GAP_BINS, keepFor } from "#durable-objects/autoscaler/gap-histogram";
 import {
+  packAgo,
+  packNumbers,
   packQuantities,
   packRisingTimes,
+  packRun,
   packTimes,
   packWhole,
+  unpackAgo,
+  unpackNumbers,
   unpackQuantities,
   unpackRisingTimes,
+  unpackRun,
   unpackTimes,
   unpackWhole,
 } from "#durable-objects/autoscaler/packed-numbers";
@@ -200,6 +206,35 @@ describe("packed numbers", () => {
     for (const [index, value] of values.entries()) {
       expect(Math.abs((read[index] ?? -1) - value)).toBeLessThanOrEqual(0.005 * value);
     }
+  });
+
+  it("keep numbers of either sign to four millionths, and written again they are the same", () => {
+    const values = [0, 1e-5, -1e-5, 0.25, -7.125, 86_400, -1e9];
+    const text = packNumbers(values);
+    const read = unpackNumbers(text) ?? [];
+    for (const [index, value] of values.entries()) {
+      expect(Math.abs((read[index] ?? Number.NaN) - value)).toBeLessThanOrEqual(4e-6 * Math.abs(value));
+    }
+    expect(packNumbers(read)).toBe(text);
+  });
+
+  it("keep counts to a percent, from the first to the last", () => {
+    const bins = [0, 0, 0.02, 0, 1, 119.5, 0.001, 7, 0, 0];
+    const text = `AA${packRun(bins)}`;
+    const { first = 0, counts = [], to } = unpackRun(text, 2) ?? {};
+    expect([first, counts.length, to]).toEqual([2, 6, text.length]);
+    for (const [index, count] of counts.entries()) {
+      const bin = bins[first + index] ?? 0;
+      expect(Math.abs(count - (bin < 0.01 ? 0 : bin))).toBeLessThanOrEqual(0.01 * bin);
+    }
+    expect(packRun([0, 0, ...counts])).toBe(text.slice(2));
+    expect(unpackRun(packRun([0, 0]), 0)).toEqual({ first: 0, counts: [], to: 2 });
+    expect(unpackRun(text.slice(0, -1), 2)).toBeUndefined();
+  });
+
+  it("keep times long ago to a hundredth of a second, whatever the base", () => {
+    const times = [12.34, 1_000, Number.NEGATIVE_INFINITY, 86_400.01];
+    for (const base of [86_400.013, 8_000_000.7]) expect(unpackAgo(packAgo(times, base), base)).toEqual(times);
   });
 
   it("are refused when they are none", () => {

@@ -1,11 +1,17 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { BOOTS_KEPT, RUNNING_MAX } from "#durable-objects/autoscaler/demand-model";
+import { GAP_BINS } from "#durable-objects/autoscaler/gap-histogram";
 import { makeScaler } from "#durable-objects/autoscaler/make-scaler";
+import { unpackQuantities } from "#durable-objects/autoscaler/packed-numbers";
 import { PredictiveScaler } from "#durable-objects/autoscaler/predictive";
+import { PredictiveMemory, readMemory, writeMemory } from "#durable-objects/autoscaler/predictive-memory";
 import { type Arrival, arrivalsOf } from "#durable-objects/autoscaler/replay/arrivals";
 import { replay } from "#durable-objects/autoscaler/replay/engine";
 import { scalerPolicy } from "#durable-objects/autoscaler/replay/scaler-policy";
 import { seededChance } from "#durable-objects/autoscaler/replay/seeded-chance";
+import { IN_TIME_MAX, OCCASIONS_KEPT } from "#durable-objects/autoscaler/rhythm";
 import type {
   Scaler,
   ScalerDecision,
@@ -13,6 +19,7 @@ import type {
   ScalerReplica,
   ScalerSettings,
 } from "#durable-objects/autoscaler/scaler";
+import { LEVELS_MAX, rowOf } from "#durable-objects/autoscaler/staffing";
 import { observed, replica, SETTINGS, START } from "./observed.ts";
 
 /** Jobs in bursts: a few each, far apart; up to `strayS` later than by the clock. */
@@ -426,6 +433,51 @@ describe("any policy, whatever happens in whatever order", () => {
   });
 });
 
+/** Every level in use, and numbers as long as they may be. */
+function fullMemory(seed: number): PredictiveMemory {
+  const chance = seededChance(seed);
+  const any = (most = 9) => 10 ** (most * (2 * chance() - 1));
+  const fill = (row: Float64Array, value: () => number) => row.set(Array.from(row, value));
+  const at = 400_000_000 * chance();
+  const memory = new PredictiveMemory(START + chance());
+  const { model, arrivals } = memory;
+  for (let job = 0; job < 500; job++) model.finished(any(4));
+  model.setBoots(Array.from({ length: BOOTS_KEPT }, () => any(4)));
+  const { staffing, rhythm } = model;
+  for (const row of [staffing.untaken, staffing.sums, model.savedPerNeed, model.rates]) fill(row, any);
+  fill(model.gaps, () => 0.02 + 100 * chance());
+  fill(model.unusedSince, () => at - any(7));
+  fill(staffing.freeAt, () => at + any(6));
+  for (let k = 1; k <= LEVELS_MAX; k++) staffing.freeAt.subarray(rowOf(k), rowOf(k) + k).sort();
+  Object.assign(staffing, { levels: LEVELS_MAX, at, coldFreeAt: at + any(6) });
+  const ends = Array.from({ length: RUNNING_MAX }, () => at + any(6)).toSorted((a, b) => a - b);
+  const counts = { arrivals: 123_456_789_012, services: 123_456_789, top: LEVELS_MAX };
+  Object.assign(model, { ...counts, startedAt: at * chance(), rateAt: at, ends });
+  const [beganAt, peakAt] = [at - chance(), at - chance()];
+  Object.assign(rhythm, { beganAt, peak: LEVELS_MAX, peakAt, inTime: IN_TIME_MAX });
+  rhythm.held = { level: LEVELS_MAX, until: at + any(6) };
+  rhythm.occasions = Array.from({ length: OCCASIONS_KEPT }, () => {
+    return { periodS: any(), pauseS: any(), peak: LEVELS_MAX, peakAfterS: any() };
+  });
+  const head = 123_456_789_012;
+  Object.assign(arrivals, { first: head, end: head });
+  for (let job = 0; job < 512; job++) arrivals.add(at - 512 + job + chance(), any(4));
+  for (const shadow of memory.shadows) {
+    const busyEnds = Array.from({ length: LEVELS_MAX }, () => at + any(6));
+    const busySince = busyEnds.map((end) => end - any(4));
+    Object.assign(shadow, { busyEnds, busySince, head, gpuS: any(), waitedS: any(), at });
+  }
+  const learned = { learnedWaitValue: any(), targetS: any(), batchServiceS: any(), followed: 8 };
+  return Object.assign(memory, {
+    ...learned,
+    at,
+    waitValue: any(),
+    freeWaitS: any(),
+    floor: 1_000,
+    ceiling: LEVELS_MAX,
+  });
+}
+
 function torn(text: string) {
   return fc
     .tuple(fc.nat(text.length), fc.nat(30), fc.string({ maxLength: 5 }))
@@ -547,6 +599,44 @@ describe("what the predictive policy remembers", () => {
     // Of dense traffic there is a lot to remember: a memory that forgot it all would be short as well.
     expect(Math.max(...sizes)).toBeGreaterThan(4_000);
   }, 60_000);
+
+  it.each([1, 2, 3])("fits into 16 kB with every level in use and numbers of any size, %i", (seed) => {
+    const text = writeMemory(fullMemory(seed));
+    expect(new TextEncoder().encode(text).length).toBeLessThan(16_384);
+    const read = readMemory(text);
+    expect(read !== null && writeMemory(read) === text).toBe(true);
+  });
+
+  it("is read in the form it had before", () => {
+    const before = readFileSync(new URL("memory-form-1.json", import.meta.url), "utf8");
+    const read = readMemory(before) ?? expect.fail("not read");
+    const { boots, services, counts, rates, unusedSince, untaken, sums, gaps, shadows } = JSON.parse(before);
+    const { model } = read;
+    const { staffing } = model;
+    expect([model.recentBootS, model.services, model.arrivals, model.top]).toEqual([boots, services[0], counts[0], 5]);
+    expect(Array.from(model.rates)).toEqual(rates);
+    expect(Array.from(model.unusedSince.subarray(1, 6))).toEqual(unusedSince);
+    const near = (row: Float64Array, from: number, known: number[]) =>
+      expect(Array.from(row.subarray(from, from + known.length), (value) => Number(value.toPrecision(4)))).toEqual(
+        known.map((value) => Number(value.toPrecision(4))),
+      );
+    near(staffing.untaken, 1, untaken);
+    for (const [window, row] of sums.entries()) near(staffing.sums, window * 65, row);
+    for (const [index, [first, text]] of gaps.entries()) {
+      const known: number[] = unpackQuantities(text) ?? [];
+      const bins = model.gaps.subarray((index + 1) * GAP_BINS + first);
+      for (const [bin, count] of known.entries()) {
+        expect(Math.abs((bins[bin] ?? 0) - count)).toBeLessThan(0.01 * count + 1e-9);
+      }
+    }
+    expect(
+      read.shadows.map(({ busyEnds, busySince, idleSince }) =>
+        [busyEnds, busySince, idleSince].map((one) => one.length),
+      ),
+    ).toEqual(shadows.map((_: unknown, index: number) => [1, 1, index < 7 ? 1 : 2]));
+    expect(read.shadows[0]?.busySince[0]).toBeCloseTo(2_405.5, 1);
+    expect(readMemory(before.replace('"untaken"', '"taken"'))).toBeNull();
+  });
 
   it("is as good after restarts as without them", () => {
     const rows = steady(3_000, 0.2, 17);
