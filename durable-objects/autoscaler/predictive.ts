@@ -378,8 +378,10 @@ function inSeconds(seconds: number): string {
   return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds)} s`;
 }
 
+/** To two digits, in full: more would say more than is known. */
 function perMinute(jobsPerS: number): string {
-  return (jobsPerS * 60).toPrecision(2);
+  const jobs = jobsPerS * 60;
+  return jobs < 0.01 ? "less than 0.01" : `${Number(jobs.toPrecision(2))}`;
 }
 
 /** A time of the memory's own in Unix ms: rounded to whole ones it may seem to have come already, a moment before it has. */

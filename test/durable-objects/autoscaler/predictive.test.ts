@@ -249,6 +249,18 @@ describe("the predictive policy", () => {
       reasons.some((reason) => /^expected wait [\d.]+ s is worth more than a start of 30 s \(p50\)$/.test(reason)),
     ).toBe(true);
   });
+
+  it.each([
+    [5, "12"],
+    [0.25, "240"],
+    [0.005, "12000"],
+  ])("says a rate in plain digits, a job each %d s", (everyS, rate) => {
+    const scaler = new PredictiveScaler(null);
+    const now = START + 120_000;
+    for (let at = START; at <= now; at += everyS * 1_000) scaler.note({ type: "arrived", at, lane: "interactive" });
+    const { reason } = scaler.decide(SETTINGS, observed({ now, replicas: [replica(0, "busy", now)] }));
+    expect(reason).toBe(`at ${rate} jobs a minute the waiting this saves is worth a replica`);
+  });
 });
 
 describe("batch jobs under the predictive policy", () => {
@@ -349,7 +361,7 @@ describe("any policy, whatever happens in whatever order", () => {
           expect(observation.replicas.length - letGo.length).toBeGreaterThanOrEqual(
             Math.min(observation.replicas.length, settings.floor),
           );
-          expect(reason).not.toMatch(/^$|NaN|Infinity|undefined/);
+          expect(reason).not.toMatch(/^$|NaN|Infinity|undefined|\de[-+]/);
           if (lookAgainAt !== null) expect(lookAgainAt).toBeGreaterThan(observation.now);
         }
       }),
