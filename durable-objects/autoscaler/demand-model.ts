@@ -33,6 +33,9 @@ const QUIET_S_MIN = 300;
 const QUIET_BOOTS = 10;
 const QUIET_GAPS = 2;
 
+/** Nothing takes longer than a month: who says so has measured wrong. */
+const DURATION_S_MAX = 31 * 86_400;
+
 const ROW = LEVELS_MAX + 1;
 
 export class DemandModel {
@@ -68,6 +71,7 @@ export class DemandModel {
   #untilStale = true;
 
   booted(bootS: number): void {
+    if (!isDuration(bootS)) return;
     this.setBoots([...this.recentBootS.slice(1 - BOOTS_KEPT), Math.max(0.1, bootS)]);
   }
 
@@ -83,6 +87,7 @@ export class DemandModel {
   }
 
   finished(serviceS: number): void {
+    if (!isDuration(serviceS)) return;
     const seconds = Math.max(0.01, serviceS);
     this.services += 1;
     this.serviceS += Math.max(SERVICE_WEIGHT, 1 / this.services) * (seconds - this.serviceS);
@@ -324,6 +329,11 @@ export class DemandModel {
     while (at > 0 && (ends[at - 1] ?? 0) > end) at -= 1;
     ends.splice(at, 0, end);
   }
+}
+
+/** Whether so many seconds may be learned from. */
+export function isDuration(seconds: number): boolean {
+  return seconds <= DURATION_S_MAX;
 }
 
 function median(values: readonly number[]): number {

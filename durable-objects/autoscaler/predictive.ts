@@ -1,7 +1,7 @@
 import { WAIT_VALUE_MIN } from "#contract/limits";
 import { batchNeed, interactiveBusy } from "./batch-need.ts";
 import { PLACED_ONE_BY_ONE_MAX, waitAhead } from "./boot-ahead.ts";
-import type { DemandModel } from "./demand-model.ts";
+import { type DemandModel, isDuration } from "./demand-model.ts";
 import {
   isStartWorth,
   levelUntil,
@@ -26,7 +26,7 @@ import { LEVELS_MAX } from "./staffing.ts";
 import { earlier, idleMs, latestStartedFirst, longestIdleFirst, SET_BACK_MS_MIN, timedStops } from "./timed-stops.ts";
 import { DEFAULT_VARIANT, VARIANTS, type Variant } from "./variants.ts";
 
-/** Replicas that are looked at one by one when a start is considered; more serve as well, unlooked at. */
+/** Replicas that are looked at one by one when a start is considered, the idle ones first; more serve as well, unlooked at. */
 const REPLICAS_SEEN_MAX = 512;
 /** Shadows' costs of that long ago count a third. */
 const SHADOW_MEMORY_S = 48 * 3_600;
@@ -118,7 +118,8 @@ export class PredictiveScaler implements Scaler {
     const withBatch = batch.replicas === 0 ? 0 : interactiveBusy(observation) + batch.replicas;
     const forBatch = Math.max(0, withBatch - replicas);
     const starts = Math.max(0, Math.min(ceiling - replicas, Math.max(started, forBatch)));
-    const stops = this.#stops(memory, settings, variant, observation, at, Math.max(floor, withBatch));
+    const inUse = starts > 0 ? replicas : replicas - spareOf(observation);
+    const stops = this.#stops(memory, settings, variant, observation, at, Math.max(floor, withBatch, inUse));
     const wanted = replicas - stops.letGo.length + starts;
     const startsAt = startsFrom(model, variant, wanted, at.now);
     return {
@@ -172,9 +173,11 @@ export class PredictiveScaler implements Scaler {
     const { model } = memory;
     const { freeInS, waitedS } = at;
     const batchServiceS = memory.batchServiceS ?? model.serviceS;
+    at.idle = Math.min(idle.length, freeInS.length);
+    const others = freeInS.length - at.idle;
     let seen = 0;
     for (const { state, since, lane } of observation.replicas) {
-      if (state !== "busy" || seen === freeInS.length) continue;
+      if (state !== "busy" || seen === others) continue;
       const elapsedS = Math.max(0, observation.now - since) / 1000;
       // Batch jobs are taken to be of the same kind, only longer or shorter.
       const scale = lane === "batch" ? batchServiceS / model.serviceS : 1;
@@ -183,13 +186,12 @@ export class PredictiveScaler implements Scaler {
     at.busy = seen;
     at.bootS = model.bootS;
     for (const { state, since } of observation.replicas) {
-      if (state !== "starting" || seen === freeInS.length) continue;
+      if (state !== "starting" || seen === others) continue;
       const elapsedS = Math.max(0, observation.now - since) / 1000;
       freeInS[seen++] = elapsedS < model.bootS ? model.bootS - elapsedS : model.bootS / 8;
       at.bootS = Math.max(at.bootS, elapsedS);
     }
     at.booting = seen - at.busy;
-    at.idle = Math.min(idle.length, freeInS.length - seen);
     at.idleYoung = idle.filter((one) => idleMs(one, observation.now) < variant.timerS * 1000).length;
     at.now = now;
     at.queued = observation.waitingTotal;
@@ -235,6 +237,11 @@ export class PredictiveScaler implements Scaler {
     const dueAt = until > at.now && Number.isFinite(until) ? clockMs(memory, until, observation.now) : null;
     return { letGo, dueAt };
   }
+}
+
+/** How many of those that idle or start nobody waits for. */
+function spareOf({ replicas, waitingTotal }: ScalerObservation): number {
+  return Math.max(0, replicas.filter(({ state }) => state !== "busy").length - waitingTotal);
 }
 
 /** One interactive arrival: what was to happen before it happens in the shadows, then they and the model hear of it. */
@@ -298,7 +305,7 @@ function startsHold({ targetS, model }: PredictiveMemory): boolean {
 
 /** Every job that misses a p95 target makes waiting dearer, every other one a little cheaper: one in twenty balances. */
 function learnWaitValue(memory: PredictiveMemory, waitedS: number): void {
-  if (memory.learnedWaitValue === null || memory.targetS === null) return;
+  if (memory.learnedWaitValue === null || memory.targetS === null || !isDuration(waitedS)) return;
   const missed = waitedS > memory.targetS ? 1 : 0;
   const moved = memory.learnedWaitValue * Math.exp(TARGET_GAIN * (missed - MISSED_SHARE));
   memory.learnedWaitValue = clamp(moved, LEARNED_WAIT_VALUE_MIN, LEARNED_WAIT_VALUE_MAX);
@@ -394,7 +401,8 @@ function secondsOf(memory: PredictiveMemory, atMs: number): number {
   return Math.max(memory.at, (atMs - memory.originMs) / 1000);
 }
 
-function averaged(known: number | null, value: number): number {
+function averaged(known: number | null, value: number): number | null {
+  if (!isDuration(value)) return known;
   const positive = Math.max(0.01, value);
   return known === null ? positive : known + (positive - known) / 32;
 }

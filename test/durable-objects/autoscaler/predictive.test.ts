@@ -361,6 +361,10 @@ describe("any policy, whatever happens in whatever order", () => {
           expect(observation.replicas.length - letGo.length).toBeGreaterThanOrEqual(
             Math.min(observation.replicas.length, settings.floor),
           );
+          const isIdle = new Set(observation.replicas.flatMap(({ id, state }) => (state === "idle" ? [id] : [])));
+          if (letGo.some((id) => isIdle.has(id))) {
+            expect(wanted + letGo.length).toBeLessThanOrEqual(observation.replicas.length);
+          }
           expect(reason).not.toMatch(/^$|NaN|Infinity|undefined|\de[-+]/);
           if (lookAgainAt !== null) expect(lookAgainAt).toBeGreaterThan(observation.now);
         }
@@ -368,6 +372,42 @@ describe("any policy, whatever happens in whatever order", () => {
       { numRuns: 300 },
     );
   }, 60_000);
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, 1e300])("learns nothing from a duration of %d ms", (ms) => {
+    const told = (durations: boolean) => {
+      const scaler = makeScaler("predictive", null);
+      const settings = { ...SETTINGS, targetP95WaitS: 5 };
+      for (let at = START; at < START + 100_000; at += 10_000) {
+        scaler.note({ type: "arrived", at, lane: "interactive" });
+        scaler.decide(settings, observed({ now: at }));
+        if (!durations) continue;
+        scaler.note({ type: "booted", at, bootMs: ms });
+        scaler.note({ type: "started", at, lane: "interactive", waitedMs: ms, cold: true });
+        scaler.note({ type: "finished", at, lane: "interactive", busyMs: ms });
+        scaler.note({ type: "finished", at, lane: "batch", busyMs: ms });
+      }
+      const now = START + 100_000;
+      return [scaler.decide(settings, observed({ now, waiting: Array(20).fill(now) })), scaler.save()];
+    };
+    expect(told(true)).toEqual(told(false));
+  });
+
+  it.each([
+    [300, 700, 0],
+    [3_000, 701, 0],
+    [20, 670, 30],
+  ])("lets no idle replica go that work is there for, however many there are, %i waiting", (jobs, most, gone) => {
+    const replicas = [
+      ...Array.from({ length: 650 }, (_, index) => replica(index, "busy", START)),
+      ...Array.from({ length: 50 }, (_, index) => replica(650 + index, "idle", START)),
+    ];
+    const now = START + 60_000;
+    const scaler = makeScaler("predictive", null);
+    for (let job = 0; job < jobs; job++) scaler.note({ type: "arrived", at: now, lane: "interactive" });
+    const seen = observed({ now, replicas, waiting: Array(jobs).fill(now) });
+    const { wanted, letGo } = scaler.decide({ ...SETTINGS, ceiling: 701 }, seen);
+    expect([wanted, letGo.length]).toEqual([most, gone]);
+  });
 
   it("decides the same after a restart as without one", () => {
     fc.assert(
