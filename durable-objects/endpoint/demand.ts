@@ -68,7 +68,7 @@ export function poolNumbers(state: EndpointState, known: PoolScaling): DemandTot
 }
 
 /** The endpoint's own warm floor, which is the business of those who serve its interactive jobs. */
-function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
+export function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
   return pool.lanes.includes("interactive") ? state.scaling.floor(now).replicas : 0;
 }
 

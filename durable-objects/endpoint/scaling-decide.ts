@@ -7,7 +7,7 @@ import {
   WAITING_SEEN_MAX,
 } from "#durable-objects/autoscaler/scaler";
 import { earlier } from "#durable-objects/autoscaler/timed-stops";
-import { capacityIn, waitingIn, waitingSoon, workOf } from "#durable-objects/endpoint/demand";
+import { capacityIn, ownFloor, waitingIn, waitingSoon, workOf } from "#durable-objects/endpoint/demand";
 import type { EndpointState } from "#durable-objects/endpoint/endpoint-state";
 import { isOnErrand } from "#durable-objects/endpoint/errands";
 import { soonStarting, startsAreStopped } from "#durable-objects/endpoint/queue-control";
@@ -310,10 +310,6 @@ function overstayedDue(state: EndpointState, now: number): number | null {
   const dues = state.scaling.pools.flatMap((known) => overstaying(state, known).map(({ until }) => until));
   const later = dues.filter((due) => due > now);
   return later.length === 0 ? null : Math.min(...later);
-}
-
-function ownFloor(state: EndpointState, { pool }: PoolScaling, now: number): number {
-  return pool.lanes.includes("interactive") ? state.scaling.floor(now).replicas : 0;
 }
 
 /** Idle replicas of pods that bound how long one idles, with until when they may. */
