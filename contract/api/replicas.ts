@@ -30,13 +30,17 @@ export const ReplicaDay = z
       idle: z.number().nonnegative(),
       busy: z.number().nonnegative().meta({ description: "Had a job on their GPU" }),
     }),
+    card_seconds: z.number().nonnegative().meta({
+      description:
+        "All of those seconds as time of whole cards: where several slots share a card, a replica counts for its part",
+    }),
     started: z.int().nonnegative().meta({ description: "Replicas that were placed on this day" }),
     crashed: z.int().nonnegative().meta({ description: "Replicas that crashed on this day" }),
     price_per_hour: z.number().nonnegative().nullable().meta({
       description:
         "US dollars for an hour of the card as it is set now: by the pod, else by the workspace, else as shipped; null without a type of card",
     }),
-    cost: z.number().nonnegative().nullable().meta({ description: "US dollars for all of the seconds at that price" }),
+    cost: z.number().nonnegative().nullable().meta({ description: "US dollars for the card seconds at that price" }),
   })
   .meta({ id: "ReplicaDay" });
 export type ReplicaDay = z.infer<typeof ReplicaDay>;

@@ -424,7 +424,7 @@ export class EndpointCore {
     if (known !== null && !mayReturn(known)) return;
     const { nodeId, podId } = node;
     this.#turns.mutate((now) => {
-      const replica = { id: replicaId, nodeId, podId, gpuType: undefined };
+      const replica = { id: replicaId, nodeId, podId, gpuType: undefined, slotsOnCard: 1 };
       if (known === null) replicas.admit(this.#state, replica, askedAt ?? now, now);
       else replicas.takeBack(this.#state, known, askedAt ?? now, now);
     });

@@ -1,6 +1,7 @@
 import type { PodId, ReplicaId } from "#contract/ids";
 import {
   type Account,
+  cardMsOf,
   counted,
   covered,
   DAY_MS,
@@ -29,6 +30,8 @@ export interface ReplicaDay {
   /** '': it has no name. */
   readonly gpuType: string;
   readonly used: UsedMs;
+  /** ms of whole cards: a replica that shares a card counts for its part of it. */
+  readonly cardMs: number;
   readonly started: number;
   readonly crashed: number;
 }
@@ -151,6 +154,7 @@ export class ReplicaAccounts {
           podId: text(row, "pod_id") as PodId,
           gpuType: text(row, "gpu_type"),
           used: { cold: integer(row, "cold_ms"), idle: integer(row, "idle_ms"), busy: integer(row, "busy_ms") },
+          cardMs: integer(row, "card_ms"),
           started: integer(row, "started"),
           crashed: integer(row, "crashed"),
         }),
@@ -167,8 +171,11 @@ export class ReplicaAccounts {
         { day: dayOf(now), used: live.account.today },
       ];
       return [
-        { day: dayOf(replica.startedAt), podId, gpuType, used: NOTHING_USED, started: 1, crashed: 0 },
-        ...days.map(({ day, used }) => ({ day, podId, gpuType, used, started: 0, crashed: 0 })),
+        { day: dayOf(replica.startedAt), podId, gpuType, used: NOTHING_USED, cardMs: 0, started: 1, crashed: 0 },
+        ...days.map(({ day, used }) => {
+          const cardMs = cardMsOf(used, replica.slotsOnCard);
+          return { day, podId, gpuType, used, cardMs, started: 0, crashed: 0 };
+        }),
       ];
     });
     return summed([...rows, ...living.filter(({ day }) => day >= from && day <= to)]);
@@ -197,20 +204,21 @@ export class ReplicaAccounts {
     return { ...account, today: NOTHING_USED, closed: crashed ? "crashed" : "stopped" };
   }
 
-  #add({ podId, gpuType }: ReplicaRecord, day: number, used: UsedMs, started: number, crashed: number): void {
+  #add(replica: ReplicaRecord, day: number, used: UsedMs, started: number, crashed: number): void {
     this.#db.exec(
-      `INSERT INTO replica_days (day, pod_id, gpu_type, cold_ms, idle_ms, busy_ms, started, crashed)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO replica_days (day, pod_id, gpu_type, cold_ms, idle_ms, busy_ms, card_ms, started, crashed)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (day, pod_id, gpu_type) DO UPDATE SET
          cold_ms = cold_ms + excluded.cold_ms, idle_ms = idle_ms + excluded.idle_ms,
-         busy_ms = busy_ms + excluded.busy_ms, started = started + excluded.started,
+         busy_ms = busy_ms + excluded.busy_ms, card_ms = card_ms + excluded.card_ms, started = started + excluded.started,
          crashed = crashed + excluded.crashed`,
       day,
-      podId,
-      gpuType ?? "",
+      replica.podId,
+      replica.gpuType ?? "",
       used.cold,
       used.idle,
       used.busy,
+      cardMsOf(used, replica.slotsOnCard),
       started,
       crashed,
     );
@@ -251,6 +259,7 @@ function summed(days: readonly ReplicaDay[]): ReplicaDay[] {
               idle: known.used.idle + each.used.idle,
               busy: known.used.busy + each.used.busy,
             },
+            cardMs: known.cardMs + each.cardMs,
             started: known.started + each.started,
             crashed: known.crashed + each.crashed,
           },

@@ -30,7 +30,13 @@ const ENDED_KEPT = 50;
  */
 export function admit(
   state: EndpointState,
-  { id, nodeId, podId, gpuType }: Pick<ReplicaRecord, "id" | "nodeId" | "podId" | "gpuType">,
+  {
+    id,
+    nodeId,
+    podId,
+    gpuType,
+    slotsOnCard,
+  }: Pick<ReplicaRecord, "id" | "nodeId" | "podId" | "gpuType" | "slotsOnCard">,
   askedAt: number,
   now: number,
 ): void {
@@ -42,6 +48,7 @@ export function admit(
     nodeId,
     podId,
     gpuType,
+    slotsOnCard,
     build: undefined,
     state: "placed",
     release: state.config?.release ?? 1,
@@ -240,11 +247,13 @@ export function reconcile(
   now: number,
 ): void {
   const there = new Set(placed.map(({ replicaId }) => replicaId));
-  for (const { replicaId, nodeId, gpuType } of placed) {
+  for (const { replicaId, nodeId, gpuType, slotsOnCard } of placed) {
     const known = state.replicas.get(replicaId);
-    if (known === null) admit(state, { id: replicaId, nodeId, podId, gpuType }, sentAt, now);
+    if (known === null) admit(state, { id: replicaId, nodeId, podId, gpuType, slotsOnCard }, sentAt, now);
     else if (isOver(known.state)) takeBack(state, known, sentAt, now);
-    else if (known.gpuType !== gpuType) state.replicas.put({ ...known, gpuType });
+    else if (known.gpuType !== gpuType || known.slotsOnCard !== slotsOnCard) {
+      state.replicas.put({ ...known, gpuType, slotsOnCard });
+    }
   }
   for (const replica of state.replicas.all()) {
     if (replica.podId !== podId || there.has(replica.id) || isOver(replica.state)) continue;

@@ -59,8 +59,8 @@ export class ReplicaStore {
     this.#db.exec(
       `INSERT OR REPLACE INTO replicas
          (id, node_id, state, release, error, draining, started_at, changes, phases, gpu_type, pod_id, build,
-          replaced_since, in_place_of, account)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          replaced_since, in_place_of, account, slots_on_card)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       replica.id,
       replica.nodeId,
       replica.state,
@@ -76,6 +76,7 @@ export class ReplicaStore {
       replica.replacedSince,
       replica.inPlaceOf,
       account,
+      replica.slotsOnCard,
     );
   }
 
@@ -103,6 +104,7 @@ export class ReplicaStore {
         nodeId: text(row, "node_id") as NodeId,
         podId: (textOrNull(row, "pod_id") as PodId | null) ?? this.#options.firstPod(),
         gpuType: ifKnown(textOrNull(row, "gpu_type")),
+        slotsOnCard: integer(row, "slots_on_card"),
         build: ifKnown(textOrNull(row, "build")),
         state: text(row, "state") as ReplicaState,
         release: integer(row, "release"),

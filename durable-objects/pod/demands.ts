@@ -2,6 +2,7 @@
 import type { EndpointId } from "#contract/ids";
 import { arrange, placeInput, replicasInTheWay } from "#durable-objects/pod/arrange";
 import { drainMisplaced } from "#durable-objects/pod/evict";
+import type { NodeRecord } from "#durable-objects/pod/node-store";
 import type { PodState } from "#durable-objects/pod/pod-state";
 import type { DemandRecord } from "#durable-objects/pod/pod-store";
 import type { Demand, DemandReply, Lack } from "#durable-objects/pod/rpc";
@@ -52,7 +53,9 @@ export function answerDemand(state: PodState, demand: Demand, now: number): Dema
   return {
     replicas: mine.map(({ id, nodeId, slot }) => {
       const node = nodes.get(nodeId);
-      return { replicaId: id, nodeId, gpuType: node === undefined ? null : state.slotType(node, slot) };
+      if (node === undefined) return { replicaId: id, nodeId, gpuType: null, slotsOnCard: 1 };
+      const slotsOnCard = slotsOnCardOf(state, node, slot);
+      return { replicaId: id, nodeId, gpuType: state.slotType(node, slot), slotsOnCard };
     }),
     ...terms,
     room,
@@ -80,6 +83,15 @@ function waitsSince(
   }
   const isServed = store.replicas().some((replica) => replica.endpointId === endpointId);
   return needed === 0 && known.needed > 0 && isServed ? now : known.since;
+}
+
+/** Slots of the node that share a card with this one, itself included. A node without cards counts none together. */
+function slotsOnCardOf(state: PodState, node: NodeRecord, slot: number): number {
+  const { card } = state.cardOf(node, slot);
+  const others = Array.from({ length: node.slots }, (_, each) => each).filter(
+    (each) => each !== slot && state.cardOf(node, each).card === card,
+  );
+  return others.length + 1;
 }
 
 /** The endpoint has left the pod, or is no more. What still runs goes first; of the rest nothing is worth remembering. */

@@ -47,6 +47,8 @@ export interface PlacedReplica {
   readonly nodeId: NodeId;
   /** Of the card its slot is on; null: none, or one the table does not know. */
   readonly gpuType: string | null;
+  /** Slots of its node that share its card; 1: it has the card to itself. */
+  readonly slotsOnCard: number;
 }
 
 export interface NamedNode {

@@ -34,6 +34,11 @@ export function dayOf(at: number): number {
   return Math.floor(at / DAY_MS);
 }
 
+/** What of a card's time that was, where so many slots share the card: ms of a whole card. */
+export function cardMsOf({ cold, idle, busy }: UsedMs, slotsOnCard: number): number {
+  return Math.round((cold + idle + busy) / slotsOnCard);
+}
+
 /** The account of a replica that is placed now. */
 export function opened(at: number): Account {
   return { total: NOTHING_USED, today: NOTHING_USED, at, use: "cold", closed: null };

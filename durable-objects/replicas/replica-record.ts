@@ -16,6 +16,8 @@ export interface ReplicaRecord {
   readonly podId: PodId;
   /** Type of the card it is on; null: none, or one without a name. undefined until the pod has said it. */
   readonly gpuType: string | null | undefined;
+  /** Slots that share that card; 1: it has the card to itself, or the pod has not said yet. */
+  readonly slotsOnCard: number;
   /** `busy` is never stored: it follows from the leases. */
   readonly state: ReplicaState;
   readonly release: number;

@@ -12,6 +12,7 @@ import { joined } from "./0011-joined.ts";
 import { batchPlaces } from "./0012-batch-places.ts";
 import { numberedRows } from "./0013-numbered-rows.ts";
 import { releaseBuilds } from "./0014-release-builds.ts";
+import { cardTime } from "./0015-card-time.ts";
 
 /** Every step of the EndpointObject's schema, oldest first. Append only. */
 export const endpointMigrations = [
@@ -29,4 +30,5 @@ export const endpointMigrations = [
   batchPlaces,
   numberedRows,
   releaseBuilds,
+  cardTime,
 ];

@@ -99,6 +99,7 @@ it("shows what time went to, by day", async () => {
     pod_id: example().pod_id,
     gpu_type: "rtx-4090",
     seconds: { cold: 18, idle: 61.5, busy: 3_600 },
+    card_seconds: 3_679.5,
     started: 2,
     crashed: 1,
     price_per_hour: 0.08,

@@ -63,7 +63,12 @@ export class SimulatedPod {
     const full = { code: "all_slots_busy", error: null } as const;
     const nothing = { code: "none", error: null } as const;
     return {
-      replicas: [...this.#placed].map(([replicaId, { node }]) => ({ replicaId, nodeId: node.nodeId, gpuType: null })),
+      replicas: [...this.#placed].map(([replicaId, { node }]) => ({
+        replicaId,
+        nodeId: node.nodeId,
+        gpuType: null,
+        slotsOnCard: 1,
+      })),
       floor: 0,
       idleTimeoutMs: null,
       room,

@@ -21,6 +21,8 @@ const ROUNDS_MAX = 100;
 export interface TestNode {
   readonly nodeId: string;
   readonly session: string;
+  /** Replicas that share its one card; 1 when left out. */
+  readonly slots?: number;
 }
 
 export interface TestReplica {
@@ -41,16 +43,20 @@ export async function joinToken(workspace: TestWorkspace): Promise<string> {
   return String((await jsonOf(answer)).token);
 }
 
-/** Joins the workspace's pod with a machine of one slot. */
-export async function joinNode(workspace: TestWorkspace): Promise<TestNode> {
+/** Joins the workspace's pod with a machine of one card. @param slots that share it; left out: one has it to itself */
+export async function joinNode(workspace: TestWorkspace, slots?: number): Promise<TestNode> {
   const answer = await send("POST", "/agent/v1/nodes", {
     key: await joinToken(workspace),
     headers: agentHeaders(),
-    json: { name: "machine", agent_version: "1", comfyui: "test", gpus: [GPU], slots: 1 },
+    json: { name: "machine", agent_version: "1", comfyui: "test", gpus: [GPU], ...offered(slots) },
   });
   if (answer.status !== 201) throw new Error(`join refused: ${await answer.text()}`);
   const joined = JoinedNode.parse(await answer.json());
-  return { nodeId: joined.node_id, session: joined.session };
+  return { nodeId: joined.node_id, session: joined.session, ...(slots === undefined ? {} : { slots }) };
+}
+
+function offered(slots: number | undefined): JsonObject {
+  return slots === undefined ? { slots: 1 } : { slots, slots_per_gpu: slots };
 }
 
 /** The JSON line of a poll's stream. */
@@ -74,7 +80,7 @@ export async function pollNode(node: TestNode, replicas: JsonObject[], waitMs = 
       poll_id: freshPollId(),
       comfyui: "test",
       gpus: [GPU],
-      slots: 1,
+      ...offered(node.slots),
       draining: false,
       replicas,
       wait_ms: waitMs,

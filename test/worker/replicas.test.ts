@@ -176,4 +176,24 @@ describe("what replicas cost", () => {
     expect((await set("/v1/gpu-types/my-card", { ...type, price_per_hour: 18 })).status).toBe(200);
     expect(costs(await today())).toBe(18);
   });
+
+  it("is a card's price in equal parts for those that share it", async () => {
+    const owner = await makeWorkspace();
+    const { key } = owner;
+    const type = { vram_mb: GPU.vram_mb, matches: [GPU.name], price_per_hour: 36 };
+    expect((await send("PUT", "/v1/gpu-types/my-card", { key, json: type })).status).toBe(200);
+    await makeEndpoint(key, "pair", { workflow: textGraph(1), settings: { min_replicas: 1 } });
+    await submitJob(key, "pair", { seed: 1 });
+    await readyReplica(await joinNode(owner, 2));
+    const day = await until("the card is known", async () => {
+      const days = await jsonOf(await send("GET", "/v1/endpoints/pair/replica-seconds", { key }));
+      const [first] = days.data as JsonObject[];
+      return first?.gpu_type === "my-card" ? first : undefined;
+    });
+    const { cold, idle, busy } = day.seconds as Record<string, number>;
+    const sum = Number(cold) + Number(idle) + Number(busy);
+    expect(Number(day.card_seconds)).toBeCloseTo(sum / 2, 2);
+    expect(Number(day.cost)).toBeCloseTo((Number(day.card_seconds) / 3_600) * 36, 5);
+    expect(sum).toBeGreaterThan(0);
+  });
 });

@@ -8,7 +8,6 @@ import {
   stopReplica,
 } from "#contract/api/replicas";
 import { Problem } from "#contract/problems";
-import type { UsedMs } from "#durable-objects/replicas/replica-account";
 import { replicaLogStream, shownLine } from "#worker/endpoints/replica-log";
 import { acceptsEvents } from "#worker/http/accept";
 import { handle } from "#worker/http/router";
@@ -81,7 +80,7 @@ const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceI
     askEndpoint(env, endpoint.key, "repeatable", (object) => object.replicaDays(workspaceId, from, to)),
     cardPrices(env.CATALOG, workspaceId),
   ]);
-  const data = days.map(({ day, podId, gpuType, used, started, crashed }) => {
+  const data = days.map(({ day, podId, gpuType, used, cardMs, started, crashed }) => {
     const type = gpuType === "" ? null : gpuType;
     const price = priceOf(podId, type);
     return {
@@ -89,10 +88,11 @@ const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceI
       pod_id: podId,
       gpu_type: type,
       seconds: { cold: used.cold / 1_000, idle: used.idle / 1_000, busy: used.busy / 1_000 },
+      card_seconds: cardMs / 1_000,
       started,
       crashed,
       price_per_hour: price,
-      cost: price === null ? null : costOf(used, price),
+      cost: price === null ? null : costOf(cardMs, price),
     };
   });
   return { data };
@@ -101,8 +101,8 @@ const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceI
 export const replicaRoutes = [list, get, logs, stop, replace, seconds];
 
 /** Dollars, to a millionth. */
-function costOf({ cold, idle, busy }: UsedMs, pricePerHour: number): number {
-  return Math.round(((cold + idle + busy) / HOUR_MS) * pricePerHour * 1_000_000) / 1_000_000;
+function costOf(cardMs: number, pricePerHour: number): number {
+  return Math.round((cardMs / HOUR_MS) * pricePerHour * 1_000_000) / 1_000_000;
 }
 
 /** Days since 1970, UTC. */

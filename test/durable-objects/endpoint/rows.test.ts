@@ -51,7 +51,7 @@ class CountedQueue {
     const asked = this.core.demand();
     if (asked === null) throw new Error("no endpoint");
     const shortage = { code: "none", error: null } as const;
-    const replicas = [{ replicaId: this.#replicaId, nodeId, gpuType: null }];
+    const replicas = [{ replicaId: this.#replicaId, nodeId, gpuType: null, slotsOnCard: 1 }];
     const reply = {
       replicas,
       floor: 0,

@@ -30,6 +30,7 @@ class GatedWorld {
       replicaId: id,
       nodeId: node.nodeId,
       gpuType: this.cards[index] ?? null,
+      slotsOnCard: 1,
     }));
     this.harness.answerDemand(this.replicas, { replicas: placed, gpuTypes: [...online] });
     this.harness.call((core) => core.cardsHeard(this.harness.podId, [...online]));

@@ -21,7 +21,7 @@ export const PLAIN_SETTINGS: EndpointSettings = { ...DEFAULT_SETTINGS, policy: "
 /** What a pod with plenty of room and no wishes of its own answers to a demand. */
 export function podReply(replicas: readonly FakeReplica[], more: Partial<DemandReply> = {}): DemandReply {
   return {
-    replicas: replicas.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: null })),
+    replicas: replicas.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: null, slotsOnCard: 1 })),
     floor: 0,
     idleTimeoutMs: null,
     room: 100,

@@ -8,6 +8,8 @@ import type { Reply } from "#durable-objects/endpoint/rpc";
 import { migrate } from "#durable-objects/sql/migrate";
 import { queue } from "#migrations/endpoint/0001-queue";
 import { absence } from "#migrations/endpoint/0002-absence";
+import { cardTime } from "#migrations/endpoint/0015-card-time";
+import { endpointMigrations } from "#migrations/endpoint/all";
 import { seededBytes } from "../seeded-bytes.ts";
 import { NodeDatabase } from "./node-database.ts";
 
@@ -117,6 +119,20 @@ function must<T extends object>(reply: Reply<T>): T {
   if (!reply.ok) throw new Error(reply.code);
   return reply;
 }
+
+describe("the days of a database from before slots shared cards", () => {
+  it("count as whole cards", () => {
+    const db = new NodeDatabase();
+    migrate(db, endpointMigrations.slice(0, endpointMigrations.indexOf(cardTime)), NOW);
+    db.exec(
+      `INSERT INTO replica_days (day, pod_id, gpu_type, cold_ms, idle_ms, busy_ms, started, crashed)
+       VALUES (20000, ?, 'l4', 1000, 2000, 4000, 1, 0)`,
+      podId,
+    );
+    migrate(db, endpointMigrations, NOW);
+    expect(db.exec("SELECT busy_ms, card_ms FROM replica_days")).toEqual([{ busy_ms: 4_000, card_ms: 7_000 }]);
+  });
+});
 
 describe("a database of the first schema", () => {
   const { db, jobs } = oldDatabase();

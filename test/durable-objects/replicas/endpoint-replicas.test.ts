@@ -32,6 +32,13 @@ function days(world: EndpointHarness) {
   return reply.days.map(({ used, started, crashed }) => ({ ...used, started, crashed }));
 }
 
+/** ms of whole cards, by day. */
+function cardMs(world: EndpointHarness): number[] {
+  const reply = world.core.replicaDays(world.workspaceId, 0, 1_000_000);
+  if (!reply.ok) throw new Error(reply.code);
+  return reply.days.map((day) => day.cardMs);
+}
+
 /** Placed, cold for 8 s, idle for 2 s, busy for 5 s, idle for 1 s. */
 function lived(world: EndpointHarness): FakeReplica {
   const replica = world.replica();
@@ -130,6 +137,22 @@ describe("the time of a replica", () => {
     report(world, replica, "crashed", { error: "CUDA is gone" });
     expect(days(world)).toEqual([split[0], { ...split[1], crashed: 1 }]);
     expect(shown(world, replica)).toMatchObject({ state: "crashed", error: "CUDA is gone" });
+  });
+
+  it("is a card's in the part that the replica has of it", () => {
+    const world = new EndpointHarness({ min_replicas: 2, max_replicas: 2 });
+    const pair = [world.replica(), world.replica()];
+    const shared = pair.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: "l4", slotsOnCard: 2 }));
+    world.answerDemand([], { replicas: shared });
+    for (const replica of pair) report(world, replica, "ready");
+    world.pass(10_000);
+    const both = [{ cold: 0, idle: 20_000, busy: 0, started: 2, crashed: 0 }];
+    expect([days(world), cardMs(world)]).toEqual([both, [10_000]]);
+    world.restart();
+    expect([days(world), cardMs(world)]).toEqual([both, [10_000]]);
+    for (const replica of pair) report(world, replica, "stopped");
+    world.pass(5_000);
+    expect([days(world), cardMs(world)]).toEqual([both, [10_000]]);
   });
 
   it("ends when the pod no longer has a replica that was told to stop", () => {

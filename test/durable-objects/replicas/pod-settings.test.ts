@@ -19,6 +19,21 @@ describe("the cards that a pod takes", () => {
     expect(pod.join()).toMatchObject({ code: "gpu_mismatch" });
   });
 
+  it("are told with how many slots share each", () => {
+    const pair = [SMALL, { ...SMALL, index: 1 }];
+    for (const [gpus, slots, slotsPerGpu, shares] of [
+      [[SMALL], 1, 1, [1]],
+      [[SMALL], 2, 2, [2, 2]],
+      [pair, 2, 1, [1, 1]],
+      [pair, 3, 2, [1, 2, 2]],
+    ] as const) {
+      const pod = new PodHarness();
+      pod.machine({ gpus, slots, slotsPerGpu });
+      const { replicas } = pod.demand(pod.endpoint(), slots);
+      expect(replicas.map(({ slotsOnCard }) => slotsOnCard).toSorted()).toEqual(shares);
+    }
+  });
+
   it("may be the workspace's own", () => {
     const pod = new PodHarness();
     const own = { name: "home-card", vram_mb: 9_000, matches: ["Some Card"] };

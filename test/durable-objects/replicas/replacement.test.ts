@@ -36,7 +36,7 @@ function answer(
   const demand = world.core.demand();
   if (demand === null) throw new Error("there is no demand");
   const reply: DemandReply = {
-    replicas: placed.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: null })),
+    replicas: placed.map(({ id, node }) => ({ replicaId: id, nodeId: node.nodeId, gpuType: null, slotsOnCard: 1 })),
     floor: 0,
     idleTimeoutMs: null,
     room: code === "none" ? 5 : 0,
