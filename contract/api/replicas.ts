@@ -38,7 +38,7 @@ export const ReplicaDay = z
     crashed: z.int().nonnegative().meta({ description: "Replicas that crashed on this day" }),
     price_per_hour: z.number().nonnegative().nullable().meta({
       description:
-        "US dollars for an hour of the card as it is set now: by the pod, else by the workspace, else as shipped; null without a type of card",
+        "US dollars for an hour of the card as it is set now: by the pod (a deleted one as it was then), else by the workspace, else as shipped; null without a type of card",
     }),
     cost: z.number().nonnegative().nullable().meta({ description: "US dollars for the card seconds at that price" }),
   })

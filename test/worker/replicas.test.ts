@@ -177,6 +177,31 @@ describe("what replicas cost", () => {
     expect(costs(await today())).toBe(18);
   });
 
+  it("keeps the price of a pod that was deleted", async () => {
+    const owner = await makeWorkspace();
+    const { key } = owner;
+    const at = (method: string, path: string, json?: JsonObject) =>
+      send(method, path, json === undefined ? { key } : { key, json });
+    const type = { vram_mb: GPU.vram_mb, matches: [GPU.name], price_per_hour: 36 };
+    expect((await at("PUT", "/v1/gpu-types/my-card", type)).status).toBe(200);
+    const rack = await jsonOf(await at("POST", "/v1/pods", { name: "rack", prices: { "my-card": 72 } }));
+    const podId = String(rack.id);
+    await makeEndpoint(key, "moving", { workflow: textGraph(1), pod_id: podId });
+    await submitJob(key, "moving", { seed: 1 });
+    const node = await joinNode({ ...owner, podId });
+    const left = await readyReplica(node);
+    const seconds = async () => {
+      const days = await jsonOf(await at("GET", "/v1/endpoints/moving/replica-seconds"));
+      return (days.data as JsonObject[]).find((day) => day.pod_id === podId && day.gpu_type === "my-card");
+    };
+    expect(await until("the card is known", seconds)).toMatchObject({ price_per_hour: 72 });
+    expect((await at("PATCH", "/v1/endpoints/moving", { pods: [{ pod_id: owner.podId }] })).status).toBe(200);
+    await report(left, "stopped");
+    expect((await at("DELETE", `/v1/pods/${podId}/nodes/${node.nodeId}`)).status).toBe(204);
+    expect((await at("DELETE", `/v1/pods/${podId}`)).status).toBe(204);
+    expect(await seconds()).toMatchObject({ price_per_hour: 72 });
+  });
+
   it("is a card's price in equal parts for those that share it", async () => {
     const owner = await makeWorkspace();
     const { key } = owner;

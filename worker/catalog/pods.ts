@@ -35,6 +35,20 @@ export async function selectPods(database: D1Database, workspaceId: WorkspaceId)
   return rows.map(podRow);
 }
 
+/** The prices that the workspace's pods set, of those named, deleted ones included. */
+export async function selectPodPrices(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  podIds: readonly PodId[],
+): Promise<{ readonly id: PodId; readonly prices: PodSettings["prices"] }[]> {
+  const among = sql`(SELECT value FROM json_each(${JSON.stringify(podIds)}))`;
+  const rows = await catalogOf(database)
+    .select()
+    .from(pods)
+    .where(and(eq(pods.workspaceId, workspaceId), sql`${pods.id} IN ${among}`));
+  return rows.map(podRow).map(({ id, settings }) => ({ id, prices: settings.prices }));
+}
+
 /** A living pod of the workspace. */
 export async function findPod(
   database: D1Database,

@@ -76,10 +76,11 @@ const seconds = handle(listReplicaSeconds, async ({ env, principal: { workspaceI
   const today = Math.floor(Date.now() / DAY_MS);
   const to = query.to === undefined ? today : dayOf(query.to);
   const from = query.from === undefined ? to - DAYS_DEFAULT : dayOf(query.from);
-  const [{ days }, priceOf] = await Promise.all([
-    askEndpoint(env, endpoint.key, "repeatable", (object) => object.replicaDays(workspaceId, from, to)),
-    cardPrices(env.CATALOG, workspaceId),
-  ]);
+  const { days } = await askEndpoint(env, endpoint.key, "repeatable", (object) =>
+    object.replicaDays(workspaceId, from, to),
+  );
+  const podIds = new Set(days.map(({ podId }) => podId));
+  const priceOf = await cardPrices(env.CATALOG, workspaceId, [...podIds]);
   const data = days.map(({ day, podId, gpuType, used, cardMs, started, crashed }) => {
     const type = gpuType === "" ? null : gpuType;
     const price = priceOf(podId, type);
