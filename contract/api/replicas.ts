@@ -133,7 +133,7 @@ export const listReplicaSeconds = route({
   path: "/v1/endpoints/{endpoint}/replica-seconds",
   summary: "What the time of an endpoint's replicas went to, by day",
   description:
-    "One entry for each UTC day, pod and type of card, replicas that run included until now. Days are kept for 400 days.",
+    "One entry for each UTC day, pod and type of card, replicas that run included until now. Days are kept for 400 days, and no longer than their endpoint: read them before it is deleted.",
   scope: "read",
   params: EndpointParams,
   query: z.object({
