@@ -8,7 +8,7 @@ import { fillGraph } from "#workflow/fill-graph";
 import { ComfyUnreachable } from "./comfy/comfy-http.ts";
 import type { ComfySession } from "./comfy/comfy-session.ts";
 import { drivePrompt, type PromptResult, PromptStuck } from "./comfy/drive-prompt.ts";
-import { type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
+import { ComfyDiedFirst, type ComfyHealth, JobFailure } from "./comfy/job-failure.ts";
 import { type AgentCalls, isAboutOutputs } from "./control/agent-calls.ts";
 import { ControlError, isGone } from "./control/control-error.ts";
 import { LeaseKeeper } from "./control/lease-keeper.ts";
@@ -211,9 +211,10 @@ class JobRun implements RunningJob {
     let end: JobEnd;
     try {
       end = await this.#steps(setFree);
-    } catch (error) {
+    } catch (caught) {
+      const error = this.#withoutPrompt() ?? caught;
       if (comfyHealth(error) === "healthy") setFree();
-      else if (!this.hasBegun) this.giveBack("ComfyUI died before the job began");
+      else if (!this.hasBegun || error instanceof ComfyDiedFirst) this.giveBack("ComfyUI died before the job began");
       end = await this.#reportTrouble(error);
     } finally {
       hurry.removeEventListener("abort", hasten);
@@ -391,6 +392,13 @@ class JobRun implements RunningJob {
       onPreview: (preview) => this.#keeper.preview(preview),
       onFinished: (shown) => this.#early.send(shown, release.outputs),
     });
+  }
+
+  /** What went wrong, where ComfyUI died while its prompt was still prepared: whatever else did came of that. */
+  #withoutPrompt(): ComfyDiedFirst | null {
+    const { died } = this.#options.comfy.server;
+    if (this.#promptId !== null || !died.aborted) return null;
+    return new ComfyDiedFirst(`ComfyUI died: ${this.#redacted(messageOf(died.reason))}`);
   }
 
   async #reportTrouble(error: unknown): Promise<JobEnd> {

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { isJsonObject, type Json, type JsonObject, parseExactJson, stringifyExactJson } from "#contract/exact-json";
 import { type HttpAnswer, sendHttp } from "../http-request.ts";
 import { messageOf } from "../log.ts";
+import { isCode } from "../state-directory.ts";
 
 /** A graph of 10,000 nodes and its history fit many times over. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
@@ -14,7 +15,12 @@ const DEPTH_MAX = 512;
 const SLOWEST_BYTES_PER_MS = 1_000;
 
 /** ComfyUI did not answer, or answered with what it never should. */
-export class ComfyUnreachable extends Error {}
+export class ComfyUnreachable extends Error {
+  /** False: nobody listened, so that nothing of the request was sent. */
+  get mayHaveArrived(): boolean {
+    return !isCode(this.cause, "ECONNREFUSED");
+  }
+}
 
 /** ComfyUI answered, and said no. */
 export class ComfyRefused extends Error {
@@ -195,7 +201,7 @@ export class ComfyHttp {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      throw new ComfyUnreachable(`${path}: ${messageOf(error)}`);
+      throw new ComfyUnreachable(`${path}: ${messageOf(error)}`, { cause: error });
     } finally {
       // A stream's reader watches over the rest; everything else has to arrive as a whole in time.
       if (options.isStream === true) clearTimeout(timer);

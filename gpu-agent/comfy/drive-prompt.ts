@@ -15,7 +15,7 @@ import { ComfyRefused, ComfyUnreachable, type QueuePlace } from "./comfy-http.ts
 import type { ComfySession } from "./comfy-session.ts";
 import { explainExecutionError, explainRefusal } from "./explain-errors.ts";
 import type { Frame } from "./frames.ts";
-import { JobFailure } from "./job-failure.ts";
+import { ComfyDiedFirst, JobFailure } from "./job-failure.ts";
 import { stopPrompt } from "./stop-prompt.ts";
 import { jobProgress, startProgress, trackProgress } from "./track-progress.ts";
 
@@ -68,7 +68,7 @@ export interface PromptResult {
 
 /**
  * Runs a prompt.
- * @throws JobFailure when it fails; the signal's reason when that fires, after the prompt has been stopped
+ * @throws JobFailure when it fails, ComfyDiedFirst when it did not even begin; the signal's reason when that fires, after the prompt has been stopped
  */
 export async function drivePrompt(options: DriveOptions): Promise<PromptResult> {
   const prompt = new DrivenPrompt(options);
@@ -92,6 +92,8 @@ class DrivenPrompt {
   #reopened = 0;
   #finished = false;
   #hasEnded = false;
+  /** ComfyUI may have the prompt. */
+  #mayHaveArrived = false;
   #silence: () => void = () => undefined;
   /** Node id → what it showed. */
   readonly #shown: JsonObject = Object.create(null) as JsonObject;
@@ -116,8 +118,9 @@ class DrivenPrompt {
     server.died.addEventListener("abort", wake, { once: true });
     try {
       signal.throwIfAborted();
-      await socket.ready(signal).catch((error: unknown) => {
+      await socket.ready(this.#either.signal).catch((error: unknown) => {
         signal.throwIfAborted();
+        this.#refuseDead();
         log("comfy_socket_late", { error: messageOf(error) });
       });
       this.#silence = socket.listen((frame) => this.#hear(frame));
@@ -177,6 +180,8 @@ class DrivenPrompt {
     };
     for (;;) {
       this.#refuseDead();
+      const mightBefore = this.#mayHaveArrived;
+      this.#mayHaveArrived = true;
       try {
         const { nodeErrors } = await http.submit(body, this.#either.signal);
         if (Object.keys(nodeErrors).length === 0) return;
@@ -184,6 +189,7 @@ class DrivenPrompt {
         await stopPrompt(this.#session, this.#promptId, timings.interruptMs, log);
         throw explainRefusal({ node_errors: nodeErrors }, redacted);
       } catch (error) {
+        if (error instanceof ComfyUnreachable && !error.mayHaveArrived) this.#mayHaveArrived = mightBefore;
         if (signal.aborted) throw error;
         this.#refuseDead();
         if (error instanceof ComfyRefused) {
@@ -386,11 +392,10 @@ class DrivenPrompt {
 
   #refuseDead(): void {
     const { died } = this.#session.server;
-    if (died.aborted) {
-      throw new JobFailure("replica_failed", `ComfyUI died: ${this.#options.redacted(messageOf(died.reason))}`, {
-        comfy: "restart",
-      });
-    }
+    if (!died.aborted) return;
+    const words = `ComfyUI died: ${this.#options.redacted(messageOf(died.reason))}`;
+    if (!this.#mayHaveArrived) throw new ComfyDiedFirst(words);
+    throw new JobFailure("replica_failed", words, { comfy: "restart" });
   }
 
   /** @throws what is not about reaching ComfyUI; JobFailure when it has been out of reach too long */

@@ -22,3 +22,11 @@ export class JobFailure extends Error {
     };
   }
 }
+
+/** ComfyUI died before anything of the job's prompt can have reached it: the job is unharmed, and has not run. */
+export class ComfyDiedFirst extends JobFailure {
+  constructor(message: string) {
+    super("replica_failed", message, { comfy: "restart" });
+    this.name = "ComfyDiedFirst";
+  }
+}

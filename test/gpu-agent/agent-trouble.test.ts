@@ -1,11 +1,25 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { AgentHarness, type HarnessOptions, integerInput, output, pictureGraph } from "#test/gpu-agent/agent-harness";
+import {
+  AgentHarness,
+  fileInput,
+  type HarnessOptions,
+  integerInput,
+  output,
+  pictureGraph,
+} from "#test/gpu-agent/agent-harness";
 import { comesTrue } from "#test/gpu-agent/quick-timings";
 
 let harness: AgentHarness;
 afterEach(() => harness.close());
 
 const specs = { inputs: [integerInput("width", "1", "width")], outputs: [output("image", "2")] };
+
+const PNG = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+  "base64",
+);
 
 async function withEndpoint(options: HarnessOptions = {}) {
   harness = await AgentHarness.start(options);
@@ -47,6 +61,31 @@ describe("ComfyUI", () => {
     const job = await harness.jobIs(enqueue(), "succeeded");
     expect(job.attempts).toBe(1);
     expect(harness.stateOf(replicaId)).toBe("ready");
+  });
+
+  it("dies while a job's inputs are fetched: the job is given back, and loses no attempt", async () => {
+    harness = await AgentHarness.start();
+    const picture = {
+      "1": { class_type: "LoadImage", inputs: { image: "example.png" } },
+      "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: "ComfyUI" } },
+    };
+    const { endpointId } = await harness.ready(picture, {
+      inputs: [fileInput("image", "1", "image")],
+      outputs: [output("image", "2")],
+    });
+    const fetched = Promise.withResolvers<void>();
+    harness.plane.plan(/inputs\/0$/, { type: "hold", until: fetched.promise });
+    const id = harness.plane.state.enqueue(endpointId, { files: [{ input: "image", filename: "a.png", bytes: PNG }] });
+    const isAskedFor = () => harness.plane.requests.some((request) => request.endsWith("inputs/0"));
+    await comesTrue("its input is asked for", isAskedFor);
+    process.kill(harness.comfyReady.pid, "SIGKILL");
+    await comesTrue("it is noticed", () => !existsSync(join(harness.slot, "comfyui.pid")));
+    fetched.resolve();
+    expect(await harness.jobIs(id, "succeeded")).toMatchObject({
+      attempts: 1,
+      errors: [],
+      givenBack: ["ComfyUI died before the job began"],
+    });
   });
 
   it("dies while the server holds the replica's next poll: the poll is taken back, and nothing comes to nobody", async () => {

@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type JsonObject, parseExactJson } from "#contract/exact-json";
 import type { JobProgress } from "#contract/job";
+import { ComfyUnreachable } from "#gpu-agent/comfy/comfy-http";
 import type { ComfyServer } from "#gpu-agent/comfy/comfy-server";
 import { type ComfySession, closeSession, openSession } from "#gpu-agent/comfy/comfy-session";
+import { ComfySocket } from "#gpu-agent/comfy/comfy-socket";
 import { type DriveOptions, drivePrompt, PromptStuck } from "#gpu-agent/comfy/drive-prompt";
-import { JobFailure } from "#gpu-agent/comfy/job-failure";
+import { ComfyDiedFirst, JobFailure } from "#gpu-agent/comfy/job-failure";
 import type { Preview } from "#gpu-agent/control/lease-keeper";
 import { FakeComfy } from "#test/gpu-agent/fake-comfy";
 import { comesTrue, keptLog, quickTimings } from "#test/gpu-agent/quick-timings";
@@ -173,6 +175,58 @@ describe("submitting", () => {
   });
 });
 
+describe("a ComfyUI that dies before the prompt is there", () => {
+  const last = new Error("the process ended with signal SIGKILL");
+
+  it("is not waited for while its socket opens", async () => {
+    comfy.greets = false;
+    await open(null, quickTimings({ socketOpenMs: 100 }));
+    const patient = new ComfySocket(session.http, quickTimings({ socketOpenMs: 30_000 }), keptLog().log);
+    const began = performance.now();
+    const { result } = drive({ session: { ...session, socket: patient } });
+    died.abort(last);
+    expect(await failureOf(result)).toBeInstanceOf(ComfyDiedFirst);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(comfy.prompts).toEqual([]);
+    await patient.close();
+  });
+
+  it("has done nothing of it, where nobody listened any more", async () => {
+    await open();
+    await comfy.stop();
+    let isRefused = false;
+    for (let tries = 0; tries < 20 && !isRefused; tries += 1) {
+      // A connection that was kept may break first.
+      const failed = await session.http.systemStats().catch((error: unknown) => error);
+      isRefused = failed instanceof ComfyUnreachable && !failed.mayHaveArrived;
+    }
+    const lines = keptLog();
+    const { result } = drive({ log: lines.log, session: { ...session, socket: deadSocket() } });
+    await comesTrue("it was tried", () => lines.lines.some(({ event }) => event === "comfy_submit_unanswered"));
+    died.abort(last);
+    expect(await failureOf(result)).toBeInstanceOf(ComfyDiedFirst);
+  });
+
+  it("may have done some of it, where it took the request and never answered", async () => {
+    await open();
+    comfy.onPrompt = (_, response) => {
+      response.destroy();
+      died.abort(last);
+      return true;
+    };
+    const failure = await failureOf(drive().result);
+    expect(failure.jobError.code).toBe("replica_failed");
+    expect(failure).not.toBeInstanceOf(ComfyDiedFirst);
+  });
+
+  /** One that never hears anything, and is not waited for. */
+  function deadSocket(): ComfySocket {
+    const socket = new ComfySocket(session.http, quickTimings(), keptLog().log);
+    socket.ready = () => Promise.resolve();
+    return socket;
+  }
+});
+
 describe("following", () => {
   it("believes the history when the socket never says a word", async () => {
     await open();
@@ -314,6 +368,7 @@ describe("following", () => {
     died.abort(new Error("the process ended with exit code 137"));
     const failure = await failureOf(result);
     expect(failure.jobError).toMatchObject({ code: "replica_failed", message: expect.stringContaining("137") });
+    expect(failure).not.toBeInstanceOf(ComfyDiedFirst);
   });
 });
 
