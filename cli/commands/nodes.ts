@@ -162,7 +162,7 @@ export const nodesTrust = change("trust", "End a node's quarantine");
 
 export const nodesRemove: Command = {
   path: ["nodes", "rm"],
-  summary: "Remove a node: what it runs ends, and it must join again; asks for its name",
+  summary: "Remove a node: its replicas stop after the jobs in hand, and it must join again; asks for its name",
   examples: ["pilotlight nodes rm cellar", "pilotlight nodes rm node_… --yes"],
   positionals: [node],
   options: { ...podOption, yes: { type: "boolean" } },
@@ -172,7 +172,7 @@ export const nodesRemove: Command = {
     const client = await call.connect();
     const named = call.positionals[0] ?? "";
     const place = await nodeNamed(client, named, call.text("pod"), signal);
-    await confirmName(call, named, `This removes ${named}; its running jobs go back to the queue.`, "nodes rm");
+    await confirmName(call, named, `This removes ${named}; the jobs it has in hand are finished.`, "nodes rm");
     await client.nodes.remove(place.pod, place.node, { signal });
     return { data: { removed: place.node }, text: `${named} is removed. To keep it out, revoke its join token.` };
   },

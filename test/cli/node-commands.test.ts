@@ -80,6 +80,7 @@ describe("a node on the command line", () => {
     const kept = await shown(["nodes", "rm", "cellar"], { answer: "attic" }, pods, nodes(exampleNode()), gone);
     expect(callsOf(kept.server)).toHaveLength(2);
     expect(kept.result.code).not.toBe(0);
+    expect(kept.result.stderr).toContain("the jobs it has in hand are finished");
     const removed = await shown(["nodes", "rm", "cellar"], { answer: "cellar" }, pods, nodes(exampleNode()), gone);
     expect(callsOf(removed.server).at(-1)).toBe(`DELETE /v1/pods/${POD_ID}/nodes/${NODE_ID}`);
     expect(removed.result.stdout).toContain("is removed");
