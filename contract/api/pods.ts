@@ -172,7 +172,7 @@ export const removeNode = route({
   path: "/v1/pods/{pod}/nodes/{node}",
   summary: "Remove a node from its pod",
   description:
-    "Its replicas finish the jobs in hand and end. Its session is void: beside what those jobs need it opens nothing, no workflow and no model. The machine may join again with a token that lets it; to keep it out, revoke that.",
+    "Its replicas finish the jobs in hand and end. Its session is void: beside what those jobs need it opens nothing, no workflow and no model. The machine may join again, as a new node, with a token that lets in one more; to keep it out, revoke that.",
   scope: "admin",
   params: NodeParams,
   status: 204,

@@ -103,7 +103,7 @@ export const joins = sqliteTable(
     tokenId: text("token_id")
       .notNull()
       .references(() => joinTokens.id, { onDelete: "cascade" }),
-    /** Drawn by the machine: a join of which the answer got lost is repeated under the same one. */
+    /** Drawn by the machine: a join of which the answer got lost is repeated under the same one. Of a removed node: none. */
     joinId: text("join_id").notNull(),
     /** The node it becomes: made with the row, so that the pod can tell a repeated join from another machine's. */
     nodeId: text("node_id").notNull(),

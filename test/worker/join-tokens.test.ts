@@ -2,8 +2,10 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { JoinedNode } from "#contract/agent";
 import type { JsonObject } from "#contract/exact-json";
+import { ownerKey } from "#contract/ids";
 import { JOIN_TOKEN_USES_MAX, JOIN_TOKENS_PER_POD_MAX } from "#contract/limits";
 import type { JoinToken } from "#contract/replica";
+import type { PodRpc } from "#durable-objects/pod/rpc";
 import { agentHeaders, pollNode } from "#test/worker/agent-node";
 import { jsonOf, makeWorkspace, refusalOf, send, type TestWorkspace } from "#test/worker/workspace";
 
@@ -142,11 +144,46 @@ describe("a join token", () => {
     const token = await make({ uses_max: 1 }, own);
     const once = { join_id: "the-only-machine" };
     const { node_id } = JoinedNode.parse(await (await join(token, once)).json());
-    await send("DELETE", `/v1/pods/${own.podId}/nodes/${node_id}`, { key: own.key });
+    // The pod never heard of it: the call on the way to it was lost.
+    const pod = env.PODS.getByName(ownerKey(own.podId)) as unknown as PodRpc;
+    await pod.removeNode(own.workspaceId, node_id);
     await send("PATCH", `/v1/pods/${own.podId}`, { key: own.key, json: { gpu_types: ["rtx-4090"] } });
     expect(await refusalOf(await join(token, once))).toEqual({ status: 409, code: "gpu_mismatch" });
     await send("PATCH", `/v1/pods/${own.podId}`, { key: own.key, json: { gpu_types: [] } });
     expect(await refusalOf(await join(token))).toEqual(refused("join_token_used"));
+  });
+
+  it("does not bring back a node that was removed: its machine is a new one, where one more may join", async () => {
+    const own = await makeWorkspace();
+    const same = { join_id: "the-same-machine" };
+    for (const [uses_max, answer] of [
+      [1, 401],
+      [2, 201],
+    ] as const) {
+      const token = await make({ uses_max }, own);
+      const first = JoinedNode.parse(await (await join(token, same)).json());
+      expect((await send("DELETE", `/v1/pods/${own.podId}/nodes/${first.node_id}`, { key: own.key })).status).toBe(204);
+      const again = await join(token, same);
+      expect(again.status).toBe(answer);
+      if (answer === 201) expect(JoinedNode.parse(await again.json()).node_id).not.toBe(first.node_id);
+      else expect(await jsonOf(again)).toMatchObject({ code: "join_token_used" });
+      const listed = await jsonOf(await send("GET", `/v1/pods/${own.podId}/nodes`, { key: own.key }));
+      expect((listed.data as { id: string }[]).map(({ id }) => id)).not.toContain(first.node_id);
+      expect((await list(own)).find(({ id }) => id === token.id)?.uses).toBe(uses_max);
+    }
+  });
+
+  it("does not bring it back either when its machine joins again just then", async () => {
+    const own = await makeWorkspace();
+    for (let round = 0; round < 8; round += 1) {
+      const token = await make({ uses_max: 1 }, own);
+      const same = { join_id: "the-same-machine" };
+      const { node_id: id } = JoinedNode.parse(await (await join(token, same)).json());
+      const path = `/v1/pods/${own.podId}/nodes/${id}`;
+      const again = [join(token, same), join(token, same), send("DELETE", path, { key: own.key }), join(token, same)];
+      for (const answer of await Promise.all(again)) await answer.body?.cancel();
+      expect((await send("GET", path, { key: own.key })).status).toBe(404);
+    }
   });
 
   it("tells strangers nothing: an invented one, one of another kind and a torn one are alike", async () => {

@@ -26,7 +26,7 @@ interface Admitted {
 
 /**
  * Lets a machine in with its token and counts it, once for each join id: whoever sends the same one again is the same
- * machine. Where the pod then refuses it, one that was counted by this call must be given back.
+ * machine, until its node is removed. Where the pod then refuses it, one that was counted by this call must be given back.
  * @param joinId drawn by the machine
  * @returns the node it becomes, and whether this call has counted it
  * @throws Problem join_token_used, join_token_expired, join_token_revoked
@@ -39,6 +39,14 @@ export async function admitJoin(env: Env, token: HeldJoinToken, joinId: string):
   const known = await findJoin(env.CATALOG, token.id, joinId);
   if (known !== undefined && token.revokedAt === null) return { nodeId: known, isNew: false };
   throw closed((await findJoinTokenById(env.CATALOG, token.id)) ?? token, now);
+}
+
+/**
+ * Whether a machine that was counted before still is that node: it may have been removed while it joined again.
+ * @throws Problem join_token_used, join_token_expired, join_token_revoked when it is not
+ */
+export async function requireJoin(env: Env, token: HeldJoinToken, joinId: string, nodeId: NodeId): Promise<void> {
+  if ((await findJoin(env.CATALOG, token.id, joinId)) !== nodeId) throw closed(token, Date.now());
 }
 
 const ANOTHER = "Ask the pod's operator for another one (pilotlight pods tokens create).";

@@ -1,5 +1,5 @@
 /** Join tokens, and the machines that joined with each. */
-import { and, count, desc, eq, gt, isNull, lt, type SQL, sql } from "drizzle-orm";
+import { and, count, desc, eq, gt, inArray, isNull, lt, type SQL, sql } from "drizzle-orm";
 import { JoinTokenId, NodeId, PodId, WorkspaceId } from "#contract/ids";
 import { JOIN_TOKEN_RETENTION_DAYS, JOIN_TOKEN_USES_MAX } from "#contract/limits";
 import type { JoinToken } from "#contract/replica";
@@ -160,6 +160,24 @@ export async function findJoin(
     .from(joins)
     .where(and(eq(joins.tokenId, tokenId), eq(joins.joinId, joinId)));
   return row === undefined ? undefined : NodeId.parse(row.nodeId);
+}
+
+/**
+ * A node is removed: the machine that it was stays counted, and its join id is nobody's any more. What stands in its
+ * place no machine can send.
+ */
+export async function forgetJoinOf(
+  database: D1Database,
+  workspaceId: WorkspaceId,
+  podId: PodId,
+  nodeId: NodeId,
+): Promise<void> {
+  const catalog = catalogOf(database);
+  const tokens = catalog.select({ id: joinTokens.id }).from(joinTokens).where(ofPod(workspaceId, podId));
+  await catalog
+    .update(joins)
+    .set({ joinId: `removed ${nodeId}` })
+    .where(and(inArray(joins.tokenId, tokens), eq(joins.nodeId, nodeId)));
 }
 
 /** The pod refused the machine: it does not count. */

@@ -6,9 +6,10 @@ import { NodeId, ownerKey } from "#contract/ids";
 import { JSON_BODY_BYTES_MAX, LONG_POLL_MS } from "#contract/limits";
 import { Problem } from "#contract/problems";
 import type { PodRpc } from "#durable-objects/pod/rpc";
-import { admitJoin, heldJoinToken } from "#worker/auth/join-token";
+import { admitJoin, heldJoinToken, requireJoin } from "#worker/auth/join-token";
 import { type NodeSession, nearsItsEnd, signNodeSession } from "#worker/auth/node-session";
-import { giveJoinBack } from "#worker/catalog/join-tokens";
+import { giveJoinBack, type HeldJoinToken } from "#worker/catalog/join-tokens";
+import type { Env } from "#worker/env";
 import { bearer, handleAgent, requireProtocol } from "#worker/http/agent-router";
 import { readJsonBody } from "#worker/http/json-body";
 import { pollAnswer } from "#worker/http/poll-stream";
@@ -86,10 +87,25 @@ const join: Mounted = {
       if (isNew && error instanceof Problem) await giveJoinBack(env.CATALOG, token.id, joinId);
       throw error;
     }
+    if (!isNew) await stillJoined(env, token, joinId, nodeId);
     const session = await signNodeSession(env.SIGNING_SECRET, { nodeId, podId, workspaceId });
     return finished(joinNode, { node_id: nodeId, pod_id: podId, session });
   },
 };
+
+/** A node that was removed while its machine joined again is not brought back by that. @throws Problem */
+async function stillJoined(env: Env, token: HeldJoinToken, joinId: string, nodeId: NodeId): Promise<void> {
+  try {
+    await requireJoin(env, token, joinId, nodeId);
+  } catch (error) {
+    const { podId, workspaceId } = token;
+    await askPod(env, podId, "repeatable", (pod) => pod.removeNode(workspaceId, nodeId)).catch((refused: unknown) => {
+      // Whoever removes it may have been faster.
+      if (!(refused instanceof Problem)) throw refused;
+    });
+    throw error;
+  }
+}
 
 /** A session speaks for one node; another one's name is as unknown as an invented one. */
 function requireOwnName(node: NodeSession, named: NodeId): void {

@@ -10,6 +10,7 @@ import {
   undrainNode,
 } from "#contract/api/pods";
 import type { NodeChange } from "#durable-objects/pod/rpc";
+import { forgetJoinOf } from "#worker/catalog/join-tokens";
 import { handle, type Mounted } from "#worker/http/router";
 import { askToldPod } from "#worker/placement/introduce-pod";
 
@@ -36,6 +37,8 @@ function change(route: typeof drainNode, what: NodeChange): Mounted {
 }
 
 const remove = handle(removeNode, async ({ env, principal: { workspaceId }, params }) => {
+  // First: when this is all that is done, the same call again finds the node still there.
+  await forgetJoinOf(env.CATALOG, workspaceId, params.pod, params.node);
   await askToldPod(env, params.pod, workspaceId, "repeatable", (pod) => pod.removeNode(workspaceId, params.node));
   return undefined;
 });
