@@ -46,6 +46,7 @@ export function joinNode(
     online: true,
     joinedAt: now,
     seenAt: now,
+    quietAt: null,
     order: null,
     trust: FULL_TRUST,
   });
@@ -63,7 +64,7 @@ export function joinNode(
 export function loseNode(state: PodState, node: NodeRecord, now: number): void {
   const memory = state.remember(node.id);
   const heardAt = state.heardAt(node, now);
-  state.nodes.putStated({ ...node, online: false, seenAt: heardAt });
+  state.nodes.putStated({ ...node, online: false, seenAt: heardAt, quietAt: null });
   memory.foreign = [];
   memory.reported = null;
   memory.waiter = null;

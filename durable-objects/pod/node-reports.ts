@@ -43,6 +43,7 @@ export function statedBy(poll: NodePoll, known: NodeRecord): NodeRecord {
     slotsPerGpu: poll.slots_per_gpu ?? known.slotsPerGpu,
     draining: poll.draining,
     online: true,
+    quietAt: null,
     order: poll.order ?? null,
   };
 }

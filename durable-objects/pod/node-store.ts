@@ -34,6 +34,8 @@ export interface NodeRecord {
   readonly joinedAt: number;
   /** Written now and then; the object's memory knows better. */
   readonly seenAt: number;
+  /** Since when it has had no poll open, once that was noted: an object that is thrown out of memory must know it. */
+  readonly quietAt: number | null;
   /** The latest poll, as of when this was written. */
   readonly order: PollOrder | null;
   readonly trust: NodeTrust;
@@ -96,7 +98,7 @@ export class NodeStore {
   putStated(node: NodeRecord): void {
     this.#write(
       `UPDATE nodes SET name = ?, agent_version = ?, region = ?, comfyui = ?, gpus = ?, slots = ?, slots_per_gpu = ?, draining = ?, online = ?,
-         seen_at = ?, poll_start = ?, poll_seq = ? WHERE id = ?`,
+         seen_at = ?, quiet_at = ?, poll_start = ?, poll_seq = ? WHERE id = ?`,
       node.name,
       node.agentVersion,
       node.region,
@@ -107,10 +109,16 @@ export class NodeStore {
       node.draining ? 1 : 0,
       node.online ? 1 : 0,
       node.seenAt,
+      node.quietAt,
       node.order?.start ?? null,
       node.order?.seq ?? null,
       node.id,
     );
+  }
+
+  /** Since when it has been quiet; null: it is not known to be. @param seenAt when its last poll came */
+  putQuiet(id: NodeId, seenAt: number, quietAt: number | null): void {
+    this.#write("UPDATE nodes SET seen_at = ?, quiet_at = ? WHERE id = ?", seenAt, quietAt, id);
   }
 
   /** What an operator says of it. */
@@ -163,6 +171,7 @@ function nodeOf(row: SqlRow): NodeRecord {
     online: integer(row, "online") === 1,
     joinedAt: integer(row, "joined_at"),
     seenAt: integer(row, "seen_at"),
+    quietAt: integerOrNull(row, "quiet_at"),
     order: start === null ? null : { start, seq: integer(row, "poll_seq") },
     trust: { ...FULL_TRUST, ...storedOrNull<Partial<NodeTrust>>(row, "trust") },
   };

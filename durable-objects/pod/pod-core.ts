@@ -321,6 +321,19 @@ export class PodCore {
     this.#mutate(() => this.#state.store.deleteFarewell(replicaId));
   }
 
+  /**
+   * Writes down which nodes have been quiet for some seconds, for the object that comes after this one.
+   * @returns when to look again, Unix ms; null: when a poll has ended
+   */
+  noteQuiet(): number | null {
+    const state = this.#state;
+    if (state.pod === null) return null;
+    const due = state.nextQuiet();
+    if (due === null || due > state.world.now()) return due;
+    this.#mutate((now) => state.noteQuiet(now));
+    return state.nextQuiet();
+  }
+
   /** The alarm rang. */
   wake(): void {
     this.#armedAt = null;

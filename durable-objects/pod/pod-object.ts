@@ -5,7 +5,7 @@ import type { NodeMetrics, NodeSummary, PodCapacity } from "#contract/replica";
 import { OpenPolls } from "#durable-objects/endpoint/open-polls";
 import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
 import { PodCore } from "#durable-objects/pod/pod-core";
-import type { PodEffect } from "#durable-objects/pod/pod-state";
+import { type PodEffect, QUIET_NOTED_MS } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
 import type {
   Demand,
@@ -26,6 +26,8 @@ const ALARM_RETRY_MS = 10_000;
 export class PodObject extends DurableObject<Env> implements PodRpc {
   readonly #polls = new OpenPolls<NodePollAnswer>();
   #opened: PodCore | null = null;
+  /** A look for quiet nodes is due. */
+  #isLookDue = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -69,15 +71,20 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
   }
 
   async join(workspaceId: WorkspaceId, request: JoinNode, nodeId?: NodeId): Promise<Reply<{ nodeId: NodeId }>> {
+    this.#noteQuietIn(QUIET_NOTED_MS);
     return this.#turn((core) => core.join(workspaceId, request, nodeId));
   }
 
   async pollNode(node: NodeIdentity, poll: NodePoll): Promise<Reply<{ answer: NodePollAnswer }>> {
     const outcome = this.#turn((core) => core.pollNode(node, poll));
-    if (outcome.type === "answered") return outcome.reply;
+    if (outcome.type === "answered") {
+      this.#noteQuietIn(QUIET_NOTED_MS);
+      return outcome.reply;
+    }
     const answer = await this.#polls.wait(node.nodeId, poll.poll_id, outcome.ms, () =>
       this.#turn((core) => core.pollTimedOut(node.nodeId, poll.poll_id)),
     );
+    this.#noteQuietIn(QUIET_NOTED_MS);
     return { ok: true, answer };
   }
 
@@ -129,6 +136,21 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
       console.error(JSON.stringify({ event: "pod_alarm_failed", pod: this.ctx.id.name, error: String(error) }));
       await this.ctx.storage.setAlarm(Date.now() + ALARM_RETRY_MS);
     }
+  }
+
+  /** A node whose poll has ended polls again within a moment; else it is noted, before this object may be thrown out of memory. */
+  #noteQuietIn(ms: number): void {
+    if (this.#isLookDue) return;
+    this.#isLookDue = true;
+    setTimeout(() => {
+      this.#isLookDue = false;
+      try {
+        const next = this.#turn((core) => core.noteQuiet());
+        if (next !== null) this.#noteQuietIn(Math.max(0, next - Date.now()));
+      } catch (error) {
+        console.error(JSON.stringify({ event: "quiet_not_noted", pod: this.ctx.id.name, error: String(error) }));
+      }
+    }, ms);
   }
 
   /** One call into the core and, its commit done, what it asks of the outside. */

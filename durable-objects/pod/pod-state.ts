@@ -87,6 +87,11 @@ export interface NodeDisk {
 const FAREWELL_REPEAT_MS = 2_000;
 /** An alarm that is later than this was held up by the object's absence. */
 const ALARM_LATE_MS = 3_000;
+/**
+ * A node without an open poll for so long is noted as quiet. One that lives asks again within a second or two, so nothing
+ * is written for it; an object is in memory for ten seconds after its last call.
+ */
+export const QUIET_NOTED_MS = 4_000;
 
 /** What the pod's parts share: its tables, its memory, and what they ask of the outside. */
 export class PodState {
@@ -130,14 +135,44 @@ export class PodState {
   /**
    * Nodes are not lost because this object was away: each waking gives them the time to speak up. But not again and again
    * without a word from any of them, or an object that is thrown out of memory and woken by its alarm would never lose one.
+   * Nor does it give those time that were noted as quiet before, unless they should have been given up meanwhile: until
+   * then the object could be reached, because a poll would have woken it.
    */
   giveTime(now: number): void {
-    const wokeAt = this.store.wokeAt();
     const online = this.nodes.all().filter((node) => node.online);
-    if (online.length === 0) return;
+    const wasAway = online.some(({ quietAt }) => quietAt !== null && now > quietAt + NODE_LOST_MS + ALARM_LATE_MS);
+    const owed = wasAway ? online : online.filter(({ quietAt }) => quietAt === null);
+    if (owed.length === 0) return;
+    for (const { id, seenAt, quietAt } of owed) if (quietAt !== null) this.nodes.putQuiet(id, seenAt, null);
+    const wokeAt = this.store.wokeAt();
     const missedAlarm = now > wokeAt + NODE_LOST_MS + ALARM_LATE_MS;
-    if (missedAlarm || online.some((node) => node.seenAt > wokeAt)) this.store.putWokeAt(now);
+    if (wasAway || missedAlarm || owed.some((node) => node.seenAt > wokeAt)) this.store.putWokeAt(now);
     else this.#heardFrom = wokeAt;
+  }
+
+  /** Whether this object has heard the node and has no poll of it, which is not written yet. */
+  #isQuietUnnoted(node: NodeRecord): boolean {
+    const memory = this.memory.get(node.id);
+    if (!node.online || memory === undefined || memory.seenAt === 0 || memory.waiter !== null) return false;
+    return node.quietAt !== memory.quietAt;
+  }
+
+  /** Writes down who has been without an open poll for QUIET_NOTED_MS. */
+  noteQuiet(now: number): void {
+    for (const node of this.nodes.all()) {
+      const memory = this.memory.get(node.id);
+      if (memory === undefined || !this.#isQuietUnnoted(node) || now - memory.quietAt < QUIET_NOTED_MS) continue;
+      this.nodes.putQuiet(node.id, this.heardAt(node, now), memory.quietAt);
+    }
+  }
+
+  /** When the next node is to be noted as quiet, Unix ms; null: all have a poll open, or are noted. */
+  nextQuiet(): number | null {
+    const dues = this.nodes.all().flatMap((node) => {
+      const memory = this.memory.get(node.id);
+      return memory !== undefined && this.#isQuietUnnoted(node) ? [memory.quietAt + QUIET_NOTED_MS] : [];
+    });
+    return dues.length === 0 ? null : Math.min(...dues);
   }
 
   /** A turn was undone: what was read or noted of the tables in it may never have been. */
@@ -176,7 +211,8 @@ export class PodState {
    */
   silentSince(node: NodeRecord): number {
     const memory = this.memory.get(node.id);
-    return memory?.waiter?.until ?? Math.max(node.seenAt, memory?.quietAt ?? this.#heardFrom);
+    if (memory === undefined || memory.seenAt === 0) return node.quietAt ?? Math.max(node.seenAt, this.#heardFrom);
+    return memory.waiter?.until ?? Math.max(node.seenAt, memory.quietAt);
   }
 
   isOnline(node: NodeRecord, now: number): boolean {

@@ -9,6 +9,7 @@ import { lost } from "./0008-lost.ts";
 import { needs } from "./0009-needs.ts";
 import { heard } from "./0010-heard.ts";
 import { lacking } from "./0011-lacking.ts";
+import { quiet } from "./0012-quiet.ts";
 
 /** Every step of the PodObject's schema, oldest first. Append only. */
 export const podMigrations = [
@@ -23,4 +24,5 @@ export const podMigrations = [
   needs,
   heard,
   lacking,
+  quiet,
 ];

@@ -28,6 +28,10 @@ export type CapacityFault = (typeof FAULTS)[number];
 
 /** Long enough to be given up as lost. */
 const AWAY_MS = 30_000;
+/** Of a case in which nobody looks: longer than RIGHT_MS_MAX, so that nothing wakes the server before the look. */
+const QUIET_AWAY_MS = 50_000;
+/** And the look comes so long before RIGHT_MS_MAX. */
+const QUIET_LOOK_MS = 1_000;
 /** By then what the API counts is what there is. */
 export const RIGHT_MS_MAX = 45_000;
 /** A case that takes longer is stuck. */
@@ -47,16 +51,22 @@ export interface CapacityCase {
 }
 
 export interface CapacityOutcome extends CapacityCase {
-  /** From the fault until the counters were right and stayed so, ms. */
+  /** From the fault until the counters were right and stayed so, or until the one look that was taken, ms. */
   readonly rightAfterMs: number;
   /** What was wrong after RIGHT_MS_MAX or at the end; empty when nothing was. */
   readonly wrong: readonly string[];
 }
 
-/** Runs the cases, those of one kind of fault beside each other. @throws when the server or an agent does not start */
+/**
+ * Runs the cases, those of one kind of fault beside each other.
+ * @param isQuiet nobody looks or asks for anything after the fault until RIGHT_MS_MAX is nearly over: the server has to
+ *   find out by itself, with its objects thrown out of memory
+ * @throws when the server or an agent does not start
+ */
 export async function runCapacity(
   cases: readonly CapacityCase[],
   report: (line: string) => void,
+  isQuiet = false,
 ): Promise<CapacityOutcome[]> {
   const folder = await mkdtemp(join(tmpdir(), "pilotlight-capacity-"));
   const signal = new AbortController().signal;
@@ -66,7 +76,7 @@ export async function runCapacity(
   try {
     for (const fault of FAULTS) {
       const alike = cases.filter((each) => each.fault === fault);
-      const ended = await Promise.all(alike.map((each) => runCase(each, stack, state.root, folder)));
+      const ended = await Promise.all(alike.map((each) => runCase(each, isQuiet, stack, state.root, folder)));
       for (const { phase, rightAfterMs, wrong } of ended) {
         report(
           `${fault} while ${phase}: right after ${Math.round(rightAfterMs)} ms${wrong.map((line) => `; ${line}`).join("")}`,
@@ -84,6 +94,7 @@ export async function runCapacity(
 /** A case on a machine, a pod and an endpoint of its own. */
 async function runCase(
   { fault, phase }: CapacityCase,
+  isQuiet: boolean,
   stack: LocalStack,
   serverRoot: string,
   folder: string,
@@ -111,17 +122,23 @@ async function runCase(
     };
     await bring(phase, stack, slug, submit);
     const at = performance.now();
-    await strike(fault, agent, serverRoot);
+    await strike(fault, isQuiet ? QUIET_AWAY_MS : AWAY_MS, agent, serverRoot);
     // While the fault lasts, new work arrives as well.
-    await submit("after the fault __slow__").catch(() => submit("after the fault __slow__"));
+    if (isQuiet) await sleep(at + RIGHT_MS_MAX - QUIET_LOOK_MS - performance.now());
+    else await submit("after the fault __slow__").catch(() => submit("after the fault __slow__"));
 
-    const look = () => wrongWith(stack, slug, pod.id, agent);
+    const isAway = isQuiet && lastingMs(fault) > 0;
+    const look = () => wrongWith(stack, slug, pod.id, agent, isAway);
     let rightSince: number | null = null;
     let wrong: string[] = [];
     const isOver = () => {
       const now = performance.now();
       const steady = rightSince !== null && now - rightSince >= STEADY_MS;
-      return now - at >= RIGHT_MS_MAX || (steady && now - at >= lastingMs(fault) + STEADY_MS);
+      return (
+        now - at >= RIGHT_MS_MAX ||
+        (isQuiet && rightSince !== null) ||
+        (steady && now - at >= lastingMs(fault) + STEADY_MS)
+      );
     };
     while (!isOver()) {
       wrong = await look().catch((error: unknown) => [`no answer: ${String(error)}`]);
@@ -182,18 +199,19 @@ async function bring(
   await reached("draining");
 }
 
-async function strike(fault: CapacityFault, agent: AgentProcess, serverRoot: string): Promise<void> {
+/** @param awayMs how long a machine or its network is away */
+async function strike(fault: CapacityFault, awayMs: number, agent: AgentProcess, serverRoot: string): Promise<void> {
   switch (fault) {
     case "agent":
       agent.signal("SIGKILL");
       return;
     case "node":
       await agent.leave();
-      setTimeout(() => agent.comeBack(), AWAY_MS);
+      setTimeout(() => agent.comeBack(), awayMs);
       return;
     case "network":
       agent.proxy.stall();
-      setTimeout(() => agent.proxy.flow(), AWAY_MS);
+      setTimeout(() => agent.proxy.flow(), awayMs);
       return;
     case "server":
       for (const pid of await processesOf(serverRoot, "runtime")) process.kill(pid, "SIGKILL");
@@ -206,8 +224,14 @@ function lastingMs(fault: CapacityFault): number {
   return fault === "node" || fault === "network" ? AWAY_MS : 0;
 }
 
-/** What the API counts and is not so. */
-async function wrongWith(stack: LocalStack, slug: string, podId: PodId, agent: AgentProcess): Promise<string[]> {
+/** What the API counts and is not so. @param isAway the machine has been away for long enough to be given up, whatever runs on it */
+async function wrongWith(
+  stack: LocalStack,
+  slug: string,
+  podId: PodId,
+  agent: AgentProcess,
+  isAway: boolean,
+): Promise<string[]> {
   const [nodes, replicas] = [await stack.client.nodes.list(podId), await stack.client.replicas.list(slug)];
   const living = replicas.filter(({ state }) => state !== "stopped" && state !== "crashed");
   const held = nodes
@@ -219,6 +243,11 @@ async function wrongWith(stack: LocalStack, slug: string, podId: PodId, agent: A
       .filter((id) => living.every((replica) => replica.id !== id))
       .map((id) => `a slot holds ${id}, which is no more`),
   ];
+  if (isAway) {
+    wrong.push(...nodes.filter(({ online }) => online).map(({ id }) => `${id} is online, and away`));
+    wrong.push(...living.map(({ id, state }) => `${id} (${state}) is on a machine that is away`));
+    return wrong;
+  }
   const working = living.filter(({ state }) => state === "ready" || state === "busy").length;
   const comfys = agent.livingComfys().length;
   if (comfys < working) wrong.push(`${working} replicas work, and ${comfys} ComfyUIs live`);

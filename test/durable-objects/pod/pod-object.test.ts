@@ -1,7 +1,7 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import type { NodeId, ReplicaId } from "#contract/ids";
-import { METRICS_WATCHED_MS } from "#contract/limits";
+import { METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
 import { DEFAULT_POD_SETTINGS } from "#contract/replica";
 import { eventually, must, Objects } from "../endpoint/objects.ts";
 
@@ -113,6 +113,26 @@ describe("a pod and its endpoints", () => {
     expect((await objects.take(node, replicaId)).lease.attempt).toBe(1);
     expect((await objects.beat(node, [replicaId])).replicas).toMatchObject([{ replica_id: replicaId, action: "run" }]);
   });
+
+  it("give up a machine that is alone in its pod on time, although the pod is thrown out of memory", async () => {
+    const objects = await Objects.open();
+    const node = await objects.join();
+    await objects.beat(node);
+    const since = Date.now();
+    await eventually(() =>
+      runInDurableObject(objects.podStub, (_, state) => {
+        const [row] = state.storage.sql.exec("SELECT quiet_at FROM nodes").toArray();
+        return typeof row?.quiet_at === "number" ? true : null;
+      }),
+    );
+    await evictDurableObject(objects.podStub);
+    // Nobody calls it: its alarm alone wakes it.
+    await new Promise((resolve) => setTimeout(resolve, since + NODE_LOST_MS + 500 - Date.now()));
+    const online = await runInDurableObject(objects.podStub, (_, state) =>
+      state.storage.sql.exec("SELECT online FROM nodes").toArray(),
+    );
+    expect(online).toEqual([{ online: 0 }]);
+  }, 30_000);
 
   it("let a machine's poll end by itself and when its client has gone", async () => {
     const objects = await Objects.open();

@@ -2,8 +2,10 @@ import { describe, expect, it } from "vitest";
 import { type EndpointId, makeId, type NodeId, ownerKey, type PodId, ReplicaId, type WorkspaceId } from "#contract/ids";
 import { NODE_LOST_MS } from "#contract/limits";
 import { PodCore } from "#durable-objects/pod/pod-core";
+import { QUIET_NOTED_MS } from "#durable-objects/pod/pod-state";
 import { FAST_FAILURE_MS, FAST_FAILURES_MAX } from "#durable-objects/replicas/crash-backoff";
 import { FAIR_TURN_MS } from "#durable-objects/replicas/reclaim";
+import { FLAPS_MAX } from "#durable-objects/replicas/trust";
 import { NodeDatabase } from "../queue/node-database.ts";
 import { seededBytes } from "../seeded-bytes.ts";
 import { held, PodHarness, replicaOnNode } from "./pod-harness.ts";
@@ -106,6 +108,71 @@ describe("a node", () => {
       pod.call((core) => core.wake());
     }
     expect(pod.farewells()).toMatchObject([{ replicaId }]);
+  });
+
+  it("that dies alone in its pod is lost within 45 s, although the object is thrown out of memory meanwhile", () => {
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
+    for (const more of [{}, { waitMs: 24_000 }]) {
+      expect(pod.poll(node, [held(replicaId)], more)).toBe("waiting");
+      pod.pass(more.waitMs === undefined ? 1_000 : 24_000);
+    }
+    const died = pod.now - 24_000;
+    pod.call((core) => core.pollTimedOut(node, pod.waiting.get(node) ?? ""));
+    pod.evict();
+    while (pod.core.verifyReplica(endpoint, replicaId, node) && pod.now < died + 60_000) pod.pass(100);
+    expect(pod.now - died).toBeLessThanOrEqual(24_000 + NODE_LOST_MS + 100);
+    expect(pod.farewells()).toMatchObject([{ replicaId, silent: true, heardAt: died }]);
+  });
+
+  it("that goes away again and again is found out, although it is alone in its pod", () => {
+    const { pod, node, replicaId } = replicaOnNode();
+    for (let times = 0; times < FLAPS_MAX; times += 1) {
+      const back = pod.now + 20_500;
+      pod.evict();
+      pod.pass(back - pod.now);
+      pod.poll(node, [held(replicaId)], { waitMs: 0 });
+    }
+    expect(pod.shown(node).quarantine?.reason).toContain("went away");
+  });
+
+  it("keeps what it has when the object restarts just before its alarm, which was for an earlier poll", () => {
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
+    pod.pass(QUIET_NOTED_MS);
+    pod.call((core) => core.noteQuiet());
+    expect(pod.poll(node, [held(replicaId)])).toBe("waiting");
+    pod.now += NODE_LOST_MS - QUIET_NOTED_MS - 1;
+    pod.restart();
+    pod.pass(NODE_LOST_MS - 1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+  });
+
+  it("that was quiet when the object went away has the time to speak up when it is back", () => {
+    const { pod, node, endpoint, replicaId } = replicaOnNode();
+    pod.pass(QUIET_NOTED_MS);
+    pod.call((core) => core.noteQuiet());
+    pod.now += 60_000;
+    pod.restart();
+    pod.pass(NODE_LOST_MS - 1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(true);
+    pod.pass(1);
+    expect(pod.core.verifyReplica(endpoint, replicaId, node)).toBe(false);
+  });
+
+  it("is noted as quiet after some seconds, and nothing is written for one that polls again at once", () => {
+    const { pod, node, replicaId } = replicaOnNode();
+    expect(pod.core.noteQuiet()).toBe(pod.now + QUIET_NOTED_MS);
+    pod.poll(node, [held(replicaId)]);
+    expect(pod.core.noteQuiet()).toBeNull();
+    const quiet = () => pod.db.exec("SELECT quiet_at FROM nodes")[0]?.quiet_at;
+    pod.pass(25_000);
+    pod.call((core) => core.pollTimedOut(node, pod.waiting.get(node) ?? ""));
+    const endedAt = pod.now;
+    pod.pass(QUIET_NOTED_MS);
+    expect(quiet()).toBeNull();
+    expect(pod.core.noteQuiet()).toBeNull();
+    expect(quiet()).toBe(endedAt);
+    pod.poll(node, [held(replicaId)]);
+    expect(quiet()).toBeNull();
   });
 
   it("has its time again when the object went away before anybody could be heard", () => {

@@ -9,6 +9,7 @@ import {
   type PodSettings,
 } from "#contract/replica";
 import { PodCore } from "#durable-objects/pod/pod-core";
+import { QUIET_NOTED_MS } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
 import type { Demand } from "#durable-objects/pod/rpc";
 import { NodeDatabase } from "../queue/node-database.ts";
@@ -88,6 +89,16 @@ export class PodHarness {
       }
     }
     return result;
+  }
+
+  /** The object is thrown out of memory some time after its last call, once the quiet nodes are noted, and woken by its alarm. */
+  evict(): void {
+    this.pass(QUIET_NOTED_MS);
+    this.call((core) => core.noteQuiet());
+    const { armedAt } = this;
+    if (armedAt !== null) this.now = Math.max(this.now, armedAt);
+    this.restart();
+    this.pass(0);
   }
 
   pass(ms: number): void {

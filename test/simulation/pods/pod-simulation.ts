@@ -2,7 +2,7 @@ import type { NodePoll, NodePollAnswer } from "#contract/agent";
 import { makeId, type NodeId, PodId, type ReplicaId, WorkspaceId } from "#contract/ids";
 import { DEFAULT_POD_SETTINGS, type NodeSummary, type PodCapacity, type PodSettings } from "#contract/replica";
 import { PodCore } from "#durable-objects/pod/pod-core";
-import type { PodEffect } from "#durable-objects/pod/pod-state";
+import { type PodEffect, QUIET_NOTED_MS } from "#durable-objects/pod/pod-state";
 import type { Farewell } from "#durable-objects/pod/pod-store";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { Agenda } from "../agenda.ts";
@@ -338,6 +338,8 @@ export class PodSimulation {
       core.pollNode(identity, poll),
     );
     if (outcome === null) return;
+    const ends = outcome.type === "answered" ? 0 : outcome.ms;
+    this.agenda.in(ends + QUIET_NOTED_MS, () => this.turn("note quiet", (core) => core.noteQuiet()));
     if (outcome.type === "answered") {
       const { reply } = outcome;
       if (reply.ok) respond(reply.answer);
