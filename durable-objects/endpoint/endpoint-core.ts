@@ -52,6 +52,7 @@ import type {
   LeaseProof,
   NodeIdentity,
   ReleaseLogReply,
+  ReplicaHeard,
   ReplicaLogReply,
   Reply,
   StoredOutput,
@@ -64,7 +65,7 @@ import { type UsagePage, usage } from "#durable-objects/endpoint/usage";
 import { whyJob } from "#durable-objects/endpoint/why";
 import type { Demand, DemandReply } from "#durable-objects/pod/rpc";
 import { checkIdempotency } from "#durable-objects/queue/idempotency";
-import { isOver, mayReturn, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
+import { hasWorked, isOver, mayReturn, type ReplicaRecord } from "#durable-objects/replicas/replica-record";
 import type { SqlDatabase, World } from "#durable-objects/sql/database";
 import { LateWrites } from "#durable-objects/sql/late-writes";
 import { hasSchema, migrate } from "#durable-objects/sql/migrate";
@@ -466,6 +467,13 @@ export class EndpointCore {
   reclaimIdle(podId: PodId, replicaId: ReplicaId, onlyBatch = false): boolean {
     if (!isPodOf(this.#state, podId) || this.#state.replicas.get(replicaId)?.podId !== podId) return false;
     return this.#turns.mutate((now) => replicas.reclaim(this.#state, replicaId, onlyBatch, now));
+  }
+
+  heardOf(podId: PodId, replicaId: ReplicaId): ReplicaHeard {
+    if (this.#state.config === null) return { works: true, leases: 0 };
+    const replica = this.#state.replicas.get(replicaId);
+    const isMute = replica !== null && replica.podId === podId && !hasWorked(replica);
+    return { works: !isMute, leases: this.#state.held(replicaId) };
   }
 
   replicaGone(

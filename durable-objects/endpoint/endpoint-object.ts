@@ -376,6 +376,10 @@ export class EndpointObject extends DurableObject<Env> implements EndpointRpc, S
     return this.#enter((core) => core.reclaimIdle(...asked));
   }
 
+  async heardOf(...asked: Asked<"heardOf">) {
+    return this.#enter((core) => core.heardOf(...asked));
+  }
+
   async replicaGone(...asked: Asked<"replicaGone">) {
     await this.#enter((core) => core.replicaGone(...asked));
   }

@@ -255,6 +255,14 @@ export interface NodeIdentity {
   readonly nodeId: NodeId;
 }
 
+/** What an endpoint has heard of a replica itself. */
+export interface ReplicaHeard {
+  /** It has said that it works, or has ended, or is not known here. */
+  readonly works: boolean;
+  /** Leases that it holds. */
+  readonly leases: number;
+}
+
 /** Every message about a lease names it and proves it. */
 export interface LeaseProof extends NodeIdentity {
   readonly leaseId: LeaseId;
@@ -484,6 +492,8 @@ export interface EndpointRpc {
 
   /** The pod wants this replica's slot for somebody who waits: true when it was idle and is now draining. */
   reclaimIdle(podId: PodId, replicaId: ReplicaId, onlyBatch?: boolean): Promise<boolean>;
+  /** The pod doubts that the replica is of use: it is called ready, or has been on its way out for long. */
+  heardOf(podId: PodId, replicaId: ReplicaId): Promise<ReplicaHeard>;
   /**
    * The pod says this replica is gone (crashed, stopped): its leases go back to the queue. When it was only not heard of
    * (`silent`), they run out by themselves: what the pod cannot hear may still be heard here.

@@ -3,11 +3,12 @@ import type { EndpointId, NodeId, PodId, ReplicaId, WorkspaceId } from "#contrac
 import { LONG_POLL_MS, METRICS_UNWATCHED_MS, METRICS_WATCHED_MS, NODE_LOST_MS } from "#contract/limits";
 import { type Refusal, refusal } from "#contract/problems";
 import { DEFAULT_POD_SETTINGS, type NodeMetrics, type NodeSummary, type PodCapacity } from "#contract/replica";
-import type { NodeIdentity, Reply } from "#durable-objects/endpoint/rpc";
+import type { NodeIdentity, ReplicaHeard, Reply } from "#durable-objects/endpoint/rpc";
 import { arrange, isUnmet, RECLAIM_AGAIN_MS, wishesOf } from "#durable-objects/pod/arrange";
 import { capacityNow } from "#durable-objects/pod/capacity";
 import { answerDemand, forgetEndpoint } from "#durable-objects/pod/demands";
 import { drainBeyondContainers, drainMisplaced, mismatchOf } from "#durable-objects/pod/evict";
+import { heardAnswered, nextQuestion, watchDoubtful } from "#durable-objects/pod/in-doubt";
 import {
   changeNode,
   forgetNode,
@@ -316,6 +317,15 @@ export class PodCore {
     });
   }
 
+  /** The endpoint has said what it has heard of the replica. */
+  heardAnswered(replicaId: ReplicaId, heard: ReplicaHeard): void {
+    if (this.#state.pod === null) return;
+    this.#mutate((now) => {
+      heardAnswered(this.#state, replicaId, heard, now);
+      arrange(this.#state, now);
+    });
+  }
+
   /** The endpoint has heard that the replica is no more. */
   farewellTaken(replicaId: ReplicaId): void {
     this.#mutate(() => this.#state.store.deleteFarewell(replicaId));
@@ -398,6 +408,7 @@ export class PodCore {
     }
     answerChanged(state, now);
     tellTerms(state, now);
+    watchDoubtful(state, now);
     state.effects = [...earlier, ...state.effects];
     this.#arm(now);
     return result;
@@ -407,7 +418,12 @@ export class PodCore {
     const state = this.#state;
     if (state.pod === null) return;
     const nodes = state.nodes.all();
-    const dues: (number | null)[] = [state.store.nextFarewell(), nextTerms(state), nextOverdue(state)];
+    const dues: (number | null)[] = [
+      state.store.nextFarewell(),
+      nextTerms(state),
+      nextOverdue(state),
+      nextQuestion(state),
+    ];
     for (const node of nodes) {
       dues.push(node.online ? state.silentSince(node) + NODE_LOST_MS : node.seenAt + NODE_FORGOTTEN_MS);
     }

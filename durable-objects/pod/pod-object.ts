@@ -176,6 +176,9 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
       case "reclaim":
         this.ctx.waitUntil(this.#reclaim(effect.endpointId, effect.replicaId, effect.onlyBatch));
         return;
+      case "ask_heard":
+        this.ctx.waitUntil(this.#askHeard(effect.endpointId, effect.replicaId));
+        return;
       case "terms_changed":
         this.ctx.waitUntil(this.#tellTerms(effect.endpointId, effect.version));
         return;
@@ -205,6 +208,18 @@ export class PodObject extends DurableObject<Env> implements PodRpc {
       this.#turn((core) => core.reclaimAnswered(replicaId, given));
     } catch (error) {
       console.error(JSON.stringify({ event: "reclaim_failed", replicaId, error: String(error) }));
+    }
+  }
+
+  /** Asks an endpoint what it has heard of a replica. What fails is asked again by the alarm. */
+  async #askHeard(endpointId: EndpointId, replicaId: ReplicaId): Promise<void> {
+    const podId = this.#turn((core) => core.podId());
+    if (podId === null) return;
+    try {
+      const heard = await this.env.ENDPOINTS.getByName(ownerKey(endpointId)).heardOf(podId, replicaId);
+      this.#turn((core) => core.heardAnswered(replicaId, heard));
+    } catch (error) {
+      console.error(JSON.stringify({ event: "replica_not_asked_for", replicaId, error: String(error) }));
     }
   }
 

@@ -34,6 +34,8 @@ export type PodEffect =
       /** Only if it does a batch job: for an endpoint that does not need it, and would use it as well. */
       readonly onlyBatch: boolean;
     }
+  /** Ask the endpoint what it has heard of this replica; then `heardAnswered`. */
+  | { readonly type: "ask_heard"; readonly endpointId: EndpointId; readonly replicaId: ReplicaId }
   /**
    * The endpoint should ask again: its share of the warm floor or its idle time is another (repeated by the alarm), or
    * a replica that was given up is there again (said once: the replica says so as well). When it says that it will not,
@@ -76,6 +78,15 @@ export interface NodeMemory {
   knowsWatched: boolean;
 }
 
+/** Why a replica may be of no use: its endpoint may never have heard of it, or it may stay although it has no job. */
+export interface Doubt {
+  readonly because: "mute" | "draining";
+  /** When its endpoint is asked, Unix ms; infinite: it has vouched for it. */
+  readonly askAt: number;
+  /** It was asked, and has not answered. */
+  readonly isAsked: boolean;
+}
+
 /** What a node has on its disk. */
 export interface NodeDisk {
   readonly inventory: NodeInventory | null;
@@ -102,6 +113,8 @@ export class PodState {
   readonly memory = new Map<NodeId, NodeMemory>();
   /** When endpoints were asked for replicas of theirs. */
   readonly askedAt = new Map<ReplicaId, number>();
+  /** Replicas that are ready or on their way out, since this object woke. */
+  readonly doubts = new Map<ReplicaId, Doubt>();
   /** How far replicas were in their start when that was last news: their state and progress, and when they entered it. */
   readonly moved = new Map<
     ReplicaId,
@@ -271,6 +284,7 @@ export class PodState {
     this.store.deleteReplica(replica.id);
     this.askedAt.delete(replica.id);
     this.moved.delete(replica.id);
+    this.doubts.delete(replica.id);
     const { id: replicaId, endpointId } = replica;
     this.say({ replicaId, endpointId, reason, silent: heardAt !== null, heardAt, tries: 0, dueAt: now }, now);
   }

@@ -43,6 +43,11 @@ export function isStarting(state: ReplicaState): boolean {
   return STARTING.includes(state);
 }
 
+/** It has said itself that it works, in this start or one before it, or has come to its end. */
+export function hasWorked({ state, changes }: ReplicaRecord): boolean {
+  return !isStarting(state) || changes.some((change) => change.state === "ready");
+}
+
 /** When its last start began, Unix ms: when it was placed or, for one that was ready before, when it left that state. */
 export function startBegan({ changes, startedAt }: ReplicaRecord): number {
   const ready = changes.findLastIndex(({ state }) => state === "ready");

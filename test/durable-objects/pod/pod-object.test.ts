@@ -134,6 +134,22 @@ describe("a pod and its endpoints", () => {
     expect(online).toEqual([{ online: 0 }]);
   }, 30_000);
 
+  it("know of a replica what its endpoint has heard: nothing before it asks for work, then the job it holds", async () => {
+    const objects = await Objects.open();
+    await objects.submit();
+    const { node, replicaId } = await objects.machine();
+    await objects.beat(node, [replicaId]);
+    const heard = () => objects.endpoint.heardOf(objects.podId, replicaId);
+    await must(objects.endpoint.reportReplica(node, replicaId, { state: "loading", phases: [] }));
+    expect(await heard()).toMatchObject({ works: false, leases: 0 });
+    await objects.take(node, replicaId);
+    expect(await heard()).toMatchObject({ works: true, leases: 1 });
+    await must(objects.endpoint.reportReplica(node, replicaId, { state: "booting", phases: [] }));
+    expect(await heard()).toMatchObject({ works: true });
+    const stranger = new Objects();
+    expect(await stranger.endpoint.heardOf(objects.podId, replicaId)).toMatchObject({ works: true, leases: 0 });
+  });
+
   it("let a machine's poll end by itself and when its client has gone", async () => {
     const objects = await Objects.open();
     const node = await objects.join();

@@ -303,6 +303,12 @@ export class Cluster {
         const asks = this.#turn(box, (core) => core.podChanged(from.id));
         if (!asks) this.#podTurn(from, (pod) => pod.leave(box.id, effect.version));
       }
+      if (effect.type === "ask_heard") {
+        const box = this.endpoints.find(({ id }) => id === effect.endpointId);
+        if (box === undefined || this.happens(this.faults.lostMessage)) continue;
+        const heard = this.#turn(box, (core) => core.heardOf(this.podId, effect.replicaId));
+        if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.heardAnswered(effect.replicaId, heard));
+      }
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;

@@ -50,6 +50,8 @@ export class PodHarness {
   readonly waiting = new Map<NodeId, string>();
   readonly answers: { nodeId: NodeId; answer: NodePollAnswer }[] = [];
   readonly reclaims: { endpointId: EndpointId; replicaId: ReplicaId }[] = [];
+  /** Replicas of which endpoints were asked what they have heard. */
+  readonly asked: ReplicaId[] = [];
   /** Endpoints that were told to ask again. */
   readonly termsChanged: EndpointId[] = [];
   /** Endpoints that answer to that that they have left. */
@@ -79,6 +81,7 @@ export class PodHarness {
       if (effect.type === "arm") this.armedAt = effect.at;
       else if (effect.type === "tell_gone") this.#said.push(effect.farewell);
       else if (effect.type === "reclaim") this.reclaims.push(effect);
+      else if (effect.type === "ask_heard") this.asked.push(effect.replicaId);
       else if (effect.type === "terms_changed") {
         const { endpointId, version } = effect;
         this.termsChanged.push(endpointId);

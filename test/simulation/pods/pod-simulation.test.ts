@@ -5,6 +5,8 @@ import { OPERATIONS_PER_SEED, runPodSeeds } from "./run-pod-seeds.ts";
 
 /** `npm run simulate:pods` does a million; here it is so many that every fault meets every phase of a replica. */
 const OPERATIONS = Number(process.env.PILOTLIGHT_SIMULATED_POD_OPERATIONS ?? 30_000);
+/** From here on worlds come soon in which machines lie in each way there is. */
+const FIRST_SEED = 20;
 const PHASES = ["placed", "preparing", "booting", "loading", "ready", "draining"];
 const MET = [
   ...["agent died", "network cut", "object restarted"].flatMap((what) => PHASES.map((at) => `${what}, replica ${at}`)),
@@ -15,7 +17,7 @@ const MET = [
 describe("a pod among machines that die, lie and come back", () => {
   it(`counts right, leaks no slot and uses none twice through ${OPERATIONS} operations`, () => {
     const seeds = Math.ceil(OPERATIONS / OPERATIONS_PER_SEED);
-    const sum = runPodSeeds({ first: 1, seeds, operations: OPERATIONS });
+    const sum = runPodSeeds({ first: FIRST_SEED, seeds, operations: OPERATIONS });
     expect(sum.violations.map(({ seed, violation }) => `seed ${seed}: ${violation?.message}`)).toEqual([]);
     expect(sum.operations).toBeGreaterThanOrEqual(OPERATIONS);
     // A run that met nothing proves nothing.

@@ -339,7 +339,7 @@ export class PodSimulation {
     );
     if (outcome === null) return;
     const ends = outcome.type === "answered" ? 0 : outcome.ms;
-    this.agenda.in(ends + QUIET_NOTED_MS, () => this.turn("note quiet", (core) => core.noteQuiet()));
+    this.agenda.in(ends + QUIET_NOTED_MS, () => this.#noteQuiet(nodeId));
     if (outcome.type === "answered") {
       const { reply } = outcome;
       if (reply.ok) respond(reply.answer);
@@ -353,6 +353,12 @@ export class PodSimulation {
       const answer = this.turn("poll times out", (core) => core.pollTimedOut(nodeId, poll.poll_id));
       if (answer !== null) respond(answer);
     });
+  }
+
+  /** Where another poll is open meanwhile there is nothing to note, and no turn to count. */
+  #noteQuiet(nodeId: NodeId): void {
+    if ([...this.#waiting.keys()].some((key) => key.startsWith(nodeId))) return;
+    this.turn("note quiet", (core) => core.noteQuiet());
   }
 
   /** The poll is open, and whoever sent it hears its heartbeats. */
@@ -387,6 +393,9 @@ export class PodSimulation {
         case "reclaim":
           this.#reclaim(effect.endpointId, effect.replicaId);
           break;
+        case "ask_heard":
+          this.#askHeard(effect.replicaId);
+          break;
         case "terms_changed":
           this.#termsTold += 1;
           this.send(() => this.#endpoint(effect.endpointId)?.tell());
@@ -405,6 +414,16 @@ export class PodSimulation {
     this.send(() => {
       this.#endpoint(endpointId)?.gone(replicaId);
       this.send(() => this.turn("farewell taken", (core) => core.farewellTaken(replicaId)));
+    });
+  }
+
+  /** Some replicas never ask their endpoint for work, and some that drain have none left. */
+  #askHeard(replicaId: ReplicaId): void {
+    this.send(() => {
+      const isCalm = this.faults === NO_POD_FAULTS;
+      const heard = { works: isCalm || this.dice.chance(0.8), leases: isCalm ? 0 : this.dice.int(0, 1) };
+      this.hit(heard.works ? "replica vouched for" : "replica mute");
+      this.send(() => this.turn("heard answered", (core) => core.heardAnswered(replicaId, heard)));
     });
   }
 
