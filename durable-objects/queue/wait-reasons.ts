@@ -250,7 +250,10 @@ function shortage(facts: WaitFacts): WaitReason[] {
       return [
         {
           code,
-          detail: `Every slot of the pod works for other endpoints; ${jobs(place - 1)} before this one here.`,
+          detail:
+            short?.error == null
+              ? `Every slot of the pod works for other endpoints; ${jobs(place - 1)} before this one here.`
+              : `No replica can be started. ${short.error} ${jobs(place - 1)} before this one here.`,
           until: null,
           ahead: place - 1,
         },

@@ -68,13 +68,14 @@ export interface Placement {
  * - `region_unavailable`: there are machines, but none where the endpoint's replicas may run. With an error: where they
  *   are, where the pod takes any, and what helps.
  * - `crash_looping`: where there is room, or on every machine that fits, the endpoint's replicas crashed and a pause runs.
- * - `all_slots_busy`: there are machines that fit, and every slot of theirs, or every container of the pod, is taken.
+ * - `all_slots_busy`: there are machines that fit, and every slot of theirs is taken; with an error: every container of the
+ *   pod is, and what helps.
  */
 export type Shortage = "none" | ShortageCode;
 
 export interface PlaceShortage {
   readonly code: ShortageCode;
-  /** What the node said of the latest crash; or why it takes nothing new; or where machines are, and what helps. */
+  /** What the node said of the latest crash; or why it takes nothing new; or where machines are, or what is used up, and what helps. */
   readonly error: string | null;
 }
 
@@ -132,6 +133,9 @@ function whereToLook({ nodes, regions }: Pick<PlaceInput, "nodes" | "regions">, 
 export function lackFor(wish: Sought, input: PlaceInput): PlaceShortage | null {
   return new Round(input).lack(wish);
 }
+
+const NO_CONTAINER_LEFT =
+  "Slots are free, and the pod's containers (containers_max) are all in use. Allow more (pods set --containers), or none for as many as there are slots.";
 
 /** How many replicas an endpoint could still be given. */
 export function roomFor(wish: Pick<Wish, "endpointId" | "regions">, input: PlaceInput): number {
@@ -227,7 +231,10 @@ class Round {
       if (nodes.length === 0) return { code: "no_node_online", error: null };
       return { code: "region_unavailable", error: whereToLook(this.#input, wish.regions) };
     }
-    if (this.#containersLeft <= 0) return { code: "all_slots_busy", error: null };
+    if (this.#containersLeft <= 0) {
+      const hasRoom = fitting.some(({ free }) => free.length > 0);
+      return { code: "all_slots_busy", error: hasRoom ? NO_CONTAINER_LEFT : null };
+    }
     const paused = fitting.filter(({ past }) => past !== null && past.backoffUntil > now);
     const spots = fitting
       .filter((each) => !paused.includes(each))

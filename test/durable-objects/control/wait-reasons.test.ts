@@ -65,6 +65,18 @@ describe("the sentence of a job whose release needs another build", () => {
   });
 });
 
+describe("a pod whose containers are all in use", () => {
+  it("is named with what helps, although slots are free", () => {
+    const facts = { ...FACTS, replicas: none, shortage: shortage("all_slots_busy", "Allow more.") };
+    expect(waitReasons(facts)).toMatchObject([
+      {
+        code: "all_slots_busy",
+        detail: expect.stringMatching(/^No replica can be started\. Allow more\. \d+ jobs? go/),
+      },
+    ]);
+  });
+});
+
 describe("the reasons of a wait", () => {
   it.each<[string, Partial<WaitFacts>, string[]]>([
     ["the one replica works", {}, ["all_slots_busy"]],

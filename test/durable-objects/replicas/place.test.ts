@@ -337,7 +337,11 @@ describe("a pod says why there are too few:", () => {
   });
 
   it("all containers in use, whatever slots are free", () => {
-    expect(reason([free("n", 3)], { containersLeft: 0 })).toEqual({ code: "all_slots_busy", error: null });
+    expect(reason([free("n", 3)], { containersLeft: 0 })).toEqual({
+      code: "all_slots_busy",
+      error: expect.stringMatching(/containers_max.*pods set --containers/),
+    });
+    expect(reason([free("n", 0)], { containersLeft: 0 })).toEqual({ code: "all_slots_busy", error: null });
     expect(reason([free("n", 3)], { containersLeft: 1 })).toBeUndefined();
   });
 
