@@ -306,8 +306,9 @@ export class Cluster {
       if (effect.type === "ask_heard") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
         if (box === undefined || this.happens(this.faults.lostMessage)) continue;
-        const heard = this.#turn(box, (core) => core.heardOf(this.podId, effect.replicaId));
-        if (!this.happens(this.faults.lostMessage)) this.#podTurn((pod) => pod.heardAnswered(effect.replicaId, heard));
+        const heard = this.#turn(box, (core) => core.heardOf(from.id, effect.replicaId));
+        if (!this.happens(this.faults.lostMessage))
+          this.#podTurn(from, (pod) => pod.heardAnswered(effect.replicaId, heard));
       }
       if (effect.type === "reclaim") {
         const box = this.endpoints.find(({ id }) => id === effect.endpointId);
