@@ -485,7 +485,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/sql/late-writes.ts",
     find: "      this.#late = null;\n      throw error;",
     replace: "      throw error;",
-    seed: 499,
+    seed: 997,
   },
   {
     name: "expiry-forgotten",
