@@ -4,7 +4,7 @@ import { PodSimulation } from "./pod-simulation.ts";
 import { OPERATIONS_PER_SEED, runPodSeeds } from "./run-pod-seeds.ts";
 
 /** `npm run simulate:pods` does a million; here it is so many that every fault meets every phase of a replica. */
-const OPERATIONS = Number(process.env.PILOTLIGHT_SIMULATED_POD_OPERATIONS ?? 30_000);
+const OPERATIONS = Number(process.env.PILOTLIGHT_SIMULATED_POD_OPERATIONS ?? 60_000);
 /** From here on worlds come soon in which machines lie in each way there is. */
 const FIRST_SEED = 20;
 const PHASES = ["placed", "preparing", "booting", "loading", "ready", "draining"];
@@ -21,7 +21,7 @@ describe("a pod among machines that die, lie and come back", () => {
     expect(sum.violations.map(({ seed, violation }) => `seed ${seed}: ${violation?.message}`)).toEqual([]);
     expect(sum.operations).toBeGreaterThanOrEqual(OPERATIONS);
     // A run that met nothing proves nothing.
-    if (OPERATIONS >= 30_000) expect(MET.filter((what) => !sum.hits.has(what))).toEqual([]);
+    if (OPERATIONS >= 60_000) expect(MET.filter((what) => !sum.hits.has(what))).toEqual([]);
   });
 
   it("is the same each time a seed is run", () => {
