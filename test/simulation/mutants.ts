@@ -50,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: LEASES,
     find: "{authority.lease.token}/`;\n  return",
     replace: '{""}`;\n  return',
-    seed: 5,
+    seed: 7,
   },
   {
     name: "bill-on-lease",
@@ -153,7 +153,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: SWEEP,
     find: "const job = state.live.renewed(stored);\n    if (job.lease.until <= now) {",
     replace: "const job = stored;\n    if (job.lease.until <= now) {",
-    seed: 42,
+    seed: 8,
   },
   {
     name: "requeue-orphan",
@@ -220,7 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (authority.type === "over") return authority.lease.outcome === "failed" ? DONE : leaseLost();',
     replace:
       'if (authority.type === "over") { if (authority.job.state !== "running") return authority.lease.outcome === "failed" ? DONE : leaseLost(); state.leaseEnded(authority.job, failAttempt(authority.job, message.error, now, chance(state.world)), "failed", message.phases, now); return DONE; }',
-    seed: 24,
+    seed: 109,
   },
   {
     name: "complete-after-cancel",
@@ -230,7 +230,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (lease.outcome !== "completed") return leaseLost();',
     replace:
       'if (lease.outcome === "canceled" && job.state === "canceled") { state.jobs.put({ ...job, state: "succeeded", serviceMs: 0, outputs: [] } as never); return { ok: true, next: null }; }\n    if (lease.outcome !== "completed") return leaseLost();',
-    seed: 24,
+    seed: 28,
   },
   {
     name: "poll-id-forgotten",
@@ -257,7 +257,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/replicas/choose.ts",
     find: "      Number(a.works) - Number(b.works) ||\n      a.held - b.held ||\n",
     replace: "",
-    seed: 80,
+    seed: 59,
   },
   {
     name: "waits-again",
@@ -384,7 +384,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/telling.ts",
     find: "state.handOverAskedAt + HAND_OVER_LATE_MS",
     replace: "0",
-    seed: 5091,
+    seed: 145,
   },
   {
     name: "pause-forgotten",
@@ -393,7 +393,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.pause = this.controls.readPause();\n",
     replace: "",
-    seed: 42,
+    seed: 7,
   },
   {
     name: "pause-half",
@@ -402,7 +402,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/matcher.ts",
     find: "!mayWork(state, replica.replicaId, now) || holdsStarts(state, now)",
     replace: "!mayWork(state, replica.replicaId, now)",
-    seed: 110,
+    seed: 154,
   },
   {
     name: "purge-running",
@@ -412,7 +412,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (job.state !== "queued" || (criteria.retrying && !isRetrying(job))) return null;',
     replace: "if (isEnded(job) || (criteria.retrying && !isRetrying(job))) return null;",
     also: [{ find: 'return { ...given, states: ["queued"] };', replace: "return { ...given, states: LIVING };" }],
-    seed: 9,
+    seed: 11,
   },
   {
     name: "batch-in-two",
@@ -430,7 +430,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "durable-objects/endpoint/replica-life.ts",
     find: "const isLate = isStarting(stated) && state.waiters.has(known.id);",
     replace: "const isLate = false;",
-    seed: 52,
+    seed: 54,
   },
   {
     name: "waiter-forgotten",
@@ -439,7 +439,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "for (const [id, waiter] of waiters) this.waiters.set(id, waiter);",
     replace: "",
-    seed: 66,
+    seed: 27,
   },
   {
     name: "second-restart",
@@ -494,7 +494,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: STATE,
     find: "    this.expiry.forget();\n",
     replace: "",
-    seed: 51,
+    seed: 82,
   },
   {
     name: "open-to-strangers",
