@@ -118,6 +118,7 @@ export class PredictiveScaler implements Scaler {
     const withBatch = batch.replicas === 0 ? 0 : interactiveBusy(observation) + batch.replicas;
     const forBatch = Math.max(0, withBatch - replicas);
     const starts = Math.max(0, Math.min(ceiling - replicas, Math.max(started, forBatch)));
+    // One that idles although jobs wait is about to get one of them.
     const inUse = starts > 0 ? replicas : replicas - spareOf(observation);
     const stops = this.#stops(memory, settings, variant, observation, at, Math.max(floor, withBatch, inUse));
     const wanted = replicas - stops.letGo.length + starts;
@@ -216,20 +217,18 @@ export class PredictiveScaler implements Scaler {
     kept: number,
   ): { readonly letGo: readonly string[]; readonly dueAt: number | null } {
     const replicas = observation.replicas.length;
-    // One that idles although jobs wait is about to get one of them.
-    const used = Math.max(kept, at.busy + at.queued);
-    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - used);
+    if (settings.idleTimeoutMs !== null) return timedStops(observation, settings.idleTimeoutMs, replicas - kept);
     const idle = longestIdleFirst(observation.replicas);
     if (idle.length === 0) return { letGo: [], dueAt: null };
     const worthKeeping = Math.min(at.ceiling, replicasKept(memory.model, variant, at));
-    const surplus = Math.max(0, replicas - Math.max(used, worthKeeping));
+    const surplus = Math.max(0, replicas - Math.max(kept, worthKeeping));
     const calledOff = latestStartedFirst(observation.replicas).slice(0, surplus);
     const stayMs = Math.max(0, SHORT_START_S - memory.model.bootS) * 1000;
     const gone = idle.slice(0, surplus - calledOff.length).filter((one) => idleMs(one, observation.now) >= stayMs);
     const letGo = [...calledOff, ...gone].map(({ id }) => id);
     const next = idle[gone.length];
     const left = replicas - letGo.length;
-    if (next === undefined || left <= used) return { letGo, dueAt: null };
+    if (next === undefined || left <= kept) return { letGo, dueAt: null };
     const until = Math.max(
       levelUntil(memory.model, variant, Math.min(LEVELS_MAX, left), at.now),
       Math.min(at.now, secondsOf(memory, next.since)) + Math.max(variant.timerS, stayMs / 1000),
