@@ -51,11 +51,9 @@ export function heardAnswered(state: PodState, replicaId: ReplicaId, heard: Repl
     because === "mute"
       ? "Its node called the replica ready, and for a minute it did not ask its endpoint for work."
       : "The replica had no job any more and did not stop.";
-  state.end(replica, reason, now);
+  state.endUnasked(replica, reason, now);
   // It has never worked, so it counts as one that died on its start.
   if (because === "mute") noteFailure(state, { ...replica, readyAt: null }, reason, now);
-  const memory = state.remember(replica.nodeId);
-  if (replica.reported) memory.foreign = [...memory.foreign, replica.slot];
 }
 
 function doubtOf({ draining, state }: SlotRecord): Doubt["because"] | null {

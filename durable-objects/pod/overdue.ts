@@ -20,12 +20,7 @@ export function endOverdue(state: PodState, now: number): void {
     const node = limit === null || limit.at > now ? null : state.nodes.get(replica.nodeId);
     if (limit === null || node === null || !state.isOnline(node, now)) continue;
     noteFailure(state, replica, limit.reason, now);
-    state.end(replica, limit.reason, now);
-    // What the node has goes on until it is stopped: nothing else may come into its slot before.
-    if (replica.reported) {
-      const memory = state.remember(node.id);
-      memory.foreign = [...memory.foreign, replica.slot];
-    }
+    state.endUnasked(replica, limit.reason, now);
   }
 }
 

@@ -289,6 +289,14 @@ export class PodState {
     this.say({ replicaId, endpointId, reason, silent: heardAt !== null, heardAt, tries: 0, dueAt: now }, now);
   }
 
+  /** Ends a replica that its node may go on with until it is told: nothing else may come into its slot before. */
+  endUnasked(replica: SlotRecord, reason: string, now: number): void {
+    this.end(replica, reason, now);
+    if (!replica.reported) return;
+    const memory = this.remember(replica.nodeId);
+    memory.foreign = [...memory.foreign, replica.slot];
+  }
+
   /** Says a farewell, and keeps it to be said again until it is taken. */
   say(farewell: Farewell, now: number): void {
     const tries = farewell.tries + 1;
